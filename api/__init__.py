@@ -1,0 +1,1 @@
+"""DROPZERO: limited drops that sell exactly their stock."""

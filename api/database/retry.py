@@ -1,0 +1,48 @@
+"""Running a transaction again until it commits, within a budget."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from api.database.backoff import Backoff
+from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """How much one piece of work may cost: transactions tried, and seconds from its beginning."""
+
+    attempts: int = 40
+    seconds: float = 15.0
+
+
+async def run_again(
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    safe_after_lost_commit: bool,
+    budget: RetryBudget = RetryBudget(),
+    backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+) -> T:
+    """Run `attempt`, one whole transaction, until it goes through, and return what it returned.
+
+    `safe_after_lost_commit` promises that a second run after a commit of unknown outcome does no harm, as when
+    it writes under the same primary keys; otherwise OutcomeUnknown is raised at once. With the budget spent,
+    raises the last Conflict, Unavailable or OutcomeUnknown.
+    """
+    deadline = time.monotonic() + budget.seconds
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except (Conflict, Unavailable, OutcomeUnknown) as error:
+            if isinstance(error, OutcomeUnknown) and not safe_after_lost_commit:
+                raise
+            failures += 1
+            delay = backoff.delay(failures)
+            if failures >= budget.attempts or time.monotonic() + delay > deadline:
+                raise
+        await asyncio.sleep(delay)

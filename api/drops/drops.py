@@ -1,0 +1,55 @@
+"""What lives as long as the server: the regional pools, a group commit for each, and the stock publisher."""
+
+import asyncio
+from uuid import UUID
+
+from api.database.regions import Regions
+from api.database.retry import RetryBudget
+from api.drops import orders, products
+from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
+from api.drops.orders import Order
+from api.drops.products import NewProduct, Product
+from api.drops.purchase import Purchase
+from api.drops.stock import StockLevel, StockPublisher
+
+
+class Drops:
+    """The drops of one database, through all its regional endpoints."""
+
+    def __init__(self, regions: Regions, policy: GroupPolicy, budget: RetryBudget, poll_interval: float) -> None:
+        """`poll_interval` is the publisher's, in seconds."""
+        self.regions = regions
+        self.publisher = StockPublisher(regions.home, poll_interval)
+        self._lines = {pool.region: GroupCommit(pool, policy, budget, self.publisher.publish) for pool in regions}
+
+    async def open(self) -> None:
+        await self.regions.open()
+
+    async def close(self, grace: float) -> None:
+        """Answer every purchase in line, `grace` seconds at most, and disconnect."""
+        await self.publisher.close()
+        await asyncio.gather(*(line.close(grace) for line in self._lines.values()))
+        await self.regions.close()
+
+    async def purchase(self, purchase: Purchase, region: str | None) -> Outcome:
+        """Buy through a Region, home for None. Raises UnknownRegion, and whatever GroupCommit.submit does."""
+        return await self._lines[self.regions.pool(region).region].submit(purchase)
+
+    async def restock(self, product_id: UUID, delta: int) -> Product:
+        """See products.restock; watchers hear of it at once."""
+        product = await products.restock(self.regions.home, product_id, delta)
+        self._publish(product)
+        return product
+
+    async def create_product(self, product: NewProduct) -> Product:
+        return await products.create_product(self.regions.home, product)
+
+    async def cancel_order(self, order_id: UUID, user_ref: str | None) -> Order:
+        """See orders.cancel_order; watchers hear of the returned units at once."""
+        order, level = await orders.cancel_order(self.regions.home, order_id, user_ref)
+        if level is not None:
+            self.publisher.publish(level)
+        return order
+
+    def _publish(self, product: Product) -> None:
+        self.publisher.publish(StockLevel(product.id, product.stock, product.version))

@@ -1,0 +1,77 @@
+"""Keyset pagination: pages that are found through an index, and stay put while rows are added before them."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from api.drops.errors import InvalidInput
+
+MAX_PAGE = 100
+"""Rows in one page at most."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Up to `first` items, newest first; `has_next` says whether more follow."""
+
+    items: list[T]
+    has_next: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a list ordered by creation time and id, both falling. `kind` names the list it belongs to."""
+
+    kind: str
+    created_at: datetime
+    id: UUID
+
+    def encode(self) -> str:
+        """An opaque string for clients; `decode` reads it back."""
+        microseconds = (self.created_at - _EPOCH) // timedelta(microseconds=1)
+        return base64.urlsafe_b64encode(f"{self.kind}:{microseconds}:{self.id.hex}".encode()).decode()
+
+    @classmethod
+    def decode(cls, text: str, kind: str) -> "Cursor":
+        """Raises InvalidInput for a cursor that no page of this kind gave out."""
+        try:
+            found, microseconds, identity = base64.b64decode(text, altchars=b"-_", validate=True).decode().split(":")
+            if found != kind:
+                raise ValueError(found)
+            return cls(kind, _EPOCH + timedelta(microseconds=int(microseconds)), UUID(hex=identity))
+        except (ValueError, OverflowError, binascii.Error):
+            raise InvalidInput(
+                f"after is not a cursor of {kind}; pass the endCursor of an earlier page of {kind}, or leave it out"
+            ) from None
+
+
+def keyset_query(
+    select: str, table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
+) -> tuple[str, list[object]]:
+    """The statement and its arguments for one page, with one row more than asked for to see what follows.
+
+    Only the filters that are set become part of the statement, so that each has a plan through its own index.
+    Raises InvalidInput for a `first` outside 1 to MAX_PAGE.
+    """
+    if not 1 <= first <= MAX_PAGE:
+        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}")
+    conditions: list[str] = []
+    arguments: list[object] = []
+    for column, value in equals.items():
+        if value is not None:
+            arguments.append(value)
+            conditions.append(f"{table}.{column} = ${len(arguments)}")
+    if after is not None:
+        arguments += [after.created_at, after.id]
+        conditions.append(f"({table}.created_at, {table}.id) < (${len(arguments) - 1}, ${len(arguments)})")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = f"ORDER BY {table}.created_at DESC, {table}.id DESC LIMIT {first + 1}"
+    return f"{select} {where} {order}", arguments

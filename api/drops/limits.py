@@ -1,0 +1,49 @@
+"""The limits of every value that comes from outside, in one place; the migrations hold to the same numbers."""
+
+from datetime import datetime
+from uuid import UUID
+
+from api.drops.errors import InvalidInput
+
+MAX_TEXT = 200
+"""Characters in a name, a drop's name, a userRef or an idempotency key."""
+
+MAX_UNITS = 2**31 - 1
+"""Units of stock: GraphQL's Int and PostgreSQL's integer."""
+
+
+def checked_text(name: str, value: str) -> str:
+    """The value itself, 1 to MAX_TEXT characters that PostgreSQL can store. Raises InvalidInput."""
+    if not 1 <= len(value) <= MAX_TEXT:
+        raise InvalidInput(f"{name} must have 1 to {MAX_TEXT} characters, not {len(value)}")
+    try:
+        stored = value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name} must be valid Unicode; it has a lone surrogate") from None
+    if b"\0" in stored:
+        raise InvalidInput(f"{name} must not have a NUL character")
+    return value
+
+
+def checked_id(name: str, value: str) -> UUID:
+    """The UUID that the text spells. Raises InvalidInput."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise InvalidInput(
+            f"{name} must be a UUID, such as 6f1c0d0e-3c57-4c5a-9d57-0d8f4c1b2a3e, not {value[:50]!r}"
+        ) from None
+
+
+def checked_units(name: str, value: int, *, least: int) -> int:
+    """The value itself, `least` to MAX_UNITS. Raises InvalidInput."""
+    if not least <= value <= MAX_UNITS:
+        raise InvalidInput(f"{name} must be between {least} and {MAX_UNITS}, not {value}")
+    return value
+
+
+def checked_moment(name: str, value: datetime) -> datetime:
+    """The value itself, if it says which moment it means. Raises InvalidInput."""
+    if value.tzinfo is None:
+        raise InvalidInput(f"{name} must carry a UTC offset, such as 2026-12-01T10:00:00Z")
+    return value

@@ -1,0 +1,150 @@
+"""Products and their stock: reading them, creating them, putting units in and taking units back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from api.database.pool import Pool, Record
+from api.database.retry import run_again
+from api.drops.errors import InvalidInput, NotFound
+from api.drops.keyset import Cursor, Page, keyset_query
+from api.drops.limits import MAX_UNITS, checked_moment, checked_text, checked_units
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product as read at one moment. `version` rises by one with every change of `stock`."""
+
+    id: UUID
+    name: str
+    drop_name: str
+    opens_at: datetime | None
+    limit_per_buyer: int | None
+    created_at: datetime
+    stock: int
+    version: int
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor("products", self.created_at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NewProduct:
+    """What an operator gives to create a product; the id is drawn here, so that creating it twice makes one."""
+
+    id: UUID
+    name: str
+    drop_name: str
+    stock: int
+    opens_at: datetime | None
+    limit_per_buyer: int | None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        name: str,
+        drop_name: str,
+        stock: int,
+        opens_at: datetime | None = None,
+        limit_per_buyer: int | None = None,
+    ) -> "NewProduct":
+        """Raises InvalidInput."""
+        return cls(
+            id=uuid4(),
+            name=checked_text("name", name),
+            drop_name=checked_text("dropName", drop_name),
+            stock=checked_units("stock", stock, least=0),
+            opens_at=None if opens_at is None else checked_moment("opensAt", opens_at),
+            limit_per_buyer=None
+            if limit_per_buyer is None
+            else checked_units("limitPerBuyer", limit_per_buyer, least=1),
+        )
+
+
+_SELECT = """
+SELECT products.id, name, drop_name, opens_at, limit_per_buyer, created_at, stock, version
+FROM products JOIN inventory ON inventory.product_id = products.id
+"""
+_INSERT_PRODUCT = """
+INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer)
+VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING
+"""
+_INSERT_INVENTORY = """
+INSERT INTO inventory (id, product_id, stock, stocked)
+VALUES ($1, $2, $3::integer, $3::integer) ON CONFLICT (product_id) DO NOTHING
+"""
+_RESTOCK = """
+UPDATE inventory SET stock = stock + $2, stocked = stocked + $2, version = version + 1
+WHERE product_id = $1 AND stock + $2::bigint BETWEEN 0 AND 2147483647
+"""
+
+
+async def list_products(
+    pool: Pool, first: int, after: str | None = None, drop_name: str | None = None
+) -> Page[Product]:
+    """One page, newest first. Raises InvalidInput, Unavailable."""
+    cursor = None if after is None else Cursor.decode(after, "products")
+    drop_name = None if drop_name is None else checked_text("dropName", drop_name)
+    statement, arguments = keyset_query(_SELECT, "products", {"drop_name": drop_name}, cursor, first)
+    rows = await pool.fetch(statement, *arguments)
+    return Page([_product(row) for row in rows[:first]], has_next=len(rows) > first)
+
+
+async def get_products(pool: Pool, ids: Iterable[UUID]) -> dict[UUID, Product]:
+    """Those of the ids that exist, by id, in one read. Raises Unavailable."""
+    rows = await pool.fetch(f"{_SELECT} WHERE products.id = ANY($1::uuid[])", list(set(ids)))
+    return {row["id"]: _product(row) for row in rows}
+
+
+async def get_product(pool: Pool, product_id: UUID) -> Product:
+    """Raises NotFound, Unavailable."""
+    products = await get_products(pool, [product_id])
+    if product_id not in products:
+        raise NotFound(f"there is no product {product_id}")
+    return products[product_id]
+
+
+async def create_product(pool: Pool, product: NewProduct) -> Product:
+    """Create a product with its stock, both or neither. Raises Unavailable."""
+
+    async def attempt() -> None:
+        async with pool.begin() as transaction:
+            await transaction.execute(
+                _INSERT_PRODUCT,
+                product.id,
+                product.name,
+                product.drop_name,
+                product.opens_at,
+                product.limit_per_buyer,
+            )
+            await transaction.execute(_INSERT_INVENTORY, uuid4(), product.id, product.stock)
+            await transaction.commit()
+
+    await run_again(attempt, safe_after_lost_commit=True)
+    return await get_product(pool, product.id)
+
+
+async def restock(pool: Pool, product_id: UUID, delta: int) -> Product:
+    """Add units, or take back units that nobody has bought. Raises InvalidInput, NotFound, Unavailable, and
+    OutcomeUnknown: a second try could add the units twice, so that is left to the operator, who can look."""
+    if delta == 0 or abs(delta) > MAX_UNITS:
+        raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
+
+    async def attempt() -> bool:
+        async with pool.begin() as transaction:
+            changed = await transaction.execute(_RESTOCK, product_id, delta) == "UPDATE 1"
+            await transaction.commit()
+            return changed
+
+    changed = await run_again(attempt, safe_after_lost_commit=False)
+    product = await get_product(pool, product_id)
+    if not changed:
+        raise InvalidInput(f"the stock is {product.stock}; a delta of {delta} would leave it outside 0 to {MAX_UNITS}")
+    return product
+
+
+def _product(row: Record) -> Product:
+    return Product(**row)

@@ -1,0 +1,215 @@
+"""The purchase: one transaction that decides a list of purchases of one product and sells exactly its stock.
+
+Every rival writes the product's inventory row, and the first committer wins: what this transaction read, the
+held units and the orders of the same ids among it, is as safe as what it wrote.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+from api.database.errors import Conflict
+from api.database.pool import Pool, Record, Transaction
+from api.drops.errors import DropError, IdempotencyKeyReused, NotFound
+from api.drops.limits import checked_text, checked_units
+from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
+from api.drops.stock import StockLevel
+
+_ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
+"""Never to change: the ids of all orders placed under a key derive from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What a buyer asks for. The order's id is known before it exists, so that it can be found again."""
+
+    order_id: UUID
+    product_id: UUID
+    user_ref: str
+    quantity: int
+
+    @classmethod
+    def checked(
+        cls, *, product_id: UUID, user_ref: str, quantity: int, idempotency_key: str | None = None
+    ) -> "Purchase":
+        """Raises InvalidInput."""
+        checked_text("userRef", user_ref)
+        checked_units("quantity", quantity, least=1)
+        if idempotency_key is None:
+            return cls(uuid.uuid4(), product_id, user_ref, quantity)
+        checked_text("idempotencyKey", idempotency_key)
+        # The length keeps ("ab", "c") apart from ("a", "bc").
+        name = f"{product_id}:{len(user_ref)}:{user_ref}:{idempotency_key}"
+        return cls(uuid.uuid5(_ORDER_NAMESPACE, name), product_id, user_ref, quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """Sold. `remaining` units are left; `replayed` when an earlier request under the same key bought them."""
+
+    order: Order
+    remaining: int
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SoldOut:
+    """Fewer units are left than were asked for: `remaining`."""
+
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpen:
+    """The drop opens at `opens_at`, by the database's clock."""
+
+    opens_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The buyer holds `held` confirmed units of at most `limit`, and asked for more than the difference."""
+
+    limit: int
+    held: int
+
+
+Decision: TypeAlias = Confirmed | SoldOut | NotOpen | LimitReached | DropError
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """One decision per purchase, in their order; `level` is the stock they left, None if they sold nothing."""
+
+    decisions: list[Decision]
+    level: StockLevel | None
+
+
+_READ_PRODUCT = """
+SELECT now() AS now, opens_at, limit_per_buyer, stock, version
+FROM products JOIN inventory ON inventory.product_id = products.id WHERE products.id = $1
+"""
+_READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::uuid[])"
+_READ_HELD = """
+SELECT user_ref, sum(quantity) AS held FROM orders
+WHERE user_ref = ANY($2::text[]) AND product_id = $1 AND status = 'CONFIRMED' GROUP BY user_ref
+"""
+_DECREMENT = """
+UPDATE inventory SET stock = stock - $2, version = version + 1 WHERE product_id = $1 AND stock >= $2
+RETURNING stock, version
+"""
+_INSERT_ORDERS = """
+INSERT INTO orders (id, product_id, user_ref, quantity, status, region)
+SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2
+FROM unnest($3::uuid[], $4::text[], $5::integer[]) AS batch (id, user_ref, quantity)
+"""
+
+
+async def execute_purchases(pool: Pool, product_id: UUID, purchases: Sequence[Purchase]) -> Decisions:
+    """Decide all purchases, which are of this one product, in one transaction: all of it or nothing.
+
+    Raises Conflict or Unavailable, with nothing sold, and OutcomeUnknown; to be run again in each case.
+    """
+    async with pool.begin() as transaction:
+        product = await transaction.fetchrow(_READ_PRODUCT, product_id)
+        if product is None:
+            return Decisions([NotFound(f"there is no product {product_id}") for _ in purchases], None)
+        orders = await _read_orders(transaction, purchases)
+        held = await _read_held(transaction, product_id, product["limit_per_buyer"], purchases)
+
+        decisions, confirmed = decide(product, orders, held, purchases, pool.region)
+        if not confirmed:
+            return Decisions(decisions, None)  # rolled back: a read conflicts with nobody
+
+        level = await _decrement(transaction, product_id, sum(order.quantity for order in confirmed))
+        await _insert_orders(transaction, product_id, pool.region, confirmed)
+        await transaction.commit()
+        return Decisions(decisions, level)
+
+
+def decide(
+    product: Record,
+    orders: dict[UUID, Order],
+    held: dict[str, int],
+    purchases: Sequence[Purchase],
+    region: str,
+) -> tuple[list[Decision], list[Order]]:
+    """Decide each purchase by itself, first come first served, against one snapshot of the database.
+
+    Returns the decisions, and the new orders among them, which are yet to be written. What was confirmed for
+    one purchase counts for those behind it: its units, its buyer's held units, its order's id.
+    """
+    now, opens_at, limit, stock, _ = product.values()
+    orders, held = dict(orders), dict(held)
+    decisions: list[Decision] = []
+    confirmed: list[Order] = []
+    for purchase in purchases:
+        earlier = orders.get(purchase.order_id)
+        mine = held.get(purchase.user_ref, 0)
+        decision: Decision
+        if earlier is not None and earlier.quantity != purchase.quantity:
+            decision = IdempotencyKeyReused(
+                f"this idempotencyKey was used to buy {earlier.quantity}, not {purchase.quantity}; "
+                "use a new key for a new purchase"
+            )
+        elif earlier is not None:
+            decision = Confirmed(earlier, stock, replayed=True)
+        elif opens_at is not None and opens_at > now:
+            decision = NotOpen(opens_at)
+        elif limit is not None and mine + purchase.quantity > limit:
+            decision = LimitReached(limit, mine)
+        elif purchase.quantity > stock:
+            decision = SoldOut(stock)
+        else:
+            stock -= purchase.quantity
+            held[purchase.user_ref] = mine + purchase.quantity
+            order = Order(
+                purchase.order_id,
+                purchase.product_id,
+                purchase.user_ref,
+                purchase.quantity,
+                OrderStatus.CONFIRMED,
+                region,
+                now,
+            )
+            orders[order.id] = order
+            confirmed.append(order)
+            decision = Confirmed(order, stock, replayed=False)
+        decisions.append(decision)
+    return decisions, confirmed
+
+
+async def _read_orders(transaction: Transaction, purchases: Sequence[Purchase]) -> dict[UUID, Order]:
+    rows = await transaction.fetch(_READ_ORDERS, [purchase.order_id for purchase in purchases])
+    return {row["id"]: order_of(row) for row in rows}
+
+
+async def _read_held(
+    transaction: Transaction, product_id: UUID, limit: int | None, purchases: Sequence[Purchase]
+) -> dict[str, int]:
+    if limit is None:
+        return {}
+    buyers = list({purchase.user_ref for purchase in purchases})
+    return {row["user_ref"]: row["held"] for row in await transaction.fetch(_READ_HELD, product_id, buyers)}
+
+
+async def _decrement(transaction: Transaction, product_id: UUID, units: int) -> StockLevel:
+    row = await transaction.fetchrow(_DECREMENT, product_id, units)
+    if row is None:
+        # Cannot happen at snapshot isolation, where a changed row is a conflict; guarded for any other.
+        raise Conflict("the stock changed between read and write")
+    return StockLevel(product_id, row["stock"], row["version"])
+
+
+async def _insert_orders(transaction: Transaction, product_id: UUID, region: str, confirmed: Sequence[Order]) -> None:
+    await transaction.execute(
+        _INSERT_ORDERS,
+        product_id,
+        region,
+        [order.id for order in confirmed],
+        [order.user_ref for order in confirmed],
+        [order.quantity for order in confirmed],
+    )

@@ -1,0 +1,23 @@
+"""The sample drop of a fresh laptop, so that everything has something to show."""
+
+from uuid import UUID
+
+from api.database.pool import Pool
+from api.drops.products import NewProduct, Product, create_product, list_products
+
+# A fixed id: two processes that find no product at the same moment create the same one.
+SAMPLE = NewProduct(
+    id=UUID("0d509e70-0000-4000-8000-000000000001"),
+    name="Aurora Tee",
+    drop_name="First Light",
+    stock=100,
+    opens_at=None,
+    limit_per_buyer=None,
+)
+
+
+async def create_sample_drop(pool: Pool) -> Product | None:
+    """Create the sample unless there is a product already. Raises Unavailable."""
+    if (await list_products(pool, first=1)).items:
+        return None
+    return await create_product(pool, SAMPLE)

@@ -1,0 +1,132 @@
+"""Orders: the type, its connection, the queries, and cancelling."""
+
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+
+from api.drops import orders
+from api.drops.limits import checked_id, checked_text
+from api.graphql.connection import PageInfo, page_info
+from api.graphql.context import Info
+from api.graphql.products import DEFAULT_PAGE, Product
+
+
+@strawberry.enum(description="What an order has come to.")
+class OrderStatus(Enum):
+    CONFIRMED = strawberry.enum_value("CONFIRMED", description="Its units are the buyer's.")
+    CANCELLED = strawberry.enum_value("CANCELLED", description="Its units went back to stock.")
+
+
+@strawberry.type(description="Units of one product that one buyer bought.")
+class Order:
+    id: strawberry.ID = strawberry.field(description="A UUID; derived from the idempotency key where there was one.")
+    user_ref: str = strawberry.field(description="The buyer, as the purchase named them.")
+    quantity: int = strawberry.field(description="Units bought.")
+    status: OrderStatus = strawberry.field(description="Confirmed, or cancelled since.")
+    region: str = strawberry.field(description="The regional endpoint that committed the purchase.")
+    created_at: datetime = strawberry.field(description="When it was bought, by the database's clock.")
+    product_id: strawberry.Private[UUID]
+
+    @strawberry.field(description="The product, with its stock at the moment of reading.")
+    async def product(self, info: Info) -> Product:
+        product = await info.context.products.load(self.product_id)
+        assert product is not None  # noqa: S101 - products are never deleted
+        return Product.of(product)
+
+    @classmethod
+    def of(cls, order: orders.Order) -> "Order":
+        return cls(
+            id=strawberry.ID(str(order.id)),
+            user_ref=order.user_ref,
+            quantity=order.quantity,
+            status=OrderStatus(order.status.value),
+            region=order.region,
+            created_at=order.created_at,
+            product_id=order.product_id,
+        )
+
+
+@strawberry.type(description="An order and its place in the list.")
+class OrderEdge:
+    cursor: str = strawberry.field(description="The order's place, to be passed as `after`.")
+    node: Order = strawberry.field(description="The order.")
+
+
+@strawberry.type(description="A page of orders, newest first.")
+class OrderConnection:
+    edges: list[OrderEdge] = strawberry.field(description="The orders of this page.")
+    page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
+
+
+@strawberry.input(description="An order to cancel, and who asks.")
+class CancelOrderInput:
+    order_id: strawberry.ID = strawberry.field(description="The order.")
+    user_ref: str | None = strawberry.field(
+        default=None, description="The buyer who placed it; left out by the operator."
+    )
+
+
+@strawberry.type
+class OrderQueries:
+    @strawberry.field(
+        description="A buyer's orders, newest first. Without userRef it is the operator's view, "
+        "and asks for the operator's token."
+    )
+    async def orders(
+        self,
+        info: Info,
+        first: Annotated[int | None, strawberry.argument(description="Orders in the page, 1 to 100.")] = DEFAULT_PAGE,
+        after: Annotated[
+            str | None,
+            strawberry.argument(description="The `endCursor` of the page before; the newest if left out."),
+        ] = None,
+        user_ref: Annotated[str | None, strawberry.argument(description="The buyer; left out by the operator.")] = None,
+        product_id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Only orders of this product.")
+        ] = None,
+    ) -> OrderConnection:
+        if user_ref is None:
+            info.context.caller.require_operator()
+        page = await orders.list_orders(
+            info.context.drops.regions.home,
+            DEFAULT_PAGE if first is None else first,
+            after,
+            user_ref,
+            None if product_id is None else checked_id("productId", product_id),
+        )
+        cursors = [order.cursor for order in page.items]
+        return OrderConnection(
+            edges=[
+                OrderEdge(cursor=cursor.encode(), node=Order.of(order))
+                for cursor, order in zip(cursors, page.items, strict=True)
+            ],
+            page_info=page_info(cursors, has_next=page.has_next, after=after),
+        )
+
+    @strawberry.field(description="One order; null when there is none of this id.")
+    async def order(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The order's UUID.")]
+    ) -> Order | None:
+        order = await orders.get_order(info.context.drops.regions.home, checked_id("id", id))
+        return None if order is None else Order.of(order)
+
+
+@strawberry.type
+class OrderMutations:
+    @strawberry.mutation(
+        description="The buyer who placed it, or the operator. Returns its units to stock exactly once."
+    )
+    async def cancel_order(
+        self,
+        info: Info,
+        input: Annotated[CancelOrderInput, strawberry.argument(description="The order, and who asks.")],
+    ) -> Order:
+        order_id = checked_id("orderId", input.order_id)
+        if input.user_ref is None:
+            info.context.caller.require_operator()
+        else:
+            checked_text("userRef", input.user_ref)
+        return Order.of(await info.context.drops.cancel_order(order_id, input.user_ref))

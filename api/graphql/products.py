@@ -1,0 +1,138 @@
+"""Products: the type, its connection, the queries, and the operator's mutations."""
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from api.drops import products
+from api.drops.limits import checked_id
+from api.graphql.connection import PageInfo, page_info
+from api.graphql.context import Info
+
+DEFAULT_PAGE = 20
+
+
+@strawberry.type(description="Something that is sold in a drop, with its stock at the moment of reading.")
+class Product:
+    id: strawberry.ID = strawberry.field(description="A UUID.")
+    name: str = strawberry.field(description="What is sold, 1 to 200 characters.")
+    drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
+    stock: int = strawberry.field(description="Units that can be bought now.")
+    sold_out: bool = strawberry.field(description="Whether no unit is left.")
+    opens_at: datetime | None = strawberry.field(
+        description="When buying begins, by the database's clock; null when it is open already."
+    )
+    limit_per_buyer: int | None = strawberry.field(
+        description="Units that one buyer can hold in confirmed orders; null for no limit."
+    )
+    created_at: datetime = strawberry.field(description="When the operator created it.")
+
+    @classmethod
+    def of(cls, product: products.Product) -> "Product":
+        return cls(
+            id=strawberry.ID(str(product.id)),
+            name=product.name,
+            drop_name=product.drop_name,
+            stock=product.stock,
+            sold_out=product.stock == 0,
+            opens_at=product.opens_at,
+            limit_per_buyer=product.limit_per_buyer,
+            created_at=product.created_at,
+        )
+
+
+@strawberry.type(description="A product and its place in the list.")
+class ProductEdge:
+    cursor: str = strawberry.field(description="The product's place, to be passed as `after`.")
+    node: Product = strawberry.field(description="The product.")
+
+
+@strawberry.type(description="A page of products, newest first.")
+class ProductConnection:
+    edges: list[ProductEdge] = strawberry.field(description="The products of this page.")
+    page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
+
+
+@strawberry.input(description="A new product.")
+class CreateProductInput:
+    name: str = strawberry.field(description="1 to 200 characters.")
+    drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
+    stock: int = strawberry.field(description="Units to put in, 0 or more.")
+    opens_at: datetime | None = strawberry.field(
+        default=None, description="When buying begins, with a UTC offset; at once if left out."
+    )
+    limit_per_buyer: int | None = strawberry.field(
+        default=None, description="Units that one buyer can hold, 1 or more; no limit if left out."
+    )
+
+
+@strawberry.input(description="Units to add to a product, or to take back from it.")
+class RestockInput:
+    product_id: strawberry.ID = strawberry.field(description="The product.")
+    delta: int = strawberry.field(
+        description="Units to add; negative to take back units that nobody has bought. Not 0."
+    )
+
+
+@strawberry.type
+class ProductQueries:
+    @strawberry.field(description="Keyset-paginated (Relay cursor connections), newest drop first.")
+    async def products(
+        self,
+        info: Info,
+        first: Annotated[int | None, strawberry.argument(description="Products in the page, 1 to 100.")] = DEFAULT_PAGE,
+        after: Annotated[
+            str | None,
+            strawberry.argument(description="The `endCursor` of the page before; the newest if left out."),
+        ] = None,
+        drop_name: Annotated[str | None, strawberry.argument(description="Only the products of this drop.")] = None,
+    ) -> ProductConnection:
+        pool = info.context.drops.regions.home
+        page = await products.list_products(pool, DEFAULT_PAGE if first is None else first, after, drop_name)
+        cursors = [product.cursor for product in page.items]
+        return ProductConnection(
+            edges=[
+                ProductEdge(cursor=cursor.encode(), node=Product.of(product))
+                for cursor, product in zip(cursors, page.items, strict=True)
+            ],
+            page_info=page_info(cursors, has_next=page.has_next, after=after),
+        )
+
+    @strawberry.field(description="One product; null when there is none of this id.")
+    async def product(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The product's UUID.")]
+    ) -> Product | None:
+        product = await info.context.products.load(checked_id("id", id))
+        return None if product is None else Product.of(product)
+
+
+@strawberry.type
+class ProductMutations:
+    @strawberry.mutation(description="Operator only (bearer token). Creates a product with its stock.")
+    async def create_product(
+        self,
+        info: Info,
+        input: Annotated[CreateProductInput, strawberry.argument(description="The new product.")],
+    ) -> Product:
+        info.context.caller.require_operator()
+        product = products.NewProduct.checked(
+            name=input.name,
+            drop_name=input.drop_name,
+            stock=input.stock,
+            opens_at=input.opens_at,
+            limit_per_buyer=input.limit_per_buyer,
+        )
+        return Product.of(await info.context.drops.create_product(product))
+
+    @strawberry.mutation(
+        description="Operator only. Adds units; a negative delta takes units back but never below zero."
+    )
+    async def restock(
+        self,
+        info: Info,
+        input: Annotated[RestockInput, strawberry.argument(description="The product and the units.")],
+    ) -> Product:
+        info.context.caller.require_operator()
+        product_id = checked_id("productId", input.product_id)
+        return Product.of(await info.context.drops.restock(product_id, input.delta))

@@ -1,0 +1,159 @@
+"""The purchase mutation and the outcomes that it answers with."""
+
+from datetime import datetime
+from enum import Enum
+from typing import Annotated
+
+import strawberry
+
+from api.drops import orders
+from api.drops.group_commit import Busy, Outcome
+from api.drops.limits import checked_id
+from api.drops.purchase import Confirmed, LimitReached, NotOpen, Purchase, SoldOut
+from api.graphql.context import Info
+from api.graphql.orders import Order
+
+
+@strawberry.enum(description="What became of a purchase.")
+class PurchaseStatus(Enum):
+    CONFIRMED = strawberry.enum_value("CONFIRMED", description="Sold to this buyer.")
+    SOLD_OUT = strawberry.enum_value("SOLD_OUT", description="Fewer units are left than were asked for.")
+    NOT_OPEN = strawberry.enum_value("NOT_OPEN", description="The drop has not opened yet.")
+    LIMIT_REACHED = strawberry.enum_value("LIMIT_REACHED", description="The buyer would hold more than the limit.")
+    BUSY = strawberry.enum_value("BUSY", description="Nothing was sold; to be sent again in a while.")
+
+
+@strawberry.interface(
+    description="A business outcome is a result, not an error. "
+    "Top-level errors are for faults and for input that can never work."
+)
+class PurchaseResult:
+    status: PurchaseStatus = strawberry.field(description="The outcome, also told by the type.")
+    message: str = strawberry.field(description="The outcome in an English sentence.")
+    attempts: int = strawberry.field(description="Transactions that this purchase went through.")
+    region: str = strawberry.field(description="The regional endpoint that decided it.")
+
+
+@strawberry.type(description="The buyer has an order.")
+class PurchaseConfirmed(PurchaseResult):
+    order: Order = strawberry.field(description="The order.")
+    remaining: int = strawberry.field(description="Units left right after this purchase.")
+    replayed: bool = strawberry.field(
+        description="Whether an earlier request under the same idempotency key had bought it; nothing was sold again."
+    )
+
+
+@strawberry.type(description="Fewer units are left than were asked for.")
+class PurchaseSoldOut(PurchaseResult):
+    remaining: int = strawberry.field(description="Units left, 0 as a rule.")
+
+
+@strawberry.type(description="The drop has not opened yet.")
+class PurchaseNotOpen(PurchaseResult):
+    opens_at: datetime = strawberry.field(description="When it opens, by the database's clock.")
+
+
+@strawberry.type(description="The buyer would hold more units than one buyer can.")
+class PurchaseLimitReached(PurchaseResult):
+    limit: int = strawberry.field(description="Units that one buyer can hold.")
+    held: int = strawberry.field(description="Units that this buyer holds in confirmed orders.")
+
+
+@strawberry.type(
+    description="The retry budget, the deadline or the waiting line is spent. "
+    "Nothing was sold; the same key may be sent again."
+)
+class PurchaseBusy(PurchaseResult):
+    retry_after_ms: int = strawberry.field(description="Milliseconds to wait before sending it again.")
+
+
+PURCHASE_RESULTS = (PurchaseConfirmed, PurchaseSoldOut, PurchaseNotOpen, PurchaseLimitReached, PurchaseBusy)
+
+
+@strawberry.input(description="What to buy, and for whom.")
+class PurchaseInput:
+    product_id: strawberry.ID = strawberry.field(description="The product.")
+    user_ref: str = strawberry.field(description="The buyer, 1 to 200 characters.")
+    quantity: int = strawberry.field(default=1, description="Units to buy, 1 or more.")
+    region: str | None = strawberry.field(
+        default=None,
+        description="The regional endpoint to buy through; the server's home Region if left out.",
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="1 to 200 characters. The same key from the same buyer for the same product is the same "
+        "purchase, however often it is sent.",
+    )
+
+
+@strawberry.type
+class PurchaseMutations:
+    @strawberry.mutation(description="Buys units of a product: all that were asked for, or none.")
+    async def purchase(
+        self,
+        info: Info,
+        input: Annotated[PurchaseInput, strawberry.argument(description="What to buy, and for whom.")],
+    ) -> PurchaseResult:
+        wanted = Purchase.checked(
+            product_id=checked_id("productId", input.product_id),
+            user_ref=input.user_ref,
+            quantity=input.quantity,
+            idempotency_key=input.idempotency_key,
+        )
+        return _result(await info.context.drops.purchase(wanted, input.region))
+
+
+def _result(outcome: Outcome) -> PurchaseResult:
+    attempts, region = outcome.attempts, outcome.region
+    match outcome.decision:
+        case Confirmed(order, remaining, replayed):
+            return PurchaseConfirmed(
+                status=PurchaseStatus.CONFIRMED,
+                message=_confirmed_message(order, replayed),
+                attempts=attempts,
+                region=region,
+                order=Order.of(order),
+                remaining=remaining,
+                replayed=replayed,
+            )
+        case SoldOut(remaining):
+            return PurchaseSoldOut(
+                status=PurchaseStatus.SOLD_OUT,
+                message="Sold out." if remaining == 0 else f"Only {remaining} left.",
+                attempts=attempts,
+                region=region,
+                remaining=remaining,
+            )
+        case NotOpen(opens_at):
+            return PurchaseNotOpen(
+                status=PurchaseStatus.NOT_OPEN,
+                message=f"Opens at {opens_at.isoformat()}.",
+                attempts=attempts,
+                region=region,
+                opens_at=opens_at,
+            )
+        case LimitReached(limit, held):
+            return PurchaseLimitReached(
+                status=PurchaseStatus.LIMIT_REACHED,
+                message=f"One buyer can hold {limit}; you hold {held}.",
+                attempts=attempts,
+                region=region,
+                limit=limit,
+                held=held,
+            )
+        case Busy(retry_after_ms):
+            return PurchaseBusy(
+                status=PurchaseStatus.BUSY,
+                message="Too many are buying at this moment. Nothing was sold to you; please try again.",
+                attempts=attempts,
+                region=region,
+                retry_after_ms=retry_after_ms,
+            )
+
+
+def _confirmed_message(order: orders.Order, replayed: bool) -> str:
+    if not replayed:
+        return f"Confirmed: {order.quantity} bought."
+    if order.status is orders.OrderStatus.CANCELLED:
+        return "This purchase was confirmed before and has been cancelled since; use a new key to buy again."
+    return "This purchase was confirmed before; nothing was bought again."

@@ -1,0 +1,29 @@
+"""The schema, composed from one module per subject."""
+
+import strawberry
+
+from api.graphql.orders import OrderMutations, OrderQueries
+from api.graphql.products import ProductMutations, ProductQueries
+from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
+from api.graphql.regions import RegionQueries
+from api.graphql.stock import Subscription
+
+
+@strawberry.type(description="What can be read.")
+class Query(ProductQueries, OrderQueries, RegionQueries):
+    pass
+
+
+@strawberry.type(description="What can be done.")
+class Mutation(PurchaseMutations, ProductMutations, OrderMutations):
+    pass
+
+
+def make_schema() -> strawberry.Schema:
+    """The schema; the source of truth from which schema.graphql is exported."""
+    return strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS)
+
+
+def sdl() -> str:
+    """The schema in GraphQL's definition language, as schema.graphql holds it."""
+    return f"{make_schema().as_str()}\n"
