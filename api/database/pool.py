@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -77,14 +77,15 @@ class Pool:
 
     def __init__(self, endpoint: Endpoint, size: int) -> None:
         self.endpoint = endpoint
-        self._pool = asyncpg.create_pool(
-            endpoint.url,
-            min_size=0,
-            max_size=size,
-            timeout=CONNECT_TIMEOUT,
-            reset=_keep_session,
-            server_settings={"application_name": "dropzero"},
-        )
+        self._size = size
+        self._pool: asyncpg.Pool[Record]
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     @property
     def region(self) -> str:
@@ -92,7 +93,14 @@ class Pool:
 
     async def open(self) -> None:
         """Make the pool usable. Connects to nothing yet, so it succeeds while the database is away."""
-        await self._pool
+        self._pool = await asyncpg.create_pool(
+            self.endpoint.url,
+            min_size=0,
+            max_size=self._size,
+            timeout=CONNECT_TIMEOUT,
+            reset=_keep_session,
+            server_settings={"application_name": "dropzero"},
+        )
 
     async def close(self) -> None:
         """Close every connection; those that do not end in time are dropped."""

@@ -25,7 +25,7 @@ async def run_again(
     *,
     safe_after_lost_commit: bool,
     budget: RetryBudget = RetryBudget(),
-    backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    backoff: Backoff = Backoff(),
 ) -> T:
     """Run `attempt`, one whole transaction, until it goes through, and return what it returned.
 

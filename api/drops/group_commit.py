@@ -93,7 +93,7 @@ class GroupCommit:
         policy: GroupPolicy,
         budget: RetryBudget,
         on_commit: Callable[[StockLevel], None],
-        backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+        backoff: Backoff = Backoff(),
     ) -> None:
         """`budget` is each purchase's own, from the moment it arrives; `on_commit` hears each new stock."""
         self._pool = pool

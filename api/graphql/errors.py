@@ -1,0 +1,73 @@
+"""How an error is told to clients: a message, a code of the contract, and nothing of our inside."""
+
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from graphql import GraphQLError
+
+from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+from api.database.regions import UnknownRegion
+from api.drops.errors import Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
+from api.graphql.caller import Unauthenticated
+
+logger = logging.getLogger("dropzero.graphql")
+
+
+class ErrorCode(StrEnum):
+    """`errors[].extensions.code`."""
+
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    NOT_FOUND = "NOT_FOUND"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+# Errors whose own message is written for the client.
+_SPOKEN: Mapping[type[Exception], ErrorCode] = {
+    InvalidInput: ErrorCode.BAD_USER_INPUT,
+    UnknownRegion: ErrorCode.BAD_USER_INPUT,
+    NotFound: ErrorCode.NOT_FOUND,
+    Unauthenticated: ErrorCode.UNAUTHENTICATED,
+    Forbidden: ErrorCode.FORBIDDEN,
+    IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
+}
+
+# Faults of the database: their own messages name hosts and statements, so clients get these.
+_FAULTS: Mapping[type[Exception], str] = {
+    Unavailable: "The database cannot be reached right now, and nothing was changed. Try again in a moment.",
+    Conflict: "Others kept changing the same row, and nothing was changed. Try again in a moment.",
+    OutcomeUnknown: "The connection to the database was lost at the moment of commit, so it is not known yet whether "
+    "this was done. Look before sending it again; a purchase under an idempotencyKey can be sent again as it is.",
+}
+
+
+def format_error(error: GraphQLError) -> dict[str, Any]:
+    """One entry of `errors`. A defect of ours is logged with its traceback and told as a reference only."""
+    formatted: dict[str, Any] = dict(error.formatted)
+    message, code = _told(error)
+    return {**formatted, "message": message, "extensions": {"code": code}}
+
+
+def client_error(message: str) -> dict[str, Any]:
+    """One entry of `errors` for a request that never became an operation."""
+    return {"message": message, "extensions": {"code": ErrorCode.BAD_USER_INPUT}}
+
+
+def _told(error: GraphQLError) -> tuple[str, ErrorCode]:
+    cause = error.original_error
+    if error.path is None or cause is None or isinstance(cause, GraphQLError):
+        return error.message, ErrorCode.BAD_USER_INPUT  # syntax, validation, variables
+    if type(cause) in _SPOKEN:
+        return str(cause), _SPOKEN[type(cause)]
+    if type(cause) in _FAULTS:
+        logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
+        return _FAULTS[type(cause)], ErrorCode.SERVICE_UNAVAILABLE
+    reference = uuid4().hex[:12]
+    logger.error("defect, told to the client as reference %s, at %s", reference, error.path, exc_info=cause)
+    return f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL

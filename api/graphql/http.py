@@ -1,0 +1,201 @@
+"""GraphQL over HTTP, as the specification of that name has it: POST and GET, two media types, exact refusals."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import orjson
+from graphql import OperationType
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from api.drops.drops import Drops
+from api.graphql.caller import Authenticator
+from api.graphql.context import make_context
+from api.graphql.documents import Documents, InvalidDocument, operation_type
+from api.graphql.errors import client_error
+from api.graphql.execution import Executor, format_errors
+from api.graphql.graphiql import GraphiQL
+
+MAX_BODY = 256 * 1024
+"""Bytes of a request's body."""
+
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+JSON = "application/json"
+
+_ACCEPTED = {GRAPHQL_RESPONSE: GRAPHQL_RESPONSE, JSON: JSON, "application/*": JSON, "*/*": JSON}
+_QUALITY = re.compile(r";\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*(?:;|$)")
+
+
+class Refusal(Exception):
+    """A request that never becomes an operation: an HTTP status and a message that says what to send."""
+
+    def __init__(self, status: int, message: str, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.allow = allow
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The parameters of a GraphQL request, of the right types."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any] | None
+
+
+class GraphQLHTTP:
+    """The ASGI application behind POST and GET /graphql."""
+
+    def __init__(
+        self,
+        drops: Drops,
+        executor: Executor,
+        documents: Documents,
+        authenticator: Authenticator,
+        graphiql: GraphiQL | None,
+    ) -> None:
+        self._drops = drops
+        self._executor = executor
+        self._documents = documents
+        self._authenticator = authenticator
+        self._graphiql = graphiql
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        method = scope["method"]
+        if method == "GET" and self._graphiql is not None and _wants_page(scope, headers):
+            await self._graphiql(scope, receive, send)
+            return
+        media_type, allow = JSON, None
+        try:
+            media_type = negotiate(headers.get("accept", ""))
+            if method == "POST":
+                request = parse_post(headers, await _read_body(headers, receive))
+            elif method == "GET":
+                request = parse_get(scope["query_string"])
+            else:
+                raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
+            response = await self._respond(request, headers, only_queries=method == "GET")
+            # The older media type tells request errors with status 200, as its clients expect.
+            status = 200 if "data" in response or media_type is JSON else 400
+        except Refusal as refusal:
+            response = {"errors": [client_error(str(refusal))]}
+            status, allow = refusal.status, refusal.allow
+        except ClientDisconnect:
+            return
+        await _send(send, status, media_type, orjson.dumps(response), allow)
+
+    async def _respond(self, request: Request, headers: Headers, *, only_queries: bool) -> dict[str, Any]:
+        try:
+            document = self._documents.get(request.query)
+        except InvalidDocument as invalid:
+            return {"errors": format_errors(invalid.errors)}
+        kind = operation_type(document, request.operation_name)
+        if kind is OperationType.SUBSCRIPTION:
+            raise Refusal(400, "a subscription needs a websocket: connect to this address as graphql-transport-ws")
+        if only_queries and kind is OperationType.MUTATION:
+            raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
+        caller = self._authenticator.identify(headers.get("authorization"))
+        context = make_context(self._drops, caller)
+        return await self._executor.execute(document, request.operation_name, request.variables, context)
+
+
+def parse_post(headers: Headers, body: bytes) -> Request:
+    """Raises Refusal."""
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != JSON:
+        raise Refusal(415, f"send the request as content-type {JSON}, not {media_type.strip() or 'without one'}")
+    if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
+        raise Refusal(415, "send the request in UTF-8")
+    return _request(_decode("the body", body))
+
+
+def parse_get(query_string: bytes) -> Request:
+    """Raises Refusal."""
+    try:
+        pairs = parse_qs(query_string.decode("ascii"), errors="strict", max_num_fields=20, strict_parsing=False)
+    except ValueError:
+        raise Refusal(400, "the query string cannot be read; percent-encode it as UTF-8") from None
+    parameters: dict[str, Any] = {name: values[-1] for name, values in pairs.items()}
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = _decode(name, parameters[name])
+    return _request(parameters)
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> str:
+    """The media type that a client with this Accept header is answered in. Raises Refusal when it takes neither."""
+    best, best_quality = None, 0.0
+    for entry in accept.split(",") if accept.strip() else ["*/*"]:
+        name, _, parameters = entry.partition(";")
+        quality = _QUALITY.search(f";{parameters}")
+        weight = float(quality[1]) if quality else 1.0
+        media_type = _ACCEPTED.get(name.strip().lower())
+        if media_type is not None and weight > best_quality:
+            best, best_quality = media_type, weight
+    if best is None:
+        raise Refusal(406, f"this is answered as {GRAPHQL_RESPONSE} or {JSON}; accept one of them")
+    return best
+
+
+def _wants_page(scope: Scope, headers: Headers) -> bool:
+    return "text/html" in headers.get("accept", "") and b"query=" not in scope["query_string"]
+
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    too_large = Refusal(413, f"the body is larger than {MAX_BODY} bytes")
+    if int(headers.get("content-length", 0)) > MAX_BODY:  # the server has checked that it is a number
+        raise too_large
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += cast("bytes", message.get("body", b""))
+        if len(body) > MAX_BODY:
+            raise too_large
+        if not message.get("more_body", False):
+            return body
+
+
+def _decode(name: str, text: bytes | str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"{name} must be JSON in UTF-8: {error}") from None
+
+
+def _request(parameters: Any) -> Request:
+    if isinstance(parameters, list):
+        raise Refusal(400, "send one operation per request; batches are not taken")
+    if not isinstance(parameters, dict):
+        raise Refusal(400, 'the body must be a JSON object, such as {"query": "{ __typename }"}')
+    query = parameters.get("query")
+    if not isinstance(query, str) or not query:
+        raise Refusal(400, "query must be a GraphQL document, as a string")
+    operation_name = parameters.get("operationName")
+    if not isinstance(operation_name, str | None):
+        raise Refusal(400, "operationName must be a string, or null")
+    variables = parameters.get("variables")
+    if not isinstance(variables, dict | None):
+        raise Refusal(400, "variables must be an object, or null")
+    if not isinstance(parameters.get("extensions"), dict | None):
+        raise Refusal(400, "extensions must be an object, or null")
+    return Request(query, operation_name, variables)
+
+
+async def _send(send: Send, status: int, media_type: str, body: bytes, allow: str | None) -> None:
+    headers = [
+        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if allow is not None:
+        headers.append((b"allow", allow.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

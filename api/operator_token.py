@@ -1,0 +1,26 @@
+"""The operator's token of the embedded database: fresh at every start, kept where only its owner can read it."""
+
+import os
+import secrets
+from pathlib import Path
+
+_FILE_NAME = "operator-token"
+
+
+def make_operator_token(directory: Path) -> str:
+    """Make a new token and keep it in the data directory, with mode 0600."""
+    token = secrets.token_urlsafe(32)
+    path = directory / _FILE_NAME
+    path.unlink(missing_ok=True)  # so that the mode is set on creation, and never wider for a moment
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{token}\n")
+    return token
+
+
+def find_operator_token(directory: Path) -> str | None:
+    """The token of the server that runs, or ran last, on this data directory."""
+    try:
+        return (directory / _FILE_NAME).read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,115 @@
+"""Running the server: a bound socket, a database that is ready, and uvicorn between them."""
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+
+from api.app import create_app, require_current_schema
+from api.database.embedded import embedded_postgres, running_embedded_url
+from api.database.migrations import load_migrations, migrate, migrations_directory
+from api.database.pool import Pool
+from api.drops.sample import create_sample_drop
+from api.operator_token import make_operator_token
+from api.settings import Settings
+
+logger = logging.getLogger("dropzero.server")
+
+SHUTDOWN_TIMEOUT = 20
+"""Seconds that requests in flight are given when the server stops: longer than a purchase's deadline."""
+
+
+class CannotServe(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket, taken before anything slow begins. Raises CannotServe."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(0)  # refuses what another process already listens on; uvicorn sets the real backlog
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotServe(f"cannot listen on {host}:{port}: {reason}; choose another with --port or --host") from None
+    return bound
+
+
+@contextmanager
+def database_to_serve(settings: Settings) -> Iterator[Settings]:
+    """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
+
+    Raises EmbeddedUnavailable.
+    """
+    if not settings.embedded:
+        yield settings
+        return
+    with embedded_postgres(settings.data_directory, settings.commit_delay_ms) as url:
+        yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
+
+
+@contextmanager
+def database_to_visit(settings: Settings) -> Iterator[Settings]:
+    """Settings with endpoints to connect to, for a command beside the server: those configured, the embedded
+    database that a server is running, or else the embedded database started for this command alone.
+
+    Raises EmbeddedUnavailable.
+    """
+    running = running_embedded_url(settings.data_directory) if settings.embedded else None
+    if running is not None:
+        yield settings.with_embedded(running, admin_token="")
+    else:
+        with database_to_serve(settings) as reachable:
+            yield reachable
+
+
+async def prepare(settings: Settings, *, embedded: bool) -> None:
+    """Make sure of the schema: the embedded database is brought up to date and given a sample drop; any other
+    is only looked at. Raises SchemaBehind, MigrationChanged, Unavailable."""
+    async with Pool(settings.endpoints[0], size=1) as pool:
+        if not embedded:
+            await require_current_schema(pool)
+            return
+        await migrate(pool, load_migrations(migrations_directory()))
+        sample = await create_sample_drop(pool)
+        if sample is not None:
+            logger.info("created the sample drop %s: %d x %s", sample.drop_name, sample.stock, sample.name)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+
+def run(settings: Settings, listening: socket.socket, on_started: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and return."""
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=256 * 1024,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+    )
+    with suppress(KeyboardInterrupt, SystemExit):  # uvicorn raises the signal again after it has stopped
+        _Server(config, on_started).run(sockets=[listening])
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack, so that the embedded database is stopped as on Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -1,0 +1,114 @@
+"""Settings: everything that the environment says, read once and refused with a clear message when wrong."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from api.database.endpoint import Endpoint, parse_endpoints
+from api.database.retry import RetryBudget
+from api.drops.group_commit import GroupPolicy
+
+EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
+"""The two names of the one embedded database, so that all that speaks of Regions works on a laptop."""
+
+LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+T = TypeVar("T")
+
+
+class InvalidSettings(Exception):
+    """A variable of the environment cannot be used; the message names it and says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory`."""
+
+    endpoints: tuple[Endpoint, ...]
+    data_directory: Path
+    commit_delay_ms: int
+    connections: int
+    admin_token: str | None = field(repr=False)
+    allowed_origins: re.Pattern[str]
+    graphiql: bool
+    group: GroupPolicy
+    budget: RetryBudget
+    poll_interval: float
+
+    @property
+    def embedded(self) -> bool:
+        return not self.endpoints
+
+    def with_embedded(self, url: str, admin_token: str) -> "Settings":
+        """The settings once the embedded database runs."""
+        endpoints = tuple(Endpoint(region, url) for region in EMBEDDED_REGIONS)
+        return replace(self, endpoints=endpoints, admin_token=admin_token)
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the DROPZERO_ variables. Raises InvalidSettings.
+
+    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, and pages of localhost.
+    """
+
+    def read(name: str, default: T, parse: Callable[[str], T]) -> T:
+        text = environment.get(name, "")
+        if not text.strip():
+            return default
+        try:
+            return parse(text.strip())
+        except ValueError as error:
+            raise InvalidSettings(f"{name}: {error}") from None
+
+    home = environment.get("DROPZERO_REGION") or None
+    endpoints: tuple[Endpoint, ...] = read("DROPZERO_ENDPOINTS", (), lambda text: parse_endpoints(text, home))
+    laptop = not endpoints
+    one_by_one = read("DROPZERO_GROUP_COMMIT", True, _switch) is False
+    connections = read("DROPZERO_CONNECTIONS", 10, _whole(1, 1000))
+    return Settings(
+        endpoints=endpoints,
+        data_directory=Path(environment.get("DROPZERO_DATA") or ".dropzero"),
+        commit_delay_ms=read("DROPZERO_COMMIT_DELAY_MS", 0, _whole(0, 100)),
+        connections=connections,
+        admin_token=read("DROPZERO_ADMIN_TOKEN", None, _token),
+        allowed_origins=read("DROPZERO_ALLOWED_ORIGINS", re.compile(LOCALHOST if laptop else "(?!)"), _origins),
+        graphiql=read("DROPZERO_GRAPHIQL", laptop, _switch),
+        group=GroupPolicy(size=1, in_flight=connections) if one_by_one else GroupPolicy(),
+        budget=RetryBudget(
+            attempts=read("DROPZERO_ATTEMPTS", 40, _whole(1, 1000)),
+            seconds=read("DROPZERO_DEADLINE_MS", 15_000, _whole(100, 120_000)) / 1000,
+        ),
+        poll_interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000,
+    )
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    known = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(f"expected on or off, not {text!r}")
+    return known[text.lower()]
+
+
+def _token(text: str) -> str:
+    if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("expected at least 16 printable ASCII characters without spaces")
+    return text
+
+
+def _origins(text: str) -> re.Pattern[str]:
+    origins = [origin.strip().rstrip("/") for origin in text.split(",")]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
+            raise ValueError(f"expected origins such as https://shop.example, separated by commas, not {origin!r}")
+    return re.compile("|".join(map(re.escape, origins)))

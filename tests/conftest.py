@@ -1,0 +1,193 @@
+"""One embedded PostgreSQL per run, a database per test, and real servers before it."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+import uvicorn
+
+from api.app import create_app
+from api.database.embedded import embedded_postgres
+from api.database.endpoint import Endpoint
+from api.database.migrations import load_migrations, migrate, migrations_directory
+from api.database.pool import Pool
+from api.settings import EMBEDDED_REGIONS, Settings, read_settings
+
+ADMIN_TOKEN = "the-operators-token-of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the run's server, at its database postgres."""
+    with embedded_postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: str) -> str:
+    """The name of a database with the schema and no rows, to copy."""
+    await _sql(postgres, "CREATE DATABASE template_of_tests")
+    async with Pool(Endpoint("test", _at(postgres, "template_of_tests")), size=1) as pool:
+        await migrate(pool, load_migrations(migrations_directory()))
+    return "template_of_tests"
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+async def database_url(postgres: str, template: str) -> AsyncIterator[str]:
+    """The URL of a database of this test's own, with the schema and no rows."""
+    name = f"test_{next(_numbers)}"
+    await _sql(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    yield _at(postgres, name)
+    await _sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_database_url(postgres: str) -> AsyncIterator[str]:
+    """The URL of a database of this test's own without any table."""
+    name = f"test_{next(_numbers)}"
+    await _sql(postgres, f"CREATE DATABASE {name}")
+    yield _at(postgres, name)
+    await _sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """Up to 20 connections to the test's database, as the Region `here`."""
+    async with Pool(Endpoint("here", database_url), size=20) as pool:
+        yield pool
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """A laptop's settings, on the test's database under two Regions' names."""
+    endpoints = tuple(Endpoint(region, database_url) for region in EMBEDDED_REGIONS)
+    return replace(read_settings({}), endpoints=endpoints, admin_token=ADMIN_TOKEN, poll_interval=0.05)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens, and requests to it."""
+
+    url: str
+    settings: Settings
+    session: aiohttp.ClientSession
+
+    @property
+    def websocket_url(self) -> str:
+        return self.url.replace("http", "ws", 1) + "/graphql"
+
+    async def ask(
+        self, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
+    ) -> dict[str, Any]:
+        """The whole response to an operation, data and errors."""
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        body = {"query": query, "variables": variables}
+        async with self.session.post(f"{self.url}/graphql", json=body, headers=headers) as response:
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def data(
+        self, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
+    ) -> dict[str, Any]:
+        """The data of an operation that must go well."""
+        answer = await self.ask(query, variables, token=token)
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def refusal(
+        self, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
+    ) -> tuple[str, str]:
+        """The code and the message of the one error that an operation must end with."""
+        answer = await self.ask(query, variables, token=token)
+        assert "errors" in answer, answer
+        [error] = answer["errors"]
+        return error["extensions"]["code"], error["message"]
+
+    async def create_product(self, stock: int = 10, **more: Any) -> str:
+        """The id of a new product."""
+        product = {"name": "Tee", "dropName": "First Light", "stock": stock, **more}
+        created = await self.data(
+            "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }",
+            {"input": product},
+            token=ADMIN_TOKEN,
+        )
+        product_id: str = created["createProduct"]["id"]
+        return product_id
+
+    async def purchase(self, product_id: str, user_ref: str = "ada", **more: Any) -> dict[str, Any]:
+        """The outcome of a purchase."""
+        wanted = {"productId": product_id, "userRef": user_ref, **more}
+        outcome: dict[str, Any] = (await self.data(PURCHASE, {"input": wanted}))["purchase"]
+        return outcome
+
+
+PURCHASE = """
+mutation ($input: PurchaseInput!) {
+  purchase(input: $input) {
+    __typename status message attempts region
+    ... on PurchaseConfirmed { order { id userRef quantity status region product { id stock } } remaining replayed }
+    ... on PurchaseSoldOut { remaining }
+    ... on PurchaseNotOpen { opensAt }
+    ... on PurchaseLimitReached { limit held }
+    ... on PurchaseBusy { retryAfterMs }
+  }
+}
+"""
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Server]:
+    """Run a server on a free port, in this event loop, until the block is left."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # pytest's to handle
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started:
+        assert not task.done(), task.exception()
+        await asyncio.sleep(0.005)
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", settings, session)
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    """A server on the test's database."""
+    async with serving(settings) as server:
+        yield server
+
+
+def _at(url: str, database: str) -> str:
+    return re.sub(r"/postgres\?", f"/{database}?", url)
+
+
+async def _sql(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
