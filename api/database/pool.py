@@ -61,7 +61,7 @@ class Transaction:
                 await self._transaction.commit()
         except Exception as error:
             if isinstance(translate(error), Unavailable):
-                self._connection.terminate()
+                _drop(self._connection)
                 raise OutcomeUnknown(f"no answer to COMMIT: {error or type(error).__name__}") from error
             raise
 
@@ -162,7 +162,7 @@ class Pool:
             yield connection
         except BaseException as error:
             if connection is not None and isinstance(error, (TimeoutError, asyncio.CancelledError)):
-                connection.terminate()  # it may still be at work; nobody waits for it
+                _drop(connection)  # it may still be at work; nobody waits for it
             named = translate(error)
             if named is None:
                 raise
@@ -170,6 +170,12 @@ class Pool:
         finally:
             if connection is not None:
                 await self._pool.release(connection)
+
+
+def _drop(connection: Connection) -> None:
+    # A connection that was lost has left the pool by itself, and asyncpg then objects to our ending it.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _keep_session(connection: "asyncpg.Connection[Record]") -> None:

@@ -20,7 +20,7 @@ class Drops:
         """`poll_interval` is the publisher's, in seconds."""
         self.regions = regions
         self.publisher = StockPublisher(regions.home, poll_interval)
-        self._lines = {pool.region: GroupCommit(pool, policy, budget, self.publisher.publish) for pool in regions}
+        self.lines = {pool.region: GroupCommit(pool, policy, budget, self.publisher.publish) for pool in regions}
 
     async def open(self) -> None:
         await self.regions.open()
@@ -28,12 +28,12 @@ class Drops:
     async def close(self, grace: float) -> None:
         """Answer every purchase in line, `grace` seconds at most, and disconnect."""
         await self.publisher.close()
-        await asyncio.gather(*(line.close(grace) for line in self._lines.values()))
+        await asyncio.gather(*(line.close(grace) for line in self.lines.values()))
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None) -> Outcome:
         """Buy through a Region, home for None. Raises UnknownRegion, and whatever GroupCommit.submit does."""
-        return await self._lines[self.regions.pool(region).region].submit(purchase)
+        return await self.lines[self.regions.pool(region).region].submit(purchase)
 
     async def restock(self, product_id: UUID, delta: int) -> Product:
         """See products.restock; watchers hear of it at once."""

@@ -8,7 +8,7 @@ and as many transactions at a time as there are rivals; it is kept for compariso
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -102,6 +102,19 @@ class GroupCommit:
         self._on_commit = on_commit
         self._backoff = backoff
         self._lines: dict[UUID, _Line] = {}
+        self.transactions: Counter[str] = Counter()
+        """Transactions run, by how they ended: sold, sold_nothing, or the name of an error."""
+        self.outcomes: Counter[str] = Counter()
+        """Purchases answered, by outcome, or the name of an error."""
+
+    @property
+    def region(self) -> str:
+        return self._pool.region
+
+    @property
+    def waiting(self) -> int:
+        """Purchases in line now, those in flight not counted."""
+        return sum(len(line.waiting) for line in self._lines.values())
 
     async def submit(self, purchase: Purchase) -> Outcome:
         """Stand in line, and return the outcome once it is known.
@@ -111,7 +124,8 @@ class GroupCommit:
         """
         line = self._lines.setdefault(purchase.product_id, _Line())
         if len(line.waiting) >= self._policy.waiting:
-            return Outcome(self._busy(), 0, self._pool.region)
+            self.outcomes["Busy"] += 1
+            return Outcome(_busy(), 0, self._pool.region)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(purchase, loop.time() + self._budget.seconds, loop.create_future())
         line.waiting.append(waiting)
@@ -142,29 +156,32 @@ class GroupCommit:
                 try:
                     result = await execute_purchases(self._pool, product_id, [w.purchase for w in group])
                 except DatabaseError as error:
+                    self.transactions[type(error).__name__] += 1
                     failures += 1
                     self._count_failure(group, error)
                     await asyncio.sleep(self._backoff.delay(failures))
                     group = [waiting for waiting in group if self._may_try_again(waiting, error)]
                 except Exception as error:
+                    self.transactions["failed"] += 1
                     # Not the database's state but one of the purchases, or a defect. Halve the group until it
                     # stands alone, so that it fails none of its neighbours.
                     if len(group) == 1:
                         logger.exception("purchase %s cannot be executed", group[0].purchase.order_id)
-                        _fail(group.pop(), error)
+                        self._fail(group.pop(), error)
                         size = self._policy.size
                     else:
                         size = len(group) // 2
                         line.waiting.extendleft(reversed(group[size:]))
                         del group[size:]
                 else:
+                    self.transactions["sold_nothing" if result.level is None else "sold"] += 1
                     self._answer(group, result)
                     group.clear()
                     size = self._policy.size
                     failures = 0
         finally:
             for waiting in group:  # only when this task was cancelled: nobody waits for ever
-                _fail(waiting, OutcomeUnknown("the server stopped before the outcome was known"))
+                self._fail(waiting, OutcomeUnknown("the server stopped before the outcome was known"))
             self._leave(product_id, line)
 
     def _leave(self, product_id: UUID, line: _Line) -> None:
@@ -172,7 +189,7 @@ class GroupCommit:
         line.serving.discard(asyncio.current_task())
         if not line.serving:
             for waiting in line.waiting:
-                _fail(waiting, Unavailable("the server stopped before this purchase was tried"))
+                self._fail(waiting, Unavailable("the server stopped before this purchase was tried"))
             if line.expiry is not None:
                 line.expiry.cancel()
             del self._lines[product_id]
@@ -191,7 +208,7 @@ class GroupCommit:
         for waiting, decision in zip(group, result.decisions, strict=True):
             waiting.attempts += 1
             if isinstance(decision, DropError):
-                _fail(waiting, decision)
+                self._fail(waiting, decision)
                 continue
             if waiting.unknown and isinstance(decision, Confirmed):
                 # What it found is its own order, written by the commit whose answer was lost.
@@ -213,7 +230,7 @@ class GroupCommit:
 
     def _give_up(self, waiting: _Waiting, error: DatabaseError | None) -> None:
         if waiting.unknown:
-            _fail(
+            self._fail(
                 waiting,
                 OutcomeUnknown(
                     f"the connection was lost while order {waiting.purchase.order_id} was committed, and the "
@@ -221,9 +238,9 @@ class GroupCommit:
                 ),
             )
         elif isinstance(error, Unavailable):
-            _fail(waiting, error)
+            self._fail(waiting, error)
         else:
-            self._resolve(waiting, self._busy())
+            self._resolve(waiting, _busy())
 
     def _expire(self, line: _Line) -> None:
         """Answer those whose deadline passed in line. All have the same budget, so the first is the next."""
@@ -233,14 +250,16 @@ class GroupCommit:
         line.expiry = loop.call_at(line.waiting[0].deadline, self._expire, line) if line.waiting else None
 
     def _resolve(self, waiting: _Waiting, decision: Confirmed | SoldOut | NotOpen | LimitReached | Busy) -> None:
+        self.outcomes[type(decision).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_result(Outcome(decision, waiting.attempts, self._pool.region))
 
-    def _busy(self) -> Busy:
-        # Spread over a second, so that those who were turned away together do not come back together.
-        return Busy(retry_after_ms=random.randint(500, 1500))  # noqa: S311
+    def _fail(self, waiting: _Waiting, error: Exception) -> None:
+        self.outcomes[type(error).__name__] += 1
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
 
 
-def _fail(waiting: _Waiting, error: Exception) -> None:
-    if not waiting.answer.done():
-        waiting.answer.set_exception(error)
+def _busy() -> Busy:
+    # Spread over a second, so that those who were turned away together do not come back together.
+    return Busy(retry_after_ms=random.randint(500, 1500))  # noqa: S311

@@ -1,0 +1,173 @@
+"""Purchases whose connection dies at COMMIT: never answered on a guess, never sold twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from api.database import pool as pool_module
+from api.database.endpoint import Endpoint
+from api.database.errors import OutcomeUnknown, Unavailable
+from api.database.pool import Pool
+from api.database.retry import RetryBudget
+from api.drops.audit import audit
+from api.drops.group_commit import GroupCommit, GroupPolicy
+from api.drops.orders import cancel_order, list_orders
+from api.drops.products import NewProduct, create_product, get_product, restock
+from api.drops.purchase import Confirmed, Purchase
+from tests.faults import FaultyEndpoint
+
+
+@pytest.fixture
+async def endpoint(database_url: str) -> AsyncIterator[FaultyEndpoint]:
+    async with FaultyEndpoint(database_url).listening() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def faulty(endpoint: FaultyEndpoint) -> AsyncIterator[Pool]:
+    """The test's database, over the way that fails."""
+    async with Pool(Endpoint("here", endpoint.url), size=10) as pool:
+        yield pool
+
+
+async def new_product(pool: Pool, stock: int) -> UUID:
+    return (await create_product(pool, NewProduct.checked(name="Tee", drop_name="First Light", stock=stock))).id
+
+
+def wish(product_id: UUID, user_ref: str, key: str | None = None) -> Purchase:
+    return Purchase.checked(product_id=product_id, user_ref=user_ref, quantity=1, idempotency_key=key)
+
+
+def line(pool: Pool, budget: RetryBudget = RetryBudget(), size: int = 500) -> GroupCommit:
+    return GroupCommit(pool, GroupPolicy(size=size), budget, on_commit=lambda level: None)
+
+
+@pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
+async def test_a_connection_lost_at_commit_sells_each_buyer_one(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
+) -> None:
+    product_id = await new_product(pool, stock=100)
+    setattr(endpoint, fault, 5)
+    desk = line(faulty, size=10)
+
+    outcomes = await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(60)))
+
+    assert getattr(endpoint, fault) == 0
+    confirmed = [outcome.decision for outcome in outcomes if isinstance(outcome.decision, Confirmed)]
+    assert len(confirmed) == 60
+    assert not any(decision.replayed for decision in confirmed)
+    orders = (await list_orders(pool, 100)).items
+    assert {order.id for order in orders} == {decision.order.id for decision in confirmed}
+    assert len(orders) == 60
+    assert (await get_product(pool, product_id)).stock == 40
+    assert all(entry.balanced for entry in await audit(pool))
+
+
+async def test_the_last_unit_whose_commit_was_done_and_lost_is_the_buyers(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+) -> None:
+    product_id = await new_product(pool, stock=1)
+    endpoint.cut_after_commit = 1
+
+    outcome = await line(faulty).submit(wish(product_id, "ada"))
+
+    assert isinstance(outcome.decision, Confirmed)
+    assert outcome.decision.remaining == 0
+    assert outcome.attempts == 2
+
+
+async def test_a_commit_that_is_never_answered_is_looked_up_after_a_while(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "COMMIT_TIMEOUT", 0.2)
+    product_id = await new_product(pool, stock=1)
+    endpoint.hang_at_commit = 1
+
+    outcome = await line(faulty).submit(wish(product_id, "ada"))
+
+    assert isinstance(outcome.decision, Confirmed)
+    assert (await get_product(pool, product_id)).stock == 0
+
+
+async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_key_finds_the_order(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    await faulty.ping()  # one connection is open, and no other will be
+    endpoint.cut_after_commit = 1
+    desk = line(faulty, RetryBudget(attempts=4))
+
+    asking = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+    await endpoint.commit_arrived.wait()
+    endpoint.set_down(True)
+    with pytest.raises(OutcomeUnknown, match="has not come back yet"):
+        await asking
+
+    endpoint.set_down(False)
+    again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
+    assert isinstance(again, Confirmed)
+    assert again.replayed
+    assert (await get_product(pool, product_id)).stock == 4
+
+
+async def test_a_database_that_is_away_sells_nothing_and_says_so(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    endpoint.set_down(True)
+
+    with pytest.raises(Unavailable):
+        await line(faulty, RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
+
+    assert (await get_product(pool, product_id)).stock == 5
+
+
+async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_error(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    await faulty.ping()
+    endpoint.set_down(True)
+    asking = asyncio.create_task(line(faulty).submit(wish(product_id, "ada")))
+    await asyncio.sleep(0.05)
+    endpoint.set_down(False)
+
+    assert isinstance((await asking).decision, Confirmed)
+
+
+@pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
+async def test_a_cancellation_lost_at_commit_returns_the_units_once(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    bought = (await line(pool).submit(wish(product_id, "ada"))).decision
+    assert isinstance(bought, Confirmed)
+    setattr(endpoint, fault, 2)
+
+    await cancel_order(faulty, bought.order.id, "ada")
+
+    assert (await get_product(pool, product_id)).stock == 5
+    assert all(entry.balanced for entry in await audit(pool))
+
+
+@pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
+async def test_a_product_whose_creation_was_lost_at_commit_exists_once(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
+) -> None:
+    setattr(endpoint, fault, 2)
+
+    product_id = await new_product(faulty, stock=5)
+
+    assert [entry.product_id for entry in await audit(pool)] == [product_id]
+
+
+async def test_a_restock_lost_at_commit_is_not_guessed_at(pool: Pool, faulty: Pool, endpoint: FaultyEndpoint) -> None:
+    product_id = await new_product(pool, stock=5)
+    endpoint.cut_after_commit = 1
+
+    with pytest.raises(OutcomeUnknown):
+        await restock(faulty, product_id, 3)
+
+    assert (await get_product(pool, product_id)).stock == 8

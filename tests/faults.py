@@ -1,0 +1,96 @@
+"""A way to the database that fails on demand: a proxy that understands just enough of the wire protocol."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit
+
+
+class FaultyEndpoint:
+    """Stands before a PostgreSQL on a Unix socket. Each count is used up by the faults that it causes.
+
+    `cut_before_commit`: connections to lose when a COMMIT is on its way, so that it never arrives.
+    `cut_after_commit`: connections to lose when a COMMIT was done, so that its answer never arrives.
+    `hang_at_commit`: COMMITs that never arrive on connections that stay open.
+    `down`: refuse new connections and lose the open ones.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._socket_path = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
+        self._database = parts.path.lstrip("/")
+        self._port = 0
+        self._open: set[asyncio.StreamWriter] = set()
+        self._down = False
+        self.cut_before_commit = 0
+        self.cut_after_commit = 0
+        self.hang_at_commit = 0
+        self.commit_arrived = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{self._database}?sslmode=disable"
+
+    def set_down(self, down: bool) -> None:
+        self._down = down
+        if down:
+            for writer in self._open:
+                writer.transport.abort()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator["FaultyEndpoint"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for writer in self._open:
+                writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._down:
+            writer.transport.abort()
+            return
+        backend_reader, backend = await asyncio.open_unix_connection(self._socket_path)
+        self._open |= {writer, backend}
+        swallow = asyncio.Event()
+        answers = asyncio.create_task(self._copy_answers(backend_reader, writer, swallow))
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await self._copy_requests(reader, backend, swallow)
+        answers.cancel()
+        for end in (writer, backend):
+            end.transport.abort()
+            self._open.discard(end)
+
+    async def _copy_requests(
+        self, reader: asyncio.StreamReader, backend: asyncio.StreamWriter, swallow: asyncio.Event
+    ) -> None:
+        size = await reader.readexactly(4)  # the start-up message has no type
+        backend.write(size + await reader.readexactly(int.from_bytes(size) - 4))
+        while True:
+            head = await reader.readexactly(5)
+            body = await reader.readexactly(int.from_bytes(head[1:]) - 4)
+            if head[:1] == b"Q" and re.match(rb"\s*COMMIT", body):
+                self.commit_arrived.set()
+                if self.hang_at_commit:
+                    self.hang_at_commit -= 1
+                    continue
+                if self.cut_before_commit:
+                    self.cut_before_commit -= 1
+                    return
+                if self.cut_after_commit:
+                    self.cut_after_commit -= 1
+                    swallow.set()
+            backend.write(head + body)
+
+    async def _copy_answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallow: asyncio.Event
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if swallow.is_set():
+                    break  # the COMMIT is done, and its answer is this
+                writer.write(data)
+        writer.transport.abort()
