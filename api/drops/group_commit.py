@@ -39,7 +39,8 @@ class GroupPolicy:
     `size`: purchases in one transaction at most. A confirmed order writes a row and three index entries; 500
     of them stay well inside Aurora DSQL's 3,000 changed rows, even if it should count index entries.
     `in_flight`: transactions of one product at a time.
-    `waiting`: purchases in line for one product at most; past it the answer is Busy, at once.
+    `waiting`: purchases at one endpoint that are not answered yet, of all products, at most; past it the
+    answer is Busy, at once.
     """
 
     size: int = 500
@@ -102,6 +103,8 @@ class GroupCommit:
         self._on_commit = on_commit
         self._backoff = backoff
         self._lines: dict[UUID, _Line] = {}
+        self.waiting = 0
+        """Purchases not answered yet, in line and in flight."""
         self.transactions: Counter[str] = Counter()
         """Transactions run, by how they ended: sold, sold_nothing, or the name of an error."""
         self.outcomes: Counter[str] = Counter()
@@ -111,22 +114,24 @@ class GroupCommit:
     def region(self) -> str:
         return self._pool.region
 
-    @property
-    def waiting(self) -> int:
-        """Purchases in line now, those in flight not counted."""
-        return sum(len(line.waiting) for line in self._lines.values())
-
     async def submit(self, purchase: Purchase) -> Outcome:
         """Stand in line, and return the outcome once it is known.
 
         Raises a DropError when the purchase can never be carried out; Unavailable when the database stayed
         away, with nothing sold; OutcomeUnknown when it went away at COMMIT and did not come back in time.
         """
-        line = self._lines.setdefault(purchase.product_id, _Line())
-        if len(line.waiting) >= self._policy.waiting:
+        if self.waiting >= self._policy.waiting:
             self.outcomes["Busy"] += 1
             return Outcome(_busy(), 0, self._pool.region)
+        self.waiting += 1
+        try:
+            return await self._stand_in_line(purchase)
+        finally:
+            self.waiting -= 1
+
+    def _stand_in_line(self, purchase: Purchase) -> "asyncio.Future[Outcome]":
         loop = asyncio.get_running_loop()
+        line = self._lines.setdefault(purchase.product_id, _Line())
         waiting = _Waiting(purchase, loop.time() + self._budget.seconds, loop.create_future())
         line.waiting.append(waiting)
         if line.expiry is None:
@@ -134,7 +139,7 @@ class GroupCommit:
         if len(line.serving) < self._policy.in_flight:
             task = asyncio.create_task(self._serve(purchase.product_id, line), name="group commit")
             line.serving.add(task)
-        return await waiting.answer
+        return waiting.answer
 
     async def close(self, grace: float) -> None:
         """Answer everyone in line; after `grace` seconds, break off what is still in flight."""
@@ -158,11 +163,12 @@ class GroupCommit:
                 except DatabaseError as error:
                     self.transactions[type(error).__name__] += 1
                     failures += 1
-                    self._count_failure(group, error)
+                    _count_failure(group, error)
                     await asyncio.sleep(self._backoff.delay(failures))
                     group = [waiting for waiting in group if self._may_try_again(waiting, error)]
                 except Exception as error:
                     self.transactions["failed"] += 1
+                    _count_failure(group, error)
                     # Not the database's state but one of the purchases, or a defect. Halve the group until it
                     # stands alone, so that it fails none of its neighbours.
                     if len(group) == 1:
@@ -215,11 +221,6 @@ class GroupCommit:
                 decision = replace(decision, replayed=False)
             self._resolve(waiting, decision)
 
-    def _count_failure(self, group: list[_Waiting], error: DatabaseError) -> None:
-        for waiting in group:
-            waiting.attempts += 1
-            waiting.unknown = waiting.unknown or isinstance(error, OutcomeUnknown)
-
     def _may_try_again(self, waiting: _Waiting, error: DatabaseError) -> bool:
         """Whether the budget allows another transaction; if not, the purchase is answered here."""
         now = asyncio.get_running_loop().time()
@@ -258,6 +259,12 @@ class GroupCommit:
         self.outcomes[type(error).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
+
+
+def _count_failure(group: list[_Waiting], error: Exception) -> None:
+    for waiting in group:
+        waiting.attempts += 1
+        waiting.unknown = waiting.unknown or isinstance(error, OutcomeUnknown)
 
 
 def _busy() -> Busy:

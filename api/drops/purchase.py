@@ -89,7 +89,7 @@ class Decisions:
 
 
 _READ_PRODUCT = """
-SELECT now() AS now, opens_at, limit_per_buyer, stock, version
+SELECT now() AS now, opens_at, limit_per_buyer, stock
 FROM products JOIN inventory ON inventory.product_id = products.id WHERE products.id = $1
 """
 _READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::uuid[])"
@@ -142,7 +142,7 @@ def decide(
     Returns the decisions, and the new orders among them, which are yet to be written. What was confirmed for
     one purchase counts for those behind it: its units, its buyer's held units, its order's id.
     """
-    now, opens_at, limit, stock, _ = product.values()
+    now, opens_at, limit, stock = (product[name] for name in ("now", "opens_at", "limit_per_buyer", "stock"))
     orders, held = dict(orders), dict(held)
     decisions: list[Decision] = []
     confirmed: list[Order] = []

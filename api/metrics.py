@@ -1,0 +1,56 @@
+"""/metrics: the counts that the server keeps anyway, read at the moment of scraping."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from api.drops.drops import Drops
+from api.graphql.caller import Authenticator
+
+
+class Metrics:
+    """The endpoint. `authenticator` is None where everyone may read, as on a laptop."""
+
+    def __init__(self, drops: Drops, authenticator: Authenticator | None) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_DropsCollector(drops))
+        self._authenticator = authenticator
+
+    async def __call__(self, request: Request) -> Response:
+        if self._authenticator is not None:
+            caller = self._authenticator.identify(request.headers.get("authorization"))
+            if not caller.operator:
+                return PlainTextResponse(f"{caller.objection}\n", status_code=401)
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _DropsCollector(Collector):
+    def __init__(self, drops: Drops) -> None:
+        self._drops = drops
+
+    def collect(self) -> Iterator[Metric]:
+        lines = self._drops.lines.values()
+        purchases = CounterMetricFamily(
+            "dropzero_purchases", "Purchases answered, by outcome or error.", labels=["region", "outcome"]
+        )
+        transactions = CounterMetricFamily(
+            "dropzero_purchase_transactions", "Purchase transactions, by how they ended.", labels=["region", "end"]
+        )
+        waiting = GaugeMetricFamily("dropzero_purchases_waiting", "Purchases in line now.", labels=["region"])
+        for line in lines:
+            for outcome, count in line.outcomes.items():
+                purchases.add_metric([line.region, outcome], count)
+            for end, count in line.transactions.items():
+                transactions.add_metric([line.region, end], count)
+            waiting.add_metric([line.region], line.waiting)
+        yield from (purchases, transactions, waiting)
+        publisher = self._drops.publisher
+        yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=publisher.watchers)
+        yield GaugeMetricFamily("dropzero_watched_products", "Products watched now.", value=publisher.watched_products)
+        yield CounterMetricFamily("dropzero_stock_readings", "Readings of live stock.", value=publisher.readings)
