@@ -2,15 +2,16 @@
 
 from datetime import datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
+from graphql import GraphQLResolveInfo, GraphQLSchema
 
 from api.drops import orders
 from api.drops.group_commit import Busy, Outcome
 from api.drops.limits import checked_id
 from api.drops.purchase import Confirmed, LimitReached, NotOpen, Purchase, SoldOut
-from api.graphql.context import Info
+from api.graphql.context import Context, Info
 from api.graphql.orders import Order
 
 
@@ -94,13 +95,42 @@ class PurchaseMutations:
         info: Info,
         input: Annotated[PurchaseInput, strawberry.argument(description="What to buy, and for whom.")],
     ) -> PurchaseResult:
-        wanted = Purchase.checked(
-            product_id=checked_id("productId", input.product_id),
-            user_ref=input.user_ref,
-            quantity=input.quantity,
-            idempotency_key=input.idempotency_key,
+        return await _purchase(
+            info.context, input.product_id, input.user_ref, input.quantity, input.region, input.idempotency_key
         )
-        return _result(await info.context.drops.purchase(wanted, input.region))
+
+
+def read_purchase_input_as_it_is(schema: GraphQLSchema) -> None:
+    """Let the purchase's resolver take its input as graphql-core has checked and coerced it.
+
+    Strawberry would make a PurchaseInput of it first, looking every field's type and name up anew: a quarter of
+    the time of a purchase up to its transaction. Only this one field, the hottest, is worth it.
+    """
+
+    async def resolve(_: None, info: GraphQLResolveInfo[Context], input: dict[str, Any]) -> PurchaseResult:
+        return await _purchase(
+            info.context,
+            input["productId"],
+            input["userRef"],
+            input["quantity"],
+            input.get("region"),
+            input.get("idempotencyKey"),
+        )
+
+    assert schema.mutation_type is not None  # noqa: S101
+    schema.mutation_type.fields["purchase"].resolve = resolve
+
+
+async def _purchase(
+    context: Context, product_id: str, user_ref: str, quantity: int, region: str | None, idempotency_key: str | None
+) -> PurchaseResult:
+    wanted = Purchase.checked(
+        product_id=checked_id("productId", product_id),
+        user_ref=user_ref,
+        quantity=quantity,
+        idempotency_key=idempotency_key,
+    )
+    return _result(await context.drops.purchase(wanted, region))
 
 
 def _result(outcome: Outcome) -> PurchaseResult:

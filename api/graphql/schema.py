@@ -4,7 +4,7 @@ import strawberry
 
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.products import ProductMutations, ProductQueries
-from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
+from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations, read_purchase_input_as_it_is
 from api.graphql.regions import RegionQueries
 from api.graphql.stock import Subscription
 
@@ -21,7 +21,9 @@ class Mutation(PurchaseMutations, ProductMutations, OrderMutations):
 
 def make_schema() -> strawberry.Schema:
     """The schema; the source of truth from which schema.graphql is exported."""
-    return strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS)
+    schema = strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS)
+    read_purchase_input_as_it_is(schema._schema)
+    return schema
 
 
 def sdl() -> str:
