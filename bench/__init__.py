@@ -1,0 +1,1 @@
+"""Measurements that can be run again. See README.md in this folder."""

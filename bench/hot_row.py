@@ -1,0 +1,197 @@
+"""One product, one inventory row: purchases per second with group commit, one by one, and by the published loop.
+
+    python -m bench.hot_row            everything, about ten minutes
+    python -m bench.hot_row --quick    one commit delay and two numbers of buyers, about a minute
+
+All servers stand before the same embedded PostgreSQL in one run, whose commits are made to take a given time. wrk
+sends, each purchase under a name and key of its own; every confirmed answer is then held against the table.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bench import wrk
+from bench.report import RESULTS, console, print_table, write_json
+from bench.servers import Process, dropzero, node_peer, redis
+
+COMMIT_DELAYS_MS = (0, 5, 20, 50)
+BUYERS = (1, 10, 50, 200, 1000)
+SECONDS = 6.0
+PEER_BUYERS = 50
+STOCK = 100_000_000
+
+
+@dataclass(frozen=True)
+class Database:
+    """The embedded PostgreSQL under the servers, reached directly."""
+
+    url: str
+
+    def run(self, question: Callable[[asyncpg.Connection], Any]) -> Any:
+        async def ask() -> Any:
+            connection = await asyncpg.connect(self.url)
+            try:
+                return await question(connection)
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    def set_commit_delay(self, milliseconds: int) -> None:
+        async def change(connection: asyncpg.Connection) -> None:
+            await connection.execute(f"ALTER SYSTEM SET commit_delay = {milliseconds * 1000}")
+            await connection.execute("SELECT pg_reload_conf()")
+
+        self.run(change)
+
+    def new_product(self) -> str:
+        async def insert(connection: asyncpg.Connection) -> str:
+            product_id = await connection.fetchval(
+                "INSERT INTO products (id, name, drop_name) VALUES (gen_random_uuid(), 'Tee', 'Bench') RETURNING id"
+            )
+            await connection.execute(
+                "INSERT INTO inventory (id, product_id, stock, stocked) VALUES (gen_random_uuid(), $1, $2, $2)",
+                product_id,
+                STOCK,
+            )
+            return str(product_id)
+
+        return str(self.run(insert))
+
+    def books(self, product_id: str) -> tuple[int, set[str]]:
+        """The units gone from stock, and the ids of the confirmed orders."""
+
+        async def read(connection: asyncpg.Connection) -> tuple[int, set[str]]:
+            stock = await connection.fetchval("SELECT stock FROM inventory WHERE product_id = $1", product_id)
+            rows = await connection.fetch("SELECT id FROM orders WHERE product_id = $1", product_id)
+            return STOCK - stock, {str(row["id"]) for row in rows}
+
+        gone, orders = self.run(read)
+        return gone, orders
+
+
+def measure(kind: str, server: Process, product_id: str, delay: int, buyers: int) -> tuple[wrk.Load, dict[str, Any]]:
+    """One cell of the table: load one product for some seconds."""
+    ran, cpu = transactions(server), server.cpu_seconds()
+    with tempfile.TemporaryDirectory() as log:
+        load = wrk.purchases(server.url, product_id, buyers, SECONDS, Path(log))
+    ran, cpu = transactions(server) - ran or load.attempts, server.cpu_seconds() - cpu
+    row = {
+        "server": kind,
+        "commit_delay_ms": delay,
+        "buyers": buyers,
+        "purchases_per_s": load.confirmed / load.seconds,
+        "p50_ms": load.p50,
+        "p95_ms": load.p95,
+        "p99_ms": load.p99,
+        "attempts": load.attempts / max(1, load.answered),
+        "most_attempts": load.most_attempts,
+        "transactions_per_1000": ran / max(1, load.confirmed) * 1000,
+        "busy": load.busy,
+        "errors": load.other + load.lost,
+        "server_us_per_purchase": cpu / max(1, load.confirmed) * 1e6,
+    }
+    console.print(
+        f"{kind}, {delay} ms, {buyers} buyers: {row['purchases_per_s']:,.0f}/s, p99 {load.p99:,.0f} ms", highlight=False
+    )
+    return load, row
+
+
+def check_books(database: Database, product_id: str, load: wrk.Load, buyers: int) -> None:
+    """Every confirmed answer has its order, and every order its confirmed answer.
+
+    But for those in flight when wrk hung up at its end, which may be sold without anybody hearing of it.
+    """
+    gone, orders = database.books(product_id)
+    if gone != len(orders) or not load.order_ids <= orders or len(orders - load.order_ids) > buyers:
+        raise SystemExit(f"{gone} units gone, {len(orders)} orders, {len(load.order_ids)} told confirmed")
+
+
+def transactions(server: Process) -> int:
+    """Purchase transactions that a server of ours has run; 0 for a peer, which does not count them."""
+    try:
+        with urllib.request.urlopen(f"{server.url}/metrics") as response:  # noqa: S310 - our own address
+            lines = response.read().decode().splitlines()
+    except urllib.error.HTTPError:
+        return 0
+    counts = (line.rpartition(" ")[2] for line in lines if line.startswith("dropzero_purchase_transactions_total"))
+    return round(sum(map(float, counts)))
+
+
+def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """All cells, side by side: every server meets the same delay and number of buyers before the next does."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        socket_folder = Path(folder) / "data" / "postgres"
+        database = Database(f"postgresql://postgres@/postgres?host={socket_folder}")
+        grouped = stack.enter_context(dropzero(Path(folder) / "data"))
+        one_by_one = {
+            "DROPZERO_ENDPOINTS": f"ap-northeast-1={database.url}",
+            "DROPZERO_GROUP_COMMIT": "off",
+            "DROPZERO_CONNECTIONS": "50",
+        }
+        loop = stack.enter_context(dropzero(Path(folder) / "other", **one_by_one))
+        peer = stack.enter_context(node_peer("published_loop.mjs", PGHOST=str(socket_folder)))
+        counter = stack.enter_context(node_peer("redis_counter.mjs", REDIS_PORT=str(stack.enter_context(redis()))))
+
+        def add(kind: str, server: Process, delay: int, buyers: int) -> None:
+            product_id = database.new_product()
+            load, row = measure(kind, server, product_id, delay, buyers)
+            if server is not counter:
+                check_books(database, product_id, load, buyers)
+            rows.append(row)
+
+        for delay in delays:
+            database.set_commit_delay(delay)
+            for buyers in numbers:
+                add("group commit", grouped, delay, buyers)
+                add("one by one", loop, delay, buyers)
+                if buyers >= PEER_BUYERS:
+                    add("published loop, Node", peer, delay, buyers)
+                    if delay == 0:
+                        add("Redis counter, Node", counter, delay, buyers)
+    return rows
+
+
+def plot(rows: Sequence[dict[str, Any]]) -> Path:
+    """Purchases per second over buyers, a panel for each commit delay."""
+    from matplotlib import pyplot
+
+    delays = sorted({row["commit_delay_ms"] for row in rows})
+    figure, panels = pyplot.subplots(1, len(delays), figsize=(4 * len(delays), 3.6), sharey=True, squeeze=False)
+    for panel, delay in zip(panels[0], delays, strict=True):
+        for kind in dict.fromkeys(row["server"] for row in rows):
+            cells = [row for row in rows if (row["server"], row["commit_delay_ms"]) == (kind, delay)]
+            rates = [row["purchases_per_s"] for row in cells]
+            panel.plot([row["buyers"] for row in cells], rates, marker="o", label=kind)
+        panel.set(title=f"a commit takes {delay} ms more", xlabel="buyers at a time", xscale="log", yscale="log")
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("confirmed purchases/s")
+    panels[0][0].legend(fontsize="small")
+    path = RESULTS / "hot_row.svg"
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="no delay and 20 ms, 50 and 200 buyers")
+    quick = parser.parse_args().quick
+    rows = run(*(((0, 20), (50, 200)) if quick else (COMMIT_DELAYS_MS, BUYERS)))
+    print_table("One hot row", rows)
+    if not quick:
+        console.print(f"written to {write_json('hot_row', rows)} and {plot(rows)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""What a figure was measured on; a figure without its machine says nothing."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions that matter, as the reports state them."""
+    return {
+        "cpu": f"{os.cpu_count()} x {_first('/proc/cpuinfo', 'model name')}",
+        "memory": f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) // 1024**2} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def _first(path: str, name: str) -> str:
+    """The first value of that name in a file of `name: value` lines; `unknown` where there is none."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "0 unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "0 unknown")

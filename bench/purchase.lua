@@ -1,0 +1,55 @@
+-- wrk's part of a purchase load: each request is another buyer with a key of its own, each answer is counted and
+-- each confirmed order's id is written down, to be held against the table afterwards.
+-- Arguments after wrk's `--`: the product's id, a prefix for buyers' names, the file for order ids.
+
+local threads = {}
+
+function setup(thread)
+  thread:set("number", #threads)
+  table.insert(threads, thread)
+end
+
+function init(args)
+  product, prefix, file = args[1], args[2], args[3]
+  sent, attempts, most = 0, 0, 0
+  confirmed, sold_out, busy, other = 0, 0, 0, 0
+  log = file and io.open(file .. "." .. number, "w")
+  head = '{"query":"mutation Buy($input: PurchaseInput!) { purchase(input: $input) { status attempts ' ..
+    '... on PurchaseConfirmed { order { id } } } }","variables":{"input":{"productId":"' .. product .. '","userRef":"'
+  headers = { ["Content-Type"] = "application/json" }
+end
+
+function request()
+  sent = sent + 1
+  local buyer = prefix .. "-" .. number .. "-" .. sent
+  return wrk.format("POST", "/graphql", headers, head .. buyer .. '","idempotencyKey":"' .. buyer .. '"}}}')
+end
+
+function response(status, _, body)
+  local outcome = status == 200 and body:match('"status":"([A-Z_]+)"') or "OTHER"
+  if outcome == "CONFIRMED" then
+    confirmed = confirmed + 1
+    if log then log:write(body:match('"id":"([^"]+)"'), "\n") end
+  elseif outcome == "SOLD_OUT" then sold_out = sold_out + 1
+  elseif outcome == "BUSY" then busy = busy + 1
+  else other = other + 1 end
+  local tried = tonumber(body:match('"attempts":(%d+)')) or 0
+  attempts = attempts + tried
+  if tried > most then most = tried end
+end
+
+function done(summary, latency, _)
+  local total = { confirmed = 0, sold_out = 0, busy = 0, other = 0, attempts = 0 }
+  local peak = 0
+  for _, thread in ipairs(threads) do
+    for name in pairs(total) do total[name] = total[name] + thread:get(name) end
+    peak = math.max(peak, thread:get("most"))
+  end
+  local errors = summary.errors
+  io.write(string.format(
+    'JSON {"seconds":%f,"confirmed":%d,"sold_out":%d,"busy":%d,"other":%d,"attempts":%d,"most_attempts":%d,' ..
+    '"lost":%d,"p50":%f,"p95":%f,"p99":%f,"max":%f}\n',
+    summary.duration / 1e6, total.confirmed, total.sold_out, total.busy, total.other, total.attempts, peak,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
+end

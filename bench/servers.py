@@ -1,0 +1,117 @@
+"""The servers under measurement: real processes, each on a free port, ended with their block."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
+
+PEERS = Path(__file__).with_name("peers")
+PEER_PACKAGES = ("fastify@5", "mercurius@16", "pg@8", "ioredis@5", "graphql@16")
+
+
+class Process:
+    """A running server: its address, and what it has used of the machine."""
+
+    def __init__(self, url: str, pid: int) -> None:
+        self.url = url
+        self.pid = pid
+
+    def cpu_seconds(self) -> float:
+        """User and system time that the process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self) -> float:
+        """Resident memory now."""
+        return self._status("VmRSS") / 1024
+
+    def peak_memory_mib(self) -> float:
+        """The most resident memory the process has ever had."""
+        return self._status("VmHWM") / 1024
+
+    def _status(self, name: str) -> int:
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+@contextlib.contextmanager
+def dropzero(data: Path, *arguments: str, **environment: str) -> Iterator[Process]:
+    """`dropzero serve` on a data folder, with further DROPZERO_ variables."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("dropzero")), "serve", "--port", str(port), *arguments]
+    with _running(command, port, {"DROPZERO_DATA": str(data), **environment}) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def node_peer(script: str, **environment: str) -> Iterator[Process]:
+    """A peer on Node, whose packages are taken from npm into a cache folder first."""
+    folder = Path(tempfile.gettempdir()) / "dropzero-bench-peers"
+    if not (folder / "node_modules").exists():
+        folder.mkdir(exist_ok=True)
+        install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)]
+        subprocess.run([*install, *PEER_PACKAGES], check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(PEERS, folder, dirs_exist_ok=True)  # Node looks packages up from where the script is
+    port = free_port()
+    with _running(["node", str(folder / script)], port, {"PORT": str(port), **environment}) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[int]:
+    """A Redis without persistence; its port."""
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for_port(port, process)
+        yield port
+    finally:
+        _stop(process)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[Process]:
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for_port(port, process)
+        yield Process(f"http://127.0.0.1:{port}", process.pid)
+    finally:
+        _stop(process)
+
+
+def _wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with status {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.args!r} does not listen on {port}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,45 @@
+"""wrk as the load generator: light enough to leave the machine to the server."""
+
+import json
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("purchase.lua")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk counted. Latencies are in milliseconds; `lost` are requests without an answer."""
+
+    seconds: float
+    confirmed: int
+    sold_out: int
+    busy: int
+    other: int
+    attempts: int
+    most_attempts: int
+    lost: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    order_ids: frozenset[str]
+
+    @property
+    def answered(self) -> int:
+        return self.confirmed + self.sold_out + self.busy + self.other
+
+
+def purchases(url: str, product_id: str, buyers: int, seconds: float, log: Path) -> Load:
+    """Let `buyers` buy one unit after the other for some seconds, each purchase under a name and key of its own."""
+    prefix = uuid.uuid4().hex[:8]
+    command = ["wrk", "-t1", f"-c{buyers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), url]
+    orders = log / prefix
+    finished = subprocess.run(
+        [*command, "--", product_id, prefix, str(orders)], check=True, capture_output=True, text=True
+    )
+    counted = next(line[5:] for line in finished.stdout.splitlines() if line.startswith("JSON "))
+    lines = orders.with_name(f"{prefix}.0").read_text(encoding="ascii").split()
+    return Load(**json.loads(counted), order_ids=frozenset(lines))
