@@ -4,11 +4,12 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from api.database.backoff import Backoff
-from api.database.errors import DatabaseError
+from api.database.errors import DatabaseError, Unavailable
 from api.database.pool import Pool
 from api.drops.errors import InvalidInput, NotFound
 
@@ -16,6 +17,12 @@ logger = logging.getLogger("dropzero.stock")
 
 MAX_WATCHED = 100
 """Products in one subscription at most."""
+
+READING_TIMEOUT = 5.0
+"""Seconds for one reading, a new connection included. A database that says nothing counts as away after that."""
+
+MAX_BACKOFF = 5.0
+"""Seconds between two readings while the database is away, at most, beside the interval."""
 
 _READ_LEVELS = "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::uuid[])"
 
@@ -37,12 +44,6 @@ class StockChange:
     stale: bool
 
 
-async def read_levels(pool: Pool, product_ids: Iterable[UUID]) -> list[StockLevel]:
-    """The current stock of those products that exist, in one read. Raises Unavailable."""
-    rows = await pool.fetch(_READ_LEVELS, list(product_ids))
-    return [StockLevel(row["product_id"], row["stock"], row["version"]) for row in rows]
-
-
 class Watcher:
     """One subscriber's slots, one per product, where the latest change replaces one not yet taken."""
 
@@ -57,8 +58,7 @@ class Watcher:
     async def take(self) -> StockChange:
         """Wait for a change and take the one of the product that has waited longest."""
         await self._filled.wait()
-        product_id = next(iter(self._slots))
-        change = self._slots.pop(product_id)
+        change = self._slots.pop(next(iter(self._slots)))
         if not self._slots:
             self._filled.clear()
         return change
@@ -66,7 +66,7 @@ class Watcher:
 
 @dataclass(slots=True)
 class _Watched:
-    """A product that somebody watches; `change` is what its watchers were told last."""
+    """A product that somebody watches; `change` is what its watchers were told last, None before the first reading."""
 
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
@@ -85,9 +85,19 @@ class StockPublisher:
         self._interval = interval
         self._watched: dict[UUID, _Watched] = {}
         self._polling: asyncio.Task[None] | None = None
+        self.watchers = 0
+        """Subscribers now."""
+        self.readings = 0
+        """Readings begun since the start."""
 
-    async def watch(self, product_ids: Iterable[UUID]) -> AsyncIterator[StockChange]:
-        """The current stock of each product at once, then every change; a slow reader skips to the latest.
+    @property
+    def watched_products(self) -> int:
+        """Products that somebody watches now."""
+        return len(self._watched)
+
+    @asynccontextmanager
+    async def watch(self, product_ids: Iterable[UUID]) -> AsyncIterator[Watcher]:
+        """A watcher that finds the current stock of each product at once, and then every change.
 
         Raises InvalidInput, NotFound, and Unavailable when the first reading fails; never later.
         """
@@ -95,87 +105,99 @@ class StockPublisher:
         if not 1 <= len(ids) <= MAX_WATCHED:
             raise InvalidInput(f"productIds must name 1 to {MAX_WATCHED} products, not {len(ids)}")
         watcher = Watcher()
+        # From joining to leaving a product stays watched, so that whatever is told meanwhile, by a reading under
+        # way, by a purchase, by another's first reading, reaches this watcher too.
+        self._join(watcher, ids)
         try:
-            await self._join(watcher, ids)
-            while True:
-                yield await watcher.take()
+            await self._read_first(ids)
+            if self._polling is None:
+                self._polling = asyncio.create_task(self._poll(), name="stock publisher")
+            yield watcher
         finally:
             self._leave(watcher, ids)
 
     def publish(self, level: StockLevel) -> None:
-        """Tell the watchers of a change that this process has just committed, ahead of the next reading."""
+        """Tell the watchers of a stock that was read, or that this process has just committed."""
         watched = self._watched.get(level.product_id)
-        if watched is not None:
-            self._tell(watched, level)
+        if watched is None:
+            return
+        told = watched.change
+        if told is None or level.version > told.level.version or (level.version == told.level.version and told.stale):
+            self._tell(watched, StockChange(level, stale=False))
 
     async def close(self) -> None:
-        """End the readings. Watchers stay as they are; whoever iterates them is to be cancelled."""
+        """End the readings. Watchers stay as they are; whoever waits for them is to be cancelled."""
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait([self._polling])
 
-    async def _join(self, watcher: Watcher, ids: list[UUID]) -> None:
+    def _join(self, watcher: Watcher, ids: list[UUID]) -> None:
+        self.watchers += 1
         for product_id in ids:
             watched = self._watched.setdefault(product_id, _Watched())
             watched.watchers.add(watcher)
             if watched.change is not None:
                 watcher.put(watched.change)
-        unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
-        if unknown:
-            self._apply(await read_levels(self._pool, unknown))
-            for product_id in unknown:
-                if self._watched[product_id].change is None:
-                    raise NotFound(f"there is no product {product_id}")
-        if self._polling is None or self._polling.done():
-            self._polling = asyncio.create_task(self._poll(), name="stock publisher")
 
     def _leave(self, watcher: Watcher, ids: list[UUID]) -> None:
+        self.watchers -= 1
         for product_id in ids:
-            watched = self._watched.get(product_id)
-            if watched is not None:
-                watched.watchers.discard(watcher)
-                if not watched.watchers:
-                    del self._watched[product_id]
+            watched = self._watched[product_id]
+            watched.watchers.remove(watcher)
+            if not watched.watchers:
+                del self._watched[product_id]
+        if not self._watched and self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
+
+    async def _read_first(self, ids: list[UUID]) -> None:
+        """Read those that nobody watched before. Raises NotFound, Unavailable."""
+        unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
+        if unknown:
+            await self._read(unknown)
+        for product_id in unknown:
+            if self._watched[product_id].change is None:
+                raise NotFound(f"there is no product {product_id}")
 
     async def _poll(self) -> None:
+        """Read what is watched once per interval, until the last watcher leaves and cancels this."""
+        backoff = Backoff(base=self._interval, cap=MAX_BACKOFF)
         failures = 0
-        backoff = Backoff(base=self._interval, cap=max(5.0, self._interval))
-        while self._watched:
+        while True:
             pause = backoff.delay(failures) if failures else 0.0
             await asyncio.sleep(pause + self._interval * random.uniform(0.9, 1.1))  # noqa: S311
             try:
-                levels = await read_levels(self._pool, list(self._watched))
-            except DatabaseError as error:
+                await self._read(list(self._watched))
+            except Exception as error:
+                # Whatever it is, a defect too: without readings the watchers would wait in silence for ever.
                 failures += 1
                 if failures == 1:
-                    logger.warning("the stock cannot be read, watchers keep the last value: %s", error)
+                    defect = None if isinstance(error, DatabaseError) else error
+                    logger.warning("the stock cannot be read, watchers keep the last: %s", error, exc_info=defect)
                 self._mark_stale()
             else:
                 if failures:
                     logger.info("the stock can be read again, after %d failed readings", failures)
                 failures = 0
-                self._apply(levels)
 
-    def _apply(self, levels: list[StockLevel]) -> None:
-        for level in levels:
-            self.publish(level)
+    async def _read(self, product_ids: list[UUID]) -> None:
+        """Read the stock of those products that exist, and tell their watchers. Raises Unavailable."""
+        self.readings += 1
+        try:
+            async with asyncio.timeout(READING_TIMEOUT):
+                rows = await self._pool.fetch(_READ_LEVELS, product_ids)
+        except TimeoutError:
+            raise Unavailable(f"no answer within {READING_TIMEOUT:g} seconds") from None
+        for row in rows:
+            self.publish(StockLevel(row["product_id"], row["stock"], row["version"]))
 
     def _mark_stale(self) -> None:
         for watched in self._watched.values():
             if watched.change is not None and not watched.change.stale:
-                self._send(watched, StockChange(watched.change.level, stale=True))
-
-    def _tell(self, watched: _Watched, level: StockLevel) -> None:
-        told = watched.change
-        if told is not None:
-            if level.version < told.level.version:
-                return
-            if level.version == told.level.version and not told.stale:
-                return
-        self._send(watched, StockChange(level, stale=False))
+                self._tell(watched, StockChange(watched.change.level, stale=True))
 
     @staticmethod
-    def _send(watched: _Watched, change: StockChange) -> None:
+    def _tell(watched: _Watched, change: StockChange) -> None:
         watched.change = change
         for watcher in watched.watchers:
             watcher.put(change)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import strawberry
+from graphql import located_error
 
 from api.drops import stock as live
 from api.drops.limits import checked_id
@@ -41,6 +42,11 @@ class Subscription:
         info: Info,
         product_ids: Annotated[list[strawberry.ID], strawberry.argument(description="1 to 100 products to watch.")],
     ) -> AsyncIterator[StockChange]:
-        ids = [checked_id("productIds", product_id) for product_id in product_ids]
-        async for change in info.context.drops.publisher.watch(ids):
-            yield StockChange.of(change)
+        try:
+            ids = [checked_id("productIds", product_id) for product_id in product_ids]
+            async with info.context.drops.publisher.watch(ids) as watcher:
+                while True:
+                    yield StockChange.of(await watcher.take())
+        except Exception as error:
+            # Graphql-core names the field only in errors of its own making, not in those of a source of events.
+            raise located_error(error, path=info.path.as_list()) from error

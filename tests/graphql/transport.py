@@ -1,0 +1,101 @@
+"""A client of graphql-transport-ws that can also misbehave."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin, Subprotocol
+
+from tests.conftest import Server
+
+PATIENCE = 10.0
+"""Seconds after which a test that waits for a message has failed."""
+
+
+class Client:
+    """One socket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, message: object) -> None:
+        """Send a message as JSON, whatever it is."""
+        await self.connection.send(json.dumps(message))
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message, which must be a text frame."""
+        async with asyncio.timeout(PATIENCE):
+            text = await self.connection.recv()
+        assert isinstance(text, str)
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+    async def init(self, payload: object = None) -> None:
+        """Open the session, and see it acknowledged."""
+        await self.send({"type": "connection_init"} | ({} if payload is None else {"payload": payload}))
+        assert await self.receive() == {"type": "connection_ack"}
+
+    async def subscribe(self, query: str, variables: dict[str, Any] | None = None, *, id: str = "1") -> None:  # noqa: A002
+        await self.send({"id": id, "type": "subscribe", "payload": {"query": query, "variables": variables}})
+
+    async def complete(self, id: str = "1") -> None:  # noqa: A002
+        await self.send({"id": id, "type": "complete"})
+
+    async def next(self, id: str = "1") -> Any:  # noqa: A002
+        """The data of the next message, which must be a result without errors."""
+        message = await self.receive()
+        assert (message["type"], message["id"]) == ("next", id), message
+        assert "errors" not in message["payload"], message
+        return message["payload"]["data"]
+
+    async def error(self, id: str = "1") -> tuple[str, str]:  # noqa: A002
+        """The code and the message of the one error that the operation must end with."""
+        message = await self.receive()
+        assert (message["type"], message["id"]) == ("error", id), message
+        [error] = message["payload"]
+        return error["extensions"]["code"], error["message"]
+
+    async def answer(self, query: str, variables: dict[str, Any] | None = None, *, id: str = "1") -> Any:  # noqa: A002
+        """The data of a query or mutation, the only operation under way."""
+        await self.subscribe(query, variables, id=id)
+        data = await self.next(id)
+        assert await self.receive() == {"id": id, "type": "complete"}
+        return data
+
+    async def closed(self) -> tuple[int, str]:
+        """The code and the reason that the server closes the socket with; it must send nothing more before."""
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(PATIENCE):
+                await self.connection.recv()
+        close = closed.value.rcvd
+        assert close is not None, "the connection was lost without a close frame"
+        return close.code, close.reason
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    server: Server,
+    *,
+    init: bool = True,
+    subprotocols: list[str] | None = None,
+    origin: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> AsyncIterator[Client]:
+    """A socket to the server, acknowledged already unless `init` says otherwise."""
+    async with connect(
+        server.websocket_url,
+        subprotocols=[Subprotocol(name) for name in (subprotocols or ["graphql-transport-ws"])],
+        origin=None if origin is None else Origin(origin),
+        additional_headers=headers,
+        compression=None,
+        proxy=None,
+    ) as connection:
+        client = Client(connection)
+        if init:
+            await client.init()
+        yield client
