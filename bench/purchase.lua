@@ -13,7 +13,8 @@ function init(args)
   product, prefix, file = args[1], args[2], args[3]
   sent, attempts, most = 0, 0, 0
   confirmed, sold_out, busy, other = 0, 0, 0, 0
-  log = file and io.open(file .. "." .. number, "w")
+  log = io.open(file .. "." .. number, "w")
+  log:setvbuf("line") -- wrk ends its threads without closing their files
   head = '{"query":"mutation Buy($input: PurchaseInput!) { purchase(input: $input) { status attempts ' ..
     '... on PurchaseConfirmed { order { id } } } }","variables":{"input":{"productId":"' .. product .. '","userRef":"'
   headers = { ["Content-Type"] = "application/json" }
@@ -29,7 +30,7 @@ function response(status, _, body)
   local outcome = status == 200 and body:match('"status":"([A-Z_]+)"') or "OTHER"
   if outcome == "CONFIRMED" then
     confirmed = confirmed + 1
-    if log then log:write(body:match('"id":"([^"]+)"'), "\n") end
+    log:write(body:match('"id":"([^"]+)"'), "\n")
   elseif outcome == "SOLD_OUT" then sold_out = sold_out + 1
   elseif outcome == "BUSY" then busy = busy + 1
   else other = other + 1 end

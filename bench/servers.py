@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 START_TIMEOUT = 60.0
@@ -74,7 +76,7 @@ def redis() -> Iterator[int]:
     command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        _wait_for_port(port, process)
+        _wait(process, lambda: _listens(port))
         yield port
     finally:
         _stop(process)
@@ -90,22 +92,38 @@ def free_port() -> int:
 @contextlib.contextmanager
 def _running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[Process]:
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
     try:
-        _wait_for_port(port, process)
-        yield Process(f"http://127.0.0.1:{port}", process.pid)
+        _wait(process, lambda: _answers(url))
+        yield Process(url, process.pid)
     finally:
         _stop(process)
 
 
-def _wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
+def _wait(process: "subprocess.Popen[bytes]", ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
+    while not ready():
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with status {process.returncode}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} did not become ready")
         time.sleep(0.05)
-    raise RuntimeError(f"{process.args!r} does not listen on {port}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own address
+            return True
+    except urllib.error.HTTPError:
+        return True  # whatever it says, it speaks
+    except OSError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -32,7 +32,7 @@ class Load:
         return self.confirmed + self.sold_out + self.busy + self.other
 
 
-def purchases(url: str, product_id: str, buyers: int, seconds: float, log: Path) -> Load:
+def purchases(url: str, product_id: str, buyers: int, seconds: int, log: Path) -> Load:
     """Let `buyers` buy one unit after the other for some seconds, each purchase under a name and key of its own."""
     prefix = uuid.uuid4().hex[:8]
     command = ["wrk", "-t1", f"-c{buyers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), url]

@@ -1,0 +1,84 @@
+"""What a long drop and a sudden one do to the server's memory.
+
+    python -m bench.endurance
+
+200,000 purchases from 200 buyers, and then 10,000 buyers in the same moment; everyone is answered, and every answer
+is held against the table.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bench.client import Answer, percentile, purchase
+from bench.database import Database
+from bench.report import console, print_table, write_json
+from bench.servers import Process, dropzero
+
+PURCHASES = 200_000
+BUYERS = 200
+BURST = 10_000
+ROUNDS = 10
+
+
+async def buy(url: str, product_id: str, purchases: int, buyers: int) -> list[Answer]:
+    """So many purchases by so many buyers at a time, all answered."""
+    answers: list[Answer] = []
+    numbers: Iterator[int] = iter(range(purchases))
+    timeout = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+
+        async def buyer() -> None:
+            for _ in numbers:
+                answers.append(await purchase(session, url, product_id, time.perf_counter()))
+
+        await asyncio.gather(*(buyer() for _ in range(buyers)))
+    return answers
+
+
+def measure(name: str, server: Process, database: Database, purchases: int, buyers: int) -> dict[str, Any]:
+    product_id = database.new_product()
+    before, started = server.memory_mib(), time.perf_counter()
+    answers = asyncio.run(buy(server.url, product_id, purchases, buyers))
+    seconds = time.perf_counter() - started
+    told = {answer.order_id for answer in answers if answer.order_id is not None}
+    if told != database.order_ids(product_id) or len(answers) != purchases:
+        raise SystemExit(f"{len(answers)} answers and {len(told)} confirmed do not fit the table")
+    counts = Counter(answer.status for answer in answers)
+    return {
+        "load": name,
+        "purchases": purchases,
+        "buyers": buyers,
+        "confirmed": counts["CONFIRMED"],
+        "busy": counts["BUSY"],
+        "errors": sum(count for status, count in counts.items() if status.startswith("error")),
+        "purchases_per_s": purchases / seconds,
+        "p99_ms": percentile([answer.latency_ms for answer in answers], 99),
+        "memory_before_mib": before,
+        "memory_after_mib": server.memory_mib(),
+        "peak_mib": server.peak_memory_mib(),
+    }
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder) / "data")
+        with dropzero(database.data) as server:
+            rows = [
+                measure(f"part {number} of {ROUNDS}", server, database, PURCHASES // ROUNDS, BUYERS)
+                for number in range(1, ROUNDS + 1)
+            ]
+            database.set_commit_delay(20)
+            rows.append(measure("burst, 20 ms commit", server, database, BURST, BURST))
+    print_table("Endurance", rows)
+    console.print(f"written to {write_json('endurance', rows)}")
+
+
+if __name__ == "__main__":
+    main()
