@@ -13,6 +13,7 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, subscr
 from strawberry.execution import optimized_is_awaitable
 
 from api.graphql.context import Context
+from api.graphql.documents import MAX_ERRORS
 from api.graphql.errors import format_error
 
 
@@ -26,6 +27,7 @@ class Executor:
             "executor_class": schema.execution_context_class,
             "is_awaitable": optimized_is_awaitable,
             "operation_extensions": None,
+            "max_coercion_errors": MAX_ERRORS,
         }
 
     async def execute(
