@@ -27,7 +27,12 @@ _NO_TOKEN = Caller(
     objection="this is for the operator: send the operator's token as the header Authorization: Bearer TOKEN "
     "(on a websocket, in connection_init's payload)",
 )
-_WRONG_TOKEN = Caller(operator=False, objection="the operator's token that was sent is not the one of this server")
+_NOT_BEARER = Caller(operator=False, objection="Authorization must read: Bearer TOKEN, with the operator's token")
+_WRONG_TOKEN = Caller(
+    operator=False,
+    objection="the token that was sent is not the operator's token of this server: it is what DROPZERO_ADMIN_TOKEN "
+    "was set to when the server started, or what the server printed then",
+)
 _CLOSED = Caller(
     operator=False,
     objection="this is for the operator, and this server has no operator's token; "
@@ -48,7 +53,8 @@ class Authenticator:
         if not authorization:
             return _NO_TOKEN
         scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            return _NOT_BEARER
         # Compared as bytes: compare_digest refuses text that is not ASCII.
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.admin_token.encode()):
-            return OPERATOR
-        return _WRONG_TOKEN
+        return OPERATOR if hmac.compare_digest(token.encode(), self.admin_token.encode()) else _WRONG_TOKEN

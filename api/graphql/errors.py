@@ -47,27 +47,39 @@ _FAULTS: Mapping[type[Exception], str] = {
 }
 
 
+MAX_MESSAGE = 500
+"""Characters of a message. Those of syntax and validation repeat what was sent, however long it was."""
+
+
 def format_error(error: GraphQLError) -> dict[str, Any]:
     """One entry of `errors`. A defect of ours is logged with its traceback and told as a reference only."""
-    formatted: dict[str, Any] = dict(error.formatted)
-    message, code = _told(error)
-    return {**formatted, "message": message, "extensions": {"code": code}}
+    return {**error.formatted, **_told(error)}
 
 
 def client_error(message: str) -> dict[str, Any]:
     """One entry of `errors` for a request that never became an operation."""
-    return {"message": message, "extensions": {"code": ErrorCode.BAD_USER_INPUT}}
+    return _entry(message, ErrorCode.BAD_USER_INPUT)
 
 
-def _told(error: GraphQLError) -> tuple[str, ErrorCode]:
+def internal_error(error: Exception, place: object) -> dict[str, Any]:
+    """One entry of `errors` for a defect of ours: the traceback goes to the log, the client gets a reference."""
+    reference = uuid4().hex[:12]
+    logger.error("defect, told to the client as reference %s, at %s", reference, place, exc_info=error)
+    return _entry(f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL)
+
+
+def _told(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     if error.path is None or cause is None or isinstance(cause, GraphQLError):
-        return error.message, ErrorCode.BAD_USER_INPUT  # syntax, validation, variables
+        return client_error(error.message)  # syntax, validation, variables
     if type(cause) in _SPOKEN:
-        return str(cause), _SPOKEN[type(cause)]
+        return _entry(str(cause), _SPOKEN[type(cause)])
     if type(cause) in _FAULTS:
         logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
-        return _FAULTS[type(cause)], ErrorCode.SERVICE_UNAVAILABLE
-    reference = uuid4().hex[:12]
-    logger.error("defect, told to the client as reference %s, at %s", reference, error.path, exc_info=cause)
-    return f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL
+        return _entry(_FAULTS[type(cause)], ErrorCode.SERVICE_UNAVAILABLE)
+    return internal_error(cause, error.path)
+
+
+def _entry(message: str, code: ErrorCode) -> dict[str, Any]:
+    told = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+    return {"message": told, "extensions": {"code": code}}

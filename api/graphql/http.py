@@ -16,17 +16,20 @@ from api.drops.drops import Drops
 from api.graphql.caller import Authenticator
 from api.graphql.context import make_context
 from api.graphql.documents import Documents, InvalidDocument, operation_type
-from api.graphql.errors import client_error
+from api.graphql.errors import client_error, internal_error
 from api.graphql.execution import Executor, format_errors
 from api.graphql.graphiql import GraphiQL
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
 
+MAX_PARAMETERS = 20
+"""Parameters in a query string."""
+
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 
-_ACCEPTED = {GRAPHQL_RESPONSE: GRAPHQL_RESPONSE, JSON: JSON, "application/*": JSON, "*/*": JSON}
+_OFFERED = (JSON, GRAPHQL_RESPONSE)
 _QUALITY = re.compile(r";\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*(?:;|$)")
 
 
@@ -73,7 +76,7 @@ class GraphQLHTTP:
             return
         media_type, allow = JSON, None
         try:
-            media_type = negotiate(headers.get("accept", ""))
+            media_type = negotiate(",".join(headers.getlist("accept")))
             if method == "POST":
                 request = parse_post(headers, await _read_body(headers, receive))
             elif method == "GET":
@@ -83,12 +86,15 @@ class GraphQLHTTP:
             response = await self._respond(request, headers, only_queries=method == "GET")
             # The older media type tells request errors with status 200, as its clients expect.
             status = 200 if "data" in response or media_type is JSON else 400
+            body = orjson.dumps(response)
         except Refusal as refusal:
-            response = {"errors": [client_error(str(refusal))]}
+            body = orjson.dumps({"errors": [client_error(str(refusal))]})
             status, allow = refusal.status, refusal.allow
         except ClientDisconnect:
             return
-        await _send(send, status, media_type, orjson.dumps(response), allow)
+        except Exception as error:
+            body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
+        await _send(send, status, media_type, body, allow)
 
     async def _respond(self, request: Request, headers: Headers, *, only_queries: bool) -> dict[str, Any]:
         try:
@@ -109,18 +115,22 @@ def parse_post(headers: Headers, body: bytes) -> Request:
     """Raises Refusal."""
     media_type, _, parameters = headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != JSON:
-        raise Refusal(415, f"send the request as content-type {JSON}, not {media_type.strip() or 'without one'}")
+        raise Refusal(415, f"send the request with content-type: {JSON}, not {media_type.strip() or 'without'}")
     if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
-        raise Refusal(415, "send the request in UTF-8")
+        raise Refusal(415, f"send the request in UTF-8, with content-type: {JSON}")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refusal(415, "send the request uncompressed, without content-encoding")
     return _request(_decode("the body", body))
 
 
 def parse_get(query_string: bytes) -> Request:
     """Raises Refusal."""
     try:
-        pairs = parse_qs(query_string.decode("ascii"), errors="strict", max_num_fields=20, strict_parsing=False)
+        pairs = parse_qs(query_string.decode("ascii"), errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise Refusal(400, "the query string cannot be read; percent-encode it as UTF-8") from None
+        raise Refusal(
+            400, f"the query string must have at most {MAX_PARAMETERS} parameters, percent-encoded as UTF-8"
+        ) from None
     parameters: dict[str, Any] = {name: values[-1] for name, values in pairs.items()}
     for name in ("variables", "extensions"):
         if name in parameters:
@@ -130,16 +140,23 @@ def parse_get(query_string: bytes) -> Request:
 
 @lru_cache(maxsize=256)
 def negotiate(accept: str) -> str:
-    """The media type that a client with this Accept header is answered in. Raises Refusal when it takes neither."""
-    best, best_quality = None, 0.0
+    """The media type that a client with this Accept header is answered in: of highest quality, then named most
+    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes neither."""
+    ranges: dict[str, float] = {}
     for entry in accept.split(",") if accept.strip() else ["*/*"]:
         name, _, parameters = entry.partition(";")
         quality = _QUALITY.search(f";{parameters}")
-        weight = float(quality[1]) if quality else 1.0
-        media_type = _ACCEPTED.get(name.strip().lower())
-        if media_type is not None and weight > best_quality:
-            best, best_quality = media_type, weight
-    if best is None:
+        ranges.setdefault(name.strip().lower(), float(quality[1]) if quality else 1.0)
+    order = list(ranges)
+
+    def rank(media_type: str) -> tuple[float, int, int]:
+        for exactness, name in ((2, media_type), (1, "application/*"), (0, "*/*")):
+            if name in ranges:
+                return ranges[name], exactness, -order.index(name)
+        return 0.0, 0, 0
+
+    best = max(_OFFERED, key=rank)
+    if rank(best)[0] == 0.0:
         raise Refusal(406, f"this is answered as {GRAPHQL_RESPONSE} or {JSON}; accept one of them")
     return best
 
@@ -149,7 +166,7 @@ def _wants_page(scope: Scope, headers: Headers) -> bool:
 
 
 async def _read_body(headers: Headers, receive: Receive) -> bytes:
-    too_large = Refusal(413, f"the body is larger than {MAX_BODY} bytes")
+    too_large = Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
     if int(headers.get("content-length", 0)) > MAX_BODY:  # the server has checked that it is a number
         raise too_large
     body = b""
@@ -178,7 +195,7 @@ def _request(parameters: Any) -> Request:
         raise Refusal(400, 'the body must be a JSON object, such as {"query": "{ __typename }"}')
     query = parameters.get("query")
     if not isinstance(query, str) or not query:
-        raise Refusal(400, "query must be a GraphQL document, as a string")
+        raise Refusal(400, "query must be a GraphQL document, as a string, such as { __typename }")
     operation_name = parameters.get("operationName")
     if not isinstance(operation_name, str | None):
         raise Refusal(400, "operationName must be a string, or null")
