@@ -37,7 +37,7 @@ MAX_FIELDS = 600
 """Fields in all definitions of a document, those of fragments wherever they are used. Introspection has 473.
 Execution resolves each of them for every row of a page."""
 
-MAX_ALIASES = 15
+MAX_ALIASES = 10
 """Aliased fields in an operation, those of fragments wherever they are used: each can be one more page to read."""
 
 MAX_ERRORS = 10

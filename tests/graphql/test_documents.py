@@ -1,0 +1,360 @@
+"""Documents: what is refused before it costs anything, what is kept, and how long the worst of them take."""
+
+import inspect
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from graphql import GraphQLSchema, Lexer, Source, TokenKind, get_introspection_query
+
+from api.graphql import documents
+from api.graphql.documents import (
+    KEPT_CHARACTERS,
+    KEPT_DOCUMENTS,
+    KEPT_LENGTH,
+    MAX_ALIASES,
+    MAX_DEPTH,
+    MAX_ERRORS,
+    MAX_FIELDS,
+    MAX_LENGTH,
+    MAX_TOKENS,
+    Documents,
+    InvalidDocument,
+)
+from api.graphql.schema import make_schema
+from tests.conftest import PURCHASE, Server
+
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return make_schema()._schema
+
+
+@pytest.fixture
+def kept(schema: GraphQLSchema) -> Documents:
+    """Documents of the schema, none kept yet."""
+    return Documents(schema)
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    return shared_server
+
+
+def refusal(kept: Documents, text: str) -> list[str]:
+    """What the document is refused with."""
+    with pytest.raises(InvalidDocument) as refused:
+        kept.get(text)
+    return [error.message for error in refused.value.errors]
+
+
+def introspection_with_everything() -> str:
+    """The standard introspection query with every option that this version of graphql-core has."""
+    parameters = inspect.signature(get_introspection_query).parameters
+    return get_introspection_query(**{name: True for name, each in parameters.items() if each.default in (True, False)})
+
+
+def count_tokens(text: str) -> int:
+    lexer = Lexer(Source(text))
+    return next(number for number in itertools.count() if lexer.advance().kind is TokenKind.EOF)
+
+
+def as_many_as_allowed(before: str, unit: Callable[[int], str], after: str) -> str:
+    """The unit over and over between `before` and `after`, up to the limits of tokens and characters."""
+    text = before
+    tokens = count_tokens(before) + count_tokens(after) + 1
+    for number in itertools.count():
+        another = unit(number)
+        tokens += count_tokens(another)
+        if tokens > MAX_TOKENS or len(text) + len(another) + len(after) > MAX_LENGTH:
+            break
+        text += another
+    return text + after
+
+
+def steps(first: str, each: str, on: str, last: str, count: int = STEPS) -> str:
+    """A query and a chain of fragments; `each` is a format, where `{next}` is the name of the one after."""
+    chain = [f"fragment F{step} on {on} {{ {each.format(next=f'F{step + 1}')} }}" for step in range(count)]
+    return "\n".join([first, *chain, f"fragment F{count} on {on} {{ {last} }}"])
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            get_introspection_query(),
+            introspection_with_everything(),
+            PURCHASE,
+            '{ orders(userRef: "ada") { edges { node { product { name } } } } }',
+        ],
+    )
+    async def test_what_tools_and_shops_send_passes(self, server: Server, query: str) -> None:
+        answer = await server.ask(query, {"input": {"productId": "none", "userRef": "ada"}})
+        assert answer.get("data") is not None or "productId must be a UUID" in answer["errors"][0]["message"]
+
+    def test_characters(self, kept: Documents) -> None:
+        kept.get("{ __typename }".ljust(MAX_LENGTH))
+        [told] = refusal(kept, "{ __typename }".ljust(MAX_LENGTH + 1))
+        assert told == "The document has 20001 characters; 20000 are allowed. Send values as variables."
+
+    def test_tokens(self, kept: Documents) -> None:
+        kept.get("{" + " __typename" * (MAX_TOKENS - 2) + "}")
+        [told] = refusal(kept, "{" + " __typename" * (MAX_TOKENS - 1) + "}")
+        assert told == "Syntax Error: Document contains more than 500 tokens. Parsing aborted."
+
+    def test_depth(self, kept: Documents) -> None:
+        def nested(depth: int) -> str:
+            return '{ __type(name: "Query")' + "{ ofType" * (depth - 2) + "{ name }" + "}" * (depth - 2) + "}"
+
+        kept.get(nested(MAX_DEPTH))
+        assert refusal(kept, nested(MAX_DEPTH + 1)) == ["The operation is 21 levels deep; 20 are allowed."]
+
+    def test_depth_through_fragments(self, kept: Documents) -> None:
+        first = '{ __type(name: "Query") { ...F0 } }'
+        each = "ofType {{ ...{next} }}"
+        kept.get(steps(first, each, "__Type", "name", MAX_DEPTH - 2))
+        [told] = refusal(kept, steps(first, each, "__Type", "name", MAX_DEPTH - 1))
+        assert told == "The operation is 21 levels deep; 20 are allowed."
+
+    def test_aliases(self, kept: Documents) -> None:
+        def aliased(count: int) -> str:
+            return "{" + " ".join(f"a{number}: __typename" for number in range(count)) + "}"
+
+        kept.get(aliased(MAX_ALIASES))
+        assert refusal(kept, aliased(MAX_ALIASES + 1)) == ["The operation has 11 aliases; 10 are allowed."]
+
+    def test_an_alias_in_a_fragment_counts_wherever_the_fragment_is_spread(self, kept: Documents) -> None:
+        def spread(count: int) -> str:
+            return (
+                "{ products { edges { node {"
+                + " ...P" * count
+                + "} } } } fragment P on Product { unit: name drop: dropName left: stock }"
+            )
+
+        kept.get(spread(3))
+        assert refusal(kept, spread(4)) == ["The operation has 12 aliases; 10 are allowed."]
+
+    def test_aliases_of_one_operation_are_not_those_of_another(self, kept: Documents) -> None:
+        kept.get(" ".join(f"query Q{q} {{ a: __typename b: __typename c: __typename }}" for q in range(MAX_ALIASES)))
+
+    def test_fields_through_fragments(self, kept: Documents) -> None:
+        def spread(count: int) -> str:
+            ten = "id name dropName stock soldOut opensAt limitPerBuyer createdAt __typename id"
+            return "{ products { edges { node {" + " ...P" * count + f"}} }} }} }} fragment P on Product {{ {ten} }}"
+
+        kept.get(spread((MAX_FIELDS - 13) // 10))
+        [told] = refusal(kept, spread((MAX_FIELDS - 13) // 10 + 1))
+        assert told == "The document has 603 fields, fragments included; 600 are allowed."
+
+    def test_more_errors_than_a_reader_can_use_are_not_told(self, kept: Documents) -> None:
+        told = refusal(kept, "{" + " nothing" * 200 + "}")
+        assert len(told) == MAX_ERRORS + 1
+        assert told[-1] == "Too many validation errors, error limit reached. Validation aborted."
+
+    async def test_a_message_does_not_repeat_all_that_was_sent(self, server: Server) -> None:
+        code, told = await server.refusal("{ " + "x" * 15_000 + " }")
+        assert code == "BAD_USER_INPUT"
+        assert told.startswith("Cannot query field 'xxx")
+        assert len(told) < 600
+
+
+class TestRecursion:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "{" + "a{" * 200 + "}" * 200 + "}",
+            "{ product(id: " + "[" * 240 + "]" * 240 + ") { id } }",
+            "{ product(id: " + "{a:" * 120 + "1" + "}" * 120 + ") { id } }",
+            "query ($a: " + "[" * 240 + "Int" + "]" * 240 + ") { __typename }",
+            "{" * 499,
+            "[" * 499,
+        ],
+    )
+    async def test_nesting_ends_in_a_clear_refusal(self, server: Server, query: str) -> None:
+        answer = await server.ask(query)
+        assert "data" not in answer
+        assert {error["extensions"]["code"] for error in answer["errors"]} == {"BAD_USER_INPUT"}
+
+    @pytest.mark.parametrize("depth", [20, 40, 80, 120, 160])
+    async def test_inline_fragments_in_one_another_are_no_levels(self, server: Server, depth: int) -> None:
+        assert await server.data("{" + "...{" * depth + "__typename" + "}" * depth + "}") == {"__typename": "Query"}
+
+    @pytest.mark.parametrize("length", [1, 2, 3, 40])
+    async def test_fragments_in_a_circle(self, server: Server, length: int) -> None:
+        circle = [f"fragment F{each} on Query {{ ...F{(each + 1) % length} }}" for each in range(length)]
+        code, told = await server.refusal("{ ...F0 } " + " ".join(circle))
+        assert code == "BAD_USER_INPUT"
+        assert told.startswith("Cannot spread fragment 'F0' within itself")
+
+    async def test_fields_in_a_circle_of_fragments(self, server: Server) -> None:
+        answer = await server.ask(
+            '{ __type(name: "Order") { ...A } } '
+            "fragment A on __Type { fields { type { ...B } } } fragment B on __Type { ofType { ...A ...B } }"
+        )
+        assert "data" not in answer
+        assert "Cannot spread fragment 'A' within itself" in "".join(error["message"] for error in answer["errors"])
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }",
+            "{ __schema { types { possibleTypes { interfaces { possibleTypes { interfaces { name } } } } } } }",
+            '{ __type(name: "Query") { ...A } } fragment A on __Type { fields { type { ...B } } } '
+            "fragment B on __Type { fields { type { ...C } } } fragment C on __Type { fields { type { name } } }",
+        ],
+    )
+    async def test_introspection_of_introspection_is_refused(self, server: Server, query: str) -> None:
+        assert await server.refusal(query) == ("BAD_USER_INPUT", "Maximum introspection depth exceeded")
+
+
+class TestKept:
+    def test_a_document_is_parsed_and_validated_once(self, kept: Documents) -> None:
+        assert kept.get("{ __typename }") is kept.get("{ __typename }")
+        assert kept.get("{ __typename }") is not kept.get("{  __typename }")
+
+    def test_what_is_refused_stays_refused(self, kept: Documents) -> None:
+        assert refusal(kept, "{ nothing }") == refusal(kept, "{ nothing }")
+
+    def test_the_least_recently_used_goes_first(self, kept: Documents) -> None:
+        first, second = kept.get("query First { __typename }"), kept.get("query Second { __typename }")
+        for number in range(KEPT_DOCUMENTS - 2):
+            kept.get(f"query Q{number} {{ __typename }}")
+        assert kept.get("query First { __typename }") is first  # used again, so that the second is the oldest now
+        kept.get("query OneMore { __typename }")
+        assert kept.get("query First { __typename }") is first
+        assert kept.get("query Second { __typename }") is not second
+
+    def test_many_long_documents_are_bounded_by_their_characters(self, kept: Documents) -> None:
+        def long(number: int) -> str:
+            return f"query Q{number} {{ __typename }}".ljust(KEPT_LENGTH)
+
+        fitting = KEPT_CHARACTERS // KEPT_LENGTH
+        first = [kept.get(long(number)) for number in range(fitting)]
+        assert [kept.get(long(number)) for number in range(fitting)] == first
+        assert all(kept.get(long(number)) is first[number] for number in range(fitting))
+        kept.get(long(fitting))
+        assert kept.get(long(1)) is first[1]
+        assert kept.get(long(0)) is not first[0]
+
+    def test_a_very_long_document_is_served_and_not_kept(self, kept: Documents) -> None:
+        text = "{ __typename }".ljust(KEPT_LENGTH + 1)
+        assert kept.get(text) is not kept.get(text)
+
+    def test_the_same_document_with_other_variables_is_the_same(self, kept: Documents) -> None:
+        assert kept.get(PURCHASE) is kept.get(PURCHASE)
+
+
+ATTACKS = {
+    "one field over and over": as_many_as_allowed("{", lambda _: " __typename", "}"),
+    "one object over and over": as_many_as_allowed("{", lambda _: " regions{name}", "}"),
+    "one connection over and over": as_many_as_allowed("{", lambda _: " products{edges{cursor}}", "}"),
+    "empty selections": as_many_as_allowed("{", lambda _: " products{}", "}"),
+    "one argument over and over": as_many_as_allowed("{", lambda _: ' product(id:"x"){id}', "}"),
+    "arguments that differ": as_many_as_allowed("{", lambda n: f" product(id:{n}){{id}}", "}"),
+    "inline fragments": as_many_as_allowed("{", lambda _: " ...{__typename}", "}"),
+    "inline fragments on interfaces": as_many_as_allowed(
+        'mutation{purchase(input:{productId:"x",userRef:"x"}){',
+        lambda n: f" ...on Purchase{('Confirmed', 'SoldOut', 'NotOpen', 'Busy')[n % 4]}{{status message}}",
+        "}}",
+    ),
+    "one fragment over and over": as_many_as_allowed("{", lambda _: " ...F", "} fragment F on Query{__typename}"),
+    "fragments that are not used": as_many_as_allowed(
+        "{__typename}", lambda n: f" fragment F{n} on Query{{__typename}}", ""
+    ),
+    "fragments that are not there": as_many_as_allowed("{", lambda n: f" ...F{n}", "}"),
+    "fragments side by side": "{"
+    + " ".join(f"...F{n}" for n in range(50))
+    + "}"
+    + "".join(f" fragment F{n} on Query{{__typename}}" for n in range(50)),
+    "two fragments full of the same": "{...F ...G}"
+    + "".join(f" fragment {name} on Query{{" + " __typename" * 140 + "}" for name in "FG"),
+    "fragments that double": steps("{ ...F0 }", "...{next} ...{next}", "Query", "__typename"),
+    "fragments that double an alias": steps("{ ...F0 }", "a: __typename ...{next} ...{next}", "Query", "__typename"),
+    "fragments that double fields": steps(
+        '{ __type(name: "Query") { ...F0 } }',
+        "a: ofType {{ ...{next} }} b: ofType {{ ...{next} }}",
+        "__Type",
+        "name",
+        20,
+    ),
+    "fragments that all spread all": "{ ...F0 }"
+    + "".join(f" fragment F{n} on Query{{" + "".join(f" ...F{m}" for m in range(12)) + "}" for n in range(12)),
+    "fragments in a large circle": "{ ...F0 }"
+    + "".join(f" fragment F{n} on Query{{...F{(n + 1) % 50}}}" for n in range(50)),
+    "operations": as_many_as_allowed("", lambda n: f" query Q{n}{{__typename}}", ""),
+    "operations that share a fragment": as_many_as_allowed(
+        "fragment F on Query{product(id:$a){id} order(id:$b){id}}", lambda n: f" query Q{n}($a:ID!,$b:ID!){{...F}}", ""
+    ),
+    "operations of one name": as_many_as_allowed("", lambda _: " query Q{__typename}", ""),
+    "variables": as_many_as_allowed("query(", lambda n: f" $v{n}:ID", "){__typename}"),
+    "variables of one name": as_many_as_allowed("query(", lambda _: " $v:ID", "){__typename}"),
+    "variables that are used": as_many_as_allowed(
+        "query(" + " ".join(f"$v{n}:ID!" for n in range(40)) + "){", lambda n: f" product(id:$v{n % 40}){{id}}", "}"
+    ),
+    "variables of unknown types": as_many_as_allowed(
+        "query(", lambda n: f" $v{n}:PurchaseConfirmd{n}", "){__typename}"
+    ),
+    "a large list": as_many_as_allowed("{product(id:[", lambda _: " 1", "]){id}}"),
+    "large lists side by side": as_many_as_allowed("{", lambda _: " product(id:[1 2 3 4 5 6 7 8 9]){id}", "}"),
+    "a large object": as_many_as_allowed("mutation{cancelOrder(input:{", lambda n: f" orderIdd{n}:1", "}){id}}"),
+    "unknown fields": as_many_as_allowed("{", lambda n: f" prodcuts{n}", "}"),
+    "unknown arguments": as_many_as_allowed("{product(", lambda n: f" idd{n}:1", "){id}}"),
+    "unknown directives": as_many_as_allowed("{__typename", lambda _: " @inclde", "}"),
+    "long unknown names": as_many_as_allowed("{", lambda n: f" {'x' * 1500}{n}", "}"),
+    "a directive over and over": as_many_as_allowed("{__typename", lambda _: " @include(if:true)", "}"),
+    "directives on every field": as_many_as_allowed("{", lambda _: " __typename @include(if:true)", "}"),
+    "aliases of one name": as_many_as_allowed("{", lambda _: " a:__typename", "}"),
+    "a long comment": "#" + "x" * (MAX_LENGTH - 20) + "\n{__typename}",
+    "a long string": '{product(id:"' + "x" * (MAX_LENGTH - 30) + '"){id}}',
+    "a long block string": '{product(id:"""' + "x\n" * (MAX_LENGTH // 2 - 20) + '"""){id}}',
+    "a long escaped string": '{product(id:"' + "\\u0041" * (MAX_LENGTH // 6 - 10) + '"){id}}',
+    "a long name": "{" + "x" * (MAX_LENGTH - 10) + "}",
+    "a long number": "{products(first:" + "9" * (MAX_LENGTH - 50) + "){edges{cursor}}}",
+    "empty lines": "\n" * (MAX_LENGTH - 20) + "{__typename}",
+    "all of introspection, aliased": "{"
+    + " ".join(f"a{n}:__schema{{...S}}" for n in range(MAX_ALIASES))
+    + "} fragment S on __Schema{types{name fields{name description args{name type{name ofType{name ofType{name}}}} "
+    "type{name ofType{name ofType{name}}}} possibleTypes{name fields{name type{name}}}}}",
+    "introspection": introspection_with_everything(),
+}
+
+
+class TestTime:
+    """Of the processor, as the wall clock belongs to whatever else runs here. Client and server are this process."""
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    async def test_no_document_takes_long(self, server: Server, attack: str) -> None:
+        took = []
+        for attempt in range(2):
+            started = time.process_time()
+            answer = await server.ask(f"{ATTACKS[attack]} # {attempt}"[:MAX_LENGTH])
+            took.append(time.process_time() - started)
+            codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
+            assert codes <= {"BAD_USER_INPUT"}, answer["errors"]
+        assert min(took) < 0.2
+
+    @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if "double" in attack])
+    def test_doubling_takes_milliseconds(self, kept: Documents, attack: str) -> None:
+        started = time.process_time()
+        told = refusal(kept, ATTACKS[attack])
+        assert time.process_time() - started < 0.05
+        assert all("are allowed" in each for each in told)
+
+    async def test_a_hundred_thousand_variables_of_a_wrong_type_are_answered_soon(self, server: Server) -> None:
+        query = "query ($ids: [ID!]) { __typename }"
+        values: list[Any] = [None] * 50_000
+        started = time.process_time()
+        answer = await server.ask(query, {"ids": values})
+        assert time.process_time() - started < 0.2
+        assert len(answer["errors"]) <= MAX_ERRORS + 1
+
+
+def test_the_limits_leave_room_for_introspection(schema: GraphQLSchema) -> None:
+    text = introspection_with_everything()
+    assert count_tokens(text) * 2 < MAX_TOKENS
+    assert documents.MAX_DEPTH > 15
+    Documents(schema).get(text)
