@@ -1,8 +1,9 @@
 """Settings: everything that the environment says, read once and refused with a clear message when wrong."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,9 +25,11 @@ class InvalidSettings(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory`."""
+    """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory` and
+    offered as `embedded_regions`. Home is the first of either."""
 
     endpoints: tuple[Endpoint, ...]
+    embedded_regions: tuple[str, ...]
     data_directory: Path
     commit_delay_ms: int
     connections: int
@@ -43,7 +46,7 @@ class Settings:
 
     def with_embedded(self, url: str, admin_token: str) -> "Settings":
         """The settings once the embedded database runs."""
-        endpoints = tuple(Endpoint(region, url) for region in EMBEDDED_REGIONS)
+        endpoints = tuple(Endpoint(region, url) for region in self.embedded_regions)
         return replace(self, endpoints=endpoints, admin_token=admin_token)
 
 
@@ -52,8 +55,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
     What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, and pages of localhost.
     """
+    known = set()
 
     def read(name: str, default: T, parse: Callable[[str], T]) -> T:
+        known.add(name)
         text = environment.get(name, "")
         if not text.strip():
             return default
@@ -62,14 +67,18 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise InvalidSettings(f"{name}: {error}") from None
 
-    home = environment.get("DROPZERO_REGION") or None
-    endpoints: tuple[Endpoint, ...] = read("DROPZERO_ENDPOINTS", (), lambda text: parse_endpoints(text, home))
+    if not environment.get("DROPZERO_ENDPOINTS", "unset").strip():
+        raise InvalidSettings("DROPZERO_ENDPOINTS: it is set but empty; name a database, or unset it for a local one")
+    endpoints: tuple[Endpoint, ...] = read("DROPZERO_ENDPOINTS", (), parse_endpoints)
+    regions = tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS
+    home = read("DROPZERO_REGION", regions[0], _one_of(regions))
     laptop = not endpoints
     one_by_one = read("DROPZERO_GROUP_COMMIT", True, _switch) is False
     connections = read("DROPZERO_CONNECTIONS", 10, _whole(1, 1000))
-    return Settings(
-        endpoints=endpoints,
-        data_directory=Path(environment.get("DROPZERO_DATA") or ".dropzero"),
+    settings = Settings(
+        endpoints=tuple(sorted(endpoints, key=lambda endpoint: endpoint.region != home)),
+        embedded_regions=tuple(sorted(EMBEDDED_REGIONS, key=lambda region: region != home)),
+        data_directory=read("DROPZERO_DATA", Path(".dropzero"), lambda text: Path(text).expanduser()),
         commit_delay_ms=read("DROPZERO_COMMIT_DELAY_MS", 0, _whole(0, 100)),
         connections=connections,
         admin_token=read("DROPZERO_ADMIN_TOKEN", None, _token),
@@ -82,12 +91,27 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         poll_interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000,
     )
+    for name in environment.keys() - known:
+        meant = get_close_matches(name, known, n=1, cutoff=0.95)
+        if meant:
+            # One letter less in DROPZERO_ENDPOINTS, and the drop would run on an empty database of its own.
+            raise InvalidSettings(f"{name} is not a variable of dropzero; is {meant[0]} meant?")
+    return settings
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}, not {text[:40]!r}")
+        return text
+
+    return parse
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
-            raise ValueError(f"expected a whole number from {least} to {most}, not {text!r}")
+            raise ValueError(f"expected a whole number from {least} to {most}, not {text[:40]!r}")
         return int(text)
 
     return parse
@@ -96,7 +120,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 def _switch(text: str) -> bool:
     known = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
     if text.lower() not in known:
-        raise ValueError(f"expected on or off, not {text!r}")
+        raise ValueError(f"expected on or off, not {text[:40]!r}")
     return known[text.lower()]
 
 
@@ -107,8 +131,10 @@ def _token(text: str) -> str:
 
 
 def _origins(text: str) -> re.Pattern[str]:
-    origins = [origin.strip().rstrip("/") for origin in text.split(",")]
+    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
     for origin in origins:
         if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
-            raise ValueError(f"expected origins such as https://shop.example, separated by commas, not {origin!r}")
+            raise ValueError(
+                f"expected origins such as https://shop.example, separated by commas, not {origin[:100]!r}"
+            )
     return re.compile("|".join(map(re.escape, origins)))

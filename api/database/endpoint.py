@@ -2,10 +2,15 @@
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 _REGION = re.compile(r"[a-z][a-z0-9-]{0,62}")
-_EXAMPLE = "us-east-1=postgresql://user@host/database,us-east-2=postgresql://user@otherhost/database"
+_URL = "postgresql://user:password@host:5432/database"
+_ESCAPES = "a comma, @ or / within a password is written as %2C, %40 or %2F"
+_EXPECTED = (
+    f"expected REGION=URL entries separated by commas, such as us-east-1={_URL}; a Region is written in lower-case "
+    f"letters, digits and hyphens, and {_ESCAPES}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,35 +21,29 @@ class Endpoint:
     url: str = field(repr=False)
 
 
-def parse_endpoints(text: str, home: str | None = None) -> tuple[Endpoint, ...]:
-    """Read `REGION=URL,REGION=URL`, the home Region first.
-
-    `home` names another Region than the first one as home. Raises ValueError with a message that says what
-    was expected; it never repeats a URL, which may carry a password.
-    """
+def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
+    """Read `REGION=URL,REGION=URL`. Raises ValueError with a message that says what was expected; it never
+    repeats what was given, which may carry a password."""
     endpoints: dict[str, Endpoint] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
-        region, equals, url = entry.partition("=")
-        if not equals or not _REGION.fullmatch(region):
-            raise ValueError(f"expected REGION=URL entries, separated by commas, such as {_EXAMPLE}")
+        region, _, url = entry.partition("=")
+        if not _REGION.fullmatch(region) or not url:
+            raise ValueError(_EXPECTED)
         if region in endpoints:
             raise ValueError(f"the Region {region} is named twice; give each Region one endpoint")
         endpoints[region] = Endpoint(region, _checked_url(region, url))
     if not endpoints:
-        raise ValueError(f"it is set but names no endpoint; expected something like {_EXAMPLE}")
-    if home is None:
-        return tuple(endpoints.values())
-    if home not in endpoints:
-        raise ValueError(f"the home Region {home} is not among the endpoints: {', '.join(endpoints)}")
-    return (endpoints.pop(home), *endpoints.values())
+        raise ValueError(_EXPECTED)
+    return tuple(endpoints.values())
 
 
 def _checked_url(region: str, url: str) -> str:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # parsed lazily; a bad port is a ValueError
+        host = parts.hostname or "host" in parse_qs(parts.query)  # a Unix socket is named in the query
+        port = parts.port is None or parts.port > 0  # parsed only now; a bad one is a ValueError
     except ValueError:
-        raise ValueError(f"the URL of {region} cannot be parsed; expected {_EXAMPLE}") from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"the URL of {region} must start with postgresql://, not with {parts.scheme or 'no scheme'!r}")
+        host = port = False
+    if not host or not port or parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError(f"the URL of {region} cannot be used; expected something like {_URL}; {_ESCAPES}")
     return url

@@ -1,0 +1,125 @@
+"""Settings: every variable that cannot be used is refused by its name, with what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from api.settings import EMBEDDED_REGIONS, InvalidSettings, read_settings
+
+TOKEN = "0123456789abcdef"
+ENDPOINTS = "us-east-1=postgresql://app:hunter2@a.example/shop,us-east-2=postgresql://app:hunter2@b.example/shop"
+
+
+def regions(environment: dict[str, str]) -> list[str]:
+    settings = read_settings(environment)
+    endpoints = settings.endpoints or settings.with_embedded("postgresql://localhost/postgres", TOKEN).endpoints
+    return [endpoint.region for endpoint in endpoints]
+
+
+def test_an_empty_environment_is_a_laptop() -> None:
+    settings = read_settings({})
+    assert settings.embedded
+    assert settings.graphiql
+    assert settings.data_directory == Path(".dropzero")
+    assert settings.allowed_origins.fullmatch("http://localhost:5173")
+    assert not settings.allowed_origins.fullmatch("https://shop.example")
+    assert regions({}) == list(EMBEDDED_REGIONS)
+
+
+def test_an_endpoint_closes_what_is_open_on_a_laptop() -> None:
+    settings = read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS})
+    assert not settings.embedded
+    assert not settings.graphiql
+    assert not settings.allowed_origins.fullmatch("http://localhost:5173")
+    assert not settings.allowed_origins.fullmatch("")
+
+
+def test_home_is_the_first_endpoint_or_the_region_that_is_asked_for() -> None:
+    assert regions({"DROPZERO_ENDPOINTS": ENDPOINTS}) == ["us-east-1", "us-east-2"]
+    assert regions({"DROPZERO_ENDPOINTS": ENDPOINTS, "DROPZERO_REGION": "us-east-2"}) == ["us-east-2", "us-east-1"]
+    assert regions({"DROPZERO_REGION": EMBEDDED_REGIONS[1]}) == list(reversed(EMBEDDED_REGIONS))
+
+
+def test_a_home_folder_is_spelled_out() -> None:
+    assert read_settings({"DROPZERO_DATA": "~/drops"}).data_directory == Path.home() / "drops"
+
+
+def test_one_transaction_per_purchase_takes_all_connections() -> None:
+    settings = read_settings({"DROPZERO_GROUP_COMMIT": "off", "DROPZERO_CONNECTIONS": "50"})
+    assert (settings.group.size, settings.group.in_flight) == (1, 50)
+
+
+def test_secrets_stay_out_of_the_repr() -> None:
+    settings = read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS, "DROPZERO_ADMIN_TOKEN": TOKEN})
+    assert settings.admin_token == TOKEN
+    assert TOKEN not in repr(settings)
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("DROPZERO_ENDPOINTS", "", "it is set but empty; name a database, or unset it"),
+        ("DROPZERO_ENDPOINTS", "  ", "it is set but empty; name a database, or unset it"),
+        ("DROPZERO_ENDPOINTS", "postgresql://app:hunter2@a.example/shop", "expected REGION=URL entries"),
+        ("DROPZERO_REGION", "ap-northeast-3", "expected one of ap-northeast-1, ap-northeast-2, not 'ap-northeast-3'"),
+        ("DROPZERO_ADMIN_TOKEN", "hunter2", "expected at least 16 printable ASCII characters without spaces"),
+        ("DROPZERO_ADMIN_TOKEN", "hunter2 hunter2 hunter2", "expected at least 16 printable ASCII characters"),
+        ("DROPZERO_ADMIN_TOKEN", "hunter2" + "é" * 16, "expected at least 16 printable ASCII characters"),
+        ("DROPZERO_CONNECTIONS", "0", "expected a whole number from 1 to 1000, not '0'"),
+        ("DROPZERO_CONNECTIONS", "1001", "expected a whole number from 1 to 1000"),
+        ("DROPZERO_CONNECTIONS", "ten", "expected a whole number from 1 to 1000, not 'ten'"),
+        ("DROPZERO_CONNECTIONS", "9" * 5000, "expected a whole number from 1 to 1000"),
+        ("DROPZERO_ATTEMPTS", "-1", "expected a whole number from 1 to 1000"),
+        ("DROPZERO_DEADLINE_MS", "15s", "expected a whole number from 100 to 120000, not '15s'"),
+        ("DROPZERO_COMMIT_DELAY_MS", "101", "expected a whole number from 0 to 100"),
+        ("DROPZERO_POLL_INTERVAL_MS", "1.5", "expected a whole number from 10 to 60000"),
+        ("DROPZERO_GRAPHIQL", "maybe", "expected on or off, not 'maybe'"),
+        ("DROPZERO_GROUP_COMMIT", "2", "expected on or off, not '2'"),
+        (
+            "DROPZERO_ALLOWED_ORIGINS",
+            "*",
+            "expected origins such as https://shop.example, separated by commas, not '*'",
+        ),
+        ("DROPZERO_ALLOWED_ORIGINS", "shop.example", "expected origins such as https://shop.example"),
+        ("DROPZERO_ALLOWED_ORIGINS", "https://shop.example/checkout", "expected origins such as https://shop.example"),
+        ("DROPZERO_ALLOWED_ORIGINS", "https://.*", "expected origins such as https://shop.example"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named_with_what_was_expected(name: str, value: str, expected: str) -> None:
+    with pytest.raises(InvalidSettings) as refusal:
+        read_settings({name: value})
+    assert str(refusal.value).startswith(f"{name}: {expected}")
+    assert "hunter2" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+def test_a_home_region_without_an_endpoint_is_told_from_a_bad_endpoint() -> None:
+    with pytest.raises(InvalidSettings, match=r"^DROPZERO_REGION: expected one of us-east-1, us-east-2, not 'mars'$"):
+        read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS, "DROPZERO_REGION": "mars"})
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [("DROPZERO_ENDPOINT", "DROPZERO_ENDPOINTS"), ("DROPZERO_ADMIN_TOKENS", "DROPZERO_ADMIN_TOKEN")],
+)
+def test_a_misspelt_variable_does_not_open_a_drop_on_an_empty_database(misspelt: str, meant: str) -> None:
+    with pytest.raises(InvalidSettings, match=rf"^{misspelt} is not a variable of dropzero; is {meant} meant\?$"):
+        read_settings({misspelt: ENDPOINTS})
+
+
+def test_variables_of_the_commands_own_options_are_left_alone() -> None:
+    others = ["DROPZERO_HOST", "DROPZERO_PORT", "DROPZERO_URL", "DROPZERO_LOAD_REGION", "DROPZERO_ENDPOINTS_OLD"]
+    assert read_settings(dict.fromkeys(others, "anything")).embedded
+
+
+def test_origins_are_taken_as_written_and_no_part_is_a_pattern() -> None:
+    settings = read_settings({"DROPZERO_ALLOWED_ORIGINS": "https://shop.example/, http://a.example:8080,"})
+    for origin, allowed in {
+        "https://shop.example": True,
+        "http://a.example:8080": True,
+        "https://shopxexample": False,
+        "https://shop.example.evil.example": False,
+        "http://a.example": False,
+    }.items():
+        assert bool(settings.allowed_origins.fullmatch(origin)) is allowed
