@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import strawberry
-from graphql import ExecutionResult, OperationType, located_error
+from graphql import ExecutionResult, GraphQLError, OperationType
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -19,7 +19,7 @@ from api.drops.drops import Drops
 from api.graphql.caller import Authenticator
 from api.graphql.context import make_context
 from api.graphql.documents import Documents, InvalidDocument, operation_type
-from api.graphql.errors import client_error, format_error
+from api.graphql.errors import client_error, format_error, internal_error
 from api.graphql.execution import Executor, format_errors, response_of
 
 logger = logging.getLogger("dropzero.websocket")
@@ -194,9 +194,10 @@ class Session:
             raise
         except InvalidDocument as invalid:
             errors = format_errors(invalid.errors)
+        except GraphQLError as error:
+            errors = [format_error(error)]  # of a subscription's source: an unknown product, a database that is away
         except Exception as error:
-            # A subscription's source raised, at its start as a rule: an unknown product, a database that is away.
-            errors = [format_error(located_error(error, path=["subscription"]))]
+            errors = [internal_error(error, "/graphql")]
         del self._operations[operation_id]  # before the last message, after which the client may use the id again
         if errors:
             await self._send({"id": operation_id, "type": "error", "payload": errors})

@@ -8,12 +8,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from api.database.endpoint import Endpoint
 from api.graphql import websocket
 from api.settings import Settings, read_settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
@@ -26,19 +24,13 @@ mutation { createProduct(input: { name: "Cap", dropName: "Second Light", stock: 
 
 
 @pytest.fixture(scope="module")
-async def settings(postgres: str, template: str) -> Settings:
-    """A laptop's settings, on one database for all tests here: each makes the products that it needs."""
-    connection = await asyncpg.connect(postgres)
-    await connection.execute(f"CREATE DATABASE websockets TEMPLATE {template}")
-    await connection.close()
-    endpoint = Endpoint("here", postgres.replace("/postgres?", "/websockets?"))
-    return replace(read_settings({}), endpoints=(endpoint,), admin_token=ADMIN_TOKEN, poll_interval=0.05)
+def server(shared_server: Server) -> Server:
+    return shared_server
 
 
 @pytest.fixture(scope="module")
-async def server(settings: Settings) -> AsyncIterator[Server]:
-    async with serving(settings) as server:
-        yield server
+def settings(shared_server: Server) -> Settings:
+    return shared_server.settings
 
 
 @pytest.fixture
