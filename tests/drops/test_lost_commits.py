@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import UUID
 
 import pytest
 
@@ -12,10 +11,11 @@ from api.database.errors import OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
-from api.drops.group_commit import GroupCommit, GroupPolicy
+from api.drops.group_commit import GroupPolicy
 from api.drops.orders import cancel_order, list_orders
-from api.drops.products import NewProduct, create_product, get_product, restock
-from api.drops.purchase import Confirmed, Purchase
+from api.drops.products import get_product, restock
+from api.drops.purchase import Confirmed
+from tests.drops.purchases import line, new_product, wish
 from tests.faults import FaultyEndpoint
 
 
@@ -32,25 +32,13 @@ async def faulty(endpoint: FaultyEndpoint) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def new_product(pool: Pool, stock: int) -> UUID:
-    return (await create_product(pool, NewProduct.checked(name="Tee", drop_name="First Light", stock=stock))).id
-
-
-def wish(product_id: UUID, user_ref: str, key: str | None = None) -> Purchase:
-    return Purchase.checked(product_id=product_id, user_ref=user_ref, quantity=1, idempotency_key=key)
-
-
-def line(pool: Pool, budget: RetryBudget = RetryBudget(), size: int = 500) -> GroupCommit:
-    return GroupCommit(pool, GroupPolicy(size=size), budget, on_commit=lambda level: None)
-
-
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
 async def test_a_connection_lost_at_commit_sells_each_buyer_one(
     pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
 ) -> None:
     product_id = await new_product(pool, stock=100)
     setattr(endpoint, fault, 5)
-    desk = line(faulty, size=10)
+    desk = line(faulty, GroupPolicy(size=10))
 
     outcomes = await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(60)))
 
@@ -97,7 +85,7 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     product_id = await new_product(pool, stock=5)
     await faulty.ping()  # one connection is open, and no other will be
     endpoint.cut_after_commit = 1
-    desk = line(faulty, RetryBudget(attempts=4))
+    desk = line(faulty, budget=RetryBudget(attempts=4))
 
     asking = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
     await endpoint.commit_arrived.wait()
@@ -119,7 +107,7 @@ async def test_a_database_that_is_away_sells_nothing_and_says_so(
     endpoint.set_down(True)
 
     with pytest.raises(Unavailable):
-        await line(faulty, RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
+        await line(faulty, budget=RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
 
     assert (await get_product(pool, product_id)).stock == 5
 

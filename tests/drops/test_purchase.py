@@ -1,53 +1,27 @@
 """The purchase transaction and the line before it, on the real database."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from api.database.errors import Conflict
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
-from api.drops.audit import audit
 from api.drops.errors import IdempotencyKeyReused, NotFound
 from api.drops.group_commit import Busy, GroupCommit, GroupPolicy, Outcome
 from api.drops.orders import OrderStatus, cancel_order, list_orders
-from api.drops.products import NewProduct, create_product, get_product, restock
+from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed, LimitReached, NotOpen, Purchase, SoldOut, execute_purchases
-
-ONE_BY_ONE = GroupPolicy(size=1, in_flight=20)
-
-
-def wish(product_id: UUID, user_ref: str = "ada", quantity: int = 1, key: str | None = None) -> Purchase:
-    return Purchase.checked(product_id=product_id, user_ref=user_ref, quantity=quantity, idempotency_key=key)
-
-
-async def new_product(pool: Pool, stock: int, *, limit: int | None = None, opens_at: datetime | None = None) -> UUID:
-    product = NewProduct.checked(
-        name="Tee", drop_name="First Light", stock=stock, limit_per_buyer=limit, opens_at=opens_at
-    )
-    return (await create_product(pool, product)).id
-
-
-def line(pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = RetryBudget()) -> GroupCommit:
-    return GroupCommit(pool, policy, budget, on_commit=lambda level: None)
+from tests.drops.purchases import ONE_BY_ONE, assert_books_balance, kinds, line, new_product, wish
 
 
 async def submit_all(lines: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:
     """Send all purchases at once, to the lines in turn."""
     tasks = [lines[number % len(lines)].submit(purchase) for number, purchase in enumerate(purchases)]
     return await asyncio.gather(*tasks)
-
-
-def kinds(outcomes: Sequence[Outcome]) -> Counter[str]:
-    return Counter(type(outcome.decision).__name__ for outcome in outcomes)
-
-
-async def assert_books_balance(pool: Pool) -> None:
-    assert [entry for entry in await audit(pool) if not entry.balanced] == []
 
 
 @pytest.mark.parametrize("policy", [GroupPolicy(), GroupPolicy(size=7), ONE_BY_ONE])

@@ -1,0 +1,187 @@
+"""The line: who waits in it, how long, and what becomes of them when somebody leaves or the server stops."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from api.database.errors import OutcomeUnknown, Unavailable
+from api.database.pool import Pool
+from api.database.retry import RetryBudget
+from api.drops.group_commit import GroupPolicy
+from api.drops.orders import list_orders
+from api.drops.products import get_product
+from api.drops.purchase import Confirmed
+from tests.drops.purchases import assert_books_balance, kinds, line, new_product, wish
+
+
+@asynccontextmanager
+async def inventory_locked(pool: Pool, product_id: UUID) -> AsyncIterator[None]:
+    """Hold the product's inventory row, so that the transaction that wants to sell it stays in flight."""
+    async with pool.begin() as transaction:
+        await transaction.fetch("SELECT 1 FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
+        yield
+
+
+async def until_blocked(pool: Pool) -> None:
+    """Wait until a transaction waits for a lock."""
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    while not await pool.fetch(blocked):
+        await asyncio.sleep(0.005)
+
+
+async def test_those_who_wait_are_taken_together(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=100)
+    desk = line(pool)
+    async with inventory_locked(pool, product_id):
+        first = asyncio.create_task(desk.submit(wish(product_id, "first")))
+        await until_blocked(pool)
+        waiting = [asyncio.create_task(desk.submit(wish(product_id, f"buyer-{number}"))) for number in range(50)]
+        await asyncio.sleep(0)
+
+    outcomes = await asyncio.gather(first, *waiting)
+
+    assert kinds(outcomes) == {"Confirmed": 51}
+    assert desk.transactions == {"sold": 2}
+    assert (await get_product(pool, product_id)).version == 1 + 2
+
+
+async def test_a_group_is_bounded(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=100)
+    desk = line(pool, GroupPolicy(size=20))
+
+    await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(100)))
+
+    assert desk.transactions == {"sold": 5}
+
+
+async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=100)
+    desk = line(pool)
+    async with pool.begin() as rival:
+        await rival.execute("UPDATE inventory SET version = version + 1 WHERE product_id = $1", product_id)
+        early = asyncio.create_task(desk.submit(wish(product_id, "early")))
+        await until_blocked(pool)
+        late = asyncio.create_task(desk.submit(wish(product_id, "late")))
+        await asyncio.sleep(0)
+        await rival.commit()
+
+    # The early one's transaction conflicts, and is run again with the late one in it.
+    outcomes = await asyncio.gather(early, late)
+
+    assert kinds(outcomes) == {"Confirmed": 2}
+    assert [outcome.attempts for outcome in outcomes] == [2, 1]
+    assert desk.transactions == {"Conflict": 1, "sold": 1}
+
+
+async def test_products_do_not_wait_for_each_other(pool: Pool) -> None:
+    held_id, free_id = await new_product(pool, stock=1), await new_product(pool, stock=1)
+    desk = line(pool)
+    async with inventory_locked(pool, held_id):
+        held = asyncio.create_task(desk.submit(wish(held_id)))
+        await until_blocked(pool)
+        assert isinstance((await desk.submit(wish(free_id))).decision, Confirmed)
+        assert not held.done()
+    assert isinstance((await held).decision, Confirmed)
+
+
+async def test_one_connection_serves_a_product_at_full_load(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=1000)
+    async with Pool(pool.endpoint, size=20) as busy:
+        desk = line(busy, GroupPolicy(size=10))
+        await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(500)))
+        count = "SELECT count(*) AS open FROM pg_stat_activity WHERE datname = current_database()"
+        [row] = await pool.fetch(count)
+
+    assert row["open"] == 2, "one of the line, one of the fixture that asks"
+
+
+async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=5)
+    desk = line(pool)
+    async with inventory_locked(pool, product_id):
+        leaving = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+        await until_blocked(pool)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+
+    again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
+
+    assert isinstance(again, Confirmed)
+    assert again.replayed
+    assert len((await list_orders(pool, 10)).items) == 1
+
+
+async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=5)
+    desk = line(pool)
+    async with inventory_locked(pool, product_id):
+        staying = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        await until_blocked(pool)
+        leaving = asyncio.create_task(desk.submit(wish(product_id, "bob")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+
+    await staying
+    await desk.close(grace=5)
+
+    assert [order.user_ref for order in (await list_orders(pool, 10)).items] == ["ada"]
+    assert desk.waiting == 0
+
+
+async def test_those_in_line_are_busy_at_their_deadline_however_long_a_transaction_takes(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=5)
+    desk = line(pool, budget=RetryBudget(seconds=0.2))
+    async with inventory_locked(pool, product_id):
+        in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        await until_blocked(pool)
+        waiting = await asyncio.gather(*(desk.submit(wish(product_id, f"late-{number}")) for number in range(3)))
+        assert kinds(waiting) == {"Busy": 3}
+        assert {outcome.attempts for outcome in waiting} == {0}
+        assert not in_flight.done()
+
+    assert isinstance((await in_flight).decision, Confirmed)
+    assert (await get_product(pool, product_id)).stock == 4
+
+
+async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=60)
+    desk = line(pool, GroupPolicy(size=10))
+    buyers = [asyncio.create_task(desk.submit(wish(product_id, f"buyer-{number}"))) for number in range(80)]
+    await asyncio.sleep(0)
+
+    await desk.close(grace=10)
+
+    outcomes = await asyncio.gather(*buyers)
+    assert kinds(outcomes) == {"Confirmed": 60, "SoldOut": 20}
+    await assert_books_balance(pool)
+
+
+async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_answer(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=60)
+    desk = line(pool)
+    async with inventory_locked(pool, product_id):
+        in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        await until_blocked(pool)
+        waiting = asyncio.create_task(desk.submit(wish(product_id, "bob")))
+        await asyncio.sleep(0)
+
+        await desk.close(grace=0.05)
+
+        with pytest.raises(OutcomeUnknown):
+            await in_flight
+        with pytest.raises(Unavailable):
+            await waiting
+    assert (await get_product(pool, product_id)).stock == 60
+
+
+async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) -> None:
+    product_ids = [await new_product(pool, stock=1) for _ in range(6)]
+    desk = line(pool, GroupPolicy(waiting=4))
+
+    outcomes = await asyncio.gather(*(desk.submit(wish(product_id)) for product_id in product_ids))
+
+    assert kinds(outcomes) == {"Confirmed": 4, "Busy": 2}
