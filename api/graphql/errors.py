@@ -47,6 +47,12 @@ _FAULTS: Mapping[type[Exception], str] = {
 }
 
 
+# Below the field that was asked for, such as the product of an order that has just been bought.
+_PART_UNREAD = (
+    "The database cannot be reached right now, so this part of the answer could not be read. What a mutation has "
+    "done before is done: look before sending it again."
+)
+
 MAX_MESSAGE = 500
 """Characters of a message. Those of syntax and validation repeat what was sent, however long it was."""
 
@@ -76,7 +82,8 @@ def _told(error: GraphQLError) -> dict[str, Any]:
         return _entry(str(cause), _SPOKEN[type(cause)])
     if type(cause) in _FAULTS:
         logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
-        return _entry(_FAULTS[type(cause)], ErrorCode.SERVICE_UNAVAILABLE)
+        message = _FAULTS[type(cause)] if len(error.path) == 1 else _PART_UNREAD
+        return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
     return internal_error(cause, error.path)
 
 
