@@ -1,0 +1,78 @@
+"""The house: which room may import which, read from the source of every module."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+API = Path(__file__).parent.parent / "api"
+MODULES = sorted(API.rglob("*.py"))
+
+# From the ground up; what is not in a package stands on the roof. A room imports its own storey and those below.
+STOREYS = ("database", "drops", "graphql")
+ROOF = len(STOREYS)
+
+TRANSPORT = {"aiohttp", "graphql", "starlette", "strawberry", "uvicorn", "websockets"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(API.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that is imported anywhere in the file, by its full name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} imports relatively; write the full name"
+            assert node.module is not None
+            # `from api import server` names the module only in its second half.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "api" else {node.module}
+    return found
+
+
+def room_of(module: str) -> str:
+    """`drops` of api.drops.purchase, `settings` of api.settings."""
+    return module.split(".")[1]
+
+
+def storey_of(room: str) -> int:
+    return STOREYS.index(room) if room in STOREYS else ROOF
+
+
+def test_there_are_modules_to_look_at() -> None:
+    names = {name_of(path) for path in MODULES}
+    assert {"api.app", "api.cli", "api.settings", "api.client.load", "api.database.pool", "api.drops.purchase"} <= names
+    assert "api.database.pool" in imports_of(API / "drops" / "purchase.py")
+    assert "api.server" in imports_of(API / "cli.py")
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent != API], ids=name_of)
+def test_a_room_imports_only_itself_and_the_storeys_below(path: Path) -> None:
+    room = room_of(name_of(path))
+    rooms = {room_of(module) for module in imports_of(path) if module.startswith("api.")}
+    if room == "client":
+        assert rooms <= {"client"}, "the client knows the API as any other client does"
+    else:
+        assert "client" not in rooms
+        assert {other for other in rooms if storey_of(other) > storey_of(room)} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_database_speaks_to_the_driver_and_drops_know_no_transport(path: Path) -> None:
+    packages = {module.split(".")[0] for module in imports_of(path)}
+    room = path.relative_to(API).parts[0]
+    if room != "database":
+        assert "asyncpg" not in packages
+    if room in ("database", "drops"):
+        assert packages & TRANSPORT == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_opens_with_what_it_is_for_and_is_named_for_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    vague = {"base", "common", "core", "helper", "helpers", "manager", "misc", "service", "util", "utils"}
+    assert vague & set(path.stem.split("_")) == set()
