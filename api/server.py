@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import uvicorn
 
@@ -41,6 +41,12 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def address(listening: socket.socket) -> str:
+    """The URL of a bound socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 @contextmanager
 def database_to_serve(settings: Settings) -> Iterator[Settings]:
     """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
@@ -50,7 +56,7 @@ def database_to_serve(settings: Settings) -> Iterator[Settings]:
     if not settings.embedded:
         yield settings
         return
-    with embedded_postgres(settings.data_directory, settings.commit_delay_ms) as url:
+    with _embedded(settings) as url:
         yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
 
 
@@ -61,12 +67,18 @@ def database_to_visit(settings: Settings) -> Iterator[Settings]:
 
     Raises EmbeddedUnavailable.
     """
-    running = running_embedded_url(settings.data_directory) if settings.embedded else None
-    if running is not None:
-        yield settings.with_embedded(running, admin_token="")
-    else:
-        with database_to_serve(settings) as reachable:
-            yield reachable
+    if not settings.embedded:
+        yield settings
+        return
+    running = running_embedded_url(settings.data_directory)
+    with nullcontext(running) if running is not None else _embedded(settings) as url:
+        yield settings.with_embedded(url, settings.admin_token)
+
+
+def _embedded(settings: Settings) -> AbstractContextManager[str]:
+    """The embedded database with room for every connection of each Region, and of commands beside the server."""
+    room = max(100, 2 * settings.connections + 20)
+    return embedded_postgres(settings.data_directory, settings.commit_delay_ms, room)
 
 
 async def prepare(settings: Settings, *, embedded: bool) -> None:
@@ -83,7 +95,7 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it accepts connections."""
+    """uvicorn's server, which says when it accepts connections and when it stops."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -91,11 +103,16 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_started()
+        if self.started:
+            self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("stopping; what is in flight has %d s to be answered", SHUTDOWN_TIMEOUT)
+        await super().shutdown(sockets)
 
 
 def run(settings: Settings, listening: socket.socket, on_started: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what is in flight and return."""
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and return. Raises CannotServe."""
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,
@@ -106,8 +123,12 @@ def run(settings: Settings, listening: socket.socket, on_started: Callable[[], N
         ws_max_size=256 * 1024,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
+    running = _Server(config, on_started)
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn raises the signal again after it has stopped
-        _Server(config, on_started).run(sockets=[listening])
+        running.run(sockets=[listening])
+    if not running.started:
+        raise CannotServe("the server could not start; the lines above say why")
+    logger.info("stopped")
 
 
 def exit_on_sigterm() -> None:

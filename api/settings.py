@@ -44,7 +44,7 @@ class Settings:
     def embedded(self) -> bool:
         return not self.endpoints
 
-    def with_embedded(self, url: str, admin_token: str) -> "Settings":
+    def with_embedded(self, url: str, admin_token: str | None) -> "Settings":
         """The settings once the embedded database runs."""
         endpoints = tuple(Endpoint(region, url) for region in self.embedded_regions)
         return replace(self, endpoints=endpoints, admin_token=admin_token)

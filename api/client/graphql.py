@@ -1,5 +1,6 @@
 """One GraphQL operation over HTTP."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,19 @@ REQUEST_TIMEOUT = 60.0
 
 
 class RequestFailed(Exception):
-    """The server could not be reached, or answered with errors; the message says which."""
+    """An operation did not come to its data; the message says why."""
+
+
+class NoAnswer(RequestFailed):
+    """The server could not be reached, or its answer was lost: whether the operation was done is not known."""
+
+
+class Refused(RequestFailed):
+    """The server answered with errors. `code` is the first one's, such as UNAUTHENTICATED."""
+
+    def __init__(self, message: str, code: str | None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class GraphQLClient:
@@ -28,17 +41,27 @@ class GraphQLClient:
         try:
             async with self._session.post(f"{self.url}/graphql", data=body) as response:
                 text = await response.read()
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise RequestFailed(f"{self.url} is not the address of a server, such as http://127.0.0.1:8000") from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise RequestFailed(f"{self.url} cannot be reached: {error or 'no answer in time'}") from None
+            raise NoAnswer(f"no answer from {self.url}: {_reason(error)}; is the server running there?") from None
         try:
             answer = orjson.loads(text)
-            errors = answer.get("errors")
-        except (orjson.JSONDecodeError, AttributeError):
-            raise RequestFailed(f"{self.url} answered {response.status}, and not as a GraphQL server does") from None
-        if errors:
-            raise RequestFailed("; ".join(str(error.get("message")) for error in errors))
-        data: dict[str, Any] = answer["data"]
+            errors, data = answer.get("errors"), answer.get("data")
+            if errors:
+                messages = "; ".join(str(error.get("message")) for error in errors)
+                raise Refused(messages, (errors[0].get("extensions") or {}).get("code"))
+        except (orjson.JSONDecodeError, AttributeError, TypeError):
+            data = None
+        if not isinstance(data, dict):
+            raise RequestFailed(f"{self.url} answered {response.status}, and not as a GraphQL server does")
         return data
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return str(error) or "not in time"
 
 
 @asynccontextmanager
@@ -52,4 +75,4 @@ async def graphql_clients(urls: list[str], token: str | None, connections: int) 
         connector=aiohttp.TCPConnector(limit=connections),
         timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT),
     ) as session:
-        yield [GraphQLClient(session, url.rstrip("/")) for url in urls]
+        yield [GraphQLClient(session, url.rstrip("/").removesuffix("/graphql")) for url in urls]

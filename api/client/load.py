@@ -2,14 +2,15 @@
 
 import asyncio
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from api.client.graphql import GraphQLClient, RequestFailed
+from api.client.graphql import GraphQLClient, NoAnswer, RequestFailed
 
 _REGIONS = "query Regions { regions { name } }"
 _CREATE = """
@@ -30,35 +31,54 @@ class Load:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoadReport:
-    """What came of it. Latencies are in milliseconds, sorted, one per purchase that was answered."""
+    """What came of it.
+
+    `errors` counts purchases without an outcome, by message; `asked_again` those whose first answer was lost.
+    Latencies are in milliseconds, one per outcome. `final_stock` is None when it could not be read.
+    """
 
     load: Load
     product_id: str
     regions: list[str]
-    outcomes: Counter[str]
-    errors: Counter[str]
-    attempts: list[int]
-    latencies: list[float]
-    seconds: float
-    final_stock: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether every unit is either sold or left."""
-        return self.outcomes["CONFIRMED"] + self.final_stock == self.load.units
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    asked_again: int = 0
+    attempts: list[int] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    final_stock: int | None = None
 
     @property
     def purchases_per_second(self) -> float:
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
     def percentile(self, percent: float) -> float:
-        """The latency in milliseconds that `percent` of the answers did not exceed; 0 without answers."""
+        """The latency in milliseconds that `percent` of the outcomes did not exceed (nearest rank); 0 without any."""
         if not self.latencies:
             return 0.0
-        rank = min(len(self.latencies) - 1, int(len(self.latencies) * percent / 100))
-        return self.latencies[rank]
+        return sorted(self.latencies)[max(0, math.ceil(len(self.latencies) * percent / 100) - 1)]
+
+    @property
+    def objection(self) -> str | None:
+        """Why this run does not show that exactly the stock was sold; None when it does."""
+        if self.final_stock is None:
+            return "the final stock could not be read, so it is not known what was sold"
+        confirmed, units = self.outcomes["CONFIRMED"], self.load.units
+        unaccounted = units - confirmed - self.final_stock
+        if unaccounted < 0:
+            return f"oversold: {confirmed} confirmed and {self.final_stock} left of {units} units"
+        if unaccounted > 0:
+            return (
+                f"{unaccounted} of {units} units are neither confirmed nor left; "
+                f"{self.errors.total()} purchases have no known outcome"
+            )
+        if self.outcomes["SOLD_OUT"] and self.final_stock:
+            return f"undersold: buyers were told sold out, and {self.final_stock} of {units} units are left"
+        if self.errors:
+            return f"{self.errors.total()} purchases ended in errors"
+        return None
 
 
 async def run_load(
@@ -66,54 +86,63 @@ async def run_load(
 ) -> LoadReport:
     """Create a product, buy it out, and look what is left.
 
-    Purchases are spread over the clients and over the regional endpoints, all that the first server reaches if
-    none are named. Raises RequestFailed when the test cannot begin or its end cannot be read.
+    Purchases are spread over the clients and over the regional endpoints that each of them reaches, or over those
+    that are named. Raises RequestFailed when the test cannot begin.
     """
-    if regions is None:
-        regions = [region["name"] for region in (await clients[0].execute(_REGIONS))["regions"]]
+    ways = [(client, region) for client in clients for region in await _regions(client, regions)]
     name = f"Load test {time.strftime('%H:%M:%S')}"
     product = {"name": name, "dropName": "Load test", "stock": load.units}
     product_id: str = (await clients[0].execute(_CREATE, {"input": product}))["createProduct"]["id"]
 
-    outcomes: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    attempts: list[int] = []
-    latencies: list[float] = []
-    numbers = iter(range(load.purchases))
-    ways = itertools.cycle(itertools.product(clients, regions))
+    report = LoadReport(load, product_id, list(dict.fromkeys(region for _, region in ways)))
+    purchases = zip(range(load.purchases), itertools.cycle(ways), strict=False)
 
     async def buyer() -> None:
-        for number in numbers:
-            client, region = next(ways)
-            purchase = {
-                "productId": product_id,
-                "userRef": f"buyer-{number}",
-                "region": region,
-                "idempotencyKey": str(uuid4()),
-            }
-            started = time.perf_counter()
-            try:
-                result = (await _purchase(client, purchase))["purchase"]
-            except RequestFailed as error:
-                errors[str(error)] += 1
-            else:
-                latencies.append((time.perf_counter() - started) * 1000)
-                outcomes[result["status"]] += 1
-                attempts.append(result["attempts"])
+        for number, (client, region) in purchases:
+            await _buy(client, report, {"productId": product_id, "userRef": f"buyer-{number}", "region": region})
             on_answer()
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as buyers:
         for _ in range(load.buyers):
             buyers.create_task(buyer())
-    seconds = time.perf_counter() - started
-    final_stock = (await clients[0].execute(_STOCK, {"id": product_id}))["product"]["stock"]
-    return LoadReport(load, product_id, regions, outcomes, errors, attempts, sorted(latencies), seconds, final_stock)
+    report.seconds = time.perf_counter() - started
+    report.final_stock = await _final_stock(clients, product_id)
+    return report
 
 
-async def _purchase(client: GraphQLClient, purchase: dict[str, Any]) -> dict[str, Any]:
+async def _regions(client: GraphQLClient, wanted: list[str] | None) -> list[str]:
+    reached = [region["name"] for region in (await client.execute(_REGIONS))["regions"]]
+    for region in wanted or ():
+        if region not in reached:
+            raise RequestFailed(f"{client.url} does not reach the region {region!r}, only {', '.join(reached)}")
+    return wanted or reached
+
+
+async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, Any]) -> None:
     """Buy, and ask once more under the same key when the answer was lost: it is the same purchase."""
+    variables = {"input": {**purchase, "idempotencyKey": str(uuid4())}}
+    started = time.perf_counter()
     try:
-        return await client.execute(_PURCHASE, {"input": purchase})
-    except RequestFailed:
-        return await client.execute(_PURCHASE, {"input": purchase})
+        try:
+            data = await client.execute(_PURCHASE, variables)
+        except NoAnswer:
+            report.asked_again += 1
+            data = await client.execute(_PURCHASE, variables)
+    except RequestFailed as error:
+        report.errors[str(error)] += 1
+        return
+    report.latencies.append((time.perf_counter() - started) * 1000)
+    report.outcomes[data["purchase"]["status"]] += 1
+    report.attempts.append(data["purchase"]["attempts"])
+
+
+async def _final_stock(clients: Sequence[GraphQLClient], product_id: str) -> int | None:
+    """What any of the servers says is left; None when none of them answers."""
+    for client in clients:
+        try:
+            stock: int = (await client.execute(_STOCK, {"id": product_id}))["product"]["stock"]
+        except RequestFailed:
+            continue
+        return stock
+    return None

@@ -32,17 +32,24 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-_RECORD_EXISTS = """
-SELECT FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'schema_migrations'
-"""
+# pg_tables shows a table to roles that may not read it, too.
+_RECORD_EXISTS = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'"
 _READ_RECORD = "SELECT version, checksum FROM schema_migrations"
 _WRITE_RECORD = """
 INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING
 """
 
 
-class MigrationChanged(Exception):
+class MigrationError(Exception):
+    """The migrations cannot be applied; the message says why and what to do."""
+
+
+class MigrationChanged(MigrationError):
     """A migration that this database has already applied reads differently now."""
+
+
+class MigrationRefused(MigrationError):
+    """The database refused a statement, as it does to a role that may not create tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +73,28 @@ def migrations_directory() -> Path:
 
 
 def load_migrations(directory: Path) -> list[Migration]:
-    """Read all migrations of a directory, in order. Raises ValueError for a gap or a stray file name."""
-    migrations = []
+    """Read all migrations of a directory, in order. Raises MigrationError for none, a gap or a stray file name."""
+    migrations: list[Migration] = []
     for expected, path in enumerate(sorted(directory.glob("*.sql")), start=1):
         match = _FILE_NAME.fullmatch(path.name)
         if match is None or int(match[1]) != expected:
-            raise ValueError(f"expected a migration named {expected:04d}_name.sql, found {path.name}")
+            raise MigrationError(f"expected a migration named {expected:04d}_name.sql, found {path.name}")
         statement = path.read_text(encoding="utf-8")
         checksum = hashlib.sha256(statement.encode()).hexdigest()
         migrations.append(Migration(expected, match[2], statement, checksum))
+    if not migrations:
+        raise MigrationError(f"there are no migrations in {directory}; install dropzero again")
     return migrations
 
 
 async def pending_migrations(pool: Pool, migrations: list[Migration]) -> list[Migration]:
-    """Those that the database has not applied yet. Raises MigrationChanged, Unavailable."""
-    if not await pool.fetch(_RECORD_EXISTS):
-        return migrations
-    applied = {row["version"]: row["checksum"] for row in await pool.fetch(_READ_RECORD)}
+    """Those that the database has not applied yet. Raises MigrationError, Unavailable."""
+    try:
+        if not await pool.fetch(_RECORD_EXISTS):
+            return migrations
+        applied = {row["version"]: row["checksum"] for row in await pool.fetch(_READ_RECORD)}
+    except asyncpg.PostgresError as error:
+        raise MigrationRefused(f"schema_migrations cannot be read: {error}; ask its owner to grant SELECT") from error
     for migration in migrations:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise MigrationChanged(
@@ -93,7 +105,10 @@ async def pending_migrations(pool: Pool, migrations: list[Migration]) -> list[Mi
 
 
 async def migrate(pool: Pool, migrations: list[Migration]) -> list[Migration]:
-    """Apply what is pending and return it. Safe to run again, and from several processes at once."""
+    """Apply what is pending and return it. Safe to run again, and from several processes at once.
+
+    Raises MigrationError, Unavailable; what was applied before stays, and the next run goes on from there.
+    """
     pending = await pending_migrations(pool, migrations)
     if pending:
         await _run(pool, _CREATE_RECORD)
@@ -110,10 +125,13 @@ async def _run(pool: Pool, statement: str, *arguments: object) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             await pool.execute(statement, *arguments)
-        except (Conflict, asyncpg.PostgresError) as error:
-            rival = isinstance(error, Conflict) or error.sqlstate in _RIVAL_SQLSTATES
-            if not rival or attempt == _ATTEMPTS:
+        except Conflict:
+            if attempt == _ATTEMPTS:
                 raise
-            await asyncio.sleep(backoff.delay(attempt))
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in _RIVAL_SQLSTATES or attempt == _ATTEMPTS:
+                words = " ".join(re.sub("--.*", "", statement).split()[:6])
+                raise MigrationRefused(f"the database refused {words} ...: {error}") from error
         else:
             return
+        await asyncio.sleep(backoff.delay(attempt))

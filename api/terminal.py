@@ -1,0 +1,106 @@
+"""What the command prints: tables and a progress bar, on a terminal as wide as it is, in a pipe as wide as needed."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from api.client.load import LoadReport
+from api.client.products import Product
+from api.drops.audit import AuditLine
+
+_PIPE_WIDTH = 1000
+"""Columns of what is not a terminal, so that no line is broken and no id is cut."""
+
+# A product's name may look like Rich's markup or its emoji, and is to be read as it is.
+_out = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+_err = Console(markup=False, emoji=False, highlight=False, stderr=True)
+
+
+def say(text: str) -> None:
+    _out.print(text, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """One line to standard error."""
+    _err.print(text, style="red", soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    _out.print(table)
+
+
+def progress_bar() -> Progress:
+    """On standard error, and nowhere when that is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=_err, disable=not _err.is_terminal)
+
+
+def announce(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """A title, and below it names with what they stand for."""
+    _out.print(Text(title, style="bold"))
+    width = max(len(name) for name, _ in facts)
+    for name, fact in facts:
+        say(f"  {name:<{width}}  {fact}")
+
+
+def product_table(products: list[Product]) -> Table:
+    table = _list_table("id", "name", "drop", "opens at", numbers=("stock", "limit"))
+    for product in products:
+        limit = "" if product.limit_per_buyer is None else str(product.limit_per_buyer)
+        opens_at = "" if product.opens_at is None else product.opens_at
+        table.add_row(product.id, product.name, product.drop_name, opens_at, str(product.stock), limit)
+    return table
+
+
+def audit_table(lines: list[AuditLine]) -> Table:
+    table = _list_table("product", "name", numbers=("stocked", "stock", "sold", "balanced"))
+    for line in lines:
+        name = "(no such product)" if line.name is None else line.name
+        numbers = ("" if number is None else str(number) for number in (line.stocked, line.stock, line.sold))
+        table.add_row(
+            str(line.product_id),
+            name,
+            *numbers,
+            "yes" if line.balanced else "NO",
+            style=None if line.balanced else "red",
+        )
+    return table
+
+
+def _list_table(identity: str, *texts: str, numbers: Sequence[str]) -> Table:
+    """A table whose texts are folded where it gets narrow; ids and numbers are not."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(identity, no_wrap=True, min_width=36)
+    for header in texts:
+        table.add_column(header, overflow="fold")
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True, min_width=len(header))
+    return table
+
+
+def load_table(report: LoadReport) -> Table:
+    load = report.load
+    title = f"{load.purchases:,} purchases, {load.buyers:,} buyers at a time, {load.units:,} units"
+    table = Table(title=title, min_width=len(title))
+    table.add_column("through " + ", ".join(report.regions))
+    table.add_column(justify="right")
+    table.add_row("confirmed", f"{report.outcomes['CONFIRMED']:,}")
+    table.add_row("sold out", f"{report.outcomes['SOLD_OUT']:,}")
+    table.add_row("busy", f"{report.outcomes['BUSY']:,}")
+    table.add_row("errors", f"{report.errors.total():,}")
+    final_stock = "unknown" if report.final_stock is None else f"{report.final_stock:,}"
+    table.add_row("final stock", final_stock, end_section=True)
+    table.add_row("purchases/s", f"{report.purchases_per_second:,.0f}")
+    for percent in (50, 95, 99):
+        table.add_row(f"p{percent}", f"{report.percentile(percent):,.1f} ms")
+    if report.attempts:
+        mean = sum(report.attempts) / len(report.attempts)
+        table.add_row("attempts, mean and most", f"{mean:.2f}, {max(report.attempts)}")
+    if report.asked_again:
+        table.add_row("answers lost and asked for again", f"{report.asked_again:,}")
+    return table
