@@ -1,0 +1,216 @@
+"""Migrations: safe to run again, at once, and after one that was cut off; and what a server says without them."""
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from api.database.endpoint import Endpoint
+from api.database.migrations import (
+    MigrationChanged,
+    MigrationError,
+    MigrationRefused,
+    load_migrations,
+    migrate,
+    migrations_directory,
+    pending_migrations,
+)
+from api.database.pool import Pool
+
+MIGRATIONS = load_migrations(migrations_directory())
+NAMES = [str(migration) for migration in MIGRATIONS]
+
+
+@pytest.fixture
+async def empty(empty_database_url: str) -> AsyncIterator[Pool]:
+    """A few connections to a database without any table."""
+    async with Pool(Endpoint("here", empty_database_url), size=4) as pool:
+        yield pool
+
+
+async def recorded(pool: Pool) -> list[str]:
+    rows = await pool.fetch("SELECT version, name FROM schema_migrations ORDER BY version")
+    return [f"{row['version']:04d}_{row['name']}" for row in rows]
+
+
+async def tables_and_indexes(pool: Pool) -> set[str]:
+    rows = await pool.fetch("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    return {row["relname"] for row in rows}
+
+
+async def dropzero(*arguments: str, url: str) -> tuple[int | None, str, str]:
+    """Run the command on a database: its exit status, what it printed, and what it complained of."""
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "api.cli", *arguments],
+        env={**os.environ, "DROPZERO_ENDPOINTS": f"here={url}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_every_migration_is_applied_in_order_and_a_second_run_finds_nothing_to_do(empty: Pool) -> None:
+    assert await migrate(empty, MIGRATIONS) == MIGRATIONS
+    assert await recorded(empty) == NAMES
+    assert {"products", "inventory", "orders", "orders_by_buyer"} <= await tables_and_indexes(empty)
+    assert await migrate(empty, MIGRATIONS) == []
+    assert await recorded(empty) == NAMES
+
+
+async def test_eight_at_once_meet_without_harm(empty: Pool, empty_database_url: str) -> None:
+    for _ in range(5):
+        async with Pool(Endpoint("here", empty_database_url), size=8) as pool:
+            await asyncio.gather(*(migrate(pool, MIGRATIONS) for _ in range(8)))
+        assert await recorded(empty) == NAMES
+        assert await pending_migrations(empty, MIGRATIONS) == []
+        await empty.execute("DROP SCHEMA public CASCADE")
+        await empty.execute("CREATE SCHEMA public")
+
+
+async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
+    empty: Pool, empty_database_url: str
+) -> None:
+    runs = await asyncio.gather(*(dropzero("migrate", url=empty_database_url) for _ in range(2)))
+    assert [(status, err) for status, _, err in runs] == [(0, ""), (0, "")]
+    assert "".join([*(f"applied {name}\n" for name in NAMES), "The schema is up to date.\n"]) in [
+        out for _, out, _ in runs
+    ]
+    assert await recorded(empty) == NAMES
+    assert await dropzero("migrate", url=empty_database_url) == (0, "The schema was up to date already.\n", "")
+
+
+async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Pool, empty_database_url: str) -> None:
+    # A rival that creates the third table and does not commit holds the run right there.
+    rival = await asyncpg.connect(empty_database_url)
+    transaction = rival.transaction()
+    await transaction.start()
+    await rival.execute("CREATE TABLE orders (id uuid PRIMARY KEY)")
+    run = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "api.cli", "migrate"],
+        env={**os.environ, "DROPZERO_ENDPOINTS": f"here={empty_database_url}"},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    while not await empty.fetch("SELECT FROM pg_locks WHERE NOT granted"):
+        assert run.returncode is None
+    run.kill()
+    await run.wait()
+    await transaction.rollback()
+    await rival.close()
+    assert await recorded(empty) == NAMES[:2]
+
+    assert [str(migration) for migration in await migrate(empty, MIGRATIONS)] == NAMES[2:]
+    assert await recorded(empty) == NAMES
+
+
+async def test_a_statement_that_was_done_and_not_recorded_is_done_again_without_harm(empty: Pool) -> None:
+    await migrate(empty, MIGRATIONS)
+    before = await tables_and_indexes(empty)
+    for migration in MIGRATIONS:
+        await empty.execute("DELETE FROM schema_migrations WHERE version = $1", migration.version)
+        assert await pending_migrations(empty, MIGRATIONS) == [migration]
+        assert await migrate(empty, MIGRATIONS) == [migration]
+    assert await tables_and_indexes(empty) == before
+
+
+async def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty: Pool, tmp_path: Path) -> None:
+    await migrate(empty, MIGRATIONS)
+    shutil.copytree(migrations_directory(), tmp_path, dirs_exist_ok=True)
+    with (tmp_path / f"{NAMES[1]}.sql").open("a") as file:
+        file.write("-- an afterthought\n")
+    with pytest.raises(MigrationChanged, match=rf"{NAMES[1]} was changed after .*; restore the file and write a new"):
+        await migrate(empty, load_migrations(tmp_path))
+
+
+async def test_a_new_file_is_the_only_one_applied(empty: Pool, tmp_path: Path) -> None:
+    await migrate(empty, MIGRATIONS)
+    shutil.copytree(migrations_directory(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / f"{len(NAMES) + 1:04d}_reviews.sql").write_text(
+        "CREATE TABLE IF NOT EXISTS reviews (id uuid PRIMARY KEY)"
+    )
+    applied = await migrate(empty, load_migrations(tmp_path))
+    assert [migration.name for migration in applied] == ["reviews"]
+    assert "reviews" in await tables_and_indexes(empty)
+    # The version before it goes on working on the newer schema, as it must while servers are replaced.
+    assert await pending_migrations(empty, MIGRATIONS) == []
+
+
+async def test_a_role_that_may_not_create_tables_is_told_so(empty: Pool, empty_database_url: str) -> None:
+    await empty.execute("DROP ROLE IF EXISTS shopkeeper")
+    await empty.execute("CREATE ROLE shopkeeper LOGIN")
+    url = empty_database_url.replace("postgres@", "shopkeeper@")
+    async with Pool(Endpoint("here", url), size=1) as pool:
+        with pytest.raises(
+            MigrationRefused, match=r"refused CREATE TABLE IF NOT EXISTS schema_migrations .*permission"
+        ):
+            await migrate(pool, MIGRATIONS)
+        await migrate(empty, MIGRATIONS)
+        with pytest.raises(
+            MigrationRefused, match=r"schema_migrations cannot be read: permission denied .*grant SELECT"
+        ):
+            await pending_migrations(pool, MIGRATIONS)
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        ([], "there are no migrations in"),
+        (["0002_a.sql"], "expected a migration named 0001_name.sql, found 0002_a.sql"),
+        (["0001_a.sql", "0003_c.sql"], "expected a migration named 0002_name.sql, found 0003_c.sql"),
+        (["0001_a.sql", "0001_b.sql"], "expected a migration named 0002_name.sql, found 0001_b.sql"),
+        (["1_a.sql"], "expected a migration named 0001_name.sql, found 1_a.sql"),
+        (["0001_A.sql"], "expected a migration named 0001_name.sql, found 0001_A.sql"),
+        (["0001_a.sql", "notes.sql"], "expected a migration named 0002_name.sql, found notes.sql"),
+    ],
+)
+def test_a_gap_or_a_stray_name_is_refused(tmp_path: Path, names: list[str], complaint: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text("SELECT 1")
+    with pytest.raises(MigrationError, match=re.escape(complaint)):
+        load_migrations(tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_each_file_is_one_statement_that_can_be_run_twice(database_url: str, name: str) -> None:
+    statement = MIGRATIONS[NAMES.index(name)].statement
+    # PostgreSQL itself counts: it prepares one statement, and refuses "multiple commands".
+    plain = statement.replace("CREATE INDEX ASYNC", "CREATE INDEX")
+    connection = await asyncpg.connect(database_url)
+    await connection.prepare(plain)
+    await connection.close()
+    assert " IF NOT EXISTS " in statement
+    assert ("CREATE INDEX" in statement) == ("CREATE INDEX ASYNC" in statement), "Aurora DSQL has no other indexes"
+
+
+async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to_run(
+    empty: Pool, empty_database_url: str
+) -> None:
+    status, out, err = await dropzero("serve", "--port", "0", url=empty_database_url)
+    assert (status, out) == (1, "")
+    assert err == f"dropzero: the database lacks 8 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
+
+    await migrate(empty, MIGRATIONS)
+    await empty.execute("UPDATE schema_migrations SET checksum = 'of another text' WHERE version = 1")
+    for command in (["serve", "--port", "0"], ["migrate"]):
+        status, out, err = await dropzero(*command, url=empty_database_url)
+        assert (status, out) == (1, "")
+        assert err == (
+            f"dropzero: migration {NAMES[0]} was changed after this database applied it; "
+            "restore the file and write a new migration instead\n"
+        )
+
+
+async def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:
+    for command in (["migrate"], ["audit"], ["serve", "--port", "0"]):
+        status, out, err = await dropzero(*command, url=f"postgresql://app:hunter2@/shop?host={tmp_path}")
+        assert (status, out) == (1, "")
+        assert err.startswith("dropzero: the database cannot be used: ")
+        assert err.endswith("; check DROPZERO_ENDPOINTS and that it runs\n")
+        assert err.count("\n") == 1
+        assert "hunter2" not in err
