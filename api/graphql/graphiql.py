@@ -1,5 +1,8 @@
 """GraphiQL, the in-browser IDE, with tabs that are ready to run."""
 
+import asyncio
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -10,7 +13,7 @@ from api.database.errors import DatabaseError
 from api.drops.drops import Drops
 from api.drops.products import Product, list_products
 
-_PAGE = Path(__file__).with_name("graphiql.html")
+_PAGE = Path(__file__).with_name("graphiql.html").read_text(encoding="utf-8")
 
 _LIST_PRODUCTS = """\
 # Every product, newest first, with its stock at this moment.
@@ -40,11 +43,31 @@ mutation BuyOne($input: PurchaseInput!) {
 }
 """
 _WATCH_STOCK = """\
-# The stock now, and then every change. Run it, and buy in the tab beside it.
+# The stock now, and then every change. Run it, and buy in another window: changing the tab here stops it.
 subscription WatchStock($productIds: [ID!]!) {
   stockChanged(productIds: $productIds) { productId stock soldOut version stale }
 }
 """
+
+
+# All that the page may do: run the four scripts that carry this response's nonce, fetch GraphiQL's styles (with their
+# inline styles and fonts), and talk to this server. Nobody may put it into a frame.
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'nonce-{nonce}'",
+        "style-src 'unsafe-inline' https://unpkg.com",
+        "font-src data:",
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+DATABASE_TIMEOUT = 2.0
+"""Seconds to look for a product to show. Without one the page opens just as well."""
 
 
 class GraphiQL:
@@ -52,29 +75,49 @@ class GraphiQL:
 
     def __init__(self, drops: Drops) -> None:
         self._drops = drops
-        self._template = _PAGE.read_text(encoding="utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         product = await self._product_to_show()
-        product_id = str(product.id) if product is not None else "the id of a product"
-        tabs = [
-            {"query": _LIST_PRODUCTS},
-            {"query": _BUY_ONE, "variables": _json({"input": {"productId": product_id, "userRef": "graphiql"}})},
-            {"query": _WATCH_STOCK, "variables": _json({"productIds": [product_id]})},
-        ]
-        # Escaped so that no value can close the script element.
-        data = orjson.dumps(tabs).decode().replace("<", "\\u003c")
-        response = HTMLResponse(self._template.replace("[/* tabs */]", data))
-        response.headers["cache-control"] = "no-store"
-        await response(scope, receive, send)
+        nonce = secrets.token_urlsafe(16)
+        page = render_page(ready_tabs("the id of a product" if product is None else str(product.id)), nonce)
+        headers = {
+            "cache-control": "no-store",
+            "content-security-policy": _POLICY.format(nonce=nonce),
+            "referrer-policy": "no-referrer",
+            "vary": "accept",
+            "x-content-type-options": "nosniff",
+        }
+        await HTMLResponse(page, headers=headers)(scope, receive, send)
 
     async def _product_to_show(self) -> Product | None:
         """The newest product that can be bought, else the newest; None when there is none, or no database."""
         try:
-            newest = (await list_products(self._drops.regions.home, first=20)).items
-        except DatabaseError:
+            async with asyncio.timeout(DATABASE_TIMEOUT):
+                newest = (await list_products(self._drops.regions.home, first=20)).items
+        except (DatabaseError, TimeoutError):
             return None
-        return next((product for product in newest if product.stock > 0), newest[0] if newest else None)
+        return next((product for product in newest if _can_be_bought(product)), newest[0] if newest else None)
+
+
+def _can_be_bought(product: Product) -> bool:
+    # By this host's clock, which decides nothing here but what is shown first.
+    return product.stock > 0 and (product.opens_at is None or product.opens_at <= datetime.now(UTC))
+
+
+def ready_tabs(product_id: str) -> list[dict[str, str]]:
+    """GraphiQL's tabs: list the products, buy this one, watch its stock."""
+    return [
+        {"query": _LIST_PRODUCTS},
+        {"query": _BUY_ONE, "variables": _json({"input": {"productId": product_id, "userRef": "graphiql"}})},
+        {"query": _WATCH_STOCK, "variables": _json({"productIds": [product_id]})},
+    ]
+
+
+def render_page(tabs: list[dict[str, str]], nonce: str) -> str:
+    """The page with these tabs, whose scripts may run under this nonce of the response's policy."""
+    # Escaped so that nothing in the tabs can close the script element that holds them.
+    data = orjson.dumps(tabs).decode().replace("<", "\\u003c")
+    return _PAGE.replace("{{nonce}}", nonce).replace("{{tabs}}", data)
 
 
 def _json(value: object) -> str:

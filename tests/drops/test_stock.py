@@ -370,7 +370,7 @@ async def until_read(publisher: StockPublisher, times: int) -> None:
     """Return once so many more readings have begun."""
     enough = publisher.readings + times
     async with asyncio.timeout(10):
-        while publisher.readings < enough:  # noqa: ASYNC110 - the count is no event
+        while publisher.readings < enough:
             await asyncio.sleep(0.001)
 
 

@@ -401,7 +401,7 @@ def operations_under_way() -> int:
 
 async def until_no_operation_is_left() -> None:
     async with asyncio.timeout(10):
-        while operations_under_way():  # noqa: ASYNC110 - a task that ends sets no event
+        while operations_under_way():
             await asyncio.sleep(0.005)
 
 

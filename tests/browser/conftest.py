@@ -1,0 +1,126 @@
+"""A real browser before a real server. Nothing leaves this machine: what unpkg.com would serve comes from npm packages.
+
+Where there is no chromium or no npm these tests are skipped with the reason; where CI=true they fail instead.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from playwright.async_api import Browser, Page, Route, async_playwright
+
+from tests.conftest import Server
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PACKAGES = ("react@18.2.0", "react-dom@18.2.0", "graphiql@3.8.3")
+UNPKG = re.compile(r"https://unpkg\.com/([a-z-]+)@([\d.]+)/(.+)")
+TYPES = {".js": "text/javascript", ".css": "text/css"}
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip the test, or fail it where everything is meant to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        cannot_run("there is no chromium; on Debian: apt-get install chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    """A folder with GraphiQL's packages as npm has them, kept from run to run."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dropzero" / "npm"
+    cache.mkdir(parents=True, exist_ok=True)
+    missing = [package for package in PACKAGES if not _archive(cache, *package.split("@")).exists()]
+    if missing:
+        npm = shutil.which("npm")
+        if npm is None:
+            cannot_run("there is no npm to fetch GraphiQL with")
+        fetched = subprocess.run([npm, "pack", "--silent", *missing], cwd=cache, capture_output=True, text=True)
+        if fetched.returncode:
+            cannot_run(f"npm could not fetch GraphiQL: {fetched.stderr.strip()[-300:]}")
+    return cache
+
+
+class Visit:
+    """One page of a browser, what went wrong on it, and which other hosts it tried to reach."""
+
+    def __init__(self, page: Page, server: Server, packages: Path) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.strangers: list[str] = []
+        self._server = server
+        self._packages = packages
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+
+    async def answer(self, route: Route) -> None:
+        """Let requests to the server through, answer for unpkg.com, and refuse all others."""
+        url = route.request.url
+        if url.startswith(f"{self._server.url}/"):
+            await route.continue_()
+        elif match := UNPKG.fullmatch(url):
+            name, version, path = match.groups()
+            with tarfile.open(_archive(self._packages, name, version)) as archive:
+                file = archive.extractfile(f"package/{path}")
+                assert file is not None
+                body = file.read()
+            headers = {"access-control-allow-origin": "*", "content-type": TYPES[Path(path).suffix]}
+            await route.fulfill(body=body, headers=headers)
+        else:
+            self.strangers.append(url)
+            await route.abort()
+
+
+@pytest.fixture
+async def visits(browser: Browser, server: Server, packages: Path) -> AsyncIterator["Visits"]:
+    """Visits to the test's server, each in a profile of its own."""
+    visits = Visits(browser, server, packages)
+    yield visits
+    for visit in visits.made:
+        await visit.page.context.close()
+    assert [visit.problems + visit.strangers for visit in visits.made if visit.problems or visit.strangers] == []
+
+
+class Visits:
+    def __init__(self, browser: Browser, server: Server, packages: Path) -> None:
+        self._browser = browser
+        self._server = server
+        self._packages = packages
+        self.made: list[Visit] = []
+
+    async def open(self, path: str, *, dark: bool = False) -> Visit:
+        """Open a page of the server in a fresh profile."""
+        context = await self._browser.new_context(color_scheme="dark" if dark else "light")
+        context.set_default_timeout(15_000)
+        visit = Visit(await context.new_page(), self._server, self._packages)
+        self.made.append(visit)
+        await context.route("**/*", visit.answer)
+        await visit.page.goto(f"{self._server.url}{path}")
+        return visit
+
+
+def _archive(folder: Path, name: str, version: str) -> Path:
+    return folder / f"{name}-{version}.tgz"

@@ -1,0 +1,140 @@
+"""The GraphiQL page as the server sends it; tests/browser uses it."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from api.database.endpoint import Endpoint
+from api.database.pool import Pool
+from api.graphql import graphiql
+from api.graphql.graphiql import ready_tabs, render_page
+from api.settings import Settings, read_settings
+from tests.conftest import Server, serving
+from tests.faults import FaultyEndpoint
+
+# What Chromium and Firefox send when an address is opened.
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
+
+
+class Scripts(HTMLParser):
+    """The script elements of a page: their attributes, and what is in them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[dict[str, str | None], str]] = []
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "script":
+            self.found.append((dict(attrs), ""))
+            self._inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            attributes, text = self.found[-1]
+            self.found[-1] = (attributes, text + data)
+
+
+def tabs_of(page: str) -> Any:
+    [text] = [text for attributes, text in Scripts(page).found if attributes.get("id") == "tabs"]
+    return json.loads(text)
+
+
+async def get_page(server: Server) -> str:
+    async with server.session.get(f"{server.url}/graphql", headers=BROWSER) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        return await response.text()
+
+
+async def test_the_tabs_name_the_newest_product_that_can_be_bought(server: Server) -> None:
+    expected = await server.create_product(stock=3)
+    await server.create_product(stock=0)
+    await server.create_product(stock=3, opensAt="2999-01-01T00:00:00Z")
+
+    listing, buying, watching = tabs_of(await get_page(server))
+
+    assert "variables" not in listing
+    assert json.loads(buying["variables"]) == {"input": {"productId": expected, "userRef": "graphiql"}}
+    assert json.loads(watching["variables"]) == {"productIds": [expected]}
+
+
+async def test_the_page_opens_without_products_and_without_a_database(settings: Settings) -> None:
+    async with FaultyEndpoint(settings.endpoints[0].url).listening() as endpoint:
+        settings = replace(settings, endpoints=(Endpoint("here", endpoint.url),))
+        async with serving(settings) as server:
+            for down in (False, True):
+                endpoint.set_down(down)
+                assert "the id of a product" in tabs_of(await get_page(server))[1]["variables"]
+
+
+async def test_the_page_does_not_wait_for_a_database_that_says_nothing(
+    server: Server, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphiql, "DATABASE_TIMEOUT", 0.1)
+    async with pool.begin() as transaction:
+        await transaction.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
+
+        assert "the id of a product" in tabs_of(await get_page(server))[1]["variables"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["</script><script>alert(1)</script>", "<!--<script>", "{{nonce}}", "\u2028'\"\\]]>"]
+)
+def test_nothing_in_the_tabs_can_break_out_of_the_page(hostile: str) -> None:
+    harmless = render_page(ready_tabs("x"), "nonce")
+
+    page = render_page([{"query": hostile}, *ready_tabs(hostile)], "nonce")
+
+    assert len(Scripts(page).found) == len(Scripts(harmless).found)
+    query, _, buying, _ = tabs_of(page)
+    assert query == {"query": hostile}
+    assert json.loads(buying["variables"])["input"]["productId"] == hostile
+
+
+async def test_the_pages_policy_lets_only_its_own_scripts_run(server: Server) -> None:
+    async with server.session.get(f"{server.url}/graphql", headers=BROWSER) as response:
+        headers, page = response.headers, await response.text()
+
+    policy = dict(directive.split(" ", 1) for directive in headers["content-security-policy"].split("; "))
+    nonce = policy["script-src"].removeprefix("'nonce-").removesuffix("'")
+    assert len(nonce) >= 16
+    assert nonce not in await get_page(server)
+    running = [attributes for attributes, _ in Scripts(page).found if attributes.get("type") != "application/json"]
+    assert {attributes.get("nonce") for attributes in running} == {nonce}
+    assert all(attributes["integrity"] for attributes in running if "src" in attributes)
+    assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_graphiql_can_be_switched_off(settings: Settings) -> None:
+    async with (
+        serving(replace(settings, graphiql=False)) as server,
+        server.session.get(f"{server.url}/graphql", headers=BROWSER) as response,
+    ):
+        [error] = (await response.json())["errors"]
+
+    assert response.status == 400
+    assert error["message"].startswith("query must be a GraphQL document")
+
+
+def test_graphiql_is_off_where_an_endpoint_is_configured_unless_asked_for() -> None:
+    configured = {"DROPZERO_ENDPOINTS": "us-east-1=postgresql://nobody@localhost/nothing"}
+
+    assert [
+        read_settings({}).graphiql,
+        read_settings(configured).graphiql,
+        read_settings({**configured, "DROPZERO_GRAPHIQL": "on"}).graphiql,
+    ] == [True, False, True]
+
+
+async def test_a_query_in_the_address_is_answered_and_not_shown_in_graphiql(server: Server) -> None:
+    async with server.session.get(f"{server.url}/graphql?query={{__typename}}", headers=BROWSER) as response:
+        assert await response.json() == {"data": {"__typename": "Query"}}
