@@ -23,6 +23,7 @@ from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
 from api.graphql.websocket import GraphQLSocket
+from api.metrics import Metrics
 from api.settings import Settings
 
 CLOSE_GRACE = 10.0
@@ -45,6 +46,7 @@ def create_app(settings: Settings) -> Starlette:
     documents = Documents(executor.schema)
     authenticator = Authenticator(settings.admin_token)
     graphiql = GraphiQL(drops) if settings.graphiql else None
+    metrics = Metrics(drops, None if settings.open_metrics else authenticator)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -72,6 +74,7 @@ def create_app(settings: Settings) -> Starlette:
             ),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/metrics", metrics),
             Mount("/", StaticFiles(directory=STOREFRONT, html=True)),
         ],
         middleware=[

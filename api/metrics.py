@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.graphql.caller import Authenticator
@@ -22,7 +23,11 @@ class Metrics:
         self._registry.register(_DropsCollector(drops))
         self._authenticator = authenticator
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = self._answer(Request(scope))
+        await response(scope, receive, send)
+
+    def _answer(self, request: Request) -> Response:
         if self._authenticator is not None:
             caller = self._authenticator.identify(request.headers.get("authorization"))
             if not caller.operator:

@@ -36,6 +36,7 @@ class Settings:
     admin_token: str | None = field(repr=False)
     allowed_origins: re.Pattern[str]
     graphiql: bool
+    open_metrics: bool
     group: GroupPolicy
     budget: RetryBudget
     poll_interval: float
@@ -84,6 +85,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         admin_token=read("DROPZERO_ADMIN_TOKEN", None, _token),
         allowed_origins=read("DROPZERO_ALLOWED_ORIGINS", re.compile(LOCALHOST if laptop else "(?!)"), _origins),
         graphiql=read("DROPZERO_GRAPHIQL", laptop, _switch),
+        open_metrics=laptop,
         group=GroupPolicy(size=1, in_flight=connections) if one_by_one else GroupPolicy(),
         budget=RetryBudget(
             attempts=read("DROPZERO_ATTEMPTS", 40, _whole(1, 1000)),

@@ -1,0 +1,43 @@
+"""What the server answers beside GraphQL: health, readiness, metrics."""
+
+from dataclasses import replace
+
+from api.database.endpoint import Endpoint
+from api.settings import Settings
+from tests.conftest import ADMIN_TOKEN, Server, serving
+
+
+async def get(server: Server, path: str, token: str | None = None) -> tuple[int, str]:
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    async with server.session.get(f"{server.url}{path}", headers=headers) as response:
+        return response.status, await response.text()
+
+
+async def test_metrics_count_purchases_and_transactions(server: Server) -> None:
+    product_id = await server.create_product(stock=1)
+    await server.purchase(product_id, "ada")
+    await server.purchase(product_id, "bob")
+
+    status, text = await get(server, "/metrics")
+
+    assert status == 200
+    assert 'dropzero_purchases_total{outcome="Confirmed",region="ap-northeast-1"} 1.0' in text
+    assert 'dropzero_purchases_total{outcome="SoldOut",region="ap-northeast-1"} 1.0' in text
+    assert 'dropzero_purchase_transactions_total{end="sold",region="ap-northeast-1"} 1.0' in text
+    assert 'dropzero_purchases_waiting{region="ap-northeast-1"} 0.0' in text
+
+
+async def test_metrics_are_the_operators_where_an_endpoint_is_configured(settings: Settings) -> None:
+    async with serving(replace(settings, open_metrics=False)) as server:
+        assert (await get(server, "/metrics"))[0] == 401
+        assert (await get(server, "/metrics", "wrong" * 8))[0] == 401
+        assert (await get(server, "/metrics", ADMIN_TOKEN))[0] == 200
+
+
+async def test_readiness_speaks_of_the_home_endpoint_and_health_of_none(settings: Settings) -> None:
+    home, _ = settings.endpoints
+    away = Endpoint("ap-northeast-2", "postgresql://postgres@127.0.0.1:1/postgres")
+    async with serving(replace(settings, endpoints=(home, away))) as server:
+        status, text = await get(server, "/readyz")
+        assert (status, text) == (200, '{"regions":{"ap-northeast-1":true,"ap-northeast-2":false}}')
+        assert await get(server, "/healthz") == (200, "ok\n")
