@@ -41,11 +41,17 @@ class Database:
         return asyncio.run(ask())
 
     def set_commit_delay(self, milliseconds: int) -> None:
-        """Make every commit take that much longer, from the next on."""
+        """Make every commit take that much longer, from the next on.
+
+        Sessions take the setting when they begin, so those of the servers are ended; they open new ones.
+        """
 
         async def change(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-            await connection.execute(f"ALTER SYSTEM SET commit_delay = {milliseconds * 1000}")
-            await connection.execute("SELECT pg_reload_conf()")
+            await connection.execute(f"ALTER DATABASE postgres SET commit_delay = {milliseconds * 1000}")
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
 
         self.run(change)
 

@@ -7,6 +7,7 @@ import pg from "pg";
 import { serve } from "./server.mjs";
 
 const pool = new pg.Pool({ host: process.env.PGHOST, user: "postgres", database: "postgres", max: 50 });
+pool.on("error", () => {}); // a session that was ended while idle; the pool opens another
 const attempts = Number(process.env.ATTEMPTS ?? 40);
 
 async function attempt(client, { productId, userRef, quantity }) {
