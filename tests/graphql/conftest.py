@@ -1,16 +1,19 @@
-"""A server that a whole module of tests shares, for those that do not mind what the others left in its database."""
+"""A server that a whole module of tests shares, and a record of what reaches the database."""
 
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
+from api.database.pool import Pool, Transaction
 from api.settings import EMBEDDED_REGIONS, read_settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.graphql.plans import Statement
 
 _numbers = itertools.count(1)
 
@@ -28,7 +31,34 @@ async def shared_database_url(postgres: str, template: str) -> AsyncIterator[str
 
 @pytest.fixture(scope="module")
 async def shared_server(shared_database_url: str) -> AsyncIterator[Server]:
-    """A server with a laptop's settings on the module's database."""
+    """A server with a laptop's settings on the module's database, for tests that do not mind what others left."""
     endpoints = tuple(Endpoint(region, shared_database_url) for region in EMBEDDED_REGIONS)
     async with serving(replace(read_settings({}), endpoints=endpoints, admin_token=ADMIN_TOKEN)) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+async def shared_pool(shared_database_url: str) -> AsyncIterator[Pool]:
+    """Connections to the module's database."""
+    async with Pool(Endpoint("here", shared_database_url), size=5) as pool:
+        yield pool
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
+    """Every statement with rows for an answer that this process sends from now on, in their order."""
+    sent: list[Statement] = []
+
+    def record(lender: type[Pool | Transaction], name: str) -> None:
+        original = getattr(lender, name)
+
+        async def recorded(self: Pool | Transaction, text: str, *arguments: Any) -> Any:
+            sent.append(Statement(text, arguments))
+            return await original(self, text, *arguments)
+
+        monkeypatch.setattr(lender, name, recorded)
+
+    record(Pool, "fetch")  # which Pool.fetchrow uses
+    record(Transaction, "fetch")
+    record(Transaction, "fetchrow")
+    return sent

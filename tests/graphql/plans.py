@@ -1,0 +1,57 @@
+"""Query plans, as PostgreSQL makes them for the statements that the code really sends."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from api.database.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as it was sent, and its arguments."""
+
+    text: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a plan reads: through these indexes, and these tables from end to end. `sorts`: rows are put in order
+    after they were read, so that a page costs as much as the list."""
+
+    indexes: set[str]
+    scanned: set[str]
+    sorts: bool
+
+
+async def plans(pool: Pool, statement: Statement) -> Sequence[Plan]:
+    """The plan for the statement's own arguments, and the generic one that is made after a few executions."""
+    connection = await asyncpg.connect(pool.endpoint.url)
+    try:
+        own = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement.text}", *statement.arguments)
+        await connection.execute(f"PREPARE watched AS {statement.text}")
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        nulls = f"({', '.join('NULL' for _ in statement.arguments)})" if statement.arguments else ""
+        generic = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE watched{nulls}")
+    finally:
+        await connection.close()
+    return [_plan(explained) for explained in (own, generic)]
+
+
+def _plan(explained: str) -> Plan:
+    nodes = list(_nodes(json.loads(explained)[0]["Plan"]))
+    return Plan(
+        indexes={node["Index Name"] for node in nodes if "Index Name" in node},
+        scanned={node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"},
+        sorts=any("Sort" in node["Node Type"] for node in nodes),
+    )
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", []):
+        yield from _nodes(inner)

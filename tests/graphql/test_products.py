@@ -1,0 +1,219 @@
+"""Products through the API: pages that stay put, filters, what an operator changes, and what reading them costs."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from api.database.pool import Pool
+from api.drops.products import list_products
+from api.settings import Settings
+from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.graphql.plans import Statement, plans
+
+PAGE = """
+query ($first: Int, $after: String, $dropName: String) {
+  products(first: $first, after: $after, dropName: $dropName) {
+    edges { cursor node { id name dropName stock soldOut opensAt limitPerBuyer createdAt } }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+"""
+CREATE = """
+mutation ($input: CreateProductInput!) {
+  createProduct(input: $input) { id name dropName stock soldOut opensAt limitPerBuyer createdAt }
+}
+"""
+RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { id stock soldOut } }"
+
+INSERT = """
+WITH added AS (
+    INSERT INTO products (id, name, drop_name, created_at)
+    SELECT gen_random_uuid(), 'Tee ' || n, '{drop}' || n % {drops}, now() - n / 3 * interval '1 minute'
+    FROM generate_series(1, {count}) AS n RETURNING id
+)
+INSERT INTO inventory (id, product_id, stock, stocked) SELECT gen_random_uuid(), id, 5, 5 FROM added
+"""
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    return shared_server
+
+
+@pytest.fixture
+def pool(shared_pool: Pool) -> Pool:
+    return shared_pool
+
+
+@pytest.fixture
+def drop() -> str:
+    """The name of a drop that no other test knows."""
+    return f"Drop {uuid4()} "
+
+
+async def fill(pool: Pool, drop: str, count: int, drops: int = 1) -> None:
+    """Make that many products, three of them at a time, in the drops `drop` followed by 0, by 1, and so on."""
+    await pool.execute(INSERT.format(drop=drop, count=count, drops=drops))
+
+
+async def page(server: Server, **variables: Any) -> dict[str, Any]:
+    """One page; its info agrees with its edges."""
+    products: dict[str, Any] = (await server.data(PAGE, variables))["products"]
+    cursors = [edge["cursor"] for edge in products["edges"]]
+    info = products["pageInfo"]
+    assert (info["startCursor"], info["endCursor"]) == ((cursors[0], cursors[-1]) if cursors else (None, None))
+    assert info["hasPreviousPage"] == ("after" in variables)
+    return products
+
+
+def names(products: dict[str, Any]) -> list[str]:
+    return [edge["node"]["name"] for edge in products["edges"]]
+
+
+async def test_every_product_is_on_one_page_though_others_arrive_meanwhile(settings: Settings) -> None:
+    async with serving(settings) as server, Pool(settings.endpoints[0], size=1) as pool:
+        assert (await page(server))["edges"] == []
+        await fill(pool, "Drop ", 23)
+        expected = [row["id"] for row in await pool.fetch("SELECT id FROM products ORDER BY created_at DESC, id DESC")]
+
+        products = await page(server, first=5)
+        seen, sizes = list(products["edges"]), [5]
+        while products["pageInfo"]["hasNextPage"]:
+            await server.create_product()
+            products = await page(server, first=5, after=products["pageInfo"]["endCursor"])
+            seen += products["edges"]
+            sizes.append(len(products["edges"]))
+
+        assert [edge["node"]["id"] for edge in seen] == [str(product_id) for product_id in expected]
+        assert sizes == [5, 5, 5, 5, 3]
+        newest = await page(server, first=5)
+        assert names(newest)[:4] == ["Tee"] * 4, "those that arrived are at the top of a fresh list"
+
+
+async def test_a_page_that_ends_with_the_list_says_so(server: Server, pool: Pool, drop: str) -> None:
+    await fill(pool, drop, 10)
+    first = await page(server, first=5, dropName=f"{drop}0")
+    assert first["pageInfo"]["hasNextPage"]
+    second = await page(server, first=5, dropName=f"{drop}0", after=first["pageInfo"]["endCursor"])
+    assert len(second["edges"]) == 5
+    assert not second["pageInfo"]["hasNextPage"]
+    beyond = await page(server, first=5, dropName=f"{drop}0", after=second["pageInfo"]["endCursor"])
+    assert (beyond["edges"], beyond["pageInfo"]["hasNextPage"]) == ([], False)
+
+
+async def test_twenty_is_the_default_and_a_hundred_the_most(server: Server, pool: Pool, drop: str) -> None:
+    await fill(pool, drop, 101)
+    assert len((await page(server))["edges"]) == 20
+    assert len((await page(server, first=None))["edges"]) == 20
+    assert len((await page(server, first=1))["edges"]) == 1
+    most = await page(server, first=100)
+    assert len(most["edges"]) == 100
+    assert most["pageInfo"]["hasNextPage"]
+
+
+async def test_one_drop_at_a_time(server: Server, pool: Pool, drop: str) -> None:
+    await fill(pool, drop, 120, drops=50)
+    first = await page(server, first=2, dropName=f"{drop}7")
+    assert names(first) == ["Tee 7", "Tee 57"]
+    second = await page(server, first=2, dropName=f"{drop}7", after=first["pageInfo"]["endCursor"])
+    assert names(second) == ["Tee 107"]
+    assert not second["pageInfo"]["hasNextPage"]
+    for unknown in (f"{drop}77", f"{drop}7".lower(), f"{drop}7 "):
+        nothing = await page(server, dropName=unknown)
+        assert (nothing["edges"], nothing["pageInfo"]["hasNextPage"]) == ([], False)
+
+
+async def test_an_operator_creates_a_product(server: Server, drop: str) -> None:
+    before = datetime.now(UTC)
+    product = {
+        "name": "Aurora <Tee> 🎉",
+        "dropName": f"{drop}'; --",
+        "stock": 0,
+        "opensAt": "2030-12-01T10:00:00+09:00",
+        "limitPerBuyer": 2,
+    }
+    created = (await server.data(CREATE, {"input": product}, token=ADMIN_TOKEN))["createProduct"]
+
+    assert datetime.fromisoformat(created["createdAt"]) >= before.replace(microsecond=0)
+    assert datetime.fromisoformat(created["opensAt"]) == datetime(2030, 12, 1, 1, tzinfo=UTC)
+    assert {**created, "id": 0, "createdAt": 0, "opensAt": 0} == {
+        **product,
+        "id": 0,
+        "createdAt": 0,
+        "opensAt": 0,
+        "soldOut": True,
+    }
+    assert [edge["node"] for edge in (await page(server, dropName=product["dropName"]))["edges"]] == [created]
+    query = "query ($id: ID!) { product(id: $id) { name } }"
+    assert await server.data(query, {"id": created["id"]}) == {"product": {"name": product["name"]}}
+
+
+async def test_what_is_left_out_is_null(server: Server) -> None:
+    product_id = await server.create_product(2**31 - 1)
+    [edge] = (await page(server, first=1))["edges"]
+    assert (edge["node"]["id"], edge["node"]["stock"]) == (product_id, 2**31 - 1)
+    assert (edge["node"]["opensAt"], edge["node"]["limitPerBuyer"], edge["node"]["soldOut"]) == (None, None, False)
+
+
+async def test_an_operator_adds_units_and_takes_back_what_nobody_bought(server: Server) -> None:
+    product_id = await server.create_product(0)
+
+    async def restock(delta: int) -> dict[str, Any]:
+        answer = await server.data(RESTOCK, {"input": {"productId": product_id, "delta": delta}}, token=ADMIN_TOKEN)
+        restocked: dict[str, Any] = answer["restock"]
+        return restocked
+
+    assert await restock(10) == {"id": product_id, "stock": 10, "soldOut": False}
+    await server.purchase(product_id, quantity=4)
+    assert await restock(-6) == {"id": product_id, "stock": 0, "soldOut": True}
+    assert (await server.purchase(product_id))["status"] == "SOLD_OUT"
+    assert await restock(1) == {"id": product_id, "stock": 1, "soldOut": False}
+    assert (await server.purchase(product_id))["status"] == "CONFIRMED"
+
+
+async def test_mutations_of_one_request_run_one_after_the_other(server: Server) -> None:
+    product_id = await server.create_product(0)
+    query = """
+    mutation ($plus: RestockInput!, $minus: RestockInput!) {
+      a: restock(input: $plus) { stock } b: restock(input: $minus) { stock } c: restock(input: $plus) { stock }
+    }
+    """
+    plus, minus = ({"productId": product_id, "delta": delta} for delta in (5, -5))
+    answer = await server.data(query, {"plus": plus, "minus": minus}, token=ADMIN_TOKEN)
+    assert answer == {"a": {"stock": 5}, "b": {"stock": 0}, "c": {"stock": 5}}
+
+
+async def test_a_page_is_one_statement(server: Server, pool: Pool, drop: str, statements: list[Statement]) -> None:
+    await fill(pool, drop, 100)
+    statements.clear()
+    assert len((await page(server, first=100))["edges"]) == 100
+    assert len(statements) == 1
+
+
+async def test_products_by_id_are_read_together(
+    server: Server, pool: Pool, drop: str, statements: list[Statement]
+) -> None:
+    await fill(pool, drop, 9)
+    ids = [row["id"] for row in await pool.fetch("SELECT id FROM products WHERE drop_name = $1", f"{drop}0")]
+    statements.clear()
+    each = " ".join(f'p{number}: product(id: "{product_id}") {{ name }}' for number, product_id in enumerate(ids))
+    answer = await server.data(f"{{ {each} }}")
+    assert sorted(product["name"] for product in answer.values()) == [f"Tee {number}" for number in range(1, 10)]
+    assert len(statements) == 1
+
+
+async def test_a_page_is_found_through_its_index(pool: Pool, drop: str, statements: list[Statement]) -> None:
+    await fill(pool, drop, 5000, drops=50)
+    await pool.execute("ANALYZE")
+    for drop_name, index in ((None, "products_by_time"), (f"{drop}7", "products_by_drop")):
+        statements.clear()
+        first = await list_products(pool, 20, None, drop_name)
+        await list_products(pool, 20, first.items[-1].cursor.encode(), drop_name)
+        sent = list(statements)
+        assert len(sent) == 2
+        for statement in sent:
+            for plan in await plans(pool, statement):
+                assert index in plan.indexes, statement.text
+                assert "products" not in plan.scanned, statement.text
