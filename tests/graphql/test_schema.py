@@ -1,0 +1,225 @@
+"""The schema as its clients know it: exported, described, and with every name that they rely on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    build_schema,
+    find_breaking_changes,
+    is_introspection_type,
+    is_specified_scalar_type,
+    print_ast,
+)
+
+from api.graphql.errors import ErrorCode
+from api.graphql.schema import make_schema, sdl
+
+EXPORTED = Path(__file__).parents[2] / "schema.graphql"
+
+RELIED_ON = """
+scalar DateTime
+
+type Query {
+  products(first: Int = 20, after: String, dropName: String): ProductConnection!
+  product(id: ID!): Product
+  orders(first: Int = 20, after: String, userRef: String, productId: ID): OrderConnection!
+  order(id: ID!): Order
+  regions: [Region!]!
+}
+
+type Mutation {
+  purchase(input: PurchaseInput!): PurchaseResult!
+  createProduct(input: CreateProductInput!): Product!
+  restock(input: RestockInput!): Product!
+  cancelOrder(input: CancelOrderInput!): Order!
+}
+
+type Subscription {
+  stockChanged(productIds: [ID!]!): StockChange!
+}
+
+type Product {
+  id: ID!
+  name: String!
+  dropName: String!
+  stock: Int!
+  soldOut: Boolean!
+  opensAt: DateTime
+  limitPerBuyer: Int
+  createdAt: DateTime!
+}
+
+type Order {
+  id: ID!
+  product: Product!
+  userRef: String!
+  quantity: Int!
+  status: OrderStatus!
+  region: String!
+  createdAt: DateTime!
+}
+
+enum OrderStatus { CONFIRMED CANCELLED }
+
+type Region { name: String! home: Boolean! healthy: Boolean! latencyMs: Float }
+
+type StockChange { productId: ID! stock: Int! soldOut: Boolean! version: Int! stale: Boolean! }
+
+type ProductConnection { edges: [ProductEdge!]! pageInfo: PageInfo! }
+type ProductEdge { cursor: String! node: Product! }
+type OrderConnection { edges: [OrderEdge!]! pageInfo: PageInfo! }
+type OrderEdge { cursor: String! node: Order! }
+type PageInfo { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String endCursor: String }
+
+input PurchaseInput {
+  productId: ID!
+  userRef: String!
+  quantity: Int! = 1
+  region: String
+  idempotencyKey: String
+}
+input CreateProductInput { name: String! dropName: String! stock: Int! opensAt: DateTime limitPerBuyer: Int }
+input RestockInput { productId: ID! delta: Int! }
+input CancelOrderInput { orderId: ID! userRef: String }
+
+interface PurchaseResult { status: PurchaseStatus! message: String! attempts: Int! region: String! }
+
+enum PurchaseStatus { CONFIRMED SOLD_OUT NOT_OPEN LIMIT_REACHED BUSY }
+
+type PurchaseConfirmed implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  order: Order! remaining: Int! replayed: Boolean!
+}
+type PurchaseSoldOut implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  remaining: Int!
+}
+type PurchaseNotOpen implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  opensAt: DateTime!
+}
+type PurchaseLimitReached implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  limit: Int! held: Int!
+}
+type PurchaseBusy implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  retryAfterMs: Int!
+}
+"""
+"""Clients are written against this. It may grow, and nothing in it may change its name, its type or its default."""
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return make_schema()._schema
+
+
+def own_types(schema: GraphQLSchema) -> Iterator[GraphQLNamedType]:
+    for named in schema.type_map.values():
+        if not is_introspection_type(named) and not is_specified_scalar_type(named):
+            yield named
+
+
+def described_things(
+    schema: GraphQLSchema,
+) -> Iterator[tuple[str, GraphQLNamedType | GraphQLField | GraphQLArgument | GraphQLInputField | object]]:
+    """Whatever can have a description, with its place in the schema."""
+    for named in own_types(schema):
+        yield named.name, named
+        if isinstance(named, GraphQLObjectType | GraphQLInterfaceType):
+            for field_name, field in named.fields.items():
+                yield f"{named.name}.{field_name}", field
+                for argument_name, argument in field.args.items():
+                    yield f"{named.name}.{field_name}({argument_name}:)", argument
+        elif isinstance(named, GraphQLInputObjectType):
+            for field_name, input_field in named.fields.items():
+                yield f"{named.name}.{field_name}", input_field
+        elif isinstance(named, GraphQLEnumType):
+            for value_name, value in named.values.items():
+                yield f"{named.name}.{value_name}", value
+
+
+def test_the_exported_schema_is_the_one_that_is_served() -> None:
+    assert EXPORTED.read_text(encoding="utf-8") == sdl(), (
+        "schema.graphql is not the schema of the code any more; run: dropzero schema > schema.graphql"
+    )
+
+
+def test_every_part_of_the_schema_is_described(schema: GraphQLSchema) -> None:
+    things = dict(described_things(schema))
+    assert len(things) > 100
+    assert [place for place, thing in things.items() if not (getattr(thing, "description", "") or "").strip()] == []
+
+
+def test_descriptions_are_sentences(schema: GraphQLSchema) -> None:
+    told = {place: getattr(thing, "description", "") for place, thing in described_things(schema)}
+    del told["DateTime"]  # Strawberry's own words
+    assert [place for place, description in told.items() if not description.endswith(".")] == []
+
+
+def test_nothing_that_clients_rely_on_has_changed(schema: GraphQLSchema) -> None:
+    relied_on = build_schema(RELIED_ON)
+    assert [change.description for change in find_breaking_changes(relied_on, schema)] == []
+
+
+def test_every_name_that_clients_rely_on_has_its_very_type() -> None:
+    """Stricter than what breaks clients: an argument that is required no more, or a field that is never null any
+    more, would pass the test above."""
+
+    def types(text: str) -> dict[str, str]:
+        return {place: spelled(thing) for place, thing in described_things(build_schema(text))}
+
+    def spelled(thing: object) -> str:
+        kind = str(getattr(thing, "type", type(thing).__name__))
+        default = getattr(thing, "default", None)
+        value = "null" if default is None else print_ast(default.literal)
+        return kind if value == "null" else f"{kind} = {value}"
+
+    relied_on, served = types(RELIED_ON), types(sdl())
+    assert relied_on["Query.products(first:)"] == "Int = 20"
+    assert relied_on["PurchaseInput.quantity"] == "Int! = 1"
+    assert {place: served.get(place) for place in relied_on} == relied_on
+
+
+def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLSchema) -> None:
+    relied_on = build_schema(RELIED_ON)
+    for each in (relied_on, schema):
+        outcomes = each.get_type("PurchaseResult")
+        assert isinstance(outcomes, GraphQLInterfaceType)
+        assert {possible.name for possible in each.get_possible_types(outcomes)} == {
+            "PurchaseConfirmed",
+            "PurchaseSoldOut",
+            "PurchaseNotOpen",
+            "PurchaseLimitReached",
+            "PurchaseBusy",
+        }
+
+
+def test_the_codes_of_errors_are_those_that_clients_know() -> None:
+    assert set(ErrorCode) == {
+        "BAD_USER_INPUT",
+        "NOT_FOUND",
+        "UNAUTHENTICATED",
+        "FORBIDDEN",
+        "IDEMPOTENCY_KEY_REUSED",
+        "SERVICE_UNAVAILABLE",
+        "INTERNAL",
+    }
+
+
+def test_a_name_that_goes_missing_is_noticed() -> None:
+    relied_on = build_schema(RELIED_ON)
+    for gone in ("  restock(input: RestockInput!): Product!\n", "NOT_OPEN ", " replayed: Boolean!"):
+        assert gone in RELIED_ON
+        assert find_breaking_changes(relied_on, build_schema(RELIED_ON.replace(gone, "", 1)))
