@@ -211,6 +211,7 @@ async def _send(send: Send, status: int, media_type: str, body: bytes, allow: st
     headers = [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),
         (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),  # the answer to a GET is of this moment, and can be one buyer's
     ]
     if allow is not None:
         headers.append((b"allow", allow.encode()))

@@ -135,6 +135,7 @@ class TestGet:
             },
         )
         assert response.status == 200
+        assert response.headers["cache-control"] == "no-store"
         assert answer == {"data": {"product": {"stock": 7}}}
 
     async def test_a_mutation_is_not_run(self, server: Server) -> None:
