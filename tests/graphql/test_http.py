@@ -1,5 +1,6 @@
 """GraphQL over HTTP: what is taken, what is refused and how, on a server that listens."""
 
+import asyncio
 import io
 import json
 import re
@@ -259,6 +260,16 @@ class TestPost:
         assert message(answer) == "the body is too large; 262144 bytes are allowed"
         response, _ = await post(server, TYPENAME.ljust(MAX_BODY))
         assert response.status == 200
+
+    async def test_a_body_that_says_to_be_too_large_is_refused_before_it_is_sent(self, server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"POST /graphql HTTP/1.1\r\nhost: x\r\n")
+        writer.write(b"content-type: application/json\r\ncontent-length: 50000000\r\n\r\n")
+        async with asyncio.timeout(5):
+            status = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        assert status.startswith(b"HTTP/1.1 413 ")
 
     async def test_a_chunked_body_that_grows_too_large_is_413(self, server: Server) -> None:
         async def chunks(count: int) -> AsyncIterator[bytes]:
