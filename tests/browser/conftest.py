@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from playwright.async_api import Browser, Page, Route, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from tests.conftest import Server
 
@@ -25,6 +27,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+PATIENCE = 15_000
+"""Milliseconds after which a test that waits for the page has failed."""
+
 PACKAGES = ("react@18.2.0", "react-dom@18.2.0", "graphiql@3.8.3")
 UNPKG = re.compile(r"https://unpkg\.com/([a-z-]+)@([\d.]+)/(.+)")
 TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -42,6 +47,7 @@ async def browser() -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         cannot_run("there is no chromium; on Debian: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield browser
@@ -51,17 +57,29 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 def packages() -> Path:
     """A folder with GraphiQL's packages as npm has them, kept from run to run."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dropzero" / "npm"
-    cache.mkdir(parents=True, exist_ok=True)
-    missing = [package for package in PACKAGES if not _archive(cache, *package.split("@")).exists()]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dropzero" / "npm"
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [package for package in PACKAGES if not (folder / f"{package.replace('@', '-')}.tgz").exists()]
     if missing:
         npm = shutil.which("npm")
         if npm is None:
             cannot_run("there is no npm to fetch GraphiQL with")
-        fetched = subprocess.run([npm, "pack", "--silent", *missing], cwd=cache, capture_output=True, text=True)
-        if fetched.returncode:
-            cannot_run(f"npm could not fetch GraphiQL: {fetched.stderr.strip()[-300:]}")
-    return cache
+        with tempfile.TemporaryDirectory(dir=folder) as partial:
+            fetched = subprocess.run([npm, "pack", "--silent", *missing], cwd=partial, capture_output=True, text=True)
+            if fetched.returncode:
+                cannot_run(f"npm could not fetch GraphiQL: {fetched.stderr.strip()[-300:]}")
+            for archive in Path(partial).iterdir():
+                archive.replace(folder / archive.name)
+    return folder
+
+
+@cache
+def packaged(archive: Path, path: str) -> bytes:
+    """A file of an npm package."""
+    with tarfile.open(archive) as package:
+        file = package.extractfile(f"package/{path}")
+        assert file is not None
+        return file.read()
 
 
 class Visit:
@@ -83,28 +101,16 @@ class Visit:
             await route.continue_()
         elif match := UNPKG.fullmatch(url):
             name, version, path = match.groups()
-            with tarfile.open(_archive(self._packages, name, version)) as archive:
-                file = archive.extractfile(f"package/{path}")
-                assert file is not None
-                body = file.read()
             headers = {"access-control-allow-origin": "*", "content-type": TYPES[Path(path).suffix]}
-            await route.fulfill(body=body, headers=headers)
+            await route.fulfill(body=packaged(self._packages / f"{name}-{version}.tgz", path), headers=headers)
         else:
             self.strangers.append(url)
             await route.abort()
 
 
-@pytest.fixture
-async def visits(browser: Browser, server: Server, packages: Path) -> AsyncIterator["Visits"]:
-    """Visits to the test's server, each in a profile of its own."""
-    visits = Visits(browser, server, packages)
-    yield visits
-    for visit in visits.made:
-        await visit.page.context.close()
-    assert [visit.problems + visit.strangers for visit in visits.made if visit.problems or visit.strangers] == []
-
-
 class Visits:
+    """The pages that a test opens."""
+
     def __init__(self, browser: Browser, server: Server, packages: Path) -> None:
         self._browser = browser
         self._server = server
@@ -114,7 +120,7 @@ class Visits:
     async def open(self, path: str, *, dark: bool = False) -> Visit:
         """Open a page of the server in a fresh profile."""
         context = await self._browser.new_context(color_scheme="dark" if dark else "light")
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         visit = Visit(await context.new_page(), self._server, self._packages)
         self.made.append(visit)
         await context.route("**/*", visit.answer)
@@ -122,5 +128,11 @@ class Visits:
         return visit
 
 
-def _archive(folder: Path, name: str, version: str) -> Path:
-    return folder / f"{name}-{version}.tgz"
+@pytest.fixture
+async def visits(browser: Browser, server: Server, packages: Path) -> AsyncIterator[Visits]:
+    """Visits to the test's server; at the end nothing may have gone wrong on any of them."""
+    visits = Visits(browser, server, packages)
+    yield visits
+    for visit in visits.made:
+        await visit.page.context.close()
+    assert [visit.problems + visit.strangers for visit in visits.made if visit.problems or visit.strangers] == []

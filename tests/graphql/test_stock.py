@@ -37,6 +37,12 @@ async def client(server: Server) -> AsyncIterator[Client]:
         yield client
 
 
+@pytest.fixture
+async def shared_client(shared_server: Server) -> AsyncIterator[Client]:
+    async with connected(shared_server) as client:
+        yield client
+
+
 async def watch(client: Client, *product_ids: str, id: str = "1") -> dict[str, Any]:  # noqa: A002
     """Subscribe, and return the first change."""
     await client.subscribe(WATCH, {"ids": list(product_ids)}, id=id)
@@ -161,20 +167,20 @@ async def test_who_reads_slowly_skips_to_the_latest(seldom: Server) -> None:
     ],
 )
 async def test_what_cannot_be_watched_ends_the_subscription_and_not_the_socket(
-    client: Client, ids: list[Any], code: str, message: str
+    shared_client: Client, ids: list[Any], code: str, message: str
 ) -> None:
-    await client.subscribe(WATCH, {"ids": ids})
+    await shared_client.subscribe(WATCH, {"ids": ids})
 
-    refused, why = await client.error()
+    refused, why = await shared_client.error()
     assert refused == code
     assert message in why
-    assert await client.answer("{ __typename }") == {"__typename": "Query"}
+    assert await shared_client.answer("{ __typename }") == {"__typename": "Query"}
 
 
-async def test_the_error_of_a_subscription_names_its_field(client: Client) -> None:
-    await client.subscribe(f'subscription {{ live: stockChanged(productIds: ["{uuid4()}"]) {{ stock }} }}')
+async def test_the_error_of_a_subscription_names_its_field(shared_client: Client) -> None:
+    await shared_client.subscribe(f'subscription {{ live: stockChanged(productIds: ["{uuid4()}"]) {{ stock }} }}')
 
-    message = await client.receive()
+    message = await shared_client.receive()
     assert message["type"] == "error"
     assert [error["path"] for error in message["payload"]] == [["live"]]
 
