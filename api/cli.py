@@ -52,11 +52,10 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = _settings()
-    server.exit_on_sigterm()
     listening = server.bind(host, port)
     with server.database_to_serve(settings) as ready:
-        asyncio.run(server.prepare(ready, embedded=settings.embedded))
-        server.run(ready, listening, lambda: _announce(server.address(listening), settings, ready))
+        address = server.address(listening)
+        server.run(ready, listening, embedded=settings.embedded, announce=lambda: _announce(address, settings, ready))
 
 
 @app.command("migrate")

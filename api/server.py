@@ -1,11 +1,13 @@
 """Running the server: a bound socket, a database that is ready, and uvicorn between them."""
 
+import asyncio
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
 
 import uvicorn
 
@@ -23,6 +25,9 @@ SHUTDOWN_TIMEOUT = 20
 """Seconds that requests in flight are given when the server stops: longer than a purchase's deadline."""
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
 class CannotServe(Exception):
     """The server cannot start; the message says why and what to do."""
 
@@ -35,7 +40,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(0)  # refuses what another process already listens on; uvicorn sets the real backlog
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CannotServe(f"cannot listen on {host}:{port}: {reason}; choose another with --port or --host") from None
     return bound
@@ -53,6 +58,7 @@ def database_to_serve(settings: Settings) -> Iterator[Settings]:
 
     Raises EmbeddedUnavailable.
     """
+    _exit_on_sigterm()
     if not settings.embedded:
         yield settings
         return
@@ -67,6 +73,7 @@ def database_to_visit(settings: Settings) -> Iterator[Settings]:
 
     Raises EmbeddedUnavailable.
     """
+    _exit_on_sigterm()
     if not settings.embedded:
         yield settings
         return
@@ -95,24 +102,45 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it accepts connections and when it stops."""
+    """uvicorn's server with something to do before it accepts connections, and something to say when it does.
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    Both happen under uvicorn's own handling of SIGINT and SIGTERM, which raises nothing in the midst of things.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, prepare: Callable[[], Coroutine[None, None, None]], announce: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._on_started = on_started
+        self._prepare = prepare
+        self._announce = announce
+        self._preparing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        self._preparing = asyncio.create_task(self._prepare())
+        await asyncio.wait([self._preparing])
+        if self._preparing.cancelled():
+            return
+        self._preparing.result()
         await super().startup(sockets)
         if self.started:
-            self._on_started()
+            self._announce()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._preparing is not None:
+            self._preparing.get_loop().call_soon_threadsafe(self._preparing.cancel)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         logger.info("stopping; what is in flight has %d s to be answered", SHUTDOWN_TIMEOUT)
         await super().shutdown(sockets)
 
 
-def run(settings: Settings, listening: socket.socket, on_started: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what is in flight and return. Raises CannotServe."""
+def run(settings: Settings, listening: socket.socket, *, embedded: bool, announce: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and return.
+
+    Raises CannotServe, and whatever `prepare` does.
+    """
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,
@@ -123,14 +151,19 @@ def run(settings: Settings, listening: socket.socket, on_started: Callable[[], N
         ws_max_size=256 * 1024,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
-    running = _Server(config, on_started)
-    with suppress(KeyboardInterrupt, SystemExit):  # uvicorn raises the signal again after it has stopped
+    running = _Server(config, lambda: prepare(settings, embedded=embedded), announce)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until uvicorn handles them
+    try:
         running.run(sockets=[listening])
+    except (KeyboardInterrupt, SystemExit):
+        # uvicorn raises the signal again after it has stopped; after a failure it exits by itself.
+        if running.should_exit and not running.started:
+            raise
     if not running.started:
         raise CannotServe("the server could not start; the lines above say why")
     logger.info("stopped")
 
 
-def exit_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack, so that the embedded database is stopped as on Ctrl-C."""
+def _exit_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that the embedded database is stopped."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

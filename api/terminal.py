@@ -26,8 +26,8 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """One line to standard error."""
-    _err.print(text, style="red", soft_wrap=True)
+    """One line to standard error, whatever the text; PostgreSQL's own messages have several."""
+    _err.print(" ".join(text.split()), style="red", soft_wrap=True)
 
 
 def show(table: Table) -> None:

@@ -1,0 +1,91 @@
+"""The `dropzero` command as its users run it: a process of its own, with an environment of its own."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from api.settings import read_settings
+from tests.conftest import Server
+
+DROPZERO = (sys.executable, "-m", "api.cli")
+
+
+def environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without anything that dropzero or a terminal's width would read, and the changes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DROPZERO_", "COLUMNS"))}
+    return {**kept, **changes}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command that has ended: its exit status, what it printed, and what it complained of."""
+
+    status: int | None
+    out: str
+    err: str
+
+
+async def dropzero(*arguments: str, **variables: str) -> Run:
+    """Run the command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *DROPZERO, *arguments, env=environment(variables), stdout=PIPE, stderr=PIPE
+    )
+    out, err = await process.communicate()
+    return Run(process.returncode, out.decode(), err.decode())
+
+
+@dataclass(frozen=True)
+class Serving(Server):
+    """`dropzero serve` as a process that listens, what it printed so far, and the file of what it logs."""
+
+    process: Process
+    announced: str
+    log_file: Path
+    token: str
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
+        """Send the signal and wait for the end; the exit status."""
+        self.process.send_signal(how)
+        return await self.process.wait()
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+@contextlib.asynccontextmanager
+async def dropzero_serve(data: Path, *arguments: str, **variables: str) -> AsyncIterator[Serving]:
+    """Serve on a free port, with the data folder, until the block is left."""
+    log_file = data.with_suffix(".log")
+    with log_file.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *DROPZERO,
+            *["serve", "--port", "0", *arguments],
+            env=environment({"DROPZERO_DATA": str(data), **variables}),
+            stdout=PIPE,
+            stderr=log,
+        )
+    assert process.stdout is not None
+    try:
+        announced = (await process.stdout.readuntil(b"Regions")).decode()
+        url = re.search(r"Storefront +(http://\S+)/\n", announced)
+        token = re.search(r"Bearer (\S+)\n", announced)
+        assert url is not None
+        settings = read_settings(variables)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            yield Serving(
+                url[1], settings, session, process, announced, log_file, token[1] if token is not None else ""
+            )
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
