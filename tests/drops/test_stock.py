@@ -6,8 +6,10 @@ import logging
 import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
@@ -21,6 +23,16 @@ from tests.faults import FaultyEndpoint
 
 SELDOM = 60.0
 """Seconds between readings where the test is to pass without them."""
+
+
+@pytest.fixture(scope="module")
+async def database_url(postgres: str, template: str) -> AsyncIterator[str]:
+    """One database for all tests here: each makes the products that it needs."""
+    connection = await asyncpg.connect(postgres)
+    await connection.execute(f"CREATE DATABASE live_stock TEMPLATE {template} STRATEGY FILE_COPY")
+    yield urlsplit(postgres)._replace(path="/live_stock").geturl()
+    await connection.execute("DROP DATABASE live_stock WITH (FORCE)")
+    await connection.close()
 
 
 class CountingPool(Pool):

@@ -24,6 +24,12 @@ RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { stock } }
 CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { status } }"
 
 
+@pytest.fixture(scope="module")
+def database_url(shared_database_url: str) -> str:
+    """One database for all tests here: each makes the products that it needs."""
+    return shared_database_url
+
+
 @pytest.fixture
 async def seldom(settings: Settings) -> AsyncIterator[Server]:
     """A server that reads the stock once a minute: what is told sooner was pushed."""
@@ -222,8 +228,8 @@ async def refusing_connections(database_url: str) -> AsyncIterator[None]:
         await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
         yield
-        await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     finally:
+        await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         await connection.close()
 
 
