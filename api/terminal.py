@@ -1,6 +1,5 @@
 """What the command prints: tables and a progress bar, on a terminal as wide as it is, in a pipe as wide as needed."""
 
-import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -17,7 +16,8 @@ _PIPE_WIDTH = 1000
 """Columns of what is not a terminal, so that no line is broken and no id is cut."""
 
 # A product's name may look like Rich's markup or its emoji, and is to be read as it is.
-_out = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+_out = Console(markup=False, emoji=False, highlight=False)
+_pipe = Console(markup=False, emoji=False, highlight=False, width=_PIPE_WIDTH)
 _err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
@@ -31,7 +31,7 @@ def complain(text: str) -> None:
 
 
 def show(table: Table) -> None:
-    _out.print(table)
+    (_out if _out.is_terminal else _pipe).print(table)
 
 
 def progress_bar() -> Progress:
