@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/graphql", GraphQLHTTP(drops, executor, documents, authenticator, graphiql)),
             WebSocketRoute(
                 "/graphql",
-                GraphQLSocket(schema, drops, executor, documents, authenticator, settings.allowed_origins),
+                GraphQLSocket(drops, executor, documents, authenticator, settings.allowed_origins),
             ),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

@@ -6,9 +6,8 @@ import asyncpg
 # bare codes are taken alike, as its documentation uses both. 40P01 is PostgreSQL's deadlock: same remedy.
 CONFLICT_SQLSTATES = frozenset({"40001", "40P01", "OC000", "OC001"})
 
-# 08 is a lost connection, 28 a refused login, 57P0x a server going away, 53300 one without room for another
-# connection, 3D000 a database that does not exist.
-_UNAVAILABLE_CLASSES = ("08", "28", "57P01", "57P02", "57P03", "53300", "3D000")
+# 08 is a lost connection, 57P0x a server that is going away or not there yet.
+_UNAVAILABLE_CLASSES = ("08", "57P01", "57P02", "57P03")
 
 
 class DatabaseError(Exception):
@@ -40,7 +39,8 @@ def translate(error: BaseException) -> DatabaseError | None:
             return Unavailable(f"{sqlstate}: {error}")
         return None
     # asyncpg says "connection is closed" as InterfaceError, and so a value that it cannot encode (DataError),
-    # which is also a ValueError. TimeoutError is an OSError.
-    if isinstance(error, (OSError, asyncpg.InterfaceError)) and not isinstance(error, ValueError):
+    # which is also a ValueError; an answer cut short is its InternalClientError. TimeoutError is an OSError.
+    lost = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+    if isinstance(error, lost) and not isinstance(error, ValueError):
         return Unavailable(str(error) or type(error).__name__)
     return None

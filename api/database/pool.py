@@ -18,8 +18,11 @@ Connection: TypeAlias = "PoolConnectionProxy[Record]"
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a free connection, and for a new one to open."""
 
+READ_TIMEOUT = 5.0
+"""Seconds for a read outside of a transaction, connecting and trying again included."""
+
 TRANSACTION_TIMEOUT = 10.0
-"""Seconds for one read, or for one transaction up to its COMMIT. Aurora DSQL has no statement_timeout and no cancel
+"""Seconds for a transaction up to its COMMIT, connecting included. Aurora DSQL has no statement_timeout and no cancel
 request, so the deadline is ours, and a connection that missed it is dropped rather than cancelled."""
 
 COMMIT_TIMEOUT = 5.0
@@ -112,14 +115,18 @@ class Pool:
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Record]:
         """Run one read outside a transaction. Raises Unavailable when the database cannot answer."""
-        for attempt in range(1, READ_ATTEMPTS + 1):
-            try:
-                async with self._connection() as connection, asyncio.timeout(TRANSACTION_TIMEOUT):
-                    return await connection.fetch(statement, *arguments)
-            except (Conflict, Unavailable):
-                if attempt == READ_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                for _ in range(READ_ATTEMPTS - 1):
+                    with suppress(Conflict, Unavailable):
+                        return await self._fetch(statement, arguments)
+                return await self._fetch(statement, arguments)
+        except TimeoutError:
+            raise Unavailable(f"no answer within {READ_TIMEOUT:g} seconds") from None
+
+    async def _fetch(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
+        async with self._connection() as connection:
+            return await connection.fetch(statement, *arguments)
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
         """Run one read and return its first row, if any. Raises Unavailable."""
@@ -127,19 +134,25 @@ class Pool:
         return rows[0] if rows else None
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Transaction]:
-        """Open a transaction. Raises Conflict, Unavailable or OutcomeUnknown; whatever leaves its block
-        without `commit`, an error or not, is rolled back."""
-        async with self._connection() as connection, asyncio.timeout(TRANSACTION_TIMEOUT) as deadline:
-            transaction = Transaction(connection, deadline)
-            try:
-                await transaction.begin()
-                yield transaction
-            except Exception:
-                with suppress(Exception):  # a broken connection cannot roll back, and need not
-                    await transaction.rollback()
-                raise
-            await transaction.rollback()
+    async def begin(self, timeout: float = TRANSACTION_TIMEOUT) -> AsyncIterator[Transaction]:
+        """Open a transaction, which has `timeout` seconds from here to its COMMIT.
+
+        Raises Conflict, Unavailable or OutcomeUnknown; whatever leaves its block without `commit`, an error or not,
+        is rolled back.
+        """
+        try:
+            async with asyncio.timeout(timeout) as deadline, self._connection() as connection:
+                transaction = Transaction(connection, deadline)
+                try:
+                    await transaction.begin()
+                    yield transaction
+                except Exception:
+                    with suppress(Exception):  # a broken connection cannot roll back, and need not
+                        await transaction.rollback()
+                    raise
+                await transaction.rollback()
+        except TimeoutError:
+            raise Unavailable(f"no answer within {timeout:g} seconds") from None
 
     async def execute(self, statement: str, *arguments: Any) -> None:
         """Run one statement in a transaction of its own, once. Raises Conflict, Unavailable; the latter leaves
@@ -156,20 +169,25 @@ class Pool:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """Lend a connection, and give the driver's errors our names on the way out."""
-        connection: Connection | None = None
+        connection = await self._acquire()
         try:
-            connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
             yield connection
         except BaseException as error:
-            if connection is not None and isinstance(error, (TimeoutError, asyncio.CancelledError)):
+            if isinstance(error, (TimeoutError, asyncio.CancelledError)):
                 _drop(connection)  # it may still be at work; nobody waits for it
             named = translate(error)
             if named is None:
                 raise
             raise named from error
         finally:
-            if connection is not None:
-                await self._pool.release(connection)
+            await self._pool.release(connection)
+
+    async def _acquire(self) -> Connection:
+        try:
+            return await self._pool.acquire(timeout=CONNECT_TIMEOUT)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            # Whatever the reason, a refused login, a database that takes no connections, one too many of them.
+            raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
 
 
 def _drop(connection: Connection) -> None:

@@ -44,7 +44,8 @@ class Regions:
         try:
             return self._pools[region]
         except KeyError:
-            raise UnknownRegion(f"unknown region {region!r}; this server reaches {', '.join(self._pools)}") from None
+            known = ", ".join(self._pools)
+            raise UnknownRegion(f"unknown region {region[:50]!r}; name {known}, or leave region out") from None
 
     async def open(self) -> None:
         for pool in self:

@@ -22,9 +22,9 @@ class RetryBudget:
 
 async def run_again(
     attempt: Callable[[], Awaitable[T]],
+    budget: RetryBudget,
     *,
     safe_after_lost_commit: bool,
-    budget: RetryBudget = RetryBudget(),
     backoff: Backoff = Backoff(),
 ) -> T:
     """Run `attempt`, one whole transaction, until it goes through, and return what it returned.

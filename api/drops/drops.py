@@ -7,7 +7,7 @@ from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import orders, products
 from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
-from api.drops.orders import Order
+from api.drops.orders import Cancellation
 from api.drops.products import NewProduct, Product
 from api.drops.purchase import Purchase
 from api.drops.stock import StockLevel, StockPublisher
@@ -19,6 +19,7 @@ class Drops:
     def __init__(self, regions: Regions, policy: GroupPolicy, budget: RetryBudget, poll_interval: float) -> None:
         """`poll_interval` is the publisher's, in seconds."""
         self.regions = regions
+        self._budget = budget
         self.publisher = StockPublisher(regions.home, poll_interval)
         self.lines = {pool.region: GroupCommit(pool, policy, budget, self.publisher.publish) for pool in regions}
 
@@ -37,19 +38,21 @@ class Drops:
 
     async def restock(self, product_id: UUID, delta: int) -> Product:
         """See products.restock; watchers hear of it at once."""
-        product = await products.restock(self.regions.home, product_id, delta)
-        self._publish(product)
+        product = await products.restock(self.regions.home, product_id, delta, self._budget)
+        self.publisher.publish(level_of(product))
         return product
 
     async def create_product(self, product: NewProduct) -> Product:
-        return await products.create_product(self.regions.home, product)
+        """See products.create_product."""
+        return await products.create_product(self.regions.home, product, self._budget)
 
-    async def cancel_order(self, order_id: UUID, user_ref: str | None) -> Order:
+    async def cancel_order(self, order_id: UUID, user_ref: str | None) -> Cancellation:
         """See orders.cancel_order; watchers hear of the returned units at once."""
-        order, level = await orders.cancel_order(self.regions.home, order_id, user_ref)
-        if level is not None:
-            self.publisher.publish(level)
-        return order
+        cancellation = await orders.cancel_order(self.regions.home, order_id, user_ref, self._budget)
+        self.publisher.publish(level_of(cancellation.product))
+        return cancellation
 
-    def _publish(self, product: Product) -> None:
-        self.publisher.publish(StockLevel(product.id, product.stock, product.version))
+
+def level_of(product: Product) -> StockLevel:
+    """The stock of a product as it was read."""
+    return StockLevel(product.id, product.stock, product.version)

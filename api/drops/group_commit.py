@@ -15,7 +15,7 @@ from uuid import UUID
 
 from api.database.backoff import Backoff
 from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
-from api.database.pool import Pool
+from api.database.pool import TRANSACTION_TIMEOUT, Pool
 from api.database.retry import RetryBudget
 from api.drops.errors import DropError
 from api.drops.purchase import (
@@ -30,6 +30,9 @@ from api.drops.purchase import (
 from api.drops.stock import StockLevel
 
 logger = logging.getLogger("dropzero.purchase")
+
+LEAST_TIME = 0.1
+"""Seconds that a transaction is given even when the deadlines of all in it have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,9 @@ class GroupCommit:
         try:
             while self._fill(group, line, size):
                 try:
-                    result = await execute_purchases(self._pool, product_id, [w.purchase for w in group])
+                    result = await execute_purchases(
+                        self._pool, product_id, [waiting.purchase for waiting in group], _time_left(group)
+                    )
                 except DatabaseError as error:
                     self.transactions[type(error).__name__] += 1
                     failures += 1
@@ -265,6 +270,12 @@ def _count_failure(group: list[_Waiting], error: Exception) -> None:
     for waiting in group:
         waiting.attempts += 1
         waiting.unknown = waiting.unknown or isinstance(error, OutcomeUnknown)
+
+
+def _time_left(group: list[_Waiting]) -> float:
+    """Seconds until the last deadline in the group; those before it are not to break off a transaction."""
+    last = max(waiting.deadline for waiting in group)
+    return min(TRANSACTION_TIMEOUT, max(LEAST_TIME, last - asyncio.get_running_loop().time()))
 
 
 def _busy() -> Busy:

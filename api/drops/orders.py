@@ -6,11 +6,11 @@ from enum import Enum
 from uuid import UUID
 
 from api.database.pool import Pool, Record
-from api.database.retry import run_again
+from api.database.retry import RetryBudget, run_again
 from api.drops.errors import Forbidden, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
 from api.drops.limits import checked_text
-from api.drops.stock import StockLevel
+from api.drops.products import Product, read_product
 
 
 class OrderStatus(Enum):
@@ -39,9 +39,7 @@ class Order:
 
 SELECT_ORDERS = "SELECT id, product_id, user_ref, quantity, status, region, created_at FROM orders"
 _CANCEL = "UPDATE orders SET status = 'CANCELLED' WHERE id = $1 AND status = 'CONFIRMED'"
-_RETURN_UNITS = """
-UPDATE inventory SET stock = stock + $2, version = version + 1 WHERE product_id = $1 RETURNING stock, version
-"""
+_RETURN_UNITS = "UPDATE inventory SET stock = stock + $2, version = version + 1 WHERE product_id = $1"
 
 
 async def list_orders(
@@ -66,14 +64,25 @@ async def get_order(pool: Pool, order_id: UUID) -> Order | None:
     return None if row is None else order_of(row)
 
 
-async def cancel_order(pool: Pool, order_id: UUID, user_ref: str | None) -> tuple[Order, StockLevel | None]:
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """A cancelled order, and its product right after. `first`: this request was the one that cancelled it."""
+
+    order: Order
+    product: Product
+    first: bool
+
+
+async def cancel_order(
+    pool: Pool, order_id: UUID, user_ref: str | None, budget: RetryBudget = RetryBudget()
+) -> Cancellation:
     """Cancel an order and return its units to stock, exactly once however often it is asked.
 
-    `user_ref` is the buyer who asks, None the operator. The stock level is None when the order was cancelled
-    before. Raises NotFound, Forbidden when the order is another buyer's, Unavailable.
+    `user_ref` is the buyer who asks, None the operator. Raises NotFound, Forbidden when the order is another
+    buyer's, Conflict, Unavailable, OutcomeUnknown.
     """
 
-    async def attempt() -> tuple[Order, StockLevel | None]:
+    async def attempt() -> Cancellation:
         async with pool.begin() as transaction:
             row = await transaction.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
             if row is None:
@@ -81,16 +90,16 @@ async def cancel_order(pool: Pool, order_id: UUID, user_ref: str | None) -> tupl
             order = order_of(row)
             if user_ref is not None and user_ref != order.user_ref:
                 raise Forbidden("this order was placed by another buyer; only that buyer or the operator can cancel it")
-            if order.status is OrderStatus.CANCELLED:
-                return order, None
-            await transaction.execute(_CANCEL, order.id)
-            inventory = await transaction.fetchrow(_RETURN_UNITS, order.product_id, order.quantity)
-            assert inventory is not None  # noqa: S101 - products are never deleted
-            await transaction.commit()
-        level = StockLevel(order.product_id, inventory["stock"], inventory["version"])
-        return replace(order, status=OrderStatus.CANCELLED), level
+            first = order.status is OrderStatus.CONFIRMED
+            if first:
+                await transaction.execute(_CANCEL, order.id)
+                await transaction.execute(_RETURN_UNITS, order.product_id, order.quantity)
+            product = await read_product(transaction, order.product_id)
+            if first:
+                await transaction.commit()
+            return Cancellation(replace(order, status=OrderStatus.CANCELLED), product, first)
 
-    return await run_again(attempt, safe_after_lost_commit=True)
+    return await run_again(attempt, budget, safe_after_lost_commit=True)
 
 
 def order_of(row: Record) -> Order:

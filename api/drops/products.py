@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from api.database.pool import Pool, Record
-from api.database.retry import run_again
+from api.database.pool import Pool, Record, Transaction
+from api.database.retry import RetryBudget, run_again
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
 from api.drops.limits import MAX_UNITS, checked_moment, checked_text, checked_units
@@ -64,7 +64,7 @@ class NewProduct:
         )
 
 
-_SELECT = """
+SELECT_PRODUCTS = """
 SELECT products.id, name, drop_name, opens_at, limit_per_buyer, created_at, stock, version
 FROM products JOIN inventory ON inventory.product_id = products.id
 """
@@ -76,9 +76,10 @@ _INSERT_INVENTORY = """
 INSERT INTO inventory (id, product_id, stock, stocked)
 VALUES ($1, $2, $3::integer, $3::integer) ON CONFLICT (product_id) DO NOTHING
 """
+# Bounded by what was ever put in, so that sold units always have room to come back.
 _RESTOCK = """
 UPDATE inventory SET stock = stock + $2, stocked = stocked + $2, version = version + 1
-WHERE product_id = $1 AND stock + $2::bigint BETWEEN 0 AND 2147483647
+WHERE product_id = $1 AND stock + $2::bigint >= 0 AND stocked + $2 <= 2147483647
 """
 
 
@@ -88,15 +89,15 @@ async def list_products(
     """One page, newest first. Raises InvalidInput, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
     drop_name = None if drop_name is None else checked_text("dropName", drop_name)
-    statement, arguments = keyset_query(_SELECT, "products", {"drop_name": drop_name}, cursor, first)
+    statement, arguments = keyset_query(SELECT_PRODUCTS, "products", {"drop_name": drop_name}, cursor, first)
     rows = await pool.fetch(statement, *arguments)
-    return Page([_product(row) for row in rows[:first]], has_next=len(rows) > first)
+    return Page([product_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
 
 async def get_products(pool: Pool, ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Those of the ids that exist, by id, in one read. Raises Unavailable."""
-    rows = await pool.fetch(f"{_SELECT} WHERE products.id = ANY($1::uuid[])", list(set(ids)))
-    return {row["id"]: _product(row) for row in rows}
+    rows = await pool.fetch(f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::uuid[])", list(set(ids)))
+    return {row["id"]: product_of(row) for row in rows}
 
 
 async def get_product(pool: Pool, product_id: UUID) -> Product:
@@ -107,10 +108,21 @@ async def get_product(pool: Pool, product_id: UUID) -> Product:
     return products[product_id]
 
 
-async def create_product(pool: Pool, product: NewProduct) -> Product:
-    """Create a product with its stock, both or neither. Raises Unavailable."""
+async def read_product(transaction: Transaction, product_id: UUID) -> Product:
+    """The product as this transaction sees it. Raises NotFound.
 
-    async def attempt() -> None:
+    What is answered after a commit is read before it: a read that failed after it would deny what was done.
+    """
+    row = await transaction.fetchrow(f"{SELECT_PRODUCTS} WHERE products.id = $1", product_id)
+    if row is None:
+        raise NotFound(f"there is no product {product_id}")
+    return product_of(row)
+
+
+async def create_product(pool: Pool, product: NewProduct, budget: RetryBudget = RetryBudget()) -> Product:
+    """Create a product with its stock, both or neither. Raises Conflict, Unavailable, OutcomeUnknown."""
+
+    async def attempt() -> Product:
         async with pool.begin() as transaction:
             await transaction.execute(
                 _INSERT_PRODUCT,
@@ -121,30 +133,36 @@ async def create_product(pool: Pool, product: NewProduct) -> Product:
                 product.limit_per_buyer,
             )
             await transaction.execute(_INSERT_INVENTORY, uuid4(), product.id, product.stock)
+            created = await read_product(transaction, product.id)
             await transaction.commit()
+            return created
 
-    await run_again(attempt, safe_after_lost_commit=True)
-    return await get_product(pool, product.id)
+    return await run_again(attempt, budget, safe_after_lost_commit=True)
 
 
-async def restock(pool: Pool, product_id: UUID, delta: int) -> Product:
-    """Add units, or take back units that nobody has bought. Raises InvalidInput, NotFound, Unavailable, and
-    OutcomeUnknown: a second try could add the units twice, so that is left to the operator, who can look."""
+async def restock(pool: Pool, product_id: UUID, delta: int, budget: RetryBudget = RetryBudget()) -> Product:
+    """Add units, or take back units that nobody has bought.
+
+    Raises InvalidInput, NotFound, Conflict, Unavailable; and OutcomeUnknown at the first lost commit: a second try
+    could add the units twice, so that is left to the operator, who can look.
+    """
     if delta == 0 or abs(delta) > MAX_UNITS:
         raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
 
-    async def attempt() -> bool:
+    async def attempt() -> Product:
         async with pool.begin() as transaction:
             changed = await transaction.execute(_RESTOCK, product_id, delta) == "UPDATE 1"
+            product = await read_product(transaction, product_id)
+            if not changed and product.stock + delta < 0:
+                raise InvalidInput(f"the stock is {product.stock}; {-delta} units cannot be taken back from it")
+            if not changed:
+                raise InvalidInput(f"no more than {MAX_UNITS} units can ever be put into one product")
             await transaction.commit()
-            return changed
+            return product
 
-    changed = await run_again(attempt, safe_after_lost_commit=False)
-    product = await get_product(pool, product_id)
-    if not changed:
-        raise InvalidInput(f"the stock is {product.stock}; a delta of {delta} would leave it outside 0 to {MAX_UNITS}")
-    return product
+    return await run_again(attempt, budget, safe_after_lost_commit=False)
 
 
-def _product(row: Record) -> Product:
+def product_of(row: Record) -> Product:
+    """A product from a row of SELECT_PRODUCTS."""
     return Product(**row)

@@ -12,10 +12,11 @@ from typing import TypeAlias
 from uuid import UUID
 
 from api.database.errors import Conflict
-from api.database.pool import Pool, Record, Transaction
+from api.database.pool import TRANSACTION_TIMEOUT, Pool, Transaction
 from api.drops.errors import DropError, IdempotencyKeyReused, NotFound
 from api.drops.limits import checked_text, checked_units
 from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
+from api.drops.products import SELECT_PRODUCTS, Product
 from api.drops.stock import StockLevel
 
 _ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
@@ -48,9 +49,11 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Sold. `remaining` units are left; `replayed` when an earlier request under the same key bought them."""
+    """Sold. `remaining` units are left, of the `product` as the transaction read it before it sold any; `replayed`
+    when an earlier request under the same key bought them."""
 
     order: Order
+    product: Product
     remaining: int
     replayed: bool
 
@@ -88,14 +91,13 @@ class Decisions:
     level: StockLevel | None
 
 
-_READ_PRODUCT = """
-SELECT now() AS now, opens_at, limit_per_buyer, stock
-FROM products JOIN inventory ON inventory.product_id = products.id WHERE products.id = $1
-"""
+_READ_PRODUCT = f"SELECT now() AS now, read.* FROM ({SELECT_PRODUCTS} WHERE products.id = $1) AS read"
 _READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::uuid[])"
+# Filtered behind the index on buyers: with the product among the conditions, PostgreSQL's generic plan also walks
+# through all orders of the product, and that grows with the drop.
 _READ_HELD = """
-SELECT user_ref, sum(quantity) AS held FROM orders
-WHERE user_ref = ANY($2::text[]) AND product_id = $1 AND status = 'CONFIRMED' GROUP BY user_ref
+SELECT user_ref, coalesce(sum(quantity) FILTER (WHERE product_id = $1 AND status = 'CONFIRMED'), 0) AS held
+FROM orders WHERE user_ref = ANY($2::text[]) GROUP BY user_ref
 """
 _DECREMENT = """
 UPDATE inventory SET stock = stock - $2, version = version + 1 WHERE product_id = $1 AND stock >= $2
@@ -108,19 +110,24 @@ FROM unnest($3::uuid[], $4::text[], $5::integer[]) AS batch (id, user_ref, quant
 """
 
 
-async def execute_purchases(pool: Pool, product_id: UUID, purchases: Sequence[Purchase]) -> Decisions:
+async def execute_purchases(
+    pool: Pool, product_id: UUID, purchases: Sequence[Purchase], timeout: float = TRANSACTION_TIMEOUT
+) -> Decisions:
     """Decide all purchases, which are of this one product, in one transaction: all of it or nothing.
 
-    Raises Conflict or Unavailable, with nothing sold, and OutcomeUnknown; to be run again in each case.
+    `timeout` in seconds, up to the COMMIT. Raises Conflict or Unavailable, with nothing sold, and OutcomeUnknown;
+    to be run again in each case.
     """
-    async with pool.begin() as transaction:
-        product = await transaction.fetchrow(_READ_PRODUCT, product_id)
-        if product is None:
+    async with pool.begin(timeout) as transaction:
+        row = await transaction.fetchrow(_READ_PRODUCT, product_id)
+        if row is None:
             return Decisions([NotFound(f"there is no product {product_id}") for _ in purchases], None)
+        now, *columns = row.values()
+        product = Product(*columns)
         orders = await _read_orders(transaction, purchases)
-        held = await _read_held(transaction, product_id, product["limit_per_buyer"], purchases)
+        held = await _read_held(transaction, product, purchases)
 
-        decisions, confirmed = decide(product, orders, held, purchases, pool.region)
+        decisions, confirmed = decide(now, product, orders, held, purchases, pool.region)
         if not confirmed:
             return Decisions(decisions, None)  # rolled back: a read conflicts with nobody
 
@@ -131,7 +138,8 @@ async def execute_purchases(pool: Pool, product_id: UUID, purchases: Sequence[Pu
 
 
 def decide(
-    product: Record,
+    now: datetime,
+    product: Product,
     orders: dict[UUID, Order],
     held: dict[str, int],
     purchases: Sequence[Purchase],
@@ -142,7 +150,7 @@ def decide(
     Returns the decisions, and the new orders among them, which are yet to be written. What was confirmed for
     one purchase counts for those behind it: its units, its buyer's held units, its order's id.
     """
-    now, opens_at, limit, stock = (product[name] for name in ("now", "opens_at", "limit_per_buyer", "stock"))
+    opens_at, limit, stock = product.opens_at, product.limit_per_buyer, product.stock
     orders, held = dict(orders), dict(held)
     decisions: list[Decision] = []
     confirmed: list[Order] = []
@@ -156,7 +164,7 @@ def decide(
                 "use a new key for a new purchase"
             )
         elif earlier is not None:
-            decision = Confirmed(earlier, stock, replayed=True)
+            decision = Confirmed(earlier, product, stock, replayed=True)
         elif opens_at is not None and opens_at > now:
             decision = NotOpen(opens_at)
         elif limit is not None and mine + purchase.quantity > limit:
@@ -177,7 +185,7 @@ def decide(
             )
             orders[order.id] = order
             confirmed.append(order)
-            decision = Confirmed(order, stock, replayed=False)
+            decision = Confirmed(order, product, stock, replayed=False)
         decisions.append(decision)
     return decisions, confirmed
 
@@ -187,13 +195,11 @@ async def _read_orders(transaction: Transaction, purchases: Sequence[Purchase]) 
     return {row["id"]: order_of(row) for row in rows}
 
 
-async def _read_held(
-    transaction: Transaction, product_id: UUID, limit: int | None, purchases: Sequence[Purchase]
-) -> dict[str, int]:
-    if limit is None:
+async def _read_held(transaction: Transaction, product: Product, purchases: Sequence[Purchase]) -> dict[str, int]:
+    if product.limit_per_buyer is None:
         return {}
     buyers = list({purchase.user_ref for purchase in purchases})
-    return {row["user_ref"]: row["held"] for row in await transaction.fetch(_READ_HELD, product_id, buyers)}
+    return {row["user_ref"]: row["held"] for row in await transaction.fetch(_READ_HELD, product.id, buyers)}
 
 
 async def _decrement(transaction: Transaction, product_id: UUID, units: int) -> StockLevel:

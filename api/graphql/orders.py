@@ -7,7 +7,7 @@ from uuid import UUID
 
 import strawberry
 
-from api.drops import orders
+from api.drops import orders, products
 from api.drops.limits import checked_id, checked_text
 from api.graphql.connection import PageInfo, page_info
 from api.graphql.context import Info
@@ -29,15 +29,17 @@ class Order:
     region: str = strawberry.field(description="The regional endpoint that committed the purchase.")
     created_at: datetime = strawberry.field(description="When it was bought, by the database's clock.")
     product_id: strawberry.Private[UUID]
+    read_product: strawberry.Private[products.Product | None] = None
 
     @strawberry.field(description="The product, with its stock at the moment of reading.")
     async def product(self, info: Info) -> Product:
-        product = await info.context.products.load(self.product_id)
+        product = self.read_product or await info.context.products.load(self.product_id)
         assert product is not None  # noqa: S101 - products are never deleted
         return Product.of(product)
 
     @classmethod
-    def of(cls, order: orders.Order) -> "Order":
+    def of(cls, order: orders.Order, product: products.Product | None = None) -> "Order":
+        """`product` where it was read together with the order: another read could fail, and hide the order."""
         return cls(
             id=strawberry.ID(str(order.id)),
             user_ref=order.user_ref,
@@ -46,6 +48,7 @@ class Order:
             region=order.region,
             created_at=order.created_at,
             product_id=order.product_id,
+            read_product=product,
         )
 
 
@@ -129,4 +132,5 @@ class OrderMutations:
             info.context.caller.require_operator()
         else:
             checked_text("userRef", input.user_ref)
-        return Order.of(await info.context.drops.cancel_order(order_id, input.user_ref))
+        cancellation = await info.context.drops.cancel_order(order_id, input.user_ref)
+        return Order.of(cancellation.order, cancellation.product)

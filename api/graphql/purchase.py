@@ -1,5 +1,6 @@
 """The purchase mutation and the outcomes that it answers with."""
 
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
@@ -136,13 +137,13 @@ async def _purchase(
 def _result(outcome: Outcome) -> PurchaseResult:
     attempts, region = outcome.attempts, outcome.region
     match outcome.decision:
-        case Confirmed(order, remaining, replayed):
+        case Confirmed(order, product, remaining, replayed):
             return PurchaseConfirmed(
                 status=PurchaseStatus.CONFIRMED,
                 message=_confirmed_message(order, replayed),
                 attempts=attempts,
                 region=region,
-                order=Order.of(order),
+                order=Order.of(order, replace(product, stock=remaining)),
                 remaining=remaining,
                 replayed=replayed,
             )

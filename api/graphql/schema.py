@@ -1,7 +1,11 @@
 """The schema, composed from one module per subject."""
 
-import strawberry
+from datetime import datetime
 
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from api.graphql.moment import DATE_TIME
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations, read_purchase_input_as_it_is
@@ -21,7 +25,8 @@ class Mutation(PurchaseMutations, ProductMutations, OrderMutations):
 
 def make_schema() -> strawberry.Schema:
     """The schema; the source of truth from which schema.graphql is exported."""
-    schema = strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS)
+    config = StrawberryConfig(scalar_map={datetime: DATE_TIME})
+    schema = strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS, config=config)
     read_purchase_input_as_it_is(schema._schema)
     return schema
 

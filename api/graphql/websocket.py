@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -54,7 +53,6 @@ class GraphQLSocket:
 
     def __init__(
         self,
-        schema: strawberry.Schema,
         drops: Drops,
         executor: Executor,
         documents: Documents,

@@ -241,7 +241,8 @@ async def test_a_cancelled_order_returns_its_units_once(pool: Pool) -> None:
 
     cancelled = await asyncio.gather(*(cancel_order(pool, bought.order.id, "ada") for _ in range(10)))
 
-    assert {order.status for order, _ in cancelled} == {OrderStatus.CANCELLED}
+    assert {cancellation.order.status for cancellation in cancelled} == {OrderStatus.CANCELLED}
+    assert sum(cancellation.first for cancellation in cancelled) == 1
     assert (await get_product(pool, product_id)).stock == 5
     await assert_books_balance(pool)
 

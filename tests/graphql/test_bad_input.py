@@ -91,8 +91,11 @@ class TestPurchase:
             ({"quantity": 1.5}, "quantity: Int cannot represent non-integer value: 1.5"),
             ({"quantity": "1"}, "quantity: Int cannot represent non-integer value"),
             ({"quantity": None}, "quantity: Expected value of non-null type 'Int!'"),
-            ({"region": "the-moon"}, "unknown region 'the-moon'; this server reaches ap-northeast-1, ap-northeast-2"),
-            ({"region": ""}, "unknown region ''; this server reaches ap-northeast-1"),
+            (
+                {"region": "the-moon"},
+                "unknown region 'the-moon'; name ap-northeast-1, ap-northeast-2, or leave region out",
+            ),
+            ({"region": ""}, "unknown region ''; name ap-northeast-1"),
             ({"region": "x" * 10_000}, "unknown region 'xxx"),
             ({"price": 5}, "unknown field 'price'"),
         ],
@@ -159,6 +162,9 @@ class TestPurchase:
         assert await stock_of(server, product_id) == 8
 
 
+A_MOMENT = "a DateTime must be like 2026-12-01T10:00:00Z, with a UTC offset"
+
+
 class TestProducts:
     @pytest.mark.parametrize(
         ("wrong", "expected"),
@@ -172,11 +178,26 @@ class TestProducts:
             ({"stock": TOO_MANY}, "stock: Int cannot represent non 32-bit signed integer value: 2147483648"),
             ({"limitPerBuyer": 0}, "limitPerBuyer must be between 1 and 2147483647, not 0"),
             ({"limitPerBuyer": -5}, "limitPerBuyer must be between 1 and 2147483647, not -5"),
-            ({"opensAt": "2026-12-01T10:00:00"}, "opensAt must carry a UTC offset, such as 2026-12-01T10:00:00Z"),
-            ({"opensAt": "2026-12-01"}, "opensAt must carry a UTC offset"),
-            ({"opensAt": "tomorrow"}, 'opensAt: Value cannot represent a DateTime: "tomorrow"'),
-            ({"opensAt": "2026-13-01T10:00:00Z"}, "opensAt: Value cannot represent a DateTime: .*month"),
-            ({"opensAt": 1_800_000_000}, 'opensAt: Value cannot represent a DateTime: "1800000000"'),
+            (
+                {"opensAt": "2026-12-01T10:00:00"},
+                "a DateTime must be like 2026-12-01T10:00:00Z, with a UTC offset, not '2026-12-01T10:00:00'",
+            ),
+            (
+                {"opensAt": "2026-12-01"},
+                "a DateTime must be like 2026-12-01T10:00:00Z, with a UTC offset, not '2026-12-01'",
+            ),
+            (
+                {"opensAt": "tomorrow"},
+                "a DateTime must be like 2026-12-01T10:00:00Z, with a UTC offset, not 'tomorrow'",
+            ),
+            (
+                {"opensAt": "2026-13-01T10:00:00Z"},
+                "a DateTime must be like 2026-12-01T10:00:00Z, with a UTC offset, not '2026-13-01T10:00:00Z'",
+            ),
+            (
+                {"opensAt": 1_800_000_000},
+                "a DateTime must be like 2026-12-01T10:00:00Z, with a UTC offset, not '1800000000'",
+            ),
         ],
     )
     async def test_a_product_that_can_never_be(self, server: Server, wrong: dict[str, Any], expected: str) -> None:
@@ -185,23 +206,17 @@ class TestProducts:
         await assert_refused(server, CREATE, {"input": product}, expected, token=ADMIN_TOKEN)
         assert await server.data(PRODUCTS, {"dropName": drop}) == {"products": {"edges": []}}
 
-    @pytest.mark.xfail(strict=True, reason="the offset takes the moment out of the years that PostgreSQL is given")
     @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
     async def test_a_moment_at_the_end_of_time(self, server: Server, moment: str) -> None:
         product = {"name": "Tee", "dropName": "Never", "stock": 1, "opensAt": moment}
         await assert_refused(server, CREATE, {"input": product}, "opensAt", token=ADMIN_TOKEN)
 
-    @pytest.mark.xfail(strict=True, reason="Strawberry's DateTime speaks of Python's int(), and gives no example")
-    async def test_an_unreadable_moment_is_answered_with_an_example(self, server: Server) -> None:
-        product = {"name": "Tee", "dropName": "Never", "stock": 1, "opensAt": "tomorrow"}
-        await assert_refused(server, CREATE, {"input": product}, "2026-12-01T10:00:00Z", token=ADMIN_TOKEN)
-
     @pytest.mark.parametrize(
         ("delta", "expected"),
         [
             (0, "delta must be between -2147483647 and 2147483647, and not 0"),
-            (-11, "the stock is 10; a delta of -11 would leave it outside 0 to 2147483647"),
-            (TOO_MANY - 10, "the stock is 10; a delta of 2147483638 would leave it outside 0 to 2147483647"),
+            (-11, "the stock is 10; 11 units cannot be taken back from it"),
+            (TOO_MANY - 10, "no more than 2147483647 units can ever be put into one product"),
             (-TOO_MANY, "delta must be between -2147483647 and 2147483647"),
             (TOO_MANY, "delta: Int cannot represent non 32-bit signed integer value"),
         ],
@@ -216,7 +231,6 @@ class TestProducts:
         refused = await server.refusal(RESTOCK, {"input": {"productId": NOBODY, "delta": 1}}, token=ADMIN_TOKEN)
         assert refused == ("NOT_FOUND", f"there is no product {NOBODY}")
 
-    @pytest.mark.xfail(strict=True, reason="restock leaves no room for units that were sold and can come back")
     async def test_units_that_were_sold_have_room_to_come_back(self, server: Server) -> None:
         product_id = await server.create_product(10)
         order_id = (await server.purchase(product_id, quantity=10))["order"]["id"]
@@ -459,7 +473,6 @@ class TestTheDatabaseIsAway:
         database.set_down(False)
         assert await stock_of(server, product_id) == 9
 
-    @pytest.mark.xfail(strict=True, reason="the product of the order that was just bought is read again, from home")
     async def test_a_buyer_hears_of_an_order_even_if_home_is_away(
         self, server: Server, database: FaultyEndpoint
     ) -> None:
@@ -469,7 +482,6 @@ class TestTheDatabaseIsAway:
         assert bought["status"] == "CONFIRMED"
         assert bought["order"]["product"]["id"] == product_id
 
-    @pytest.mark.xfail(strict=True, reason="the product is read again after the commit, outside of its transaction")
     @pytest.mark.parametrize("operation", ["restock", "createProduct"])
     async def test_what_an_operator_changed_is_not_said_to_have_changed_nothing(
         self, server: Server, database: FaultyEndpoint, monkeypatch: pytest.MonkeyPatch, operation: str

@@ -265,7 +265,6 @@ async def test_a_purchase_finds_earlier_orders_through_their_index(
     await assert_planned(pool, earlier, "orders_pkey")
 
 
-@pytest.mark.xfail(strict=True, reason="the generic plan also reads every order of the product, through its index")
 async def test_a_purchase_finds_held_units_through_the_buyers_alone(
     pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
 ) -> None:

@@ -244,7 +244,6 @@ async def test_a_database_that_refuses_connections_makes_the_last_stock_stale(
     assert await change(client) == told(product_id, 2, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="SQLSTATE 55000 at connecting is not yet told as Unavailable")
 async def test_a_database_that_refuses_connections_is_told_as_a_service_that_is_unavailable(
     database_url: str, server: Server, client: Client
 ) -> None:
