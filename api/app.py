@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,7 +9,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 
 from api.database.migrations import load_migrations, migrations_directory, pending_migrations
 from api.database.pool import Pool
@@ -24,12 +22,11 @@ from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
 from api.graphql.websocket import GraphQLSocket
 from api.metrics import Metrics
+from api.pages import Storefront
 from api.settings import Settings
 
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line are given to be answered when the server stops."""
-
-STOREFRONT = Path(__file__).with_name("storefront")
 
 
 class SchemaBehind(Exception):
@@ -75,7 +72,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
-            Mount("/", StaticFiles(directory=STOREFRONT, html=True)),
+            Mount("/", Storefront()),
         ],
         middleware=[
             Middleware(

@@ -1,4 +1,4 @@
-"""What the server answers beside GraphQL: health, readiness, metrics."""
+"""What the server answers beside GraphQL: the page, health, readiness, metrics."""
 
 from dataclasses import replace
 
@@ -41,3 +41,22 @@ async def test_readiness_speaks_of_the_home_endpoint_and_health_of_none(settings
         status, text = await get(server, "/readyz")
         assert (status, text) == (200, '{"regions":{"ap-northeast-1":true,"ap-northeast-2":false}}')
         assert await get(server, "/healthz") == (200, "ok\n")
+
+
+async def test_the_page_loads_nothing_from_elsewhere_and_cannot_be_framed(server: Server) -> None:
+    async with server.session.get(server.url) as response:
+        policy = response.headers["content-security-policy"]
+        assert response.status == 200
+        assert response.headers["cache-control"] == "no-cache"
+        etag = response.headers["etag"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+
+    async with server.session.get(server.url, headers={"if-none-match": etag}) as response:
+        assert response.status == 304
+
+
+async def test_only_the_storefront_is_served(server: Server) -> None:
+    for path in ("/../settings.py", "/%2e%2e/settings.py", "/..%2fapp.py", "/nothing"):
+        async with server.session.get(f"{server.url}{path}") as response:
+            assert response.status == 404
