@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
+from api.cross_origin import CrossOrigin
 from api.database.migrations import load_migrations, migrations_directory, pending_migrations
 from api.database.pool import Pool
 from api.database.regions import Regions
@@ -74,15 +74,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/metrics", metrics),
             Mount("/", Storefront()),
         ],
-        middleware=[
-            Middleware(
-                CORSMiddleware,
-                allow_origin_regex=settings.allowed_origins.pattern,
-                allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type"],
-                max_age=600,
-            )
-        ],
+        middleware=[Middleware(CrossOrigin, settings.allowed_origins)],
     )
 
 

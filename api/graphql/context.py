@@ -1,6 +1,7 @@
 """What resolvers are given: the drops, who is calling, and a loader that gathers reads of products."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 from uuid import UUID
 
@@ -12,23 +13,22 @@ from api.drops.products import Product, get_products
 from api.graphql.caller import Caller
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """One operation's context."""
 
     drops: Drops
     caller: Caller
-    products: DataLoader[UUID, Product | None]
+
+    @cached_property
+    def products(self) -> DataLoader[UUID, Product | None]:
+        """Gathers reads of products, and never caches them: on a long subscription they would go stale."""
+
+        async def load(ids: list[UUID]) -> list[Product | None]:
+            found = await get_products(self.drops.regions.home, ids)
+            return [found.get(product_id) for product_id in ids]
+
+        return DataLoader(load_fn=load, cache=False)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]
-
-
-def make_context(drops: Drops, caller: Caller) -> Context:
-    """A context for one operation. The loader batches and never caches: on a long subscription it would go stale."""
-
-    async def load(ids: list[UUID]) -> list[Product | None]:
-        found = await get_products(drops.regions.home, ids)
-        return [found.get(product_id) for product_id in ids]
-
-    return Context(drops, caller, DataLoader(load_fn=load, cache=False))

@@ -1,6 +1,7 @@
 """GraphQL over HTTP, as the specification of that name has it: POST and GET, two media types, exact refusals."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -8,13 +9,12 @@ from urllib.parse import parse_qs
 
 import orjson
 from graphql import OperationType
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.graphql.caller import Authenticator
-from api.graphql.context import make_context
+from api.graphql.context import Context
 from api.graphql.documents import Documents, InvalidDocument, operation_type
 from api.graphql.errors import client_error, internal_error
 from api.graphql.execution import Executor, format_errors
@@ -30,6 +30,7 @@ GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 
 _OFFERED = (JSON, GRAPHQL_RESPONSE)
+_CONTENT_TYPES = {media_type: f"{media_type}; charset=utf-8".encode() for media_type in _OFFERED}
 _QUALITY = re.compile(r";\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*(?:;|$)")
 
 
@@ -69,14 +70,14 @@ class GraphQLHTTP:
         self._graphiql = graphiql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
+        headers = read_headers(scope)
         method = scope["method"]
         if method == "GET" and self._graphiql is not None and _wants_page(scope, headers):
             await self._graphiql(scope, receive, send)
             return
         media_type, allow = JSON, None
         try:
-            media_type = negotiate(",".join(headers.getlist("accept")))
+            media_type = negotiate(headers.get("accept", ""))
             if method == "POST":
                 request = parse_post(headers, await _read_body(headers, receive))
             elif method == "GET":
@@ -96,7 +97,7 @@ class GraphQLHTTP:
             body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
         await _send(send, status, media_type, body, allow)
 
-    async def _respond(self, request: Request, headers: Headers, *, only_queries: bool) -> dict[str, Any]:
+    async def _respond(self, request: Request, headers: Mapping[str, str], *, only_queries: bool) -> dict[str, Any]:
         try:
             document = self._documents.get(request.query)
         except InvalidDocument as invalid:
@@ -107,11 +108,21 @@ class GraphQLHTTP:
         if only_queries and kind is OperationType.MUTATION:
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
         caller = self._authenticator.identify(headers.get("authorization"))
-        context = make_context(self._drops, caller)
+        context = Context(self._drops, caller)
         return await self._executor.execute(document, request.operation_name, request.variables, context)
 
 
-def parse_post(headers: Headers, body: bytes) -> Request:
+def read_headers(scope: Scope) -> dict[str, str]:
+    """The request's headers by name, in lower case as ASGI has them; the values of a repeated name joined by commas
+    (RFC 9110, section 5.3). In one pass: each look-up in Starlette's Headers is a pass of its own."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
     """Raises Refusal."""
     media_type, _, parameters = headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != JSON:
@@ -161,11 +172,11 @@ def negotiate(accept: str) -> str:
     return best
 
 
-def _wants_page(scope: Scope, headers: Headers) -> bool:
+def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
     return "text/html" in headers.get("accept", "") and b"query=" not in scope["query_string"]
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes:
+async def _read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
     too_large = Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
     if int(headers.get("content-length", 0)) > MAX_BODY:  # the server has checked that it is a number
         raise too_large
@@ -209,7 +220,7 @@ def _request(parameters: Any) -> Request:
 
 async def _send(send: Send, status: int, media_type: str, body: bytes, allow: str | None) -> None:
     headers = [
-        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"content-type", _CONTENT_TYPES[media_type]),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),  # the answer to a GET is of this moment, and can be one buyer's
     ]

@@ -16,7 +16,7 @@ from strawberry.http.websocket_origin import is_same_origin
 
 from api.drops.drops import Drops
 from api.graphql.caller import Authenticator
-from api.graphql.context import make_context
+from api.graphql.context import Context
 from api.graphql.documents import Documents, InvalidDocument, operation_type
 from api.graphql.errors import client_error, format_error, internal_error
 from api.graphql.execution import Executor, format_errors, response_of
@@ -207,7 +207,7 @@ class Session:
         server = self._server
         document = server.documents.get(payload["query"])
         operation_name = payload.get("operationName")
-        context = make_context(server.drops, self._caller)
+        context = Context(server.drops, self._caller)
         arguments = (document, operation_name, payload.get("variables"), context)
         if operation_type(document, operation_name) is not OperationType.SUBSCRIPTION:
             response = await server.executor.execute(*arguments)
