@@ -1,7 +1,6 @@
 """The `dropzero` command."""
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -47,15 +46,21 @@ Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A
 def serve(
     host: Annotated[str, typer.Option(envvar="DROPZERO_HOST", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="DROPZERO_PORT", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(envvar="DROPZERO_WORKERS", min=1, max=64, help="Processes that serve.")] = 1,
 ) -> None:
     """Serve the storefront and the API, on the embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    server.configure_logging()
     settings = _settings()
     listening = server.bind(host, port)
     with server.database_to_serve(settings) as ready:
         address = server.address(listening)
-        server.run(ready, listening, embedded=settings.embedded, announce=lambda: _announce(address, settings, ready))
+        server.run(
+            ready,
+            listening,
+            workers,
+            embedded=settings.embedded,
+            announce=lambda: _announce(address, settings, ready),
+        )
 
 
 @app.command("migrate")
