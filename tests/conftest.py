@@ -19,6 +19,7 @@ from api.database.embedded import embedded_postgres
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.protocol import BoundedHttp
 from api.settings import EMBEDDED_REGIONS, Settings, read_settings
 
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
@@ -158,6 +159,7 @@ async def serving(settings: Settings) -> AsyncIterator[Server]:
         create_app(settings),
         log_config=None,
         access_log=False,
+        http=BoundedHttp,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=5,

@@ -1,0 +1,51 @@
+"""The bound on a request's head, on raw sockets."""
+
+import asyncio
+
+from api.protocol import MAX_HEAD
+from tests.conftest import Server
+
+BODY = b'{"query":"{ __typename }"}'
+
+
+async def exchange(server: Server, request: bytes) -> bytes:
+    """What the server answers to these bytes before it hangs up or says nothing more."""
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def request_with(headers: bytes) -> bytes:
+    return (
+        b"POST /graphql HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n%s\r\n%s" % (len(BODY), headers, BODY)
+    )
+
+
+async def test_a_large_head_is_refused(server: Server) -> None:
+    many = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 1000) for number in range(MAX_HEAD // 1000 + 1))
+
+    answer = await exchange(server, request_with(many))
+
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.endswith(b"The head of the request is too large.")
+
+
+async def test_an_endless_head_is_refused_before_it_ends(server: Server) -> None:
+    # It hangs up with most of it unread, which can overtake the answer. What counts is that it does not wait for more.
+    answer = await exchange(server, b"POST /graphql HTTP/1.1\r\nx: " + b"a" * (100 * MAX_HEAD))
+
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+async def test_an_ordinary_head_and_a_large_body_pass(server: Server) -> None:
+    assert b'{"data":{"__typename":"Query"}}' in await exchange(server, request_with(b""))
+    padded = BODY + b" " * (2 * MAX_HEAD)
+    request = request_with(b"").replace(b"%d" % len(BODY), b"%d" % len(padded), 1).replace(BODY, padded)
+    assert b'{"data":{"__typename":"Query"}}' in await exchange(server, request)
