@@ -8,7 +8,7 @@ MAX_HEAD = 64 * 1024
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Answers 400 and hangs up when the head of a request is larger than MAX_HEAD."""
+    """Answers 400 and hangs up when a request has sent more than MAX_HEAD and its head has no end yet."""
 
     _head = 0
     _in_head = True
