@@ -14,6 +14,8 @@ from bench.machine import describe
 RESULTS = Path(__file__).with_name("results")
 
 console = Console()
+if not console.is_terminal:
+    console = Console(width=180)  # a file has room for every column
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
