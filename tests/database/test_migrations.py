@@ -1,10 +1,8 @@
 """Migrations: safe to run again, at once, and after one that was cut off; and what a server says without them."""
 
 import asyncio
-import os
 import re
 import shutil
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from api.database.migrations import (
     pending_migrations,
 )
 from api.database.pool import Pool
+from tests import command
 
 MIGRATIONS = load_migrations(migrations_directory())
 NAMES = [str(migration) for migration in MIGRATIONS]
@@ -46,14 +45,8 @@ async def tables_and_indexes(pool: Pool) -> set[str]:
 
 async def dropzero(*arguments: str, url: str) -> tuple[int | None, str, str]:
     """Run the command on a database: its exit status, what it printed, and what it complained of."""
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "api.cli", *arguments],
-        env={**os.environ, "DROPZERO_ENDPOINTS": f"here={url}"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    run = await command.dropzero(*arguments, DROPZERO_ENDPOINTS=f"here={url}")
+    return run.status, run.out, run.err
 
 
 async def test_every_migration_is_applied_in_order_and_a_second_run_finds_nothing_to_do(empty: Pool) -> None:
@@ -93,8 +86,8 @@ async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Poo
     await transaction.start()
     await rival.execute("CREATE TABLE orders (id uuid PRIMARY KEY)")
     run = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "api.cli", "migrate"],
-        env={**os.environ, "DROPZERO_ENDPOINTS": f"here={empty_database_url}"},
+        *[*command.DROPZERO, "migrate"],
+        env=command.environment({"DROPZERO_ENDPOINTS": f"here={empty_database_url}"}),
         stdout=asyncio.subprocess.DEVNULL,
     )
     while not await empty.fetch("SELECT FROM pg_locks WHERE NOT granted"):
@@ -197,8 +190,8 @@ async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to
 
     await migrate(empty, MIGRATIONS)
     await empty.execute("UPDATE schema_migrations SET checksum = 'of another text' WHERE version = 1")
-    for command in (["serve", "--port", "0"], ["migrate"]):
-        status, out, err = await dropzero(*command, url=empty_database_url)
+    for arguments in (["serve", "--port", "0"], ["migrate"]):
+        status, out, err = await dropzero(*arguments, url=empty_database_url)
         assert (status, out) == (1, "")
         assert err == (
             f"dropzero: migration {NAMES[0]} was changed after this database applied it; "
@@ -206,10 +199,19 @@ async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to
         )
 
 
-async def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:
-    for command in (["migrate"], ["audit"], ["serve", "--port", "0"]):
-        status, out, err = await dropzero(*command, url=f"postgresql://app:hunter2@/shop?host={tmp_path}")
-        assert (status, out) == (1, "")
+async def test_a_database_that_cannot_be_used_is_one_line(empty_database_url: str, tmp_path: Path) -> None:
+    away = f"postgresql://app:hunter2@/shop?host={tmp_path}"
+    runs = await asyncio.gather(
+        dropzero("migrate", url=away),
+        dropzero("serve", "--port", "0", url=away),
+        dropzero("audit", url=away),
+        dropzero("audit", url=empty_database_url.replace("postgres@", "nobody:hunter2@")),
+        dropzero("audit", url=re.sub(r"/test_\d+", "/nowhere", empty_database_url)),
+        dropzero("audit", url=f"{empty_database_url}&connect_timeout=hunter2"),
+        dropzero("audit", url=f"{empty_database_url}&sslmode=maybe"),
+    )
+    for status, out, err in runs:
+        assert (status, out) == (1, ""), err
         assert err.startswith("dropzero: the database cannot be used: ")
         assert err.endswith("; check DROPZERO_ENDPOINTS and that it runs\n")
         assert err.count("\n") == 1
