@@ -223,7 +223,8 @@ def _announce(address: str, settings: Settings, ready: Settings) -> None:
     facts = [("Storefront", f"{address}/"), ("GraphiQL" if settings.graphiql else "GraphQL", f"{address}/graphql")]
     if settings.embedded and settings.admin_token is None:
         facts.append(("Operator", f"Authorization: Bearer {ready.admin_token}"))
-    if settings.embedded:
+        facts.append(("Data", f"{settings.data_directory} (embedded PostgreSQL 16, and the operator's token)"))
+    elif settings.embedded:
         facts.append(("Data", f"{settings.data_directory} (embedded PostgreSQL 16)"))
     facts.append(("Regions", ", ".join(endpoint.region for endpoint in ready.endpoints)))
     terminal.announce("DROPZERO is open. Ctrl-C stops it.", facts)

@@ -45,7 +45,7 @@ def announce(title: str, facts: Sequence[tuple[str, str]]) -> None:
     _out.print(Text(title, style="bold"))
     width = max(len(name) for name, _ in facts)
     for name, fact in facts:
-        say(f"  {name:<{width}}  {fact}")
+        say(f"{name:<{width}}  {fact}")
 
 
 def product_table(products: list[Product]) -> Table:

@@ -72,7 +72,7 @@ async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_agai
     async with dropzero_serve(data) as server:
         assert server.announced.startswith("DROPZERO is open. Ctrl-C stops it.\n")
         assert f"GraphiQL    {server.url}/graphql\n" in server.announced
-        assert f"Data        {data} (embedded PostgreSQL 16)\n" in server.announced
+        assert f"Data        {data} (embedded PostgreSQL 16, and the operator's token)\n" in server.announced
         assert await status_of(server, "/") == 200
         assert (data / "operator-token").stat().st_mode & 0o777 == 0o600
         assert (data / "operator-token").read_text() == f"{server.token}\n"
@@ -213,7 +213,7 @@ async def test_a_database_that_comes_back_is_used_again(tmp_path: Path, stack: c
             await migrate(pool, load_migrations(migrations_directory()))
         variables = {"DROPZERO_ENDPOINTS": f"here={url}", "DROPZERO_ADMIN_TOKEN": token, "DROPZERO_DEADLINE_MS": "300"}
         server = await stack.enter_async_context(dropzero_serve(tmp_path / "unused", **variables))
-        assert server.announced.endswith(f"GraphQL     {server.url}/graphql\n  Regions")
+        assert server.announced.endswith(f"GraphQL     {server.url}/graphql\nRegions")
         create = 'mutation { createProduct(input: { name: "Tee", dropName: "Drop", stock: 9 }) { id } }'
         product_id = (await server.data(create, token=token))["createProduct"]["id"]
         assert (await server.purchase(product_id))["status"] == "CONFIRMED"
