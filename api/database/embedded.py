@@ -185,8 +185,7 @@ def _initialise(programs: Programs, data: Path) -> None:
         with programs.run("initdb", "-D", fresh, *options, output=subprocess.PIPE, end=_kill) as initdb:
             output, _ = initdb.communicate()
         if initdb.returncode != 0:
-            last = output.decode(errors="replace").strip().splitlines()[-1:]
-            raise EmbeddedUnavailable(f"no database can be made in {data.parent}: {''.join(last) or 'no reason given'}")
+            raise EmbeddedUnavailable(f"no database can be made in {data.parent}: {_reason(output)}")
         fresh.rename(data)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -217,9 +216,8 @@ def _running(programs: Programs, data: Path, sockets: Path, settings: dict[str, 
         deadline = time.monotonic() + START_TIMEOUT
         while not _is_ready(server, data):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedUnavailable(
-                    f"the embedded PostgreSQL did not start: {_reason(log, said_before)}; its log is {log}"
-                )
+                reason = _reason(log.read_bytes()[said_before:])
+                raise EmbeddedUnavailable(f"the embedded PostgreSQL did not start: {reason}; its log is {log}")
             time.sleep(0.01)
         yield
 
@@ -229,11 +227,11 @@ def _is_ready(server: Process, data: Path) -> bool:
     return postmaster is not None and postmaster.ready and postmaster.pid == server.pid
 
 
-def _reason(log: Path, said_before: int) -> str:
-    """Why the server ended, in its own words."""
-    said = log.read_bytes()[said_before:].decode(errors="replace").splitlines()
-    fatal = [line.partition(":  ")[2] for line in said if re.search(r"\b(FATAL|PANIC):  ", line)]
-    return (fatal or said or ["it gave no reason"])[-1]
+def _reason(output: bytes) -> str:
+    """Why a program ended, in its own words: the first complaint, or else whatever it said last."""
+    said = output.decode(errors="replace").splitlines()
+    complaints = [match[1] for line in said if (match := re.search(r"\b(?:FATAL|PANIC|error): +(.*)", line))]
+    return (complaints[:1] or said[-1:] or ["it gave no reason"])[0]
 
 
 def _kill(initdb: Process) -> None:

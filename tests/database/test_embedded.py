@@ -258,6 +258,22 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(tmp_path: Path
     assert str(tmp_path / "postgres.log") in str(refusal.value)
 
 
+def test_a_folder_without_room_is_told_in_the_words_of_the_program_that_met_it(tmp_path: Path) -> None:
+    # A limit on the size of files stands in for a full disk.
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+    run = subprocess.run(
+        [sys.executable, "-c", f"{limit}from api.cli import main\nmain()", "migrate"],
+        env={**os.environ, "DROPZERO_DATA": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"dropzero: no database can be made in {tmp_path}/data: ")
+    assert run.stderr.count("\n") == 1
+    assert "removing" not in run.stderr
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["owner.lock"]
+
+
 def test_without_the_local_extra_the_message_says_what_to_install(tmp_path: Path) -> None:
     without = """
 import sys
