@@ -52,7 +52,7 @@ def serve(
     server.configure_logging()
     settings = _settings()
     listening = server.bind(host, port)
-    with server.database_to_serve(settings) as ready:
+    with server.database_to_serve(settings, workers) as ready:
         address = server.address(listening)
         server.run(
             ready,

@@ -47,7 +47,9 @@ class _DropsCollector(Collector):
         transactions = CounterMetricFamily(
             "dropzero_purchase_transactions", "Purchase transactions, by how they ended.", labels=["region", "end"]
         )
-        waiting = GaugeMetricFamily("dropzero_purchases_waiting", "Purchases in line now.", labels=["region"])
+        waiting = GaugeMetricFamily(
+            "dropzero_purchases_waiting", "Purchases not answered yet, in line and in flight.", labels=["region"]
+        )
         for line in lines:
             for outcome, count in line.outcomes.items():
                 purchases.add_metric([line.region, outcome], count)

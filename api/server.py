@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import math
 import signal
 import socket
 import sys
@@ -18,17 +19,13 @@ from uvicorn.supervisors import Multiprocess
 from api.app import create_app, require_current_schema
 from api.database.embedded import embedded_postgres, running_embedded_url
 from api.database.migrations import load_migrations, migrate, migrations_directory
-from api.database.pool import Pool
+from api.database.pool import COMMIT_TIMEOUT, TRANSACTION_TIMEOUT, Pool
 from api.drops.sample import create_sample_drop
 from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp
-from api.settings import Settings
+from api.settings import EMBEDDED_REGIONS, Settings
 
 logger = logging.getLogger("dropzero.server")
-
-SHUTDOWN_TIMEOUT = 20
-"""Seconds that requests in flight are given when the server stops: longer than a purchase's deadline."""
-
 
 START_TIMEOUT = 60.0
 """Seconds that worker processes are given until they accept connections."""
@@ -64,7 +61,7 @@ def address(listening: socket.socket) -> str:
 
 
 @contextmanager
-def database_to_serve(settings: Settings) -> Iterator[Settings]:
+def database_to_serve(settings: Settings, workers: int) -> Iterator[Settings]:
     """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
 
     Raises EmbeddedUnavailable.
@@ -73,7 +70,7 @@ def database_to_serve(settings: Settings) -> Iterator[Settings]:
     if not settings.embedded:
         yield settings
         return
-    with _embedded(settings) as url:
+    with _embedded(settings, workers) as url:
         yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
 
 
@@ -89,13 +86,13 @@ def database_to_visit(settings: Settings) -> Iterator[Settings]:
         yield settings
         return
     running = running_embedded_url(settings.data_directory)
-    with nullcontext(running) if running is not None else _embedded(settings) as url:
+    with nullcontext(running) if running is not None else _embedded(settings, workers=1) as url:
         yield settings.with_embedded(url, settings.admin_token)
 
 
-def _embedded(settings: Settings) -> AbstractContextManager[str]:
-    """The embedded database with room for every connection of each Region, and of commands beside the server."""
-    room = max(100, 2 * settings.connections + 20)
+def _embedded(settings: Settings, workers: int) -> AbstractContextManager[str]:
+    """The embedded database with room for every connection of each Region and worker, and of commands beside them."""
+    room = max(100, len(EMBEDDED_REGIONS) * workers * settings.connections + 20)
     return embedded_postgres(settings.data_directory, settings.commit_delay_ms, room)
 
 
@@ -143,7 +140,7 @@ class _Server(uvicorn.Server):
             self._preparing.get_loop().call_soon_threadsafe(self._preparing.cancel)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logger.info("stopping; what is in flight has %d s to be answered", SHUTDOWN_TIMEOUT)
+        logger.info("stopping; what is in flight has %d s to be answered", self.config.timeout_graceful_shutdown)
         await super().shutdown(sockets)
 
 
@@ -183,7 +180,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+        timeout_graceful_shutdown=shutdown_timeout(settings),
     )
     started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
     if not started:
@@ -214,6 +211,22 @@ def _run_workers(
     return running.started
 
 
+def shutdown_timeout(settings: Settings) -> int:
+    """Seconds that requests in flight are given when the server stops: a purchase may wait in line until its deadline,
+    and then be in a transaction that is answered, or not, by its COMMIT."""
+    return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + COMMIT_TIMEOUT) + 2
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: every buyer's connection is one, and the usual limit is 1,024."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _worker_app(settings: Settings) -> Starlette:
     """The application of one process that serves, whose garbage collector is to leave the start-up heap alone.
 
@@ -221,6 +234,7 @@ def _worker_app(settings: Settings) -> Starlette:
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
+    raise_file_limit()
     app = create_app(settings)
     gc.collect()
     gc.freeze()

@@ -54,7 +54,8 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
-    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, and pages of localhost.
+    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the metrics, and pages of
+    localhost.
     """
     known = set()
 

@@ -47,8 +47,8 @@ def measure(name: str, server: Process, database: Database, purchases: int, buye
     before, started = server.memory_mib(), time.perf_counter()
     answers = asyncio.run(buy(server.url, product_id, purchases, buyers))
     seconds = time.perf_counter() - started
-    told = {answer.order_id for answer in answers if answer.order_id is not None}
-    if told != database.order_ids(product_id) or len(answers) != purchases:
+    told = [answer.order_id for answer in answers if answer.order_id is not None]
+    if len(answers) != purchases or len(told) != len(set(told)) or set(told) != database.order_ids(product_id):
         raise SystemExit(f"{len(answers)} answers and {len(told)} confirmed do not fit the table")
     counts = Counter(answer.status for answer in answers)
     return {

@@ -24,6 +24,7 @@ from bench.servers import Process, dropzero, node_peer, redis
 COMMIT_DELAYS_MS = (0, 5, 20, 50)
 BUYERS = (1, 10, 50, 200, 1000)
 SECONDS = 6
+TOKEN = "the-operators-token-of-a-bench"
 PEER_BUYERS = 50
 
 
@@ -65,12 +66,15 @@ def check_books(database: Database, product_id: str, load: wrk.Load, buyers: int
 
 
 def transactions(server: Process) -> int:
-    """Purchase transactions that a server of ours has run; 0 for a peer, which does not count them."""
+    """Purchase transactions that a server of ours has tried; 0 for a peer, which does not count them."""
+    asking = urllib.request.Request(f"{server.url}/metrics", headers={"authorization": f"Bearer {TOKEN}"})  # noqa: S310
     try:
-        with urllib.request.urlopen(f"{server.url}/metrics") as response:  # noqa: S310 - our own address
+        with urllib.request.urlopen(asking) as response:  # noqa: S310 - our own address
             lines = response.read().decode().splitlines()
-    except urllib.error.HTTPError:
-        return 0
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return 0
+        raise
     counts = (line.rpartition(" ")[2] for line in lines if line.startswith("dropzero_purchase_transactions_total"))
     return round(sum(map(float, counts)))
 
@@ -83,6 +87,7 @@ def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
         grouped = stack.enter_context(dropzero(database.data))
         one_by_one = {
             "DROPZERO_ENDPOINTS": f"ap-northeast-1={database.url}",
+            "DROPZERO_ADMIN_TOKEN": TOKEN,
             "DROPZERO_GROUP_COMMIT": "off",
             "DROPZERO_CONNECTIONS": "40",  # with the peer's 50 within the embedded PostgreSQL's 100
         }

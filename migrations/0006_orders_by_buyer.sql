@@ -1,2 +1,2 @@
--- orders(userRef), newest first; and a buyer's held units, in every purchase of a product with a limit.
+-- orders(userRef), newest first.
 CREATE INDEX ASYNC IF NOT EXISTS orders_by_buyer ON orders (user_ref, created_at, id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits drawn evenly from [0, min(cap, base * 2**failures)] seconds.
+    """Waits drawn evenly from [0, min(cap, base * 2**(failures - 1))] seconds.
 
     Full jitter spreads rivals best: AWS Architecture Blog, "Exponential Backoff And Jitter" (2015).
     """

@@ -4,6 +4,7 @@ One process owns it, by a lock on the folder; others on the same machine only co
 cut off, it leaves neither half a database nor a folder that the next start cannot use.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from api.database.programs import EmbeddedUnavailable, Process, Programs
+
+logger = logging.getLogger("dropzero.database")
 
 POSTGRES_VERSION = 16
 """The major version that Aurora DSQL is compatible with."""
@@ -219,7 +223,20 @@ def _running(programs: Programs, data: Path, sockets: Path, settings: dict[str, 
                 reason = _reason(log.read_bytes()[said_before:])
                 raise EmbeddedUnavailable(f"the embedded PostgreSQL did not start: {reason}; its log is {log}")
             time.sleep(0.01)
+        threading.Thread(target=_watch, args=(server, log), daemon=True).start()
         yield
+
+
+def _watch(server: Process, log: Path) -> None:
+    """Say so when the server ends without having been told to."""
+    status = server.wait()
+    if status != 0:
+        logger.error(
+            "the embedded PostgreSQL ended by itself, with status %d; nothing can be bought until dropzero is started "
+            "again, and nothing that was confirmed is lost; its log is %s",
+            status,
+            log,
+        )
 
 
 def _is_ready(server: Process, data: Path) -> bool:

@@ -3,11 +3,13 @@
 import asyncpg
 
 # Serialization failure. Aurora DSQL answers 40001 with OC000 (data) or OC001 (schema) in the message; the
-# bare codes are taken alike, as its documentation uses both. 40P01 is PostgreSQL's deadlock: same remedy.
-CONFLICT_SQLSTATES = frozenset({"40001", "40P01", "OC000", "OC001"})
+# bare codes are taken alike, as its documentation uses both. 40P01 is PostgreSQL's deadlock, and 23505 a key that a
+# rival has just written: same remedy.
+CONFLICT_SQLSTATES = frozenset({"40001", "40P01", "23505", "OC000", "OC001"})
 
-# 08 is a lost connection, 57P0x a server that is going away or not there yet.
-_UNAVAILABLE_CLASSES = ("08", "57P01", "57P02", "57P03")
+# States of the database, not of what was asked: 08 a lost connection, 25006 a replica that only reads, 53 and 58 no
+# disk, no memory or no room, 55P03 and 57014 a statement that the server gave up, 57P0x a server that comes or goes.
+_UNAVAILABLE_CLASSES = ("08", "25006", "53", "55P03", "57014", "57P01", "57P02", "57P03", "58")
 
 
 class DatabaseError(Exception):

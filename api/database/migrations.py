@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from api.database.backoff import Backoff
-from api.database.errors import Conflict
+from api.database.errors import Conflict, OutcomeUnknown
 from api.database.pool import Pool
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -23,6 +23,9 @@ _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 # or of a row in the catalogue. Running the statement again then finds its work done.
 _RIVAL_SQLSTATES = frozenset({"42P07", "42710", "23505"})
 _ATTEMPTS = 20
+
+STATEMENT_TIMEOUT = 3600.0
+"""Seconds. An index on a table that is full takes its time."""
 
 _CREATE_RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -124,8 +127,8 @@ async def _run(pool: Pool, statement: str, *arguments: object) -> None:
     backoff = Backoff(base=0.02, cap=1.0)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            await pool.execute(statement, *arguments)
-        except Conflict:
+            await pool.execute(statement, *arguments, timeout=STATEMENT_TIMEOUT)
+        except (Conflict, OutcomeUnknown):
             if attempt == _ATTEMPTS:
                 raise
         except asyncpg.PostgresError as error:

@@ -100,6 +100,9 @@ class Pool:
             self.endpoint.url,
             min_size=0,
             max_size=self._size,
+            # By default asyncpg closes a connection after 50,000 statements, and whoever releases it then waits for
+            # the server to hang up.
+            max_queries=2**31,
             timeout=CONNECT_TIMEOUT,
             reset=_keep_session,
             server_settings={"application_name": "dropzero"},
@@ -113,16 +116,16 @@ class Pool:
         except TimeoutError:
             self._pool.terminate()
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[Record]:
-        """Run one read outside a transaction. Raises Unavailable when the database cannot answer."""
+    async def fetch(self, statement: str, *arguments: Any, timeout: float = READ_TIMEOUT) -> list[Record]:
+        """Run one read outside a transaction. Raises Unavailable when there is no answer in `timeout` seconds."""
         try:
-            async with asyncio.timeout(READ_TIMEOUT):
+            async with asyncio.timeout(timeout):
                 for _ in range(READ_ATTEMPTS - 1):
                     with suppress(Conflict, Unavailable):
                         return await self._fetch(statement, arguments)
                 return await self._fetch(statement, arguments)
         except TimeoutError:
-            raise Unavailable(f"no answer within {READ_TIMEOUT:g} seconds") from None
+            raise Unavailable(f"no answer within {timeout:g} seconds") from None
 
     async def _fetch(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
         async with self._connection() as connection:
@@ -154,11 +157,20 @@ class Pool:
         except TimeoutError:
             raise Unavailable(f"no answer within {timeout:g} seconds") from None
 
-    async def execute(self, statement: str, *arguments: Any) -> None:
-        """Run one statement in a transaction of its own, once. Raises Conflict, Unavailable; the latter leaves
-        open whether it was done, so the statement must be safe to run again."""
-        async with self._connection() as connection, asyncio.timeout(TRANSACTION_TIMEOUT):
-            await connection.execute(statement, *arguments)
+    async def execute(self, statement: str, *arguments: Any, timeout: float = TRANSACTION_TIMEOUT) -> None:
+        """Run one statement in a transaction of its own, once, in `timeout` seconds.
+
+        Raises Conflict; Unavailable when it was never sent; and OutcomeUnknown, as it commits by itself.
+        """
+        async with self._connection() as connection:
+            try:
+                async with asyncio.timeout(timeout):
+                    await connection.execute(statement, *arguments)
+            except Exception as error:
+                if isinstance(translate(error), Unavailable):
+                    _drop(connection)
+                    raise OutcomeUnknown(f"no answer to a statement: {error or type(error).__name__}") from error
+                raise
 
     async def ping(self) -> float:
         """Ask the database for nothing and return how long that took, in milliseconds. Raises Unavailable."""
@@ -180,7 +192,10 @@ class Pool:
                 raise
             raise named from error
         finally:
-            await self._pool.release(connection)
+            # The work is done, or its error is on the way out: neither is to be replaced by this one's. A connection
+            # that cannot be given back has been dropped by asyncpg.
+            with suppress(Exception):
+                await self._pool.release(connection)
 
     async def _acquire(self) -> Connection:
         try:

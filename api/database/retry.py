@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from api.database.backoff import Backoff
-from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+from api.database.errors import DatabaseError, OutcomeUnknown
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ async def run_again(
     while True:
         try:
             return await attempt()
-        except (Conflict, Unavailable, OutcomeUnknown) as error:
+        except DatabaseError as error:
             if isinstance(error, OutcomeUnknown) and not safe_after_lost_commit:
                 raise
             failures += 1

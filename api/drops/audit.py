@@ -19,6 +19,10 @@ ORDER BY products.created_at, products.id
 """
 
 
+AUDIT_TIMEOUT = 600.0
+"""Seconds. It reads every order there is."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditLine:
     """One product's books, in units. `name` and `stocked` are None for orders of a product that is not there."""
@@ -38,4 +42,4 @@ class AuditLine:
 
 async def audit(pool: Pool) -> list[AuditLine]:
     """Every product's books in one snapshot, oldest product first. Raises Unavailable."""
-    return [AuditLine(**row) for row in await pool.fetch(_AUDIT)]
+    return [AuditLine(**row) for row in await pool.fetch(_AUDIT, timeout=AUDIT_TIMEOUT)]

@@ -11,6 +11,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -24,6 +25,7 @@ from api.drops.purchase import (
     LimitReached,
     NotOpen,
     Purchase,
+    SaleUnknown,
     SoldOut,
     execute_purchases,
 )
@@ -69,14 +71,14 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A purchase in line, and the future that its buyer waits on."""
+    """A purchase in line or in a group, and the future that its buyer waits on."""
 
     purchase: Purchase
     deadline: float
     answer: "asyncio.Future[Outcome]"
     attempts: int = 0
-    unknown: bool = False
-    """A commit that held this purchase was lost: only the database can tell whether it is sold."""
+    written_at: list[datetime] = field(default_factory=list)
+    """When commits were lost that were to write this order: only the database can tell whether one was done."""
 
 
 @dataclass(slots=True)
@@ -109,7 +111,7 @@ class GroupCommit:
         self.waiting = 0
         """Purchases not answered yet, in line and in flight."""
         self.transactions: Counter[str] = Counter()
-        """Transactions run, by how they ended: sold, sold_nothing, or the name of an error."""
+        """Transactions tried, by how they ended: sold, sold_nothing, or the name of an error."""
         self.outcomes: Counter[str] = Counter()
         """Purchases answered, by outcome, or the name of an error."""
 
@@ -118,7 +120,8 @@ class GroupCommit:
         return self._pool.region
 
     async def submit(self, purchase: Purchase) -> Outcome:
-        """Stand in line, and return the outcome once it is known.
+        """Stand in line, and return the outcome once it is known. A transaction that is under way at the deadline is
+        waited for, until the last deadline of those in it.
 
         Raises a DropError when the purchase can never be carried out; Unavailable when the database stayed
         away, with nothing sold; OutcomeUnknown when it went away at COMMIT and did not come back in time.
@@ -126,23 +129,17 @@ class GroupCommit:
         if self.waiting >= self._policy.waiting:
             self.outcomes["Busy"] += 1
             return Outcome(_busy(), 0, self._pool.region)
-        self.waiting += 1
-        try:
-            return await self._stand_in_line(purchase)
-        finally:
-            self.waiting -= 1
-
-    def _stand_in_line(self, purchase: Purchase) -> "asyncio.Future[Outcome]":
         loop = asyncio.get_running_loop()
         line = self._lines.setdefault(purchase.product_id, _Line())
         waiting = _Waiting(purchase, loop.time() + self._budget.seconds, loop.create_future())
+        self.waiting += 1
         line.waiting.append(waiting)
         if line.expiry is None:
             line.expiry = loop.call_at(waiting.deadline, self._expire, line)
         if len(line.serving) < self._policy.in_flight:
             task = asyncio.create_task(self._serve(purchase.product_id, line), name="group commit")
             line.serving.add(task)
-        return waiting.answer
+        return await waiting.answer
 
     async def close(self, grace: float) -> None:
         """Answer everyone in line; after `grace` seconds, break off what is still in flight."""
@@ -154,66 +151,67 @@ class GroupCommit:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _serve(self, product_id: UUID, line: _Line) -> None:
-        """Serve the line until nobody waits: take a group, run its transaction, answer; after a conflict run
-        it again with whoever has joined meanwhile."""
+        """Serve the line until nobody waits: take a group, run its transaction, answer; after a failure run it
+        again with whoever has joined meanwhile."""
         group: list[_Waiting] = []
         size = self._policy.size
         failures = 0
+        in_transaction = False
         try:
             while self._fill(group, line, size):
+                purchases = [waiting.purchase for waiting in group]
                 try:
-                    result = await execute_purchases(
-                        self._pool, product_id, [waiting.purchase for waiting in group], _time_left(group)
-                    )
+                    in_transaction = True
+                    result = await execute_purchases(self._pool, product_id, purchases, _time_left(group))
+                    in_transaction = False
                 except DatabaseError as error:
-                    self.transactions[type(error).__name__] += 1
+                    in_transaction = False
                     failures += 1
-                    _count_failure(group, error)
+                    self._count_failure(group, error)
                     await asyncio.sleep(self._backoff.delay(failures))
-                    group = [waiting for waiting in group if self._may_try_again(waiting, error)]
+                    self._drop_spent(group, error)
                 except Exception as error:
-                    self.transactions["failed"] += 1
-                    _count_failure(group, error)
-                    # Not the database's state but one of the purchases, or a defect. Halve the group until it
-                    # stands alone, so that it fails none of its neighbours.
-                    if len(group) == 1:
-                        logger.exception("purchase %s cannot be executed", group[0].purchase.order_id)
-                        self._fail(group.pop(), error)
-                        size = self._policy.size
-                    else:
-                        size = len(group) // 2
-                        line.waiting.extendleft(reversed(group[size:]))
-                        del group[size:]
+                    in_transaction = False
+                    self._count_failure(group, error)
+                    size = self._part(group, line, error)
+                    self._drop_spent(group, None)
                 else:
-                    self.transactions["sold_nothing" if result.level is None else "sold"] += 1
                     self._answer(group, result)
                     group.clear()
-                    size = self._policy.size
                     failures = 0
+                    size = min(self._policy.size, 2 * size)
         finally:
             for waiting in group:  # only when this task was cancelled: nobody waits for ever
-                self._fail(waiting, OutcomeUnknown("the server stopped before the outcome was known"))
+                self._fail(waiting, _broken_off(waiting, in_transaction))
             self._leave(product_id, line)
-
-    def _leave(self, product_id: UUID, line: _Line) -> None:
-        """End the current task's service; the last to leave a line closes it."""
-        line.serving.discard(asyncio.current_task())
-        if not line.serving:
-            for waiting in line.waiting:
-                self._fail(waiting, Unavailable("the server stopped before this purchase was tried"))
-            if line.expiry is not None:
-                line.expiry.cancel()
-            del self._lines[product_id]
 
     def _fill(self, group: list[_Waiting], line: _Line, size: int) -> bool:
         """Take from the line, first come first served, until the group has `size`; whether there is a group."""
         while line.waiting and len(group) < size:
             waiting = line.waiting.popleft()
-            if not waiting.answer.done():  # its buyer may have hung up
+            if waiting.answer.done():  # its buyer has hung up
+                self.waiting -= 1
+            else:
                 group.append(waiting)
         return bool(group)
 
+    def _part(self, group: list[_Waiting], line: _Line, error: Exception) -> int:
+        """One of the group cannot be executed, or there is a defect: halve it until that one stands alone, and fails
+        none of its neighbours. Returns the size of the next group; each that goes well allows twice as many."""
+        if len(group) == 1:
+            logger.error("purchase %s cannot be executed", group[0].purchase.order_id, exc_info=error)
+            self._fail(group.pop(), error)
+            return 1
+        half = len(group) // 2
+        line.waiting.extendleft(reversed(group[half:]))
+        del group[half:]
+        if line.expiry is not None:  # those put back may have the earliest deadline
+            line.expiry.cancel()
+        self._expire(line)
+        return half
+
     def _answer(self, group: list[_Waiting], result: Decisions) -> None:
+        self.transactions["sold_nothing" if result.level is None else "sold"] += 1
         if result.level is not None:
             self._on_commit(result.level)
         for waiting, decision in zip(group, result.decisions, strict=True):
@@ -221,21 +219,31 @@ class GroupCommit:
             if isinstance(decision, DropError):
                 self._fail(waiting, decision)
                 continue
-            if waiting.unknown and isinstance(decision, Confirmed):
-                # What it found is its own order, written by the commit whose answer was lost.
+            if isinstance(decision, Confirmed) and decision.order.created_at in waiting.written_at:
+                # Not an earlier request's order but this one's, written by the commit whose answer was lost.
                 decision = replace(decision, replayed=False)
             self._resolve(waiting, decision)
 
-    def _may_try_again(self, waiting: _Waiting, error: DatabaseError) -> bool:
-        """Whether the budget allows another transaction; if not, the purchase is answered here."""
+    def _count_failure(self, group: list[_Waiting], error: Exception) -> None:
+        self.transactions[type(error).__name__] += 1
+        unwritten = set(error.order_ids) if isinstance(error, SaleUnknown) else set()
+        for waiting in group:
+            waiting.attempts += 1
+            if isinstance(error, SaleUnknown) and waiting.purchase.order_id in unwritten:
+                # Of several purchases under one key, the first was to write the order and the others to find it.
+                unwritten.remove(waiting.purchase.order_id)
+                waiting.written_at.append(error.created_at)
+
+    def _drop_spent(self, group: list[_Waiting], error: DatabaseError | None) -> None:
+        """Answer those whose budget allows no other transaction, and leave the others in the group."""
         now = asyncio.get_running_loop().time()
-        if waiting.attempts < self._budget.attempts and now < waiting.deadline:
-            return True
-        self._give_up(waiting, error)
-        return False
+        for waiting in list(group):
+            if waiting.attempts >= self._budget.attempts or waiting.deadline <= now:
+                group.remove(waiting)
+                self._give_up(waiting, error)
 
     def _give_up(self, waiting: _Waiting, error: DatabaseError | None) -> None:
-        if waiting.unknown:
+        if waiting.written_at:
             self._fail(
                 waiting,
                 OutcomeUnknown(
@@ -249,27 +257,41 @@ class GroupCommit:
             self._resolve(waiting, _busy())
 
     def _expire(self, line: _Line) -> None:
-        """Answer those whose deadline passed in line. All have the same budget, so the first is the next."""
+        """Answer those whose deadline passed in line, and come again for the next. The line is in the order of their
+        deadlines, as all have the same budget."""
         loop = asyncio.get_running_loop()
-        while line.waiting and (line.waiting[0].answer.done() or line.waiting[0].deadline <= loop.time()):
+        while line.waiting and line.waiting[0].deadline <= loop.time():
             self._give_up(line.waiting.popleft(), None)
         line.expiry = loop.call_at(line.waiting[0].deadline, self._expire, line) if line.waiting else None
 
+    def _leave(self, product_id: UUID, line: _Line) -> None:
+        """End the current task's service; the last to leave a line closes it."""
+        line.serving.discard(asyncio.current_task())
+        if not line.serving:
+            for waiting in line.waiting:
+                self._fail(waiting, _broken_off(waiting, in_transaction=False))
+            if line.expiry is not None:
+                line.expiry.cancel()
+            del self._lines[product_id]
+
     def _resolve(self, waiting: _Waiting, decision: Confirmed | SoldOut | NotOpen | LimitReached | Busy) -> None:
+        self.waiting -= 1
         self.outcomes[type(decision).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_result(Outcome(decision, waiting.attempts, self._pool.region))
 
     def _fail(self, waiting: _Waiting, error: Exception) -> None:
+        self.waiting -= 1
         self.outcomes[type(error).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
 
 
-def _count_failure(group: list[_Waiting], error: Exception) -> None:
-    for waiting in group:
-        waiting.attempts += 1
-        waiting.unknown = waiting.unknown or isinstance(error, OutcomeUnknown)
+def _broken_off(waiting: _Waiting, in_transaction: bool) -> DatabaseError:
+    """What a purchase is told that the server's end has overtaken."""
+    if in_transaction or waiting.written_at:
+        return OutcomeUnknown("the server stopped before the outcome was known")
+    return Unavailable("the server stopped before this purchase was tried again")
 
 
 def _time_left(group: list[_Waiting]) -> float:

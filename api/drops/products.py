@@ -165,4 +165,13 @@ async def restock(pool: Pool, product_id: UUID, delta: int, budget: RetryBudget 
 
 def product_of(row: Record) -> Product:
     """A product from a row of SELECT_PRODUCTS."""
-    return Product(**row)
+    return Product(
+        row["id"],
+        row["name"],
+        row["drop_name"],
+        row["opens_at"],
+        row["limit_per_buyer"],
+        row["created_at"],
+        row["stock"],
+        row["version"],
+    )

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
-from api.database.errors import Conflict
+from api.database.errors import Conflict, OutcomeUnknown
 from api.database.pool import TRANSACTION_TIMEOUT, Pool, Transaction
 from api.drops.errors import DropError, IdempotencyKeyReused, NotFound
 from api.drops.limits import checked_text, checked_units
 from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
-from api.drops.products import SELECT_PRODUCTS, Product
+from api.drops.products import SELECT_PRODUCTS, Product, product_of
 from api.drops.stock import StockLevel
 
 _ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
@@ -91,13 +91,20 @@ class Decisions:
     level: StockLevel | None
 
 
-_READ_PRODUCT = f"SELECT now() AS now, read.* FROM ({SELECT_PRODUCTS} WHERE products.id = $1) AS read"
+class SaleUnknown(OutcomeUnknown):
+    """A commit that was to write these orders, all `created_at` the same moment, was lost."""
+
+    def __init__(self, cause: OutcomeUnknown, order_ids: frozenset[UUID], created_at: datetime) -> None:
+        super().__init__(str(cause))
+        self.order_ids = order_ids
+        self.created_at = created_at
+
+
+_READ_PRODUCT = f"SELECT now() AS now, product.* FROM ({SELECT_PRODUCTS} WHERE products.id = $1) AS product"
 _READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::uuid[])"
-# Filtered behind the index on buyers: with the product among the conditions, PostgreSQL's generic plan also walks
-# through all orders of the product, and that grows with the drop.
 _READ_HELD = """
-SELECT user_ref, coalesce(sum(quantity) FILTER (WHERE product_id = $1 AND status = 'CONFIRMED'), 0) AS held
-FROM orders WHERE user_ref = ANY($2::text[]) GROUP BY user_ref
+SELECT user_ref, coalesce(sum(quantity) FILTER (WHERE status = 'CONFIRMED'), 0) AS held
+FROM orders WHERE user_ref = ANY($2::text[]) AND product_id = $1 GROUP BY user_ref
 """
 _DECREMENT = """
 UPDATE inventory SET stock = stock - $2, version = version + 1 WHERE product_id = $1 AND stock >= $2
@@ -115,15 +122,14 @@ async def execute_purchases(
 ) -> Decisions:
     """Decide all purchases, which are of this one product, in one transaction: all of it or nothing.
 
-    `timeout` in seconds, up to the COMMIT. Raises Conflict or Unavailable, with nothing sold, and OutcomeUnknown;
-    to be run again in each case.
+    `timeout` in seconds, up to the COMMIT. Raises Conflict or Unavailable, with nothing sold, and SaleUnknown; to
+    be run again in each case.
     """
     async with pool.begin(timeout) as transaction:
         row = await transaction.fetchrow(_READ_PRODUCT, product_id)
         if row is None:
             return Decisions([NotFound(f"there is no product {product_id}") for _ in purchases], None)
-        now, *columns = row.values()
-        product = Product(*columns)
+        now, product = row["now"], product_of(row)
         orders = await _read_orders(transaction, purchases)
         held = await _read_held(transaction, product, purchases)
 
@@ -133,7 +139,10 @@ async def execute_purchases(
 
         level = await _decrement(transaction, product_id, sum(order.quantity for order in confirmed))
         await _insert_orders(transaction, product_id, pool.region, confirmed)
-        await transaction.commit()
+        try:
+            await transaction.commit()
+        except OutcomeUnknown as lost:
+            raise SaleUnknown(lost, frozenset(order.id for order in confirmed), now) from lost
         return Decisions(decisions, level)
 
 

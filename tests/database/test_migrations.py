@@ -186,7 +186,7 @@ async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to
 ) -> None:
     status, out, err = await dropzero("serve", "--port", "0", url=empty_database_url)
     assert (status, out) == (1, "")
-    assert err == f"dropzero: the database lacks 8 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
+    assert err == f"dropzero: the database lacks 9 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
 
     await migrate(empty, MIGRATIONS)
     await empty.execute("UPDATE schema_migrations SET checksum = 'of another text' WHERE version = 1")

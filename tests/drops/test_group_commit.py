@@ -186,3 +186,56 @@ async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) ->
     outcomes = await asyncio.gather(*(desk.submit(wish(product_id)) for product_id in product_ids))
 
     assert kinds(outcomes) == {"Confirmed": 4, "Busy": 2}
+
+
+async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=50)
+    desk = line(pool, GroupPolicy(waiting=10))
+    async with inventory_locked(pool, product_id):
+        first = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        await until_blocked(pool)
+        for number in range(100):
+            leaving = asyncio.create_task(desk.submit(wish(product_id, f"fickle-{number}")))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+        assert desk.waiting == 10
+
+    await first
+    await desk.close(grace=5)
+    assert desk.waiting == 0
+    assert len((await list_orders(pool, 100)).items) == 1
+
+
+async def test_parting_a_group_is_within_the_budget_of_each(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=1000)
+    await pool.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
+    desk = line(pool, budget=RetryBudget(attempts=12))
+    names = [f"bad-{number}" if number % 10 == 0 else f"good-{number}" for number in range(300)]
+
+    answers = await asyncio.gather(*(desk.submit(wish(product_id, name)) for name in names), return_exceptions=True)
+
+    outcomes = [answer for answer in answers if isinstance(answer, Outcome)]
+    assert max(outcome.attempts for outcome in outcomes) <= 12
+    assert len(answers) == 300
+    assert (await get_product(pool, product_id)).stock == 1000 - kinds(outcomes)["Confirmed"]
+    await assert_books_balance(pool)
+
+
+async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=10)
+    await pool.execute(
+        "ALTER ROLE postgres IN DATABASE " + await database_name(pool) + " SET default_transaction_read_only = on"
+    )
+    async with Pool(pool.endpoint, size=5) as replica:
+        desk = line(replica, budget=RetryBudget(attempts=2))
+        answers = await asyncio.gather(*(desk.submit(wish(product_id)) for _ in range(50)), return_exceptions=True)
+
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert desk.transactions == {"Unavailable": 2}
+
+
+async def database_name(pool: Pool) -> str:
+    [row] = await pool.fetch("SELECT current_database() AS name")
+    name: str = row["name"]
+    return name

@@ -11,7 +11,7 @@ from api.database.errors import OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
-from api.drops.group_commit import GroupPolicy
+from api.drops.group_commit import Busy, GroupPolicy, Outcome
 from api.drops.orders import cancel_order, list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed
@@ -159,3 +159,62 @@ async def test_a_restock_lost_at_commit_is_not_guessed_at(pool: Pool, faulty: Po
         await restock(faulty, product_id, 3)
 
     assert (await get_product(pool, product_id)).stock == 8
+
+
+async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+) -> None:
+    product_id = await new_product(pool, stock=10)
+    desk = line(faulty)
+    await desk.submit(wish(product_id, "ada", key="bought before"))
+    endpoint.cut_after_commit = 1
+
+    # One group: an old key, a new buyer, and a new key twice.
+    old, new, first, second = await asyncio.gather(
+        desk.submit(wish(product_id, "ada", key="bought before")),
+        desk.submit(wish(product_id, "bob")),
+        desk.submit(wish(product_id, "cyd", key="click-1")),
+        desk.submit(wish(product_id, "cyd", key="click-1")),
+    )
+
+    assert endpoint.cut_after_commit == 0
+    decisions = [outcome.decision for outcome in (old, new, first, second)]
+    assert [isinstance(decision, Confirmed) and decision.replayed for decision in decisions] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert (await get_product(pool, product_id)).stock == 7
+
+
+async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
+    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+) -> None:
+    product_id = await new_product(pool, stock=1)
+    endpoint.cut_after_commit = 1
+    desk = line(faulty, budget=RetryBudget(attempts=1))
+
+    ada, bob = await asyncio.gather(
+        desk.submit(wish(product_id, "ada")), desk.submit(wish(product_id, "bob")), return_exceptions=True
+    )
+
+    assert isinstance(ada, OutcomeUnknown)
+    assert isinstance(bob, Outcome)
+    assert isinstance(bob.decision, Busy)
+
+
+async def test_a_connection_that_cannot_be_given_back_after_a_commit_changes_nothing_of_it(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product_id = await new_product(pool, stock=5)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("asyncpg.pool.PoolConnectionHolder.release", fail)
+    product = await restock(pool, product_id, 5)
+    monkeypatch.undo()
+
+    assert product.stock == 10
+    assert (await get_product(pool, product_id)).stock == 10

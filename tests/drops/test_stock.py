@@ -14,7 +14,7 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
-from api.database.pool import Pool, Record
+from api.database.pool import READ_TIMEOUT, Pool, Record
 from api.drops import stock
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.products import NewProduct, create_product, restock
@@ -42,9 +42,9 @@ class CountingPool(Pool):
         super().__init__(endpoint, size)
         self.reads: list[float] = []
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[Record]:
+    async def fetch(self, statement: str, *arguments: Any, timeout: float = READ_TIMEOUT) -> list[Record]:
         self.reads.append(asyncio.get_running_loop().time())
-        return await super().fetch(statement, *arguments)
+        return await super().fetch(statement, *arguments, timeout=timeout)
 
 
 @pytest.fixture

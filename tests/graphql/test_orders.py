@@ -270,4 +270,4 @@ async def test_a_purchase_finds_held_units_through_the_buyers_alone(
 ) -> None:
     sent = await statements_of_a_purchase(pool, many_orders[0], statements)
     [held] = [statement for statement in sent if "AS held" in statement.text]
-    await assert_planned(pool, held, "orders_by_buyer")
+    await assert_planned(pool, held, "orders_by_buyer_and_product")
