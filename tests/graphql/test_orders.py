@@ -207,10 +207,13 @@ async def test_a_purchase_and_its_whole_answer_is_a_handful_of_statements(
     assert len(statements) <= 5
 
 
-async def assert_planned(pool: Pool, statement: Statement, index: str, *, in_order: bool = False) -> None:
-    """Every plan for the statement reads this index and nothing else, `in_order` without sorting what it found."""
+async def assert_planned(pool: Pool, statement: Statement, *indexes: str, in_order: bool = False) -> None:
+    """Every plan for the statement reads one of these indexes and nothing else, `in_order` without sorting what it
+    found."""
     for plan in await plans(pool, statement):
-        assert (plan.indexes, plan.scanned) == ({index}, set()), statement.text
+        assert len(plan.indexes) == 1, statement.text
+        assert plan.indexes <= set(indexes), statement.text
+        assert plan.scanned == set(), statement.text
         assert not (in_order and plan.sorts), statement.text
 
 
@@ -228,11 +231,11 @@ async def test_every_page_is_found_through_its_index(
     pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
 ) -> None:
     _, cold = many_orders
-    for user_ref, of_product, index in (
-        (None, None, "orders_by_time"),
-        ("many 7", None, "orders_by_buyer"),
-        (None, cold, "orders_by_product"),
-        ("many 7", cold, "orders_by_buyer"),
+    for user_ref, of_product, indexes in (
+        (None, None, ["orders_by_time"]),
+        ("many 7", None, ["orders_by_buyer"]),
+        (None, cold, ["orders_by_product"]),
+        ("many 7", cold, ["orders_by_buyer", "orders_by_buyer_and_product"]),
     ):
         statements.clear()
         first = await list_orders(pool, 2, None, user_ref, of_product)
@@ -240,7 +243,7 @@ async def test_every_page_is_found_through_its_index(
         sent = list(statements)
         assert len(sent) == 2
         for statement in sent:  # only a buyer's few orders may be put in order after they are read
-            await assert_planned(pool, statement, index, in_order=user_ref is None)
+            await assert_planned(pool, statement, *indexes, in_order=user_ref is None)
 
 
 async def test_one_order_is_found_through_its_index(
