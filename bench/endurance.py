@@ -18,7 +18,7 @@ import aiohttp
 
 from bench.client import Answer, percentile, purchase
 from bench.database import Database
-from bench.report import console, print_table, write_json
+from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, dropzero
 
 PURCHASES = 200_000
@@ -77,7 +77,11 @@ def main() -> None:
             database.set_commit_delay(20)
             rows.append(measure("burst, 20 ms commit", server, database, BURST, BURST))
     print_table("Endurance", rows)
-    console.print(f"written to {write_json('endurance', rows)}")
+    parts = [{**row, "purchases so far": number * PURCHASES // ROUNDS} for number, row in enumerate(rows[:-1], start=1)]
+    drawn = plot_lines(
+        "endurance", parts, x="purchases so far", y=["memory_after_mib"], title="resident memory of the server, MiB"
+    )
+    console.print(f"written to {write_json('endurance', rows)} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.database import Database
-from bench.report import console, print_table, write_json
+from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, dropzero
 
 SCRIPT = Path(__file__).with_name("operation.lua")
@@ -55,7 +55,8 @@ def main() -> None:
                 measure("a purchase, sold out", server, PURCHASE, sold_out),
             ]
     print_table(f"GraphQL, {CONNECTIONS} connections", rows)
-    console.print(f"written to {write_json('graphql', rows)}")
+    drawn = plot_lines("graphql", rows, x="operation", y=["requests_per_s"], title=f"{CONNECTIONS} connections")
+    console.print(f"written to {write_json('graphql', rows)} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One product, one inventory row: purchases per second with group commit, one by one, and by the published loop.
 
-    python -m bench.hot_row            everything, about ten minutes
+    python -m bench.hot_row            everything, about 8 minutes
     python -m bench.hot_row --quick    one commit delay and two numbers of buyers, about a minute
 
 All servers stand before the same embedded PostgreSQL in one run, whose commits are made to take a given time. wrk
@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import wrk
 from bench.database import Database
-from bench.report import RESULTS, console, print_table, write_json
+from bench.report import console, print_table, save_plot, write_json
 from bench.servers import Process, dropzero, node_peer, redis
 
 COMMIT_DELAYS_MS = (0, 5, 20, 50)
@@ -129,9 +129,7 @@ def plot(rows: Sequence[dict[str, Any]]) -> Path:
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("confirmed purchases/s")
     panels[0][0].legend(fontsize="small")
-    path = RESULTS / "hot_row.svg"
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
-    return path
+    return save_plot("hot_row", figure)
 
 
 def main() -> None:

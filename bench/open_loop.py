@@ -17,7 +17,7 @@ import aiohttp
 
 from bench.client import Answer, percentile, purchase
 from bench.database import Database
-from bench.report import console, print_table, write_json
+from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import dropzero
 
 RATES = (100, 500, 1000)
@@ -71,7 +71,15 @@ def main() -> None:
                     rows.append(measure(server.url, database, delay, rate))
             database.set_commit_delay(0)
     print_table("A fixed rate of purchases of one product", rows)
-    console.print(f"written to {write_json('open_loop', rows)}")
+    drawn = plot_lines(
+        "open_loop",
+        rows,
+        x="offered_per_s",
+        y=["p99_ms"],
+        by="commit_delay_ms",
+        title="p99 from the moment it was due, ms",
+    )
+    console.print(f"written to {write_json('open_loop', rows)} and {drawn}")
 
 
 if __name__ == "__main__":

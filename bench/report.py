@@ -19,8 +19,8 @@ if not console.is_terminal:
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows of the same keys; numbers from 100 on without decimals."""
-    table = Table(title=title)
+    """Print rows of the same keys, and the machine; numbers from 100 on without decimals."""
+    table = Table(title=title, caption="; ".join(describe().values()))
     for name in rows[0]:
         table.add_column(name.replace("_", " "), justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
@@ -34,6 +34,33 @@ def write_json(name: str, rows: Sequence[dict[str, Any]]) -> Path:
     path = RESULTS / f"{name}.json"
     report = {"measured": time.strftime("%Y-%m-%d"), "machine": describe(), "rows": list(rows)}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def plot_lines(
+    name: str, rows: Sequence[dict[str, Any]], *, x: str, y: Sequence[str], by: str | None = None, title: str
+) -> Path:
+    """Draw columns `y` over column `x`, a line for each value of `by`, and write it beside the JSON."""
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(6, 3.6))
+    for value in dict.fromkeys(row[by] if by else None for row in rows):
+        chosen = [row for row in rows if by is None or row[by] == value]
+        for column in y:
+            label = column if by is None else f"{column}, {by} {value}"
+            panel.plot([row[x] for row in chosen], [row[column] for row in chosen], marker="o", label=label)
+    panel.set(title=title, xlabel=x.replace("_", " "), ylim=(0, None))
+    panel.tick_params("x", labelsize="small")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    return save_plot(name, figure)
+
+
+def save_plot(name: str, figure: Any) -> Path:
+    """Write a figure beside the JSON, the same to the letter for the same rows."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.svg"
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     return path
 
 
