@@ -92,6 +92,7 @@ async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_agai
         assert await server.stop(signal.SIGTERM) == 0
         assert processes_on(data) == []
         assert server.log.count("created the sample drop") == 1
+        assert "ended by itself" not in server.log
         assert DROPPED not in server.log
 
 
@@ -144,7 +145,7 @@ async def test_it_can_be_stopped_while_it_starts(tmp_path: Path, stage: str, how
     async with asyncio.timeout(60):
         out, err = await process.communicate()
     # A start that was all but done ends as a stop.
-    assert process.returncode in ({status} if b"open" not in out else {0})
+    assert process.returncode in ({status} if b"open" not in out else {0}), err
     assert DROPPED.encode() not in err
     assert processes_on(data) == []
 
@@ -199,6 +200,8 @@ async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_
         assert (await server.refusal(STOCK))[0] == "SERVICE_UNAVAILABLE"
         assert await status_of(server, "/healthz") == 200
         assert await server.stop() == 0
+        assert "the embedded PostgreSQL ended by itself, with status -9; nothing can be bought until" in server.log
+        assert f"its log is {data}/postgres.log\n" in server.log
         assert DROPPED not in server.log
     assert processes_on(data) == []
 

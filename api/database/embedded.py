@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from api.database.programs import EmbeddedUnavailable, Process, Programs
+from api.database.programs import EmbeddedUnavailable, Process, Programs, signals_held
 
 logger = logging.getLogger("dropzero.database")
 
@@ -223,7 +223,8 @@ def _running(programs: Programs, data: Path, sockets: Path, settings: dict[str, 
                 reason = _reason(log.read_bytes()[said_before:])
                 raise EmbeddedUnavailable(f"the embedded PostgreSQL did not start: {reason}; its log is {log}")
             time.sleep(0.01)
-        threading.Thread(target=_watch, args=(server, log), daemon=True).start()
+        with signals_held():  # by the thread for good: they are for the main thread, which may hold them too
+            threading.Thread(target=_watch, args=(server, log), daemon=True).start()
         yield
 
 

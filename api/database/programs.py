@@ -53,7 +53,7 @@ class Programs:
         block is left, `end` is called with it, and is to return when it has ended."""
         process: Process | None = None
         try:
-            with _signals_held():
+            with signals_held():
                 process = subprocess.Popen(  # noqa: S603
                     [self.folder / program, *arguments],
                     stdin=subprocess.DEVNULL,
@@ -79,8 +79,8 @@ class Programs:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait: between the fork of a process and its first name here it could not be ended."""
+def signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait: between a process's fork and its first name here, nobody could end it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
