@@ -92,7 +92,6 @@ def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
             "DROPZERO_CONNECTIONS": "40",  # with the peer's 50 within the embedded PostgreSQL's 100
         }
         loop = stack.enter_context(dropzero(Path(folder) / "other", **one_by_one))
-        peer = stack.enter_context(node_peer("published_loop.mjs", PGHOST=str(database.socket_folder)))
         counter = stack.enter_context(node_peer("redis_counter.mjs", REDIS_PORT=str(stack.enter_context(redis()))))
 
         def add(kind: str, server: Process, delay: int, buyers: int) -> None:
@@ -104,13 +103,15 @@ def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
 
         for delay in delays:
             database.set_commit_delay(delay)
-            for buyers in numbers:
-                add("group commit", grouped, delay, buyers)
-                add("one by one", loop, delay, buyers)
-                if buyers >= PEER_BUYERS:
-                    add("published loop, Node", peer, delay, buyers)
-                    if delay == 0:
-                        add("Redis counter, Node", counter, delay, buyers)
+            # Node's driver does not survive that its sessions are ended, so each delay has a peer of its own.
+            with node_peer("published_loop.mjs", PGHOST=str(database.socket_folder)) as peer:
+                for buyers in numbers:
+                    add("group commit", grouped, delay, buyers)
+                    add("one by one", loop, delay, buyers)
+                    if buyers >= PEER_BUYERS:
+                        add("published loop, Node", peer, delay, buyers)
+                        if delay == 0:
+                            add("Redis counter, Node", counter, delay, buyers)
     return rows
 
 
