@@ -81,7 +81,6 @@ def database_to_visit(settings: Settings) -> Iterator[Settings]:
 
     Raises EmbeddedUnavailable.
     """
-    _exit_on_sigterm()
     if not settings.embedded:
         yield settings
         return

@@ -98,7 +98,7 @@ async def test_the_published_load_sells_exactly_the_stock(server: Server) -> Non
         "final stock": "0",
     }
     assert {"purchases/s", "p50", "p95", "p99", "attempts, mean and most"} <= rows(run).keys()
-    audited = await dropzero("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
+    audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
     assert audited.status == 0
     assert re.search(r" +100 +0 +100 +yes\n", audited.out)
 
@@ -150,7 +150,7 @@ async def test_the_audit_names_the_product_whose_books_do_not_balance(server: Se
     good, wrong = await server.create_product(), await server.create_product()
     await server.purchase(good, quantity=2)
     await server.purchase(wrong)
-    audited = await dropzero("audit", **here)
+    audited = await dropzero_here("audit", **here)
     assert (audited.status, audited.err) == (0, "")
     assert audited.out.endswith("2 products: every unit is either in stock or sold.\n")
 
@@ -161,7 +161,7 @@ async def test_the_audit_names_the_product_whose_books_do_not_balance(server: Se
     )
     [orphan] = await connection.fetch("SELECT product_id::text FROM orders WHERE user_ref = 'eve'")
     await connection.close()
-    audited = await dropzero("audit", **here)
+    audited = await dropzero_here("audit", **here)
     assert audited.status == 1
     assert re.search(rf"^{good} +Tee +10 +8 +2 +yes$", audited.out, re.M)
     assert re.search(rf"^{wrong} +Tee +10 +8 +1 +NO$", audited.out, re.M)
@@ -210,7 +210,7 @@ async def load_that_has_sold(server: Server, data: Path, units: int) -> asyncio.
 async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the_load(
     local: Serving, tmp_path: Path
 ) -> None:
-    load = await load_that_has_sold(local, tmp_path / "data", units=5000)
+    load = await load_that_has_sold(local, tmp_path / "data", units=2000)
     local.process.kill()
     async with asyncio.timeout(30):
         out, err = await load.communicate()
@@ -219,7 +219,7 @@ async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the
     confirmed, errors = (int(rows(run)[name].replace(",", "")) for name in ("confirmed", "errors"))
     assert confirmed > 0
     assert errors > 0
-    assert confirmed + errors == 5000
+    assert confirmed + errors == 2000
     assert rows(run)["final stock"] == "unknown"
     assert "Connection refused; is the server running there?" in run.err
     assert run.err.endswith("dropzero: the final stock could not be read, so it is not known what was sold\n")

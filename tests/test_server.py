@@ -80,6 +80,13 @@ async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_agai
         assert await server.data(restocked, token=server.token) == {"restock": {"stock": 105}}
         first_token = server.token
 
+        second = await dropzero("serve", "--port", "0", DROPZERO_DATA=str(data))
+        assert (second.status, second.out) == (1, "")
+        assert second.err.startswith(
+            f"dropzero: {data} is in use by another dropzero (process {server.process.pid}); stop"
+        )
+        assert await server.data(STOCK) == {"product": {"stock": 105}}
+
         assert await server.stop(signal.SIGINT) == 0
         assert processes_on(data) == []
         assert "created the sample drop First Light: 100 x Aurora Tee" in server.log
@@ -175,17 +182,6 @@ def test_the_address_of_a_socket_is_a_url(host: str, url: str) -> None:
         assert re.fullmatch(url, address(listening))
         # asyncio switches Nagle's algorithm off only where the protocol is named.
         assert listening.proto == socket.IPPROTO_TCP
-
-
-async def test_a_second_server_on_the_same_folder_is_refused_and_the_first_stays(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    async with dropzero_serve(data) as server:
-        run = await dropzero("serve", "--port", "0", DROPZERO_DATA=str(data))
-        assert (run.status, run.out) == (1, "")
-        assert run.err.startswith(
-            f"dropzero: {data} is in use by another dropzero (process {server.process.pid}); stop"
-        )
-        assert (await buy(server))["data"]["purchase"]["status"] == "CONFIRMED"
 
 
 async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_started(tmp_path: Path) -> None:

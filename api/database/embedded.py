@@ -60,6 +60,8 @@ def embedded_postgres(directory: Path, commit_delay_ms: int = 0, max_connections
         with _explained(directory):
             programs = Programs.find(data)
             _stop_leftover(data)
+            for unfinished in directory.glob("initdb-*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
             if not _is_initialised(data):
                 _initialise(programs, data)
         with _socket_directory(programs, data) as sockets, _running(programs, data, sockets, settings):
@@ -179,8 +181,6 @@ def _is_initialised(data: Path) -> bool:
 
 def _initialise(programs: Programs, data: Path) -> None:
     """Make a database beside its place and move it there when it is whole, so that there is never half of one."""
-    for unfinished in data.parent.glob("initdb-*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=data.parent))
     try:
         programs.own(fresh)

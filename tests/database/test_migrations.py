@@ -190,29 +190,31 @@ async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to
 
     await migrate(empty, MIGRATIONS)
     await empty.execute("UPDATE schema_migrations SET checksum = 'of another text' WHERE version = 1")
-    for arguments in (["serve", "--port", "0"], ["migrate"]):
-        status, out, err = await dropzero(*arguments, url=empty_database_url)
-        assert (status, out) == (1, "")
-        assert err == (
-            f"dropzero: migration {NAMES[0]} was changed after this database applied it; "
-            "restore the file and write a new migration instead\n"
-        )
+    run = await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=f"here={empty_database_url}")
+    assert (run.status, run.out) == (1, "")
+    assert run.err == (
+        f"dropzero: migration {NAMES[0]} was changed after this database applied it; "
+        "restore the file and write a new migration instead\n"
+    )
 
 
 async def test_a_database_that_cannot_be_used_is_one_line(empty_database_url: str, tmp_path: Path) -> None:
     away = f"postgresql://app:hunter2@/shop?host={tmp_path}"
-    runs = await asyncio.gather(
-        dropzero("migrate", url=away),
-        dropzero("serve", "--port", "0", url=away),
-        dropzero("audit", url=away),
-        dropzero("audit", url=empty_database_url.replace("postgres@", "nobody:hunter2@")),
-        dropzero("audit", url=re.sub(r"/test_\d+", "/nowhere", empty_database_url)),
-        dropzero("audit", url=f"{empty_database_url}&connect_timeout=hunter2"),
-        dropzero("audit", url=f"{empty_database_url}&sslmode=maybe"),
-    )
-    for status, out, err in runs:
-        assert (status, out) == (1, ""), err
-        assert err.startswith("dropzero: the database cannot be used: ")
-        assert err.endswith("; check DROPZERO_ENDPOINTS and that it runs\n")
-        assert err.count("\n") == 1
-        assert "hunter2" not in err
+    served = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"here={away}")
+    visited = [
+        await command.dropzero_here(name, DROPZERO_ENDPOINTS=f"here={url}")
+        for name, url in [
+            ("migrate", away),
+            ("audit", away),
+            ("audit", empty_database_url.replace("postgres@", "nobody:hunter2@")),
+            ("audit", re.sub(r"/test_\d+", "/nowhere", empty_database_url)),
+            ("audit", f"{empty_database_url}&connect_timeout=hunter2"),
+            ("audit", f"{empty_database_url}&sslmode=maybe"),
+        ]
+    ]
+    for run in [served, *visited]:
+        assert (run.status, run.out) == (1, ""), run
+        assert run.err.startswith("dropzero: the database cannot be used: ")
+        assert run.err.endswith("; check DROPZERO_ENDPOINTS and that it runs\n")
+        assert run.err.count("\n") == 1
+        assert "hunter2" not in run.err
