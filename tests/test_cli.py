@@ -224,6 +224,9 @@ async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the
     assert "Connection refused; is the server running there?" in run.err
     assert run.err.endswith("dropzero: the final stock could not be read, so it is not known what was sold\n")
     assert "Traceback" not in run.err
+    # The audit takes over the database that was left behind, and stops it.
+    audited = await dropzero("audit", DROPZERO_DATA=str(tmp_path / "data"))
+    assert audited.status == 0, audited.err
 
 
 async def test_ctrl_c_ends_a_load_at_once_and_the_server_stays(local: Serving, tmp_path: Path) -> None:
