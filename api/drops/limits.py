@@ -8,6 +8,10 @@ from api.drops.errors import InvalidInput
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
+# Control characters, which could play tricks in an operator's terminal, and of which PostgreSQL does not take NUL; and
+# lone surrogates, which are no Unicode.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
 MAX_TEXT = 200
 """Characters in a name, a drop's name, a userRef or an idempotency key."""
 
@@ -16,15 +20,11 @@ MAX_UNITS = 2**31 - 1
 
 
 def checked_text(name: str, value: str) -> str:
-    """The value itself, 1 to MAX_TEXT characters that PostgreSQL can store. Raises InvalidInput."""
+    """The value itself, 1 to MAX_TEXT characters, none of them a control character. Raises InvalidInput."""
     if not 1 <= len(value) <= MAX_TEXT:
         raise InvalidInput(f"{name} must have 1 to {MAX_TEXT} characters, not {len(value)}")
-    try:
-        stored = value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput(f"{name} must be valid Unicode; it has a lone surrogate") from None
-    if b"\0" in stored:
-        raise InvalidInput(f"{name} must not have a NUL character")
+    if (forbidden := _FORBIDDEN.search(value)) is not None:
+        raise InvalidInput(f"{name} must not have the character U+{ord(forbidden[0]):04X}")
     return value
 
 
