@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -206,7 +207,9 @@ async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_
 
 
 async def test_a_database_that_comes_back_is_used_again(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
-    database, token = tmp_path / "elsewhere", "the-operators-token"
+    # A short path, so that its socket is where it was when it comes back.
+    database = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropzero-"))) / "elsewhere"
+    token = "the-operators-token"
     with embedded_postgres(database) as url:
         async with Pool(Endpoint("here", url), size=1) as pool:
             await migrate(pool, load_migrations(migrations_directory()))

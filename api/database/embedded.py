@@ -69,15 +69,28 @@ def embedded_postgres(directory: Path, commit_delay_ms: int = 0, max_connections
 
 
 def running_embedded_url(directory: Path) -> str | None:
-    """The URL of the server that another process runs in `directory`; None when none runs there."""
+    """The URL of the server that another process owns in `directory`; None when none does, and a server that was left
+    behind by an owner that was killed is nobody's."""
     data = directory.absolute() / "postgres"
     try:
-        postmaster = _Postmaster.read(data)
+        postmaster = _Postmaster.read(data) if _is_owned(directory) else None
     except OSError:
         return None
-    return (
-        _url(postmaster.sockets) if postmaster is not None and postmaster.ready and postmaster.is_alive(data) else None
-    )
+    if postmaster is None or not postmaster.ready or not postmaster.is_alive(data):
+        return None
+    return _url(postmaster.sockets)
+
+
+def _is_owned(directory: Path) -> bool:
+    """Whether a process holds the lock on the folder. Raises OSError."""
+    import fcntl  # not on Windows, where this module is imported but not used
+
+    with open(directory / "owner.lock", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
