@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from api.client.load import LoadReport
+from api.client.load import LoadReport, percentile
 from api.client.products import Product
 from api.drops.audit import AuditLine
 
@@ -97,7 +97,7 @@ def load_table(report: LoadReport) -> Table:
     table.add_row("final stock", final_stock, end_section=True)
     table.add_row("purchases/s", f"{report.purchases_per_second:,.0f}")
     for percent in (50, 95, 99):
-        table.add_row(f"p{percent}", f"{report.percentile(percent):,.1f} ms")
+        table.add_row(f"p{percent}", f"{percentile(report.latencies, percent):,.1f} ms")
     if report.attempts:
         mean = sum(report.attempts) / len(report.attempts)
         table.add_row("attempts, mean and most", f"{mean:.2f}, {max(report.attempts)}")

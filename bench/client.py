@@ -35,9 +35,3 @@ async def purchase(session: aiohttp.ClientSession, url: str, product_id: str, du
         return Answer(f"error: {type(error).__name__}", 0, None, (time.perf_counter() - due) * 1000)
     order_id = result["order"]["id"] if result["status"] == "CONFIRMED" else None
     return Answer(result["status"], result["attempts"], order_id, (time.perf_counter() - due) * 1000)
-
-
-def percentile(latencies: list[float], percent: float) -> float:
-    """The latency that `percent` of them do not exceed."""
-    ordered = sorted(latencies)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

@@ -15,7 +15,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.client import Answer, percentile, purchase
+from api.client.load import percentile
+from bench.client import Answer, purchase
 from bench.database import Database
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import dropzero

@@ -54,12 +54,6 @@ class LoadReport:
     def purchases_per_second(self) -> float:
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
-    def percentile(self, percent: float) -> float:
-        """The latency in milliseconds that `percent` of the outcomes did not exceed (nearest rank); 0 without any."""
-        if not self.latencies:
-            return 0.0
-        return sorted(self.latencies)[max(0, math.ceil(len(self.latencies) * percent / 100) - 1)]
-
     @property
     def objection(self) -> str | None:
         """Why this run does not show that exactly the stock was sold; None when it does."""
@@ -79,6 +73,13 @@ class LoadReport:
         if self.errors:
             return f"{self.errors.total()} purchases ended in errors"
         return None
+
+
+def percentile(latencies: Sequence[float], percent: float) -> float:
+    """The latency that `percent` of them did not exceed (nearest rank); 0 without any."""
+    if not latencies:
+        return 0.0
+    return sorted(latencies)[max(0, math.ceil(len(latencies) * percent / 100) - 1)]
 
 
 async def run_load(

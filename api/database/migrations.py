@@ -19,9 +19,9 @@ from api.database.pool import Pool
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
-# A rival that runs the same statement at the same moment shows itself as a duplicate: of a table, of an object,
-# or of a row in the catalogue. Running the statement again then finds its work done.
-_RIVAL_SQLSTATES = frozenset({"42P07", "42710", "23505"})
+# A rival that runs the same statement at the same moment shows itself as a duplicate: of a table or of an object, and
+# of a row in the catalogue, which is a Conflict anyway. Running the statement again then finds its work done.
+_RIVAL_SQLSTATES = frozenset({"42P07", "42710"})
 _ATTEMPTS = 20
 
 STATEMENT_TIMEOUT = 3600.0

@@ -160,18 +160,16 @@ class GroupCommit:
         try:
             while self._fill(group, line, size):
                 purchases = [waiting.purchase for waiting in group]
+                in_transaction = True
                 try:
-                    in_transaction = True
                     result = await execute_purchases(self._pool, product_id, purchases, _time_left(group))
-                    in_transaction = False
                 except DatabaseError as error:
-                    in_transaction = False
+                    in_transaction = False  # and not while it waits to try again
                     failures += 1
                     self._count_failure(group, error)
                     await asyncio.sleep(self._backoff.delay(failures))
                     self._drop_spent(group, error)
                 except Exception as error:
-                    in_transaction = False
                     self._count_failure(group, error)
                     size = self._part(group, line, error)
                     self._drop_spent(group, None)

@@ -39,7 +39,6 @@ class Executor:
         self.schema = schema._schema
         self._kwargs: dict[str, Any] = {
             "executor_class": _Execution,
-            "is_awaitable": optimized_is_awaitable,
             "operation_extensions": None,
             "max_coercion_errors": MAX_ERRORS,
         }
@@ -58,6 +57,7 @@ class Executor:
             context_value=context,
             variable_values=variables,
             operation_name=operation_name,
+            is_awaitable=cast("Any", optimized_is_awaitable),
             **self._kwargs,
         )
         return response_of(await result if isawaitable(result) else result)
@@ -70,14 +70,13 @@ class Executor:
         context: Context,
     ) -> AsyncGenerator[ExecutionResult] | ExecutionResult:
         """Start a subscription: its results as they come, or the one result that says why it cannot start."""
-        kwargs = {name: value for name, value in self._kwargs.items() if name != "is_awaitable"}
         result = subscribe(
             self.schema,
             document,
             context_value=context,
             variable_values=variables,
             operation_name=operation_name,
-            **kwargs,
+            **self._kwargs,
         )
         started = await result if isawaitable(result) else result
         return cast("AsyncGenerator[ExecutionResult] | ExecutionResult", started)
