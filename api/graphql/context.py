@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from api.database.pool import Pool
 from api.drops.drops import Drops
 from api.drops.products import Product, get_products
 from api.graphql.caller import Caller
@@ -23,12 +24,26 @@ class Context:
     @cached_property
     def products(self) -> DataLoader[UUID, Product | None]:
         """Gathers reads of products, and never caches them: on a long subscription they would go stale."""
+        return _loader(self.drops.regions.home)
 
-        async def load(ids: list[UUID]) -> list[Product | None]:
-            found = await get_products(self.drops.regions.home, ids)
-            return [found.get(product_id) for product_id in ids]
+    def products_through(self, region: str | None) -> DataLoader[UUID, Product | None]:
+        """Gathers reads through one Region, home for None. Raises UnknownRegion."""
+        if region is None:
+            return self.products
+        pool = self.drops.regions.pool(region)
+        return self._regional.setdefault(pool.region, _loader(pool))
 
-        return DataLoader(load_fn=load, cache=False)
+    @cached_property
+    def _regional(self) -> dict[str, DataLoader[UUID, Product | None]]:
+        return {}
+
+
+def _loader(pool: Pool) -> DataLoader[UUID, Product | None]:
+    async def load(ids: list[UUID]) -> list[Product | None]:
+        found = await get_products(pool, ids)
+        return [found.get(product_id) for product_id in ids]
+
+    return DataLoader(load_fn=load, cache=False)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -101,9 +101,17 @@ class ProductQueries:
 
     @strawberry.field(description="One product; null when there is none of this id.")
     async def product(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The product's UUID.")]
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The product's UUID.")],
+        region: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The regional endpoint to read through; the server's home Region if left out."
+            ),
+        ] = None,
     ) -> Product | None:
-        product = await info.context.products.load(checked_id("id", id))
+        product = await info.context.products_through(region).load(checked_id("id", id))
         return None if product is None else Product.of(product)
 
 
