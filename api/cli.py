@@ -14,6 +14,7 @@ from api.app import SchemaBehind
 from api.client import products
 from api.client.graphql import GraphQLClient, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
+from api.client.race import RaceReport, run_race
 from api.database.errors import DatabaseError
 from api.database.migrations import Migration, MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
@@ -68,11 +69,9 @@ def migrate_command() -> None:
     """Bring the database's schema up to date. Safe to run again, and from several places at once."""
 
     async def apply(pool: Pool) -> list[Migration]:
-        return await migrate(pool, load_migrations(migrations_directory()))
+        return await migrate(pool, load_migrations(migrations_directory()), terminal.say)
 
     applied = _visit(apply)
-    for migration in applied:
-        terminal.say(f"applied {migration}")
     terminal.say("The schema is up to date." if applied else "The schema was up to date already.")
 
 
@@ -167,6 +166,36 @@ def load_command(
         terminal.complain(f"{count} x {message}")
     if report.objection is not None:
         _fail(report.objection, status=1)
+
+
+@app.command("race")
+def race_command(
+    rounds: Annotated[int, typer.Option(min=1, help="Each with a product of its own.")] = 100,
+    region: Annotated[
+        list[str] | None, typer.Option(help="A regional endpoint; may be repeated. All by default.")
+    ] = None,
+    url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
+) -> None:
+    """Race for one unit through every Region at once, and see that exactly one has it. Exit status 1 if not."""
+    report = RaceReport()
+
+    async def run() -> None:
+        with terminal.progress_bar() as progress:
+            task = progress.add_task("Racing", total=rounds)
+            async with graphql_clients(url, _token(), connections=100) as clients:
+                await run_race(clients, rounds, region or None, report, lambda: progress.advance(task))
+
+    try:
+        asyncio.run(run())
+    finally:  # also of a race that was broken off, by Ctrl-C or by a server that is gone
+        if report.rounds:
+            terminal.show(terminal.race_table(report))
+            for objection in report.objections[:5]:
+                terminal.complain(objection)
+    if report.objections:
+        _fail(f"{len(report.objections)} of {len(report.rounds)} rounds were not exact", status=1)
+    everywhere = "both" if len(report.regions) == 2 else "all"
+    terminal.say(f"Each unit went to exactly one buyer, and {everywhere} endpoints then read 0.")
 
 
 def main() -> None:

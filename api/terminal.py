@@ -1,6 +1,7 @@
 """What the command prints: tables and a progress bar, on a terminal as wide as it is, in a pipe as wide as needed."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from api.client.load import LoadReport, percentile
 from api.client.products import Product
+from api.client.race import RaceReport
 from api.drops.audit import AuditLine
 
 _PIPE_WIDTH = 1000
@@ -99,8 +101,45 @@ def load_table(report: LoadReport) -> Table:
     for percent in (50, 95, 99):
         table.add_row(f"p{percent}", f"{percentile(report.latencies, percent):,.1f} ms")
     if report.attempts:
-        mean = sum(report.attempts) / len(report.attempts)
-        table.add_row("attempts, mean and most", f"{mean:.2f}, {max(report.attempts)}")
+        table.add_row("attempts, mean and most", _mean_and_most(report.attempts))
     if report.asked_again:
         table.add_row("answers lost and asked for again", f"{report.asked_again:,}")
     return table
+
+
+def race_table(report: RaceReport) -> Table:
+    """A column for each Region: how its purchases ended, how long that took, and what it read after the rounds."""
+    title = f"{len(report.rounds):,} rounds of 1 unit, a purchase through each Region at once"
+    table = Table(title=title, min_width=len(title))
+    table.add_column("through")
+    for region in report.regions:
+        table.add_column(region, justify="right")
+    finishes = [report.finishes(region) for region in report.regions]
+
+    def row(name: str, values: Iterable[object], *, end_section: bool = False) -> None:
+        table.add_row(name, *(f"{value:,}" if isinstance(value, int) else str(value) for value in values))
+        if end_section:
+            table.add_section()
+
+    row("confirmed", (sum(finish.status == "CONFIRMED" for finish in each) for each in finishes))
+    row("sold out", (sum(finish.status == "SOLD_OUT" for finish in each) for each in finishes))
+    row("errors", (sum(finish.status not in ("CONFIRMED", "SOLD_OUT") for finish in each) for each in finishes))
+    row("busy, and asked for again", (sum(finish.busy for finish in each) for each in finishes))
+    row("answers lost and asked for again", (sum(finish.lost for finish in each) for each in finishes))
+    row("attempts, mean and most", (_mean_and_most([finish.attempts for finish in each]) for each in finishes))
+    row("then read", (_readings(report.last_read(region)) for region in report.regions), end_section=True)
+    for what, status in (("confirmed", "CONFIRMED"), ("sold out", "SOLD_OUT")):
+        for percent in (50, 99):
+            latencies = [report.latencies(region, status) for region in report.regions]
+            row(f"{what}, p{percent}", (f"{percentile(each, percent):,.1f} ms" if each else "-" for each in latencies))
+    return table
+
+
+def _mean_and_most(attempts: Sequence[int]) -> str:
+    return f"{sum(attempts) / len(attempts):.2f}, {max(attempts)}"
+
+
+def _readings(stocks: Counter[int | None]) -> str:
+    """A stock as it is when it was the same every time, or else how often each was read."""
+    told = {"nothing" if stock is None else f"{stock:,}": times for stock, times in stocks.most_common()}
+    return ", ".join(told if len(told) == 1 else (f"{stock} ({times:,} times)" for stock, times in told.items()))

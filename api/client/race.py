@@ -1,0 +1,206 @@
+"""The race: one unit, a purchase through every regional endpoint at the same instant, and what each then reads."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from api.client.graphql import GraphQLClient, NoAnswer, RequestFailed
+
+DECIDED_WITHIN = 60.0
+"""Seconds that a purchase may take until it is decided, every time that it is asked for again included."""
+
+_REGIONS = "query Regions { regions { name home } }"
+_CREATE = """
+mutation RaceProduct($input: CreateProductInput!) { createProduct(input: $input) { id } }
+"""
+_STOCK = "query Stock($id: ID!, $region: String) { product(id: $id, region: $region) { stock } }"
+_PURCHASE = """
+mutation RacePurchase($input: PurchaseInput!) {
+  purchase(input: $input) { status region attempts ... on PurchaseBusy { retryAfterMs } }
+}
+"""
+
+Ways: TypeAlias = Mapping[str, GraphQLClient]
+"""For each Region that races, the server to ask."""
+
+
+@dataclass(slots=True)
+class Finish:
+    """How a purchase through one Region ended. `latency` is in milliseconds from the start to the decision.
+
+    `attempts` is 2 or more when it met its rival in the database and lost. `busy` counts the answers after which it was
+    asked for again under the same key, `lost` those that never came.
+    """
+
+    region: str
+    status: str | None = None
+    error: str | None = None
+    latency: float = 0.0
+    attempts: int = 0
+    busy: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One unit, who asked for it, and the stock that each Region read before and after; None where it could not."""
+
+    product_id: str
+    before: Mapping[str, int]
+    finishes: Sequence[Finish]
+    after: Mapping[str, int | None]
+
+    @property
+    def objection(self) -> str | None:
+        """Why this round was not exact; None when it was."""
+        confirmed = [finish.region for finish in self.finishes if finish.status == "CONFIRMED"]
+        wrong = [f"{region} read {stock} before it" for region, stock in self.before.items() if stock != 1]
+        if len(confirmed) != 1:
+            wrong.append(f"{len(confirmed)} purchases of 1 unit confirmed ({', '.join(confirmed) or 'none'})")
+        for finish in self.finishes:
+            if finish.status not in ("CONFIRMED", "SOLD_OUT"):
+                wrong.append(f"{finish.region} ended with {finish.error or finish.status}")
+        for region, stock in self.after.items():
+            if stock != 0:
+                wrong.append(f"{region} then read {'nothing' if stock is None else stock}")
+        return f"product {self.product_id}: {'; '.join(wrong)}" if wrong else None
+
+
+@dataclass(slots=True)
+class RaceReport:
+    """What was seen, round by round; a race that is broken off leaves here the rounds that were finished."""
+
+    regions: list[str] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def objections(self) -> list[str]:
+        """What was wrong in each round that was not exact."""
+        numbered = ((number, round_.objection) for number, round_ in enumerate(self.rounds, start=1))
+        return [f"round {number}, {objection}" for number, objection in numbered if objection is not None]
+
+    def finishes(self, region: str) -> list[Finish]:
+        return [finish for round_ in self.rounds for finish in round_.finishes if finish.region == region]
+
+    def latencies(self, region: str, status: str) -> list[float]:
+        """Milliseconds of those purchases through the Region that ended so."""
+        return [finish.latency for finish in self.finishes(region) if finish.status == status]
+
+    def last_read(self, region: str) -> Counter[int | None]:
+        """How often the Region read which stock after a round."""
+        return Counter(round_.after[region] for round_ in self.rounds)
+
+
+async def run_race(
+    clients: Sequence[GraphQLClient],
+    rounds: int,
+    regions: list[str] | None,
+    report: RaceReport,
+    on_round: Callable[[], None],
+) -> None:
+    """Race through the regional endpoints that the clients reach, or through those that are named.
+
+    Raises RequestFailed when the race cannot begin or go on.
+    """
+    ways = await _line_up(clients, regions)
+    report.regions = list(ways)
+    drop = f"Race {time.strftime('%H:%M:%S')}"
+    for number in range(1, rounds + 1):
+        report.rounds.append(await _run_round(clients[0], ways, drop, number))
+        on_round()
+
+
+async def _line_up(clients: Sequence[GraphQLClient], wanted: list[str] | None) -> Ways:
+    """Every Region once, through the server whose home it is, or else through the first one that reaches it."""
+    reached: dict[str, GraphQLClient] = {}
+    at_home: dict[str, GraphQLClient] = {}
+    for client in clients:
+        for region in (await client.execute(_REGIONS))["regions"]:
+            reached.setdefault(region["name"], client)
+            if region["home"]:
+                at_home.setdefault(region["name"], client)
+    for name in wanted or ():
+        if name not in reached:
+            raise RequestFailed(f"no server that was named reaches the region {name!r}, only {', '.join(reached)}")
+    names = list(dict.fromkeys(wanted or reached))
+    if len(names) < 2:
+        raise RequestFailed(
+            f"a race takes two Regions or more, and there is only {', '.join(names)}; give the server a second one in "
+            "DROPZERO_ENDPOINTS, or name the server of another Region with --url"
+        )
+    return {name: at_home.get(name, reached[name]) for name in names}
+
+
+async def _run_round(operator: GraphQLClient, ways: Ways, drop: str, number: int) -> Round:
+    """A product of its own, so that no round inherits what another one did."""
+    product = {"name": f"{drop}, round {number}", "dropName": drop, "stock": 1}
+    product_id: str = (await operator.execute(_CREATE, {"input": product}))["createProduct"]["id"]
+    # All at once, and so over one connection each, which are then open: to the server, and from there to the database.
+    before = await asyncio.gather(*(_stock(client, product_id, region) for region, client in ways.items()))
+
+    # Whoever is sent first is ahead by some microseconds: it is another one in every round.
+    first = number % len(ways)
+    start = [*list(ways.items())[first:], *list(ways.items())[:first]]
+    finishes = await asyncio.gather(*(_buy(client, product_id, region) for region, client in start))
+
+    after = await asyncio.gather(*(_stock_if_read(client, product_id, region) for region, client in ways.items()))
+    return Round(
+        product_id,
+        before=dict(zip(ways, before, strict=True)),
+        finishes=sorted(finishes, key=lambda finish: list(ways).index(finish.region)),
+        after=dict(zip(ways, after, strict=True)),
+    )
+
+
+async def _buy(client: GraphQLClient, product_id: str, region: str) -> Finish:
+    """Buy the unit, and ask again under the same key until it is decided: it is the same purchase."""
+    finish = Finish(region)
+    purchase = {"productId": product_id, "userRef": region, "region": region, "idempotencyKey": str(uuid4())}
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(DECIDED_WITHIN):
+            answer = await _decided(client, purchase, finish)
+        finish.status, finish.attempts = answer["status"], answer["attempts"]
+        if answer["region"] != region:
+            finish.status, finish.error = None, f"{answer['status']} by {answer['region']}, which was not asked"
+    except TimeoutError:
+        finish.error = f"no decision within {DECIDED_WITHIN:g} s"
+    except RequestFailed as error:
+        finish.error = str(error)
+    finish.latency = (time.perf_counter() - started) * 1000
+    return finish
+
+
+async def _decided(client: GraphQLClient, purchase: Mapping[str, Any], finish: Finish) -> dict[str, Any]:
+    """The outcome that is not BUSY. Raises RequestFailed, also when a second answer is lost."""
+    while True:
+        try:
+            answer: dict[str, Any] = (await client.execute(_PURCHASE, {"input": purchase}))["purchase"]
+        except NoAnswer:
+            finish.lost += 1
+            if finish.lost > 1:
+                raise
+            continue
+        if answer["status"] != "BUSY":
+            return answer
+        finish.busy += 1
+        await asyncio.sleep(answer["retryAfterMs"] / 1000)
+
+
+async def _stock(client: GraphQLClient, product_id: str, region: str) -> int:
+    product = (await client.execute(_STOCK, {"id": product_id, "region": region}))["product"]
+    if product is None:
+        raise RequestFailed(f"{region} does not know the product that was just created; are the servers one database?")
+    stock: int = product["stock"]
+    return stock
+
+
+async def _stock_if_read(client: GraphQLClient, product_id: str, region: str) -> int | None:
+    try:
+        return await _stock(client, product_id, region)
+    except RequestFailed:
+        return None

@@ -1,0 +1,270 @@
+"""The race: exactly one of two Regions gets the unit, and a race that saw anything else says so and ends with 1."""
+
+import asyncio
+import re
+import signal
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from api.client.graphql import RequestFailed, graphql_clients
+from api.client.race import RaceReport, run_race
+from api.database.endpoint import Endpoint
+from api.database.migrations import load_migrations, migrate, migrations_directory
+from api.database.pool import Pool
+from api.settings import EMBEDDED_REGIONS, Settings
+from tests.command import DROPZERO, Run, dropzero_here, environment
+from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.faults import FaultyEndpoint
+
+TOKYO, SEOUL = EMBEDDED_REGIONS
+
+Lie = Callable[[bytes, bytes], bytes]
+"""What becomes of the server's answer to a request."""
+
+
+async def race(server: str, *arguments: str, **variables: str) -> Run:
+    """`dropzero race` against the server, as its operator."""
+    return await dropzero_here(
+        "race", *arguments, **{"DROPZERO_URL": server, "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN, **variables}
+    )
+
+
+def rows(run: Run) -> dict[str, list[str]]:
+    """The rows of the table, a value for each Region."""
+    lines = [line.strip("┃│ ") for line in run.out.splitlines() if line.startswith(("┃", "│"))]
+    cells = [re.split(r" *[┃│] *", line) for line in lines]
+    return {name: values for name, *values in cells}
+
+
+def counts(run: Run, name: str) -> list[int]:
+    return [int(value) for value in rows(run)[name]]
+
+
+@asynccontextmanager
+async def lying(server: Server, lie: Lie) -> AsyncIterator[str]:
+    """The URL of a way to the server on which its answers are altered."""
+
+    async def alter(request: web.Request) -> web.Response:
+        asked = await request.read()
+        headers = {name: request.headers[name] for name in ("content-type", "authorization")}
+        async with server.session.post(f"{server.url}/graphql", data=asked, headers=headers) as answer:
+            return web.Response(body=lie(asked, await answer.read()), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/graphql", alter)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def faulty(settings: Settings) -> AsyncIterator[tuple[Server, FaultyEndpoint]]:
+    """A server whose ways to both Regions are equally long, and the one to Seoul, which fails on demand."""
+    ways = [FaultyEndpoint(endpoint.url) for endpoint in settings.endpoints]
+    async with ways[0].listening() as tokyo, ways[1].listening() as seoul:
+        endpoints = (Endpoint(TOKYO, tokyo.url), Endpoint(SEOUL, seoul.url))
+        async with serving(replace(settings, endpoints=endpoints)) as server:
+            yield server, seoul
+
+
+async def test_the_unit_goes_to_exactly_one_of_two_regions_in_every_round(server: Server) -> None:
+    run = await race(server.url, "--rounds", "60")
+    assert (run.status, run.err) == (0, "")
+    assert "60 rounds of 1 unit, a purchase through each Region at once" in run.out
+    assert rows(run)["through"] == [TOKYO, SEOUL]
+    confirmed, sold_out = counts(run, "confirmed"), counts(run, "sold out")
+    assert sum(confirmed) == sum(sold_out) == 60
+    assert sold_out == [60 - won for won in confirmed]
+    assert min(confirmed) > 0, "each Region is first in half of the rounds"
+    assert rows(run)["then read"] == ["0", "0"]
+    for name in ("errors", "busy, and asked for again", "answers lost and asked for again"):
+        assert counts(run, name) == [0, 0]
+    assert max(float(value.split(",")[0]) for value in rows(run)["attempts, mean and most"]) > 1, "they never met"
+    assert all(re.fullmatch(r"[\d.]+ ms", value) for value in rows(run)["confirmed, p50"] + rows(run)["sold out, p99"])
+    assert run.out.endswith("\nEach unit went to exactly one buyer, and both endpoints then read 0.\n")
+    audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
+    assert audited.status == 0
+    assert len(re.findall(r" +1 +0 +1 +yes\n", audited.out)) == 60
+
+
+async def test_every_region_races_through_the_server_whose_home_it_is(settings: Settings) -> None:
+    tokyo_first, seoul_first = settings, replace(settings, endpoints=settings.endpoints[::-1])
+    async with serving(tokyo_first) as tokyo, serving(seoul_first) as seoul:
+        asked: dict[str, set[str]] = {TOKYO: set(), SEOUL: set()}
+
+        def overhear(at: str) -> Lie:
+            def listen(asked_now: bytes, answer: bytes) -> bytes:
+                asked[at].update(re.findall(r'"region":"([^"]+)"', asked_now.decode()))
+                return answer
+
+            return listen
+
+        async with lying(tokyo, overhear(TOKYO)) as tokyo_url, lying(seoul, overhear(SEOUL)) as seoul_url:
+            run = await race(tokyo_url, "--rounds", "3", "--url", tokyo_url, "--url", seoul_url)
+        assert run.status == 0, run.err
+        assert asked == {TOKYO: {TOKYO}, SEOUL: {SEOUL}}
+
+
+async def test_a_product_is_read_through_the_region_that_is_named(settings: Settings) -> None:
+    async with faulty(settings) as (server, seoul):
+        product_id = await server.create_product(3)
+        query = """query ($id: ID!, $seoul: String!) {
+          home: product(id: $id) { stock } tokyo: product(id: $id, region: "ap-northeast-1") { stock }
+          seoul: product(id: $id, region: $seoul) { stock }
+        }"""
+        variables = {"id": product_id, "seoul": SEOUL}
+        read = await server.data(query, variables)
+        assert read == {"home": {"stock": 3}, "tokyo": {"stock": 3}, "seoul": {"stock": 3}}
+        seoul.set_down(True)
+        answer = await server.ask(query, variables)
+        assert answer["data"] == {"home": {"stock": 3}, "tokyo": {"stock": 3}, "seoul": None}
+        assert [error["extensions"]["code"] for error in answer["errors"]] == ["SERVICE_UNAVAILABLE"]
+        code, message = await server.refusal(query, {**variables, "seoul": "mars"})
+        assert (code, message) == (
+            "BAD_USER_INPUT",
+            f"unknown region 'mars'; name {TOKYO}, {SEOUL}, or leave region out",
+        )
+
+
+async def test_commits_whose_answers_are_lost_leave_the_race_exact(settings: Settings) -> None:
+    async with faulty(settings) as (server, seoul):
+        seoul.cut_before_commit, seoul.cut_after_commit = 1, 10
+        run = await race(server.url, "--rounds", "30")
+        assert run.status == 0, run.err
+        assert sum(counts(run, "confirmed")) == 30
+        assert seoul.cut_after_commit < 9, "Seoul was first in half of the rounds"
+
+
+async def test_a_busy_answer_is_asked_for_again_until_it_is_decided(server: Server) -> None:
+    turned_away: set[bytes] = set()
+
+    def busy_at_first(asked: bytes, answer: bytes) -> bytes:
+        if b"RacePurchase" not in asked or asked in turned_away:
+            return answer
+        turned_away.add(asked)
+        return b'{"data":{"purchase":{"status":"BUSY","region":"x","attempts":1,"retryAfterMs":1}}}'
+
+    async with lying(server, busy_at_first) as url:
+        run = await race(url, "--rounds", "3")
+    assert run.status == 0, run.err
+    assert counts(run, "busy, and asked for again") == [3, 3]
+    assert sum(counts(run, "confirmed")) == 3
+
+
+def told(before: bytes, after: bytes, operation: bytes = b"RacePurchase", region: str = "") -> Lie:
+    """Tell `after` where the server says `before`, in the answers to one operation about one Region, or any."""
+
+    def lie(asked: bytes, answer: bytes) -> bytes:
+        return answer.replace(before, after) if operation in asked and region.encode() in asked else answer
+
+    return lie
+
+
+@pytest.mark.parametrize(
+    ("lie", "complaint"),
+    [
+        (told(b'"SOLD_OUT"', b'"CONFIRMED"'), f"2 purchases of 1 unit confirmed ({TOKYO}, {SEOUL})"),
+        (told(b'"CONFIRMED"', b'"SOLD_OUT"'), "0 purchases of 1 unit confirmed (none)"),
+        (told(b'"SOLD_OUT"', b'"NOT_OPEN"'), " ended with NOT_OPEN"),
+        (told(b'"stock":0', b'"stock":1', b"query Stock", SEOUL), f"{SEOUL} then read 1"),
+        (told(b'"stock":0', b'"stock":null', b"query Stock", TOKYO), f"{TOKYO} then read nothing"),
+        (told(b'"stock":1', b'"stock":0', b"query Stock", TOKYO), f"{TOKYO} read 0 before it"),
+        (
+            told(f'"region":"{SEOUL}"'.encode(), f'"region":"{TOKYO}"'.encode(), region=SEOUL),
+            f"by {TOKYO}, which was not asked",
+        ),
+    ],
+    ids=["oversold", "undersold", "another outcome", "stale", "unread", "not there", "moved"],
+)
+async def test_a_race_that_is_not_exact_says_what_was_seen_and_ends_with_1(
+    server: Server, lie: Lie, complaint: str
+) -> None:
+    async with lying(server, lie) as url:
+        run = await race(url, "--rounds", "7")
+    assert run.status == 1
+    assert "7 rounds of 1 unit" in run.out
+    assert "exactly one" not in run.out
+    *complaints, verdict = run.err.splitlines()
+    assert verdict == "dropzero: 7 of 7 rounds were not exact"
+    assert len(complaints) == 5
+    assert all(complaint in line for line in complaints), complaints
+    assert re.match(r"round 1, product [0-9a-f-]{36}: ", complaints[0])
+
+
+async def test_a_race_that_cannot_begin_is_one_line(server: Server) -> None:
+    for arguments, complaint in [
+        (["--region", TOKYO], f"a race takes two Regions or more, and there is only {TOKYO}; give the server a second"),
+        (["--region", TOKYO, "--region", TOKYO], f"a race takes two Regions or more, and there is only {TOKYO}; give"),
+        (["--region", "mars"], f"no server that was named reaches the region 'mars', only {TOKYO}, {SEOUL}"),
+        (["--url", "http://127.0.0.1:9"], "no answer from http://127.0.0.1:9: Connection refused; is the server runn"),
+    ]:
+        run = await race(server.url, *arguments)
+        assert (run.status, run.out) == (1, "")
+        assert run.err.startswith(f"dropzero: {complaint}")
+        assert run.err.count("\n") == 1
+    run = await race(server.url, DROPZERO_ADMIN_TOKEN="x" * 16)
+    assert (run.status, run.out) == (1, "")
+    assert "set DROPZERO_ADMIN_TOKEN to the server's token" in run.err
+
+
+async def test_servers_of_two_databases_cannot_race(server: Server, empty_database_url: str) -> None:
+    elsewhere = Endpoint(SEOUL, empty_database_url)
+    async with Pool(elsewhere, size=1) as pool:
+        await migrate(pool, load_migrations(migrations_directory()))
+    async with serving(replace(server.settings, endpoints=(elsewhere,))) as other:
+        run = await race(server.url, "--url", server.url, "--url", other.url)
+    complaint = f"dropzero: {SEOUL} does not know the product that was just created; are the servers one database?\n"
+    assert (run.status, run.out, run.err) == (1, "", complaint)
+
+
+async def test_a_race_that_is_broken_off_tells_the_rounds_that_it_saw(settings: Settings) -> None:
+    report = RaceReport()
+    async with faulty(settings) as (server, seoul):
+
+        def seoul_goes_down() -> None:
+            seoul.set_down(len(report.rounds) == 4)
+
+        async with graphql_clients([server.url], ADMIN_TOKEN, connections=4) as clients:
+            with pytest.raises(RequestFailed, match="The database cannot be reached right now"):
+                await run_race(clients, 20, None, report, seoul_goes_down)
+    assert len(report.rounds) == 4
+    assert report.objections == []
+
+
+async def test_ctrl_c_ends_a_race_with_the_rounds_that_it_saw(server: Server) -> None:
+    seen = asyncio.Event()
+    rounds = 0
+
+    def count(asked: bytes, answer: bytes) -> bytes:
+        nonlocal rounds
+        rounds += b"RaceProduct" in asked
+        if rounds == 5:
+            seen.set()
+        return answer
+
+    async with lying(server, count) as url:
+        process = await asyncio.create_subprocess_exec(
+            *[*DROPZERO, "race", "--rounds", "1000000", "--url", url],
+            env=environment({"DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        async with asyncio.timeout(30):
+            await seen.wait()
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+    run = Run(process.returncode, out.decode(), "")
+    assert re.search(r"\b[1-9]\d* rounds of 1 unit", run.out)
+    assert sum(counts(run, "confirmed")) >= 4
+    assert "exactly one" not in run.out
