@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from api.cross_origin import CrossOrigin
-from api.database.migrations import load_migrations, migrations_directory, pending_migrations
+from api.database.migrations import Schema, how_to_migrate, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
 from api.database.regions import Regions
 from api.drops.drops import Drops
@@ -78,8 +78,13 @@ def create_app(settings: Settings) -> Starlette:
     )
 
 
-async def require_current_schema(pool: Pool) -> None:
-    """Raises SchemaBehind, MigrationChanged, Unavailable."""
-    pending = await pending_migrations(pool, load_migrations(migrations_directory()))
-    if pending:
-        raise SchemaBehind(f"the database lacks {len(pending)} migrations, from {pending[0]} on; run: dropzero migrate")
+async def require_current_schema(pool: Pool) -> Schema:
+    """How the database stands to this version, which may be behind it. Raises SchemaBehind, MigrationError,
+    Unavailable."""
+    schema = await read_schema(pool, load_migrations(migrations_directory()))
+    if schema.pending:
+        raise SchemaBehind(
+            f"the database lacks {len(schema.pending)} migrations, from {schema.pending[0]} on; "
+            f"run: {how_to_migrate(pool.endpoint)}"
+        )
+    return schema

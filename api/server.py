@@ -97,12 +97,15 @@ def _embedded(settings: Settings, workers: int) -> AbstractContextManager[str]:
 
 async def prepare(settings: Settings, *, embedded: bool) -> None:
     """Make sure of the schema: the embedded database is brought up to date and given a sample drop; any other
-    is only looked at. Raises SchemaBehind, MigrationChanged, Unavailable."""
+    is only looked at. Raises SchemaBehind, MigrationError, Unavailable."""
     async with Pool(settings.endpoints[0], size=1) as pool:
+        if embedded:
+            await migrate(pool, load_migrations(migrations_directory()))
+        schema = await require_current_schema(pool)
+        if schema.ahead:
+            logger.warning("serving a database that is ahead: it has %s of a newer version", ", ".join(schema.ahead))
         if not embedded:
-            await require_current_schema(pool)
             return
-        await migrate(pool, load_migrations(migrations_directory()))
         sample = await create_sample_drop(pool)
         if sample is not None:
             logger.info("created the sample drop %s: %d x %s", sample.drop_name, sample.stock, sample.name)

@@ -2,30 +2,34 @@
 
 They are written for Aurora DSQL, which takes one DDL statement per transaction and has no advisory locks. So
 every statement is safe to run twice (IF NOT EXISTS), and processes that migrate at the same time, or after one
-that was cut off half way, meet without harm.
+that was cut off half way, meet without harm. Plain PostgreSQL takes the same files.
 """
 
-import asyncio
 import hashlib
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
 from api.database.backoff import Backoff
-from api.database.errors import Conflict, OutcomeUnknown
+from api.database.endpoint import Endpoint
+from api.database.errors import Conflict, DatabaseError
+from api.database.index_jobs import DDL_TIMEOUT, INDEX_BUDGET, RIVAL_SQLSTATES, IndexBudget, IndexNotBuilt, build_index
 from api.database.pool import Pool
-
-_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-
-# A rival that runs the same statement at the same moment shows itself as a duplicate: of a table or of an object, and
-# of a row in the catalogue, which is a Conflict anyway. Running the statement again then finds its work done.
-_RIVAL_SQLSTATES = frozenset({"42P07", "42710"})
-_ATTEMPTS = 20
+from api.database.retry import RetryBudget, run_again
 
 STATEMENT_TIMEOUT = 3600.0
-"""Seconds. An index on a table that is full takes its time."""
+"""Seconds on plain PostgreSQL, where an index on a table that is full takes its time."""
+
+_BUDGET = RetryBudget(attempts=40, seconds=60.0)
+_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_ASYNC_INDEX = re.compile(r"^(CREATE (?:UNIQUE )?INDEX) ASYNC (IF NOT EXISTS (\w+) ON )", re.MULTILINE)
+_NOT_ALLOWED = "42501"
 
 _CREATE_RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -37,7 +41,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 # pg_tables shows a table to roles that may not read it, too.
 _RECORD_EXISTS = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'"
-_READ_RECORD = "SELECT version, checksum FROM schema_migrations"
+_READ_RECORD = "SELECT version, name, checksum FROM schema_migrations ORDER BY version"
 _WRITE_RECORD = """
 INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3) ON CONFLICT (version) DO NOTHING
 """
@@ -65,7 +69,28 @@ class Migration:
     checksum: str
 
     def __str__(self) -> str:
-        return f"{self.version:04d}_{self.name}"
+        return _numbered(self.version, self.name)
+
+    @property
+    def async_index(self) -> str | None:
+        """The name of the index that it makes, in the way of Aurora DSQL; None for any other statement."""
+        match = _ASYNC_INDEX.search(self.statement)
+        return None if match is None else match[3]
+
+    @property
+    def plain_statement(self) -> str:
+        """The statement for plain PostgreSQL, which has no asynchronous indexes and takes it without the word."""
+        return _ASYNC_INDEX.sub(r"\1 \2", self.statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a database stands to this version: the migrations it lacks, and the names of those it has `ahead`, applied
+    by a newer version. Ahead is no fault: every version works on the schema of the next, so that servers can be
+    replaced one by one."""
+
+    pending: list[Migration]
+    ahead: list[str]
 
 
 def migrations_directory() -> Path:
@@ -90,51 +115,122 @@ def load_migrations(directory: Path) -> list[Migration]:
     return migrations
 
 
-async def pending_migrations(pool: Pool, migrations: list[Migration]) -> list[Migration]:
-    """Those that the database has not applied yet. Raises MigrationError, Unavailable."""
+async def read_schema(pool: Pool, migrations: list[Migration]) -> Schema:
+    """Compare what the database has applied with `migrations`. Raises MigrationError, Unavailable, Conflict."""
     try:
         if not await pool.fetch(_RECORD_EXISTS):
-            return migrations
-        applied = {row["version"]: row["checksum"] for row in await pool.fetch(_READ_RECORD)}
+            return Schema(pending=migrations, ahead=[])
+        recorded = {row["version"]: row for row in await pool.fetch(_READ_RECORD)}
     except asyncpg.PostgresError as error:
-        raise MigrationRefused(f"schema_migrations cannot be read: {error}; ask its owner to grant SELECT") from error
+        role = "this role" if pool.endpoint.dsql is None else pool.endpoint.dsql.role
+        raise MigrationRefused(
+            f"schema_migrations cannot be read: {error}; as its owner, run: GRANT SELECT ON schema_migrations TO {role}"
+        ) from error
     for migration in migrations:
-        if applied.get(migration.version, migration.checksum) != migration.checksum:
+        row = recorded.get(migration.version)
+        if row is None or row["checksum"] == migration.checksum:
+            continue
+        if row["name"] != migration.name:
             raise MigrationChanged(
-                f"migration {migration} was changed after this database applied it; "
-                "restore the file and write a new migration instead"
+                f"this database has applied {_numbered(row['version'], row['name'])} and knows no {migration}; run the "
+                "version of dropzero that it belongs to, or give the new migration the next number"
             )
-    return [migration for migration in migrations if migration.version not in applied]
+        raise MigrationChanged(
+            f"migration {migration} was changed after this database applied it; "
+            "restore the file and write a new migration instead"
+        )
+    return Schema(
+        pending=[migration for migration in migrations if migration.version not in recorded],
+        ahead=[_numbered(row["version"], row["name"]) for row in recorded.values() if row["version"] > len(migrations)],
+    )
 
 
-async def migrate(pool: Pool, migrations: list[Migration]) -> list[Migration]:
+async def migrate(
+    pool: Pool,
+    migrations: list[Migration],
+    say: Callable[[str], None] = lambda line: None,
+    index_budget: IndexBudget = INDEX_BUDGET,
+) -> list[Migration]:
     """Apply what is pending and return it. Safe to run again, and from several processes at once.
 
-    Raises MigrationError, Unavailable; what was applied before stays, and the next run goes on from there.
+    All of it goes through the one endpoint of `pool`, and `say` hears which, and of each step. Raises MigrationError,
+    and Unavailable or Conflict before the first statement; what was applied before stays, and the next run goes on
+    from there.
     """
-    pending = await pending_migrations(pool, migrations)
-    if pending:
-        await _run(pool, _CREATE_RECORD)
-    for migration in pending:
-        # Plain PostgreSQL has no asynchronous indexes and takes the same statement without the word.
-        await _run(pool, migration.statement.replace("CREATE INDEX ASYNC", "CREATE INDEX"))
-        await _run(pool, _WRITE_RECORD, migration.version, migration.name, migration.checksum)
-    return pending
+    schema = await read_schema(pool, migrations)
+    say(f"through {_described(pool.endpoint)}: {len(schema.pending)} of {len(migrations)} migrations to apply")
+    if schema.ahead:
+        say(f"the database is ahead of this version: it has {', '.join(schema.ahead)} of a newer one")
+    if schema.pending:
+        with _explained("schema_migrations", pool.endpoint):
+            await _run(pool, _CREATE_RECORD)
+    for migration in schema.pending:
+        started = time.monotonic()
+        with _explained(str(migration), pool.endpoint):
+            if pool.endpoint.dsql is None:
+                await _run(pool, migration.plain_statement)
+            elif migration.async_index is None:
+                await _run(pool, migration.statement)
+            else:
+                await build_index(pool, migration.async_index, migration.statement, index_budget, say)
+            await _run(pool, _WRITE_RECORD, migration.version, migration.name, migration.checksum)
+        say(f"applied {migration} in {time.monotonic() - started:.2f} s")
+    return schema.pending
+
+
+def how_to_migrate(endpoint: Endpoint) -> str:
+    """The command that brings the database of an endpoint up to date. On Aurora DSQL it takes the role `admin`."""
+    if endpoint.dsql is None or endpoint.dsql.role == "admin":
+        return "dropzero migrate"
+    url = urlsplit(endpoint.url)
+    as_admin = url._replace(netloc=f"admin@{url.netloc.rpartition('@')[2]}").geturl()
+    return f"DROPZERO_ENDPOINTS='{endpoint.region}={as_admin}' dropzero migrate"
 
 
 async def _run(pool: Pool, statement: str, *arguments: object) -> None:
-    """Run one statement in its own transaction, again when a rival came between."""
-    backoff = Backoff(base=0.02, cap=1.0)
-    for attempt in range(1, _ATTEMPTS + 1):
+    """Run one statement in its own transaction, again when a rival came between, or when its answer was lost."""
+    timeout = STATEMENT_TIMEOUT if pool.endpoint.dsql is None else DDL_TIMEOUT
+
+    async def attempt() -> None:
         try:
-            await pool.execute(statement, *arguments, timeout=STATEMENT_TIMEOUT)
-        except (Conflict, OutcomeUnknown):
-            if attempt == _ATTEMPTS:
-                raise
+            await pool.execute(statement, *arguments, timeout=timeout)
         except asyncpg.PostgresError as error:
-            if error.sqlstate not in _RIVAL_SQLSTATES or attempt == _ATTEMPTS:
-                words = " ".join(re.sub("--.*", "", statement).split()[:6])
-                raise MigrationRefused(f"the database refused {words} ...: {error}") from error
-        else:
-            return
-        await asyncio.sleep(backoff.delay(attempt))
+            if error.sqlstate in RIVAL_SQLSTATES:
+                raise Conflict(f"{error.sqlstate}: {error}") from error
+            raise
+
+    await run_again(attempt, _BUDGET, safe_after_lost_commit=True, backoff=Backoff(base=0.02, cap=1.0))
+
+
+@contextmanager
+def _explained(what: str, endpoint: Endpoint) -> Iterator[None]:
+    """Say which migration met an error, and what to do."""
+    try:
+        yield
+    except IndexNotBuilt as error:
+        raise MigrationError(f"{what} was not applied: {error}") from error
+    except DatabaseError as error:
+        raise MigrationError(
+            f"{what} was not applied: {error}; what came before it stays, and dropzero migrate goes on from there"
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise MigrationRefused(
+            f"{what} was not applied: the database refused it: {error}{_remedy(error, endpoint)}"
+        ) from error
+
+
+def _remedy(error: asyncpg.PostgresError, endpoint: Endpoint) -> str:
+    if error.sqlstate != _NOT_ALLOWED:
+        return ""
+    if endpoint.dsql is None:
+        return "; run dropzero migrate as the owner of the schema, or as a role that may create tables in it"
+    return f"; {endpoint.dsql.role} may not change the schema; run: {how_to_migrate(endpoint)}"
+
+
+def _described(endpoint: Endpoint) -> str:
+    dsql = endpoint.dsql
+    return endpoint.region if dsql is None else f"{endpoint.region} ({dsql.host} as {dsql.role})"
+
+
+def _numbered(version: int, name: str) -> str:
+    return f"{version:04d}_{name}"
