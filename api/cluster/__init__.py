@@ -1,0 +1,4 @@
+"""Clusters of Aurora DSQL: made, looked at and deleted through AWS's own interface, for `dropzero cluster`.
+
+Knows nothing of what is in the database, and no other room needs it.
+"""
