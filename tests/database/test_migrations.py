@@ -15,6 +15,7 @@ from api.database.migrations import (
     MigrationChanged,
     MigrationError,
     MigrationRefused,
+    Schema,
     load_migrations,
     migrate,
     migrations_directory,
@@ -79,7 +80,9 @@ async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
     runs = await asyncio.gather(*(dropzero("migrate", url=empty_database_url) for _ in range(2)))
     assert [(status, err) for status, _, err in runs] == [(0, ""), (0, "")]
     told = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
-    assert [*told, "The schema is up to date."] in [re.sub(r"\d\.\d\d s", "T s", out).splitlines() for _, out, _ in runs]
+    assert [*told, "The schema is up to date."] in [
+        re.sub(r"\d\.\d\d s", "T s", out).splitlines() for _, out, _ in runs
+    ]
     assert await recorded(empty) == NAMES
     assert await dropzero("migrate", url=empty_database_url) == (
         0,
@@ -139,8 +142,33 @@ async def test_a_new_file_is_the_only_one_applied(empty: Pool, tmp_path: Path) -
     applied = await migrate(empty, load_migrations(tmp_path))
     assert [migration.name for migration in applied] == ["reviews"]
     assert "reviews" in await tables_and_indexes(empty)
-    # The version before it goes on working on the newer schema, as it must while servers are replaced.
-    assert await pending(empty) == []
+
+
+async def test_a_database_that_is_ahead_is_served_with_a_word_about_it(database_url: str, tmp_path: Path) -> None:
+    """The version before it goes on working on a newer schema, as it must while servers are replaced."""
+    async with Pool(Endpoint("here", database_url), size=1) as pool:
+        await pool.execute("INSERT INTO schema_migrations VALUES (10, 'reviews', 'of a newer version')")
+        assert await read_schema(pool, MIGRATIONS) == Schema(pending=[], ahead=["0010_reviews"])
+    assert await dropzero("migrate", url=database_url) == (
+        0,
+        "through here: 0 of 9 migrations to apply\n"
+        "the database is ahead of this version: it has 0010_reviews of a newer one\n"
+        "The schema was up to date already.\n",
+        "",
+    )
+    variables = {"DROPZERO_ENDPOINTS": f"here={database_url}", "DROPZERO_ADMIN_TOKEN": "of-sixteen-characters"}
+    async with command.dropzero_serve(tmp_path / "unused", **variables) as server:
+        assert await server.data("{ regions { name } }") == {"regions": [{"name": "here"}]}
+        [warning] = [line for line in server.log.splitlines() if "WARNING" in line]
+        assert warning.endswith("serving a database that is ahead: it has 0010_reviews of a newer version")
+
+
+async def test_a_number_that_two_versions_gave_to_different_migrations_is_refused(empty: Pool) -> None:
+    await migrate(empty, MIGRATIONS)
+    await empty.execute("UPDATE schema_migrations SET name = 'reviews', checksum = 'another' WHERE version = 9")
+    complaint = f"this database has applied 0009_reviews and knows no {NAMES[8]}; run the version of dropzero that"
+    with pytest.raises(MigrationChanged, match=complaint):
+        await migrate(empty, MIGRATIONS)
 
 
 async def test_a_role_that_may_not_create_tables_is_told_so(empty: Pool, empty_database_url: str) -> None:
