@@ -1,15 +1,18 @@
 """Migrations: safe to run again, at once, and after one that was cut off; and what a server says without them."""
 
 import asyncio
+import contextlib
+import itertools
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
+from api.database.errors import OutcomeUnknown
 from api.database.migrations import (
     Migration,
     MigrationChanged,
@@ -21,7 +24,7 @@ from api.database.migrations import (
     migrations_directory,
     read_schema,
 )
-from api.database.pool import Pool
+from api.database.pool import Pool, Transaction
 from tests import command
 
 MIGRATIONS = load_migrations(migrations_directory())
@@ -43,6 +46,12 @@ async def pending(pool: Pool) -> list[Migration]:
 async def recorded(pool: Pool) -> list[str]:
     rows = await pool.fetch("SELECT version, name FROM schema_migrations ORDER BY version")
     return [f"{row['version']:04d}_{row['name']}" for row in rows]
+
+
+async def start_over(pool: Pool) -> None:
+    """Leave the database without any table."""
+    await pool.execute("DROP SCHEMA public CASCADE")
+    await pool.execute("CREATE SCHEMA public")
 
 
 async def tables_and_indexes(pool: Pool) -> set[str]:
@@ -70,8 +79,7 @@ async def test_eight_at_once_meet_without_harm(empty: Pool, empty_database_url: 
             await asyncio.gather(*(migrate(pool, MIGRATIONS) for _ in range(8)))
         assert await recorded(empty) == NAMES
         assert await pending(empty) == []
-        await empty.execute("DROP SCHEMA public CASCADE")
-        await empty.execute("CREATE SCHEMA public")
+        await start_over(empty)
 
 
 async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
@@ -112,6 +120,62 @@ async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Poo
 
     assert [str(migration) for migration in await migrate(empty, MIGRATIONS)] == NAMES[2:]
     assert await recorded(empty) == NAMES
+
+
+class Killed(Exception):
+    """Stands for the end of the process that migrates."""
+
+
+class Mortal(Pool):
+    """A pool whose process ends, or whose answer is lost, at the statement of a number, `before` it is sent or
+    after it was done."""
+
+    def __init__(self, endpoint: Endpoint, at: int, end: type[Exception], *, before: bool) -> None:
+        super().__init__(endpoint, size=1)
+        self.left = at
+        self._end = end
+        self._before = before
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.left -= 1
+        if self.left == 0 and self._before:
+            raise self._end
+        yield
+        if self.left == 0:
+            raise self._end
+
+    async def execute(self, statement: str, *arguments: object, timeout: float = 10.0) -> None:
+        with self._counted():
+            await super().execute(statement, *arguments, timeout=timeout)
+
+    async def fetch(self, statement: str, *arguments: object, timeout: float = 5.0) -> list[asyncpg.Record]:
+        with self._counted():
+            return await super().fetch(statement, *arguments, timeout=timeout)
+
+    @contextlib.asynccontextmanager
+    async def begin(self, timeout: float = 10.0) -> AsyncIterator[Transaction]:
+        with self._counted():
+            async with super().begin(timeout) as transaction:
+                yield transaction
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it is sent", "after it was done"])
+@pytest.mark.parametrize("end", [Killed, OutcomeUnknown], ids=["killed", "answer lost"])
+async def test_a_run_that_ends_at_any_statement_is_finished(empty: Pool, end: type[Exception], before: bool) -> None:
+    for at in itertools.count(1):
+        async with Mortal(empty.endpoint, at, end, before=before) as pool:
+            with contextlib.suppress(end):
+                await migrate(pool, MIGRATIONS)
+        if end is OutcomeUnknown and at > 2:  # the two readings at the beginning are the caller's to repeat
+            assert await pending(empty) == []
+        await migrate(empty, MIGRATIONS)
+        assert await recorded(empty) == NAMES
+        assert await pending(empty) == []
+        await start_over(empty)
+        if pool.left > 0:
+            break
+    assert at > 2 * len(NAMES)
 
 
 async def test_a_statement_that_was_done_and_not_recorded_is_done_again_without_harm(empty: Pool) -> None:
