@@ -13,7 +13,10 @@ from api.cross_origin import CrossOrigin
 from api.database.migrations import Schema, how_to_migrate, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
 from api.database.regions import Regions
+from api.database.tokens import AuthTokens
+from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
+from api.drops.rights import require_rights
 from api.graphql.caller import Authenticator
 from api.graphql.documents import Documents
 from api.graphql.execution import Executor
@@ -24,9 +27,14 @@ from api.graphql.websocket import GraphQLSocket
 from api.metrics import Metrics
 from api.pages import Storefront
 from api.settings import Settings
+from api.vercel import OidcHeader
 
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line are given to be answered when the server stops."""
+
+
+WARM_CONNECTIONS = 3
+"""Connections to each Region that are open before the first request: for a reading, a purchase, and one to spare."""
 
 
 class SchemaBehind(Exception):
@@ -35,9 +43,9 @@ class SchemaBehind(Exception):
 
 def create_app(settings: Settings) -> Starlette:
     """The whole application. It connects to the database when its lifespan begins."""
-    drops = Drops(
-        Regions(settings.endpoints, settings.connections), settings.group, settings.budget, settings.poll_interval
-    )
+    identity = web_identity(settings)
+    regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity))
+    drops = Drops(regions, settings.group, settings.budget, settings.poll_interval)
     schema = make_schema()
     executor = Executor(schema)
     documents = Documents(executor.schema)
@@ -49,7 +57,8 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await drops.open()
         try:
-            await require_current_schema(drops.regions.home)
+            if identity is None or identity.arrived:  # it may come with the first request only
+                await require_ready_database(regions)
             yield
         finally:
             await drops.close(CLOSE_GRACE)
@@ -58,9 +67,12 @@ def create_app(settings: Settings) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> Response:
-        regions = {region.name: region.healthy for region in await drops.regions.health()}
-        return JSONResponse({"regions": regions}, status_code=200 if regions[drops.regions.home.region] else 503)
+        healthy = {region.name: region.healthy for region in await regions.health()}
+        return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
+    middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
+    if identity is not None and identity.from_requests:
+        middleware.append(Middleware(OidcHeader, identity))
     return Starlette(
         lifespan=lifespan,
         routes=[
@@ -74,8 +86,27 @@ def create_app(settings: Settings) -> Starlette:
             Route("/metrics", metrics),
             Mount("/", Storefront()),
         ],
-        middleware=[Middleware(CrossOrigin, settings.allowed_origins)],
+        middleware=middleware,
     )
+
+
+def web_identity(settings: Settings) -> WebIdentity | None:
+    """Where AWS credentials come from instead of botocore's own chain."""
+    federation = settings.federation
+    if federation is None:
+        return None
+    return WebIdentity(federation.role_arn, federation.token, from_requests=federation.from_requests)
+
+
+async def require_ready_database(regions: Regions) -> Schema:
+    """Make sure of the schema and of our rights, through home or else a peer, and open the first connections.
+
+    Raises SchemaBehind, MigrationError, RightsMissing, and Unavailable when no Region answers.
+    """
+    pool = await regions.warm_up(WARM_CONNECTIONS)
+    schema = await require_current_schema(pool)
+    await require_rights(pool)
+    return schema
 
 
 async def require_current_schema(pool: Pool) -> Schema:

@@ -10,16 +10,20 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from api import server, terminal
-from api.app import SchemaBehind
+from api.app import SchemaBehind, web_identity
 from api.client import products
 from api.client.graphql import GraphQLClient, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
 from api.client.race import RaceReport, run_race
+from api.cluster.cli import cluster_app
+from api.cluster.errors import ClusterError
 from api.database.errors import DatabaseError
 from api.database.migrations import Migration, MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.database.programs import EmbeddedUnavailable
+from api.database.tokens import AuthTokens
 from api.drops.audit import audit
+from api.drops.rights import RightsMissing
 from api.graphql.schema import sdl
 from api.operator_token import find_operator_token
 from api.settings import InvalidSettings, Settings, read_settings
@@ -34,6 +38,7 @@ app = typer.Typer(
 )
 product_app = typer.Typer(help="Products of a running server, as its operator.", no_args_is_help=True)
 app.add_typer(product_app, name="product")
+app.add_typer(cluster_app, name="cluster")
 
 T = TypeVar("T")
 
@@ -207,7 +212,10 @@ def main() -> None:
     except Refused as error:
         hint = "; set DROPZERO_ADMIN_TOKEN to the server's token, or DROPZERO_DATA to its data folder"
         _fail(f"{error}{hint if error.code == 'UNAUTHENTICATED' else ''}", status=1)
-    except (server.CannotServe, EmbeddedUnavailable, SchemaBehind, MigrationError, RequestFailed) as error:
+    except (
+        *(server.CannotServe, EmbeddedUnavailable, SchemaBehind, RightsMissing),
+        *(MigrationError, RequestFailed, ClusterError),
+    ) as error:
         _fail(str(error), status=1)
     except DatabaseError as error:
         _fail(f"the database cannot be used: {error}; check DROPZERO_ENDPOINTS and that it runs", status=1)
@@ -241,7 +249,7 @@ def _visit(question: Callable[[Pool], Awaitable[T]]) -> T:
     """Ask the database itself."""
 
     async def visit(settings: Settings) -> T:
-        async with Pool(settings.endpoints[0], size=1) as pool:
+        async with Pool(settings.endpoints[0], size=1, tokens=AuthTokens(web_identity(settings))) as pool:
             return await question(pool)
 
     with server.database_to_visit(_settings()) as settings:

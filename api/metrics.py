@@ -1,5 +1,6 @@
 """/metrics: the counts that the server keeps anyway, read at the moment of scraping."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
@@ -50,13 +51,21 @@ class _DropsCollector(Collector):
         waiting = GaugeMetricFamily(
             "dropzero_purchases_waiting", "Purchases not answered yet, in line and in flight.", labels=["region"]
         )
-        for line in lines:
-            for outcome, count in line.outcomes.items():
-                purchases.add_metric([line.region, outcome], count)
-            for end, count in line.transactions.items():
-                transactions.add_metric([line.region, end], count)
-            waiting.add_metric([line.region], line.waiting)
+        # A line that named no Region goes through any: its counts belong to those that they were made in.
+        for labels, count in sum((line.outcomes for line in lines), Counter[tuple[str, str]]()).items():
+            purchases.add_metric(labels, count)
+        for labels, count in sum((line.transactions for line in lines), Counter[tuple[str, str]]()).items():
+            transactions.add_metric(labels, count)
+        for pool in self._drops.regions:
+            there = (line.waiting for line in lines if line.region == pool.region)
+            waiting.add_metric([pool.region], sum(there))
         yield from (purchases, transactions, waiting)
+        away = GaugeMetricFamily(
+            "dropzero_region_away", "1 while an endpoint does not answer and its peers are used.", labels=["region"]
+        )
+        for pool in self._drops.regions:
+            away.add_metric([pool.region], self._drops.regions.is_away(pool.region))
+        yield away
         publisher = self._drops.publisher
         yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=publisher.watchers)
         yield GaugeMetricFamily("dropzero_watched_products", "Products watched now.", value=publisher.watched_products)

@@ -24,6 +24,16 @@ class InvalidSettings(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class OidcFederation:
+    """AWS credentials for an OIDC token of Vercel: the role to assume, the first token where the environment has one,
+    and whether tokens come with the requests."""
+
+    role_arn: str
+    token: str | None = field(repr=False)
+    from_requests: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory` and
     offered as `embedded_regions`. Home is the first of either."""
@@ -40,6 +50,7 @@ class Settings:
     group: GroupPolicy
     budget: RetryBudget
     poll_interval: float
+    federation: OidcFederation | None
 
     @property
     def embedded(self) -> bool:
@@ -93,6 +104,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             seconds=read("DROPZERO_DEADLINE_MS", 15_000, _whole(100, 120_000)) / 1000,
         ),
         poll_interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000,
+        federation=_federation(environment),
     )
     for name in environment.keys() - known:
         meant = get_close_matches(name, known, n=1, cutoff=0.95)
@@ -100,6 +112,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             # One letter less in DROPZERO_ENDPOINTS, and the drop would run on an empty database of its own.
             raise InvalidSettings(f"{name} is not a variable of dropzero; is {meant[0]} meant?")
     return settings
+
+
+def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
+    """Vercel's own variables, and AWS's name for the role. A token in a file is left to botocore's own chain."""
+    role_arn, on_vercel = environment.get("AWS_ROLE_ARN"), environment.get("VERCEL") == "1"
+    token = environment.get("VERCEL_OIDC_TOKEN") or None
+    if not role_arn or environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") or not (on_vercel or token):
+        return None
+    return OidcFederation(role_arn, token, from_requests=on_vercel)
 
 
 def _one_of(choices: Sequence[str]) -> Callable[[str], str]:

@@ -24,6 +24,10 @@ class Unavailable(DatabaseError):
     """The database cannot be reached, or did not answer in time. Nothing was written."""
 
 
+class WakingUp(Unavailable):
+    """An idle Aurora DSQL cluster is on its way back, and takes connections in a while."""
+
+
 class OutcomeUnknown(DatabaseError):
     """The connection was lost at COMMIT: the transaction may have been committed or not.
 

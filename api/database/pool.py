@@ -1,22 +1,23 @@
 """A pool of connections to one regional endpoint, with a deadline on everything that can wait."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Self, TypeAlias
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Self, TypeAlias, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from api.database.connect import CONNECT_TIMEOUT, Connection, Connector
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable, translate
+from api.database.tokens import AuthTokens
 
 Record: TypeAlias = asyncpg.Record
-Connection: TypeAlias = "PoolConnectionProxy[Record]"
+Lent: TypeAlias = "PoolConnectionProxy[Record]"
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds to wait for a free connection, and for a new one to open."""
+ACQUIRE_TIMEOUT = CONNECT_TIMEOUT + 1.0
+"""Seconds to wait for a free connection, a new one included."""
 
 READ_TIMEOUT = 5.0
 """Seconds for a read outside of a transaction, connecting and trying again included."""
@@ -35,7 +36,8 @@ READ_ATTEMPTS = 3
 class Transaction:
     """One open transaction at snapshot isolation. Leaving its block without `commit` rolls it back."""
 
-    def __init__(self, connection: Connection, deadline: asyncio.Timeout) -> None:
+    def __init__(self, connection: Lent, region: str, deadline: asyncio.Timeout) -> None:
+        self.region = region
         self._connection = connection
         self._deadline = deadline
         # Sends BEGIN ISOLATION LEVEL REPEATABLE READ, the one level that Aurora DSQL has.
@@ -78,9 +80,13 @@ class Transaction:
 class Pool:
     """Connections to one regional endpoint, opened when first needed, at most `size` at a time."""
 
-    def __init__(self, endpoint: Endpoint, size: int) -> None:
+    def __init__(self, endpoint: Endpoint, size: int, tokens: AuthTokens | None = None) -> None:
+        """`tokens` are shared by the pools of all Regions. Raises ValueError for a URL that cannot be used."""
         self.endpoint = endpoint
         self._size = size
+        self._connector = Connector(endpoint, tokens or AuthTokens())
+        self._lent: set[Lent] = set()
+        self._lost_at = float("-inf")
         self._pool: asyncpg.Pool[Record]
 
     async def __aenter__(self) -> Self:
@@ -96,17 +102,33 @@ class Pool:
 
     async def open(self) -> None:
         """Make the pool usable. Connects to nothing yet, so it succeeds while the database is away."""
+
+        async def connect(*_: object, **__: object) -> Connection:
+            return await self._connector.connect()
+
         self._pool = await asyncpg.create_pool(
-            self.endpoint.url,
             min_size=0,
             max_size=self._size,
             # By default asyncpg closes a connection after 50,000 statements, and whoever releases it then waits for
             # the server to hang up.
             max_queries=2**31,
-            timeout=CONNECT_TIMEOUT,
+            connect=connect,
+            connection_class=Connection,
             reset=_keep_session,
-            server_settings={"application_name": "dropzero"},
         )
+
+    async def warm_up(self, connections: int) -> None:
+        """Open so many connections now, so that those who come first do not wait for them. Raises Unavailable."""
+        async with AsyncExitStack() as lent:
+            for _ in range(min(connections, self._size)):
+                await lent.enter_async_context(self._connection())
+
+    def lose(self) -> None:
+        """Let go of all connections, in whose midst the endpoint went silent. What waits on one fails at once:
+        with Unavailable, or at its COMMIT with OutcomeUnknown. Connections that open from now on are not affected."""
+        self._lost_at = asyncio.get_running_loop().time()
+        for connection in list(self._lent):
+            _drop(connection)
 
     async def close(self) -> None:
         """Close every connection; those that do not end in time are dropped."""
@@ -118,16 +140,10 @@ class Pool:
 
     async def fetch(self, statement: str, *arguments: Any, timeout: float = READ_TIMEOUT) -> list[Record]:
         """Run one read outside a transaction. Raises Unavailable when there is no answer in `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                for _ in range(READ_ATTEMPTS - 1):
-                    with suppress(Conflict, Unavailable):
-                        return await self._fetch(statement, arguments)
-                return await self._fetch(statement, arguments)
-        except TimeoutError:
-            raise Unavailable(f"no answer within {timeout:g} seconds") from None
+        return await read_again([self] * READ_ATTEMPTS, statement, arguments, timeout)
 
-    async def _fetch(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
+    async def fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
+        """Run one read, and leave trying again and deadlines to the caller. Raises Conflict, Unavailable."""
         async with self._connection() as connection:
             return await connection.fetch(statement, *arguments)
 
@@ -145,7 +161,7 @@ class Pool:
         """
         try:
             async with asyncio.timeout(timeout) as deadline, self._connection() as connection:
-                transaction = Transaction(connection, deadline)
+                transaction = Transaction(connection, self.region, deadline)
                 try:
                     await transaction.begin()
                     yield transaction
@@ -172,16 +188,11 @@ class Pool:
                     raise OutcomeUnknown(f"no answer to a statement: {error or type(error).__name__}") from error
                 raise
 
-    async def ping(self) -> float:
-        """Ask the database for nothing and return how long that took, in milliseconds. Raises Unavailable."""
-        started = time.perf_counter()
-        await self.fetch("SELECT 1")
-        return (time.perf_counter() - started) * 1000
-
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator[Lent]:
         """Lend a connection, and give the driver's errors our names on the way out."""
         connection = await self._acquire()
+        self._lent.add(connection)
         try:
             yield connection
         except BaseException as error:
@@ -192,20 +203,48 @@ class Pool:
                 raise
             raise named from error
         finally:
-            # The work is done, or its error is on the way out: neither is to be replaced by this one's. A connection
-            # that cannot be given back has been dropped by asyncpg.
-            with suppress(Exception):
-                await self._pool.release(connection)
+            self._lent.discard(connection)
+            await self._release(connection)
 
-    async def _acquire(self) -> Connection:
+    async def _acquire(self) -> Lent:
+        """A connection that is neither too old nor from before the endpoint was lost. Raises Unavailable."""
         try:
-            return await self._pool.acquire(timeout=CONNECT_TIMEOUT)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            # Whatever the reason, a refused login, a database that takes no connections, one too many of them.
-            raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
+            async with asyncio.timeout(ACQUIRE_TIMEOUT) as deadline:
+                while True:
+                    connection = await self._pool.acquire()
+                    age = cast(Connection, connection)  # the pool's proxy passes on what it does not know
+                    if age.retire_at > asyncio.get_running_loop().time() and age.opened_at > self._lost_at:
+                        return connection
+                    _drop(connection)
+                    await self._release(connection)
+        except (asyncpg.InterfaceError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and not deadline.expired():
+                raise
+            raise Unavailable(f"no connection: {str(error) or f'none within {ACQUIRE_TIMEOUT:g} seconds'}") from error
+
+    async def _release(self, connection: Lent) -> None:
+        # The work is done, or its error is on the way out: neither is to be replaced by this one's. A connection
+        # that cannot be given back has been dropped by asyncpg.
+        with suppress(Exception):
+            await self._pool.release(connection)
 
 
-def _drop(connection: Connection) -> None:
+async def read_again(
+    pools: "Sequence[Pool]", statement: str, arguments: tuple[Any, ...], timeout: float
+) -> list[Record]:
+    """Run one read through each of the pools in turn until it goes through. Raises the last one's Conflict or
+    Unavailable, and Unavailable when there is no answer in `timeout` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            for pool in pools[:-1]:
+                with suppress(Conflict, Unavailable):
+                    return await pool.fetch_once(statement, arguments)
+            return await pools[-1].fetch_once(statement, arguments)
+    except TimeoutError:
+        raise Unavailable(f"no answer within {timeout:g} seconds") from None
+
+
+def _drop(connection: Lent) -> None:
     # A connection that was lost has left the pool by itself, and asyncpg then objects to our ending it.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()

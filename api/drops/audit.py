@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from api.database.pool import Pool
+from api.database.database import Database
 
 # One statement is one snapshot, on a live database as well. Orders of no product are found too.
 _AUDIT = """
@@ -40,6 +40,6 @@ class AuditLine:
         return self.stocked is not None and self.stock is not None and self.stocked == self.stock + self.sold
 
 
-async def audit(pool: Pool) -> list[AuditLine]:
+async def audit(database: Database) -> list[AuditLine]:
     """Every product's books in one snapshot, oldest product first. Raises Unavailable."""
-    return [AuditLine(**row) for row in await pool.fetch(_AUDIT, timeout=AUDIT_TIMEOUT)]
+    return [AuditLine(**row) for row in await database.fetch(_AUDIT, timeout=AUDIT_TIMEOUT)]

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID
 
+from api.database.database import Database
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import orders, products
@@ -20,8 +21,12 @@ class Drops:
         """`poll_interval` is the publisher's, in seconds."""
         self.regions = regions
         self._budget = budget
-        self.publisher = StockPublisher(regions.home, poll_interval)
-        self.lines = {pool.region: GroupCommit(pool, policy, budget, self.publisher.publish) for pool in regions}
+        self.publisher = StockPublisher(regions, poll_interval)
+        ways: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
+        self.lines = {
+            region: GroupCommit(database, policy, budget, self.publisher.publish) for region, database in ways.items()
+        }
+        """The lines of purchases, by the Region that they named. Those that named none go round one that is away."""
 
     async def open(self) -> None:
         await self.regions.open()
@@ -33,22 +38,27 @@ class Drops:
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None) -> Outcome:
-        """Buy through a Region, home for None. Raises UnknownRegion, and whatever GroupCommit.submit does."""
-        return await self.lines[self.regions.pool(region).region].submit(purchase)
+        """Buy through a Region; for None through home, or a peer while home is away.
+
+        Raises UnknownRegion, and whatever GroupCommit.submit does.
+        """
+        if region is not None:
+            self.regions.pool(region)
+        return await self.lines[region].submit(purchase)
 
     async def restock(self, product_id: UUID, delta: int) -> Product:
         """See products.restock; watchers hear of it at once."""
-        product = await products.restock(self.regions.home, product_id, delta, self._budget)
+        product = await products.restock(self.regions, product_id, delta, self._budget)
         self.publisher.publish(level_of(product))
         return product
 
     async def create_product(self, product: NewProduct) -> Product:
         """See products.create_product."""
-        return await products.create_product(self.regions.home, product, self._budget)
+        return await products.create_product(self.regions, product, self._budget)
 
     async def cancel_order(self, order_id: UUID, user_ref: str | None) -> Cancellation:
         """See orders.cancel_order; watchers hear of the returned units at once."""
-        cancellation = await orders.cancel_order(self.regions.home, order_id, user_ref, self._budget)
+        cancellation = await orders.cancel_order(self.regions, order_id, user_ref, self._budget)
         self.publisher.publish(level_of(cancellation.product))
         return cancellation
 

@@ -15,8 +15,9 @@ from datetime import datetime
 from uuid import UUID
 
 from api.database.backoff import Backoff
+from api.database.database import Database
 from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
-from api.database.pool import TRANSACTION_TIMEOUT, Pool
+from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
 from api.drops.errors import DropError
 from api.drops.purchase import (
@@ -91,18 +92,19 @@ class _Line:
 
 
 class GroupCommit:
-    """The lines of all products at one regional endpoint."""
+    """The lines of all products on one way to the database: through one regional endpoint, or through whichever
+    answers."""
 
     def __init__(
         self,
-        pool: Pool,
+        database: Database,
         policy: GroupPolicy,
         budget: RetryBudget,
         on_commit: Callable[[StockLevel], None],
         backoff: Backoff = Backoff(),
     ) -> None:
         """`budget` is each purchase's own, from the moment it arrives; `on_commit` hears each new stock."""
-        self._pool = pool
+        self._database = database
         self._policy = policy
         self._budget = budget
         self._on_commit = on_commit
@@ -110,14 +112,15 @@ class GroupCommit:
         self._lines: dict[UUID, _Line] = {}
         self.waiting = 0
         """Purchases not answered yet, in line and in flight."""
-        self.transactions: Counter[str] = Counter()
-        """Transactions tried, by how they ended: sold, sold_nothing, or the name of an error."""
-        self.outcomes: Counter[str] = Counter()
-        """Purchases answered, by outcome, or the name of an error."""
+        self.transactions: Counter[tuple[str, str]] = Counter()
+        """Transactions tried, by Region and how they ended: sold, sold_nothing, or the name of an error."""
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """Purchases answered, by Region and outcome, or the name of an error."""
 
     @property
     def region(self) -> str:
-        return self._pool.region
+        """The Region that the next transaction would go through."""
+        return self._database.region
 
     async def submit(self, purchase: Purchase) -> Outcome:
         """Stand in line, and return the outcome once it is known. A transaction that is under way at the deadline is
@@ -127,8 +130,8 @@ class GroupCommit:
         away, with nothing sold; OutcomeUnknown when it went away at COMMIT and did not come back in time.
         """
         if self.waiting >= self._policy.waiting:
-            self.outcomes["Busy"] += 1
-            return Outcome(_busy(), 0, self._pool.region)
+            self.outcomes[self.region, "Busy"] += 1
+            return Outcome(_busy(), 0, self.region)
         loop = asyncio.get_running_loop()
         line = self._lines.setdefault(purchase.product_id, _Line())
         waiting = _Waiting(purchase, loop.time() + self._budget.seconds, loop.create_future())
@@ -162,7 +165,7 @@ class GroupCommit:
                 purchases = [waiting.purchase for waiting in group]
                 in_transaction = True
                 try:
-                    result = await execute_purchases(self._pool, product_id, purchases, _time_left(group))
+                    result = await execute_purchases(self._database, product_id, purchases, _time_left(group))
                 except DatabaseError as error:
                     in_transaction = False  # and not while it waits to try again
                     failures += 1
@@ -209,7 +212,7 @@ class GroupCommit:
         return half
 
     def _answer(self, group: list[_Waiting], result: Decisions) -> None:
-        self.transactions["sold_nothing" if result.level is None else "sold"] += 1
+        self.transactions[result.region, "sold_nothing" if result.level is None else "sold"] += 1
         if result.level is not None:
             self._on_commit(result.level)
         for waiting, decision in zip(group, result.decisions, strict=True):
@@ -220,10 +223,12 @@ class GroupCommit:
             if isinstance(decision, Confirmed) and decision.order.created_at in waiting.written_at:
                 # Not an earlier request's order but this one's, written by the commit whose answer was lost.
                 decision = replace(decision, replayed=False)
-            self._resolve(waiting, decision)
+            # A sale belongs to the Region that committed it, also when its answer was lost and this one found it.
+            region = decision.order.region if isinstance(decision, Confirmed) else result.region
+            self._resolve(waiting, decision, region)
 
     def _count_failure(self, group: list[_Waiting], error: Exception) -> None:
-        self.transactions[type(error).__name__] += 1
+        self.transactions[self.region, type(error).__name__] += 1
         unwritten = set(error.order_ids) if isinstance(error, SaleUnknown) else set()
         for waiting in group:
             waiting.attempts += 1
@@ -252,7 +257,7 @@ class GroupCommit:
         elif isinstance(error, Unavailable):
             self._fail(waiting, error)
         else:
-            self._resolve(waiting, _busy())
+            self._resolve(waiting, _busy(), self.region)
 
     def _expire(self, line: _Line) -> None:
         """Answer those whose deadline passed in line, and come again for the next. The line is in the order of their
@@ -272,15 +277,17 @@ class GroupCommit:
                 line.expiry.cancel()
             del self._lines[product_id]
 
-    def _resolve(self, waiting: _Waiting, decision: Confirmed | SoldOut | NotOpen | LimitReached | Busy) -> None:
+    def _resolve(
+        self, waiting: _Waiting, decision: Confirmed | SoldOut | NotOpen | LimitReached | Busy, region: str
+    ) -> None:
         self.waiting -= 1
-        self.outcomes[type(decision).__name__] += 1
+        self.outcomes[region, type(decision).__name__] += 1
         if not waiting.answer.done():
-            waiting.answer.set_result(Outcome(decision, waiting.attempts, self._pool.region))
+            waiting.answer.set_result(Outcome(decision, waiting.attempts, region))
 
     def _fail(self, waiting: _Waiting, error: Exception) -> None:
         self.waiting -= 1
-        self.outcomes[type(error).__name__] += 1
+        self.outcomes[self.region, type(error).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from api.database.pool import Pool, Record
+from api.database.database import Database
+from api.database.pool import Record
 from api.database.retry import RetryBudget, run_again
 from api.drops.errors import Forbidden, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
@@ -43,7 +44,7 @@ _RETURN_UNITS = "UPDATE inventory SET stock = stock + $2, version = version + 1 
 
 
 async def list_orders(
-    pool: Pool,
+    database: Database,
     first: int,
     after: str | None = None,
     user_ref: str | None = None,
@@ -54,13 +55,13 @@ async def list_orders(
     user_ref = None if user_ref is None else checked_text("userRef", user_ref)
     filters = {"user_ref": user_ref, "product_id": product_id}
     statement, arguments = keyset_query(SELECT_ORDERS, "orders", filters, cursor, first)
-    rows = await pool.fetch(statement, *arguments)
+    rows = await database.fetch(statement, *arguments)
     return Page([order_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
 
-async def get_order(pool: Pool, order_id: UUID) -> Order | None:
+async def get_order(database: Database, order_id: UUID) -> Order | None:
     """Raises Unavailable."""
-    row = await pool.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
+    row = await database.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
     return None if row is None else order_of(row)
 
 
@@ -74,7 +75,7 @@ class Cancellation:
 
 
 async def cancel_order(
-    pool: Pool, order_id: UUID, user_ref: str | None, budget: RetryBudget = RetryBudget()
+    database: Database, order_id: UUID, user_ref: str | None, budget: RetryBudget = RetryBudget()
 ) -> Cancellation:
     """Cancel an order and return its units to stock, exactly once however often it is asked.
 
@@ -83,7 +84,7 @@ async def cancel_order(
     """
 
     async def attempt() -> Cancellation:
-        async with pool.begin() as transaction:
+        async with database.begin() as transaction:
             row = await transaction.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
             if row is None:
                 raise NotFound(f"there is no order {order_id}")

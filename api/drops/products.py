@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from api.database.pool import Pool, Record, Transaction
+from api.database.database import Database
+from api.database.pool import Record, Transaction
 from api.database.retry import RetryBudget, run_again
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
@@ -84,25 +85,25 @@ WHERE product_id = $1 AND stock + $2::bigint >= 0 AND stocked + $2 <= 2147483647
 
 
 async def list_products(
-    pool: Pool, first: int, after: str | None = None, drop_name: str | None = None
+    database: Database, first: int, after: str | None = None, drop_name: str | None = None
 ) -> Page[Product]:
     """One page, newest first. Raises InvalidInput, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
     drop_name = None if drop_name is None else checked_text("dropName", drop_name)
     statement, arguments = keyset_query(SELECT_PRODUCTS, "products", {"drop_name": drop_name}, cursor, first)
-    rows = await pool.fetch(statement, *arguments)
+    rows = await database.fetch(statement, *arguments)
     return Page([product_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
 
-async def get_products(pool: Pool, ids: Iterable[UUID]) -> dict[UUID, Product]:
+async def get_products(database: Database, ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Those of the ids that exist, by id, in one read. Raises Unavailable."""
-    rows = await pool.fetch(f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::uuid[])", list(set(ids)))
+    rows = await database.fetch(f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::uuid[])", list(set(ids)))
     return {row["id"]: product_of(row) for row in rows}
 
 
-async def get_product(pool: Pool, product_id: UUID) -> Product:
+async def get_product(database: Database, product_id: UUID) -> Product:
     """Raises NotFound, Unavailable."""
-    products = await get_products(pool, [product_id])
+    products = await get_products(database, [product_id])
     if product_id not in products:
         raise NotFound(f"there is no product {product_id}")
     return products[product_id]
@@ -119,11 +120,11 @@ async def read_product(transaction: Transaction, product_id: UUID) -> Product:
     return product_of(row)
 
 
-async def create_product(pool: Pool, product: NewProduct, budget: RetryBudget = RetryBudget()) -> Product:
+async def create_product(database: Database, product: NewProduct, budget: RetryBudget = RetryBudget()) -> Product:
     """Create a product with its stock, both or neither. Raises Conflict, Unavailable, OutcomeUnknown."""
 
     async def attempt() -> Product:
-        async with pool.begin() as transaction:
+        async with database.begin() as transaction:
             await transaction.execute(
                 _INSERT_PRODUCT,
                 product.id,
@@ -140,7 +141,7 @@ async def create_product(pool: Pool, product: NewProduct, budget: RetryBudget = 
     return await run_again(attempt, budget, safe_after_lost_commit=True)
 
 
-async def restock(pool: Pool, product_id: UUID, delta: int, budget: RetryBudget = RetryBudget()) -> Product:
+async def restock(database: Database, product_id: UUID, delta: int, budget: RetryBudget = RetryBudget()) -> Product:
     """Add units, or take back units that nobody has bought.
 
     Raises InvalidInput, NotFound, Conflict, Unavailable; and OutcomeUnknown at the first lost commit: a second try
@@ -150,7 +151,7 @@ async def restock(pool: Pool, product_id: UUID, delta: int, budget: RetryBudget 
         raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
 
     async def attempt() -> Product:
-        async with pool.begin() as transaction:
+        async with database.begin() as transaction:
             changed = await transaction.execute(_RESTOCK, product_id, delta) == "UPDATE 1"
             product = await read_product(transaction, product_id)
             if not changed and product.stock + delta < 0:

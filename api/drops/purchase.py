@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
+from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown
-from api.database.pool import TRANSACTION_TIMEOUT, Pool, Transaction
+from api.database.pool import TRANSACTION_TIMEOUT, Transaction
 from api.drops.errors import DropError, IdempotencyKeyReused, NotFound
 from api.drops.limits import checked_text, checked_units
 from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
@@ -85,9 +86,11 @@ Decision: TypeAlias = Confirmed | SoldOut | NotOpen | LimitReached | DropError
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """One decision per purchase, in their order; `level` is the stock they left, None if they sold nothing."""
+    """One decision per purchase, in their order, made through `region`; `level` is the stock they left, None if they
+    sold nothing."""
 
     decisions: list[Decision]
+    region: str
     level: StockLevel | None
 
 
@@ -118,32 +121,33 @@ FROM unnest($3::uuid[], $4::text[], $5::integer[]) AS batch (id, user_ref, quant
 
 
 async def execute_purchases(
-    pool: Pool, product_id: UUID, purchases: Sequence[Purchase], timeout: float = TRANSACTION_TIMEOUT
+    database: Database, product_id: UUID, purchases: Sequence[Purchase], timeout: float = TRANSACTION_TIMEOUT
 ) -> Decisions:
     """Decide all purchases, which are of this one product, in one transaction: all of it or nothing.
 
     `timeout` in seconds, up to the COMMIT. Raises Conflict or Unavailable, with nothing sold, and SaleUnknown; to
     be run again in each case.
     """
-    async with pool.begin(timeout) as transaction:
+    async with database.begin(timeout) as transaction:
         row = await transaction.fetchrow(_READ_PRODUCT, product_id)
         if row is None:
-            return Decisions([NotFound(f"there is no product {product_id}") for _ in purchases], None)
+            missing = [NotFound(f"there is no product {product_id}") for _ in purchases]
+            return Decisions([*missing], transaction.region, None)
         now, product = row["now"], product_of(row)
         orders = await _read_orders(transaction, purchases)
         held = await _read_held(transaction, product, purchases)
 
-        decisions, confirmed = decide(now, product, orders, held, purchases, pool.region)
+        decisions, confirmed = decide(now, product, orders, held, purchases, transaction.region)
         if not confirmed:
-            return Decisions(decisions, None)  # rolled back: a read conflicts with nobody
+            return Decisions(decisions, transaction.region, None)  # rolled back: a read conflicts with nobody
 
         level = await _decrement(transaction, product_id, sum(order.quantity for order in confirmed))
-        await _insert_orders(transaction, product_id, pool.region, confirmed)
+        await _insert_orders(transaction, product_id, confirmed)
         try:
             await transaction.commit()
         except OutcomeUnknown as lost:
             raise SaleUnknown(lost, frozenset(order.id for order in confirmed), now) from lost
-        return Decisions(decisions, level)
+        return Decisions(decisions, transaction.region, level)
 
 
 def decide(
@@ -219,11 +223,11 @@ async def _decrement(transaction: Transaction, product_id: UUID, units: int) -> 
     return StockLevel(product_id, row["stock"], row["version"])
 
 
-async def _insert_orders(transaction: Transaction, product_id: UUID, region: str, confirmed: Sequence[Order]) -> None:
+async def _insert_orders(transaction: Transaction, product_id: UUID, confirmed: Sequence[Order]) -> None:
     await transaction.execute(
         _INSERT_ORDERS,
         product_id,
-        region,
+        transaction.region,
         [order.id for order in confirmed],
         [order.user_ref for order in confirmed],
         [order.quantity for order in confirmed],

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from api.database.pool import Pool
+from api.database.database import Database
 from api.drops.products import NewProduct, Product, create_product, list_products
 
 # A fixed id: two processes that find no product at the same moment create the same one.
@@ -16,8 +16,8 @@ SAMPLE = NewProduct(
 )
 
 
-async def create_sample_drop(pool: Pool) -> Product | None:
+async def create_sample_drop(database: Database) -> Product | None:
     """Create the sample unless there is a product already. Raises Unavailable."""
-    if (await list_products(pool, first=1)).items:
+    if (await list_products(database, first=1)).items:
         return None
-    return await create_product(pool, SAMPLE)
+    return await create_product(database, SAMPLE)

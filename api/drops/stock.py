@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from api.database.backoff import Backoff
+from api.database.database import Database
 from api.database.errors import DatabaseError, Unavailable
-from api.database.pool import Pool
 from api.drops.errors import InvalidInput, NotFound
 
 logger = logging.getLogger("dropzero.stock")
@@ -79,9 +79,9 @@ class StockPublisher:
     away, watchers keep the last value, told once that it is stale, and the readings back off.
     """
 
-    def __init__(self, pool: Pool, interval: float) -> None:
+    def __init__(self, database: Database, interval: float) -> None:
         """`interval` in seconds; each wait is jittered by a tenth so that processes do not read in step."""
-        self._pool = pool
+        self._database = database
         self._interval = interval
         self._watched: dict[UUID, _Watched] = {}
         self._polling: asyncio.Task[None] | None = None
@@ -185,7 +185,7 @@ class StockPublisher:
         self.readings += 1
         try:
             async with asyncio.timeout(READING_TIMEOUT):
-                rows = await self._pool.fetch(_READ_LEVELS, product_ids)
+                rows = await self._database.fetch(_READ_LEVELS, product_ids)
         except TimeoutError:
             raise Unavailable(f"no answer within {READING_TIMEOUT:g} seconds") from None
         for row in rows:

@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from api.database.pool import Pool
+from api.database.database import Database
 from api.drops.drops import Drops
 from api.drops.products import Product, get_products
 from api.graphql.caller import Caller
@@ -24,7 +24,7 @@ class Context:
     @cached_property
     def products(self) -> DataLoader[UUID, Product | None]:
         """Gathers reads of products, and never caches them: on a long subscription they would go stale."""
-        return _loader(self.drops.regions.home)
+        return _loader(self.drops.regions)
 
     def products_through(self, region: str | None) -> DataLoader[UUID, Product | None]:
         """Gathers reads through one Region, home for None. Raises UnknownRegion."""
@@ -38,9 +38,9 @@ class Context:
         return {}
 
 
-def _loader(pool: Pool) -> DataLoader[UUID, Product | None]:
+def _loader(database: Database) -> DataLoader[UUID, Product | None]:
     async def load(ids: list[UUID]) -> list[Product | None]:
-        found = await get_products(pool, ids)
+        found = await get_products(database, ids)
         return [found.get(product_id) for product_id in ids]
 
     return DataLoader(load_fn=load, cache=False)

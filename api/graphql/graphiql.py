@@ -93,7 +93,7 @@ class GraphiQL:
         """The newest product that can be bought, else the newest; None when there is none, or no database."""
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
-                newest = (await list_products(self._drops.regions.home, first=20)).items
+                newest = (await list_products(self._drops.regions, first=20)).items
         except (DatabaseError, TimeoutError):
             return None
         return next((product for product in newest if _can_be_bought(product)), newest[0] if newest else None)

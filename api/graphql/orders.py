@@ -94,7 +94,7 @@ class OrderQueries:
         if user_ref is None:
             info.context.caller.require_operator()
         page = await orders.list_orders(
-            info.context.drops.regions.home,
+            info.context.drops.regions,
             DEFAULT_PAGE if first is None else first,
             after,
             user_ref,
@@ -113,7 +113,7 @@ class OrderQueries:
     async def order(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The order's UUID.")]
     ) -> Order | None:
-        order = await orders.get_order(info.context.drops.regions.home, checked_id("id", id))
+        order = await orders.get_order(info.context.drops.regions, checked_id("id", id))
         return None if order is None else Order.of(order)
 
 

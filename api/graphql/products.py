@@ -88,7 +88,7 @@ class ProductQueries:
         ] = None,
         drop_name: Annotated[str | None, strawberry.argument(description="Only the products of this drop.")] = None,
     ) -> ProductConnection:
-        pool = info.context.drops.regions.home
+        pool = info.context.drops.regions
         page = await products.list_products(pool, DEFAULT_PAGE if first is None else first, after, drop_name)
         cursors = [product.cursor for product in page.items]
         return ProductConnection(

@@ -44,7 +44,7 @@ async def test_those_who_wait_are_taken_together(pool: Pool) -> None:
     outcomes = await asyncio.gather(first, *waiting)
 
     assert kinds(outcomes) == {"Confirmed": 51}
-    assert desk.transactions == {"sold": 2}
+    assert desk.transactions == {("here", "sold"): 2}
     assert (await get_product(pool, product_id)).version == 1 + 2
 
 
@@ -54,7 +54,7 @@ async def test_a_group_is_bounded(pool: Pool) -> None:
 
     await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(100)))
 
-    assert desk.transactions == {"sold": 5}
+    assert desk.transactions == {("here", "sold"): 5}
 
 
 async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool) -> None:
@@ -73,7 +73,7 @@ async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: 
 
     assert kinds(outcomes) == {"Confirmed": 2}
     assert [outcome.attempts for outcome in outcomes] == [2, 1]
-    assert desk.transactions == {"Conflict": 1, "sold": 1}
+    assert desk.transactions == {("here", "Conflict"): 1, ("here", "sold"): 1}
 
 
 async def test_products_do_not_wait_for_each_other(pool: Pool) -> None:
@@ -232,7 +232,7 @@ async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(
         answers = await asyncio.gather(*(desk.submit(wish(product_id)) for _ in range(50)), return_exceptions=True)
 
     assert {type(answer) for answer in answers} == {Unavailable}
-    assert desk.transactions == {"Unavailable": 2}
+    assert desk.transactions == {("here", "Unavailable"): 2}
 
 
 async def database_name(pool: Pool) -> str:

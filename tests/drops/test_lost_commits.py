@@ -83,7 +83,7 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
 ) -> None:
     product_id = await new_product(pool, stock=5)
-    await faulty.ping()  # one connection is open, and no other will be
+    await faulty.warm_up(1)  # one connection is open, and no other will be
     endpoint.cut_after_commit = 1
     desk = line(faulty, budget=RetryBudget(attempts=4))
 
@@ -116,7 +116,7 @@ async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_
     pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
 ) -> None:
     product_id = await new_product(pool, stock=5)
-    await faulty.ping()
+    await faulty.warm_up(1)
     endpoint.set_down(True)
     asking = asyncio.create_task(line(faulty).submit(wish(product_id, "ada")))
     await asyncio.sleep(0.05)

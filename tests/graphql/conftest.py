@@ -11,6 +11,7 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
+from api.database.regions import Regions
 from api.settings import EMBEDDED_REGIONS, read_settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.graphql.plans import Statement
@@ -49,16 +50,17 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """Every statement with rows for an answer that this process sends from now on, in their order."""
     sent: list[Statement] = []
 
-    def record(lender: type[Pool | Transaction], name: str) -> None:
+    def record(lender: type[Pool | Regions | Transaction], name: str) -> None:
         original = getattr(lender, name)
 
-        async def recorded(self: Pool | Transaction, text: str, *arguments: Any) -> Any:
+        async def recorded(self: Pool | Regions | Transaction, text: str, *arguments: Any) -> Any:
             sent.append(Statement(text, arguments))
             return await original(self, text, *arguments)
 
         monkeypatch.setattr(lender, name, recorded)
 
     record(Pool, "fetch")  # which Pool.fetchrow uses
+    record(Regions, "fetch")
     record(Transaction, "fetch")
     record(Transaction, "fetchrow")
     return sent

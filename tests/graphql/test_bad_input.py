@@ -403,12 +403,20 @@ class TestTheDatabaseIsAway:
         async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.5))) as server:
             yield server
 
+    @pytest.fixture
+    async def lone_server(self, settings: Settings, database: FaultyEndpoint) -> AsyncIterator[Server]:
+        """A server with half a second for a purchase, whose only endpoint can go away."""
+        endpoints = (Endpoint("us-east-1", database.url),)
+        async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.5))) as server:
+            yield server
+
     @staticmethod
     def assert_says_nothing_of_our_inside(message: str, database: FaultyEndpoint) -> None:
         assert not re.search(r"127\.0\.0\.1|postgres|asyncpg|Errno|Traceback|08\d{3}|password", message)
         assert str(urlsplit(database.url).port) not in message
 
-    async def test_reads_say_so_at_once_and_recover(self, server: Server, database: FaultyEndpoint) -> None:
+    async def test_reads_say_so_at_once_and_recover(self, lone_server: Server, database: FaultyEndpoint) -> None:
+        server = lone_server
         product_id = await server.create_product(10)
         database.set_down(True)
         for query, variables in (
@@ -423,16 +431,14 @@ class TestTheDatabaseIsAway:
             assert message.startswith("The database cannot be reached right now")
             self.assert_says_nothing_of_our_inside(message, database)
         regions = (await server.data("{ regions { name home healthy latencyMs } }"))["regions"]
-        assert [(region["name"], region["home"], region["healthy"]) for region in regions] == [
-            ("us-east-1", True, False),
-            ("us-east-2", False, True),
-        ]
+        assert regions == [{"name": "us-east-1", "home": True, "healthy": False, "latencyMs": None}]
         database.set_down(False)
         assert await stock_of(server, product_id) == 10
 
     async def test_a_purchase_says_so_within_its_deadline_and_sells_nothing(
-        self, server: Server, database: FaultyEndpoint
+        self, lone_server: Server, database: FaultyEndpoint
     ) -> None:
+        server = lone_server
         product_id = await server.create_product(10)
         database.set_down(True)
         wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1"}

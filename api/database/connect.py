@@ -1,0 +1,171 @@
+"""Opening a connection: on Aurora DSQL with a fresh token, verified TLS, a bounded rate, and refusals explained."""
+
+import asyncio
+import logging
+import random
+import socket
+import ssl
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from api.database.backoff import Backoff
+from api.database.endpoint import DsqlAddress, Endpoint
+from api.database.errors import Unavailable, WakingUp
+from api.database.tokens import AuthTokens
+from api.database.web_identity import NoToken
+
+logger = logging.getLogger("dropzero.database")
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for one connection to open."""
+
+LIFETIME = (40 * 60.0, 50 * 60.0)
+"""Seconds after which a connection is used no more, drawn evenly, so that those that opened together do not end
+together. Aurora DSQL drops connections after 60 minutes, in the midst of whatever they do."""
+
+CONNECTIONS_PER_SECOND = 10.0
+"""New connections from one process to one endpoint, after a first burst. An Aurora DSQL cluster takes 100 per second
+from all its clients together, and 1,000 in a burst."""
+
+CONNECTION_BURST = 50
+
+# How Aurora DSQL refuses a connection that is worth another try.
+_WAKING = "waking up"
+_EXPIRED = "Signature expired"
+
+_ATTEMPTS = 6
+"""Connections tried for one that is wanted, while an idle cluster wakes up: some 2 seconds."""
+
+
+if TYPE_CHECKING:
+    _Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
+
+
+class Connection(_Connection):
+    """A connection that knows its age, in seconds of the event loop's clock."""
+
+    __slots__ = ("opened_at", "retire_at")
+
+    opened_at: float
+    retire_at: float
+
+
+class ConnectionRate:
+    """Lets a burst through, and from then on so many per second."""
+
+    def __init__(self, per_second: float = CONNECTIONS_PER_SECOND, burst: int = CONNECTION_BURST) -> None:
+        self._interval = 1 / per_second
+        self._burst = burst
+        self._due = float("-inf")
+
+    async def wait(self) -> None:
+        """Wait for one's turn."""
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now - self._burst * self._interval) + self._interval
+        if self._due > now:
+            await asyncio.sleep(self._due - now)
+
+
+class Connector:
+    """Opens connections to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, tokens: AuthTokens) -> None:
+        """Raises ValueError when the endpoint's URL cannot be used."""
+        self._endpoint = endpoint
+        self._address = endpoint.dsql
+        self._tokens = tokens
+        self._rate = ConnectionRate()
+        self._tls: ssl.SSLContext | None = None
+
+    async def connect(self) -> Connection:
+        """Open one. Raises Unavailable, with what was wrong and what to do."""
+        try:
+            if self._address is None:
+                connection = await asyncpg.connect(
+                    self._endpoint.url,
+                    timeout=CONNECT_TIMEOUT,
+                    connection_class=Connection,
+                    server_settings={"application_name": "dropzero"},
+                )
+            else:
+                connection = await self._connect_to_dsql(self._address)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            # Whatever the reason, a refused login, a database that takes no connections, one too many of them.
+            raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
+        connection.opened_at = asyncio.get_running_loop().time()
+        connection.retire_at = connection.opened_at + random.uniform(*LIFETIME)  # noqa: S311
+        return connection
+
+    async def _connect_to_dsql(self, address: DsqlAddress) -> Connection:
+        """Open one to Aurora DSQL, again while its cluster wakes up, and once again when a token was too old."""
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(_tls_context, address)
+        backoff = Backoff(base=0.1, cap=1.0)
+        signed_anew = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            await self._rate.wait()
+            try:
+                return await asyncpg.connect(
+                    host=address.host,
+                    port=address.port,
+                    user=address.role,
+                    database=address.database,
+                    password=await self._tokens.token(self._endpoint.region, address),
+                    ssl=self._tls,  # asyncpg sends the host as its SNI
+                    timeout=CONNECT_TIMEOUT,
+                    connection_class=Connection,
+                    server_settings={"application_name": "dropzero"},
+                )
+            except asyncpg.PostgresError as error:
+                refusal = "; ".join(filter(None, (str(error), error.detail, error.hint)))
+                expired = _EXPIRED in refusal and not signed_anew
+                waking = _WAKING in refusal
+                if attempt == _ATTEMPTS or not (waking or expired):
+                    reason = _explained(error, refusal, self._endpoint.region, address)
+                    raise (WakingUp if waking else Unavailable)(reason) from error
+                signed_anew |= expired
+                logger.info("%s: %s; trying again", self._endpoint.region, refusal)
+            except (NoToken, OSError) as error:
+                raise Unavailable(_explained(error, str(error), self._endpoint.region, address)) from error
+            await asyncio.sleep(backoff.delay(attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _tls_context(address: DsqlAddress) -> ssl.SSLContext:
+    """Verifies the certificate and its host. Reading the certificate authorities takes some 20 ms. Raises OSError."""
+    return ssl.create_default_context(cafile=address.sslrootcert)
+
+
+def _explained(error: Exception, reason: str, region: str, address: DsqlAddress) -> str:
+    """What was wrong, and what to do."""
+    action = "dsql:DbConnectAdmin" if address.role == "admin" else "dsql:DbConnect"
+    where = f"no connection to {region} ({address.host})"
+    match error:
+        case ssl.SSLCertVerificationError():
+            remedy = (
+                "this is not the endpoint that was asked for, or its certificate authority is not trusted here; check "
+                "the host, the system's certificates, and sslrootcert if the URL has it"
+            )
+            return f"{where}: its certificate does not verify: {error.verify_message}; {remedy}"
+        case socket.gaierror():
+            return f"{where}: no such host; check the cluster's id and Region (dropzero cluster status)"
+        case FileNotFoundError():
+            return f"{where}: the file of sslrootcert cannot be read: {address.sslrootcert}"
+        case NoToken():
+            return f"{where}: {reason}"
+        case TimeoutError():
+            return (
+                f"{where}: no answer within {CONNECT_TIMEOUT:g} seconds; check that this network reaches port "
+                f"{address.port} there"
+            )
+    if _EXPIRED in reason:
+        return f"{where}: {reason}; a new token has expired at once, so set the clock of this machine"
+    if "access denied" in reason:
+        grant = "" if address.role == "admin" else f", and as admin: AWS IAM GRANT {address.role} TO 'ROLE ARN'"
+        return f"{where} as {address.role}: {reason}; allow this machine's AWS identity {action} on the cluster{grant}"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"{where} as {address.role}: {reason}; as admin: CREATE ROLE {address.role} WITH LOGIN"
+    return f"{where}: {reason or type(error).__name__}"

@@ -1,0 +1,69 @@
+"""The probe: asks an endpoint now and then whether it answers, over a connection that nothing else waits for."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import asyncpg
+
+from api.database.connect import Connection, Connector
+from api.database.endpoint import Endpoint
+from api.database.errors import Conflict, Unavailable, translate
+from api.database.tokens import AuthTokens
+
+
+class Probe:
+    """One kept connection to an endpoint. Whoever asks while an answer is awaited shares it."""
+
+    def __init__(self, endpoint: Endpoint, tokens: AuthTokens) -> None:
+        self._connector = Connector(endpoint, tokens)
+        self._connection: Connection | None = None
+        self._asking: asyncio.Task[float] | None = None
+
+    async def ping(self, timeout: float) -> float:
+        """Milliseconds of one round trip. Raises Unavailable when there is none in `timeout` seconds.
+
+        The time is counted in four parts, so that one long pause of this process does not pass for the endpoint's.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(), name="probe")
+        asking = self._asking
+        for _ in range(4):
+            await asyncio.wait([asking], timeout=timeout / 4)
+            if asking.done() and not asking.cancelled():
+                return asking.result()
+        await self.close()
+        raise Unavailable(f"no answer within {timeout:g} seconds")
+
+    async def close(self) -> None:
+        """Break off what is awaited, and disconnect."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        self._drop()
+
+    async def _ask(self) -> float:
+        connection = self._connection
+        if connection is not None and not connection.is_closed():
+            # It may have died in silence since the last time, as it does at the end of its life.
+            with suppress(Unavailable):
+                return await self._round_trip(connection)
+        self._drop()
+        self._connection = await self._connector.connect()
+        return await self._round_trip(self._connection)
+
+    async def _round_trip(self, connection: Connection) -> float:
+        started = time.perf_counter()
+        try:
+            await connection.execute("SELECT 1")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            named = translate(error)
+            if not isinstance(named, Conflict):  # which is an answer, such as one to a schema change
+                raise named or Unavailable(str(error)) from error
+        return (time.perf_counter() - started) * 1000
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with suppress(asyncpg.InterfaceError):
+                self._connection.terminate()
+            self._connection = None

@@ -1,0 +1,34 @@
+"""What the server's database role has to be allowed, and whether it is."""
+
+from api.database.database import Database
+from api.database.rights import is_allowed
+
+GRANTS = {
+    "products": ("SELECT", "INSERT"),
+    "inventory": ("SELECT", "INSERT", "UPDATE"),
+    "orders": ("SELECT", "INSERT", "UPDATE"),
+}
+"""The rights on each table that the server's statements need, and no more."""
+
+# Each asks for one right and touches no row.
+_PROBES = {
+    "SELECT": "SELECT 1 FROM {table} WHERE false",
+    "INSERT": "INSERT INTO {table} SELECT * FROM {table} WHERE false",
+    "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
+}
+_COLUMNS = {"inventory": "stock", "orders": "status"}
+
+
+class RightsMissing(Exception):
+    """The database role may not do what the server does; the message says what to grant."""
+
+
+async def require_rights(database: Database) -> None:
+    """Raises RightsMissing, Conflict, Unavailable."""
+    for table, rights in GRANTS.items():
+        for right in rights:
+            if not await is_allowed(database, _PROBES[right].format(table=table, column=_COLUMNS.get(table))):
+                raise RightsMissing(
+                    f"the server's database role may not {right} {table}; as the owner of the tables: "
+                    f"GRANT {', '.join(rights)} ON {table} TO the role"
+                )
