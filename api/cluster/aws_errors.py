@@ -33,7 +33,8 @@ def passes(error: Exception) -> bool:
 
 def wait_asked_for(error: Exception) -> float:
     """Seconds that AWS asked to wait before the next try; 0 where it did not say."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    # An error of the connection has a response, too, which is None.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
     return float(response.get("retryAfterSeconds", 0))
 
 

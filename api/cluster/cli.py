@@ -207,7 +207,7 @@ def _listed(planes: dict[str, ControlPlane]) -> str:
 def _cluster_table(clusters: Sequence[Cluster]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in ("region", "id", "status", "endpoint", "peers", "witness", "protected", "tags"):
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold", no_wrap=header == "id", min_width=len(header))
     for cluster in clusters:
         table.add_row(
             cluster.region,

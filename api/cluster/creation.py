@@ -44,7 +44,7 @@ def create(planes: Mapping[str, ControlPlane], wanted: Wanted, wait: Wait) -> li
         if region not in clusters:
             peers = [cluster.arn for cluster in clusters.values()]
             clusters[region] = _create_one(planes[region], wanted, peers, wait)
-            linked[region] = set(peers)
+            linked[region] = {*peers, *clusters[region].peers}
             wait.tell(f"{region} creates {clusters[region].id}")
     if wanted.placement.witness is not None:
         for region, cluster in clusters.items():

@@ -17,28 +17,30 @@ def delete(planes: Mapping[str, ControlPlane], clusters: Sequence[Cluster], wait
             planes[cluster.region].remove_protection(cluster.id)
             wait.tell(f"{cluster.region} has taken the deletion protection off {cluster.id}")
     refusal = ""
+    left = list(clusters)
     while True:
-        left: list[Cluster] = []
-        for cluster in clusters:
-            plane = planes[cluster.region]
-            now = plane.get(cluster.id)
-            if now is None or now.status == "DELETED":
-                wait.tell(f"{cluster.region} has deleted {cluster.id}")
-                continue
-            left.append(now)
-            if now.status not in LEAVING:
+        for cluster in left:
+            if cluster.status not in LEAVING:
                 # A cluster that is still changing refuses; it is asked again at the next look.
                 try:
-                    plane.delete(cluster.id)
+                    planes[cluster.region].delete(cluster.id)
                 except Conflict as conflict:
                     refusal = f"; {conflict}"
                 except NotThere:
-                    pass  # gone between the two calls
+                    pass  # gone since it was seen
+        left = [now for cluster in left if (now := _look(planes[cluster.region], cluster, wait)) is not None]
         if not left:
             return
-        clusters = left
-        statuses = wait.report(clusters)
+        statuses = wait.report(left)
         if not wait.pause():
             raise ClusterError(
                 f"not gone after {wait.elapsed:.0f} s: {statuses}; run the same command again to go on waiting{refusal}"
             )
+
+
+def _look(plane: ControlPlane, cluster: Cluster, wait: Wait) -> Cluster | None:
+    now = plane.get(cluster.id)
+    if now is None or now.status == "DELETED":
+        wait.tell(f"{cluster.region} has deleted {cluster.id}")
+        return None
+    return now

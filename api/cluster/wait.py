@@ -28,7 +28,7 @@ class Wait:
 
     def report(self, clusters: Iterable[Cluster]) -> str:
         """Tell the status of each if it is news. Returns them in words."""
-        statuses = ", ".join(f"{cluster.region} {cluster.status}" for cluster in clusters)
+        statuses = ", ".join(f"{cluster.region} {_in_words(cluster.status)}" for cluster in clusters)
         if self._told is None or self._told[0] != statuses or self.elapsed - self._told[1] >= HEARTBEAT:
             self.tell(statuses)
             self._told = (statuses, self.elapsed)
@@ -44,3 +44,7 @@ class Wait:
             return False
         self._aws.sleep(INTERVAL)
         return True
+
+
+def _in_words(status: str) -> str:
+    return "PENDING_DELETE (until its peer is deleted, too)" if status == "PENDING_DELETE" else status

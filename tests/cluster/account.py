@@ -77,6 +77,8 @@ class Account:
     """Looks that do not find a new cluster yet."""
     unlisted: bool = False
     """New clusters are not listed yet."""
+    tags_shown: bool = True
+    """A cluster's answer carries its tags."""
     page: int = 100
     """Clusters in one answer."""
     now: float = 0.0
@@ -205,7 +207,9 @@ class Account:
         if cluster.unseen:
             cluster.unseen -= 1
             return self._not_there(identifier)
-        answer = {**self._summary(cluster), "endpoint": f"{cluster.id}.dsql.{region}.on.aws", "tags": cluster.tags}
+        answer = {**self._summary(cluster), "endpoint": f"{cluster.id}.dsql.{region}.on.aws"}
+        if self.tags_shown:
+            answer["tags"] = cluster.tags
         if cluster.witness is not None:
             answer["multiRegionProperties"] = {
                 "witnessRegion": cluster.witness,
@@ -244,7 +248,7 @@ class Account:
             return Refusal("ValidationException", "protected", 400, {"reason": "deletionProtectionEnabled"})
         cluster.status = "PENDING_DELETE"
         together = [other for other in self.clusters if other is cluster or other.arn in cluster.peers]
-        if all(other.status == "PENDING_DELETE" for other in together):
+        if all(other.status in ("PENDING_DELETE", "DELETING") for other in together):
             for other in together:
                 other.status, other.until = "DELETING", self.now + TEARING_DOWN
         return {key: value for key, value in self._summary(cluster).items() if key != "deletionProtectionEnabled"}

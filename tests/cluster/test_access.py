@@ -1,0 +1,87 @@
+"""The rights that are printed for the servers: enough for all they do, on a real PostgreSQL, and nothing more."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from api.cluster.access import DATABASE_ROLE, GRANTS, role_statements
+from api.database.endpoint import Endpoint
+from api.database.migrations import load_migrations, migrations_directory, read_schema
+from api.database.pool import Pool
+from api.drops.audit import audit
+from api.drops.orders import cancel_order, get_order, list_orders
+from api.drops.products import NewProduct, create_product, list_products, restock
+from api.drops.purchase import Confirmed, Purchase, execute_purchases
+
+SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
+
+
+@pytest.fixture
+async def as_server(database_url: str) -> AsyncIterator[Pool]:
+    """The test's database, as the role that the printed statements make. Roles are the whole server's: it is named
+    for this test alone, and taken away again."""
+    role = f"app_{uuid4().hex}"
+    admin = await asyncpg.connect(database_url)
+    try:
+        for statement in role_statements(SERVER_ROLE):
+            if not statement.startswith("AWS IAM"):
+                await admin.execute(statement.replace(f" {DATABASE_ROLE}", f" {role}"))
+        async with Pool(Endpoint("here", _as_role(database_url, role)), size=1) as pool:
+            yield pool
+    finally:
+        await admin.execute(f"DROP OWNED BY {role}")
+        await admin.execute(f"DROP ROLE {role}")
+        await admin.close()
+
+
+def _as_role(url: str, role: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{role}@{host}", query=urlencode(parse_qsl(parts.query))).geturl()
+
+
+async def test_the_servers_role_can_do_all_that_a_server_does(as_server: Pool) -> None:
+    assert (await read_schema(as_server, load_migrations(migrations_directory()))).pending == []
+    product = await create_product(as_server, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
+    assert (await restock(as_server, product.id, 2)).stock == 12
+    purchase = Purchase.checked(product_id=product.id, user_ref="ada", quantity=3, idempotency_key="a key")
+    [confirmed] = (await execute_purchases(as_server, product.id, [purchase])).decisions
+    assert isinstance(confirmed, Confirmed)
+    assert await get_order(as_server, confirmed.order.id) == confirmed.order
+    await cancel_order(as_server, confirmed.order.id, None)
+    assert [product.stock for product in (await list_products(as_server, 10)).items] == [12]
+    assert len((await list_orders(as_server, 10)).items) == 1
+    assert [line.balanced for line in await audit(as_server)] == [True]
+
+
+@pytest.mark.parametrize("table", GRANTS)
+async def test_the_servers_role_can_do_nothing_else(as_server: Pool, table: str) -> None:
+    rights = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
+    held = await as_server.fetch(
+        "SELECT name FROM unnest($2::text[]) AS name WHERE has_table_privilege($1, name)", table, rights
+    )
+    assert {row["name"] for row in held} == set(GRANTS[table])
+
+
+async def test_the_servers_role_cannot_make_a_table(as_server: Pool) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await as_server.execute("CREATE TABLE another (id uuid)")
+
+
+def test_each_right_is_granted_by_one_statement_on_one_table() -> None:
+    """GRANT counts as DDL, of which a transaction of Aurora DSQL has one statement."""
+    statements = role_statements(SERVER_ROLE)
+    assert statements[:2] == ["CREATE ROLE app WITH LOGIN", f"AWS IAM GRANT app TO '{SERVER_ROLE}'"]
+    assert all(";" not in statement for statement in statements)
+
+
+def test_the_command_is_read_without_boto3() -> None:
+    """It takes longer to import than all the rest, and only those who ask AWS need it."""
+    program = "import sys, api.cluster.cli; print([name for name in ('boto3', 'botocore') if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
