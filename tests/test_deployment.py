@@ -1,0 +1,272 @@
+"""What is deployed: the image, the application that a platform loads, and the page that says how."""
+
+import ast
+import asyncio
+import json
+import re
+import shlex
+import signal
+import sys
+import tomllib
+from asyncio.subprocess import PIPE
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import typer
+from typer.core import TyperGroup
+
+from api.app import CLOSE_GRACE
+from api.cli import app
+from api.cluster import access
+from api.cluster.control_plane import Cluster
+from api.server import shutdown_timeout
+from api.settings import read_settings
+from tests.command import environment
+from tests.conftest import Server
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's, with continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.M)
+    lines = re.sub(r"\\\n *", "", text).splitlines()
+    return [(name, value) for name, _, value in (line.partition(" ") for line in lines if line)]
+
+
+def last(name: str) -> str:
+    """What the image's last instruction of that name says."""
+    return [value for instruction, value in instructions() if instruction == name][-1]
+
+
+class TestImage:
+    def test_it_runs_as_a_user_by_number_that_is_not_root(self) -> None:
+        user, _, group = last("USER").partition(":")
+        assert int(user) >= 1000
+        assert int(group) >= 1000
+        names = [name for name, _ in instructions()]
+        assert names.index("USER") > len(names) - 1 - names[::-1].index("FROM"), "in the last stage"
+        assert "ROOT" not in names[names.index("USER") :]
+
+    def test_it_holds_no_secret_and_takes_none_while_it_is_built(self) -> None:
+        assert {name for name, _ in instructions()} & {"ARG", "ADD"} == set()
+        assert not re.search(r"(?i)token|secret|password|aws_", last("ENV"))
+        assert [value for name, value in instructions() if name == "COPY"][-1].startswith("--from=build ")
+
+    def test_what_is_copied_is_let_through_and_is_all_that_the_wheel_is_made_of(self) -> None:
+        copied = {
+            source
+            for name, value in instructions()
+            if name == "COPY" and not value.startswith("--from")
+            for source in value.split()[:-1]
+        }
+        ignore = (ROOT / ".dockerignore").read_text().split()
+        assert ignore[0] == "*", "only what is named gets in"
+        assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+        assert {*wheel["only-include"], project["project"]["readme"], "pyproject.toml"} == copied
+        assert all((ROOT / source).exists() for source in copied)
+
+    def test_it_serves_on_every_address_at_the_port_that_it_names(self) -> None:
+        entrypoint, command = json.loads(last("ENTRYPOINT")), json.loads(last("CMD"))
+        assert entrypoint == ["dropzero"]
+        assert (parsed(command)["host"], parsed(command)["port"]) == ("0.0.0.0", int(last("EXPOSE")))  # noqa: S104
+        assert f"DROPZERO_PORT={last('EXPOSE')}" in last("ENV").split()
+
+    async def test_its_health_check_tells_a_server_that_answers_from_none(self, server: Server) -> None:
+        command = last("HEALTHCHECK").partition("CMD ")[2]
+        program, *arguments = json.loads(command)
+        assert program == "python"
+
+        async def check(port: int | None) -> int | None:
+            process = await asyncio.create_subprocess_exec(
+                *[sys.executable, *arguments], env=environment({"DROPZERO_PORT": str(port)}), stderr=PIPE
+            )
+            await process.communicate()
+            return process.returncode
+
+        assert await check(urlsplit(server.url).port) == 0
+        assert await check(9) == 1
+
+    def test_a_stop_is_given_the_time_that_purchases_in_flight_can_take(self) -> None:
+        assert last("STOPSIGNAL") == "SIGTERM"
+        longest = shutdown_timeout(read_settings({}))
+        assert f"its COMMIT, {longest} s with the usual settings" in " ".join(PAGE.split())
+        graces = re.findall(r"`stopTimeout` to (\d+)|terminationGracePeriodSeconds` to (\d+)|--time (\d+)", PAGE)
+        seconds = [int("".join(found)) for found in graces]
+        assert len(seconds) == 3
+        assert all(grace >= longest + CLOSE_GRACE + 5 for grace in seconds)
+
+
+def parsed(arguments: list[str]) -> dict[str, object]:
+    """What `dropzero` makes of the arguments of one of its commands."""
+    context = command_of(arguments[:1]).make_context(arguments[0], arguments[1:], resilient_parsing=True)
+    return dict(context.params)
+
+
+def command_of(words: list[str]) -> Any:
+    """The command that the words begin with, which are used up by it."""
+    command: Any = typer.main.get_command(app)
+    while isinstance(command, TyperGroup):
+        assert words[0] in command.commands, words
+        command = command.commands[words.pop(0)]
+    return command
+
+
+class TestVercel:
+    def test_every_request_goes_to_the_one_application(self) -> None:
+        config = json.loads((ROOT / "vercel.json").read_text())
+        [build], [route] = config["builds"], config["routes"]
+        assert route["dest"] == f"/{build['src']}"
+        assert all(re.fullmatch(route["src"], path) for path in ("/", "/graphql", "/storefront.js"))
+        [assigned] = [
+            target.id
+            for node in ast.parse((ROOT / build["src"]).read_text()).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        ]
+        assert assigned == "app", "the name that the runtime looks for"
+        left_out = re.fullmatch(r"\{([a-z,]+)\}/\*\*", build["config"]["excludeFiles"])
+        assert left_out is not None
+        assert not {"api", "migrations"} & set(left_out[1].split(","))
+        assert all((ROOT / folder).is_dir() for folder in left_out[1].split(","))
+
+    async def test_the_application_serves_where_no_token_has_come_yet(self) -> None:
+        serving = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "uvicorn", "api.asgi:app", "--port", "0"],
+            env=environment(
+                {
+                    "DROPZERO_ENDPOINTS": "ap-northeast-1=dsql://app@" + "a" * 26 + ".dsql.ap-northeast-1.on.aws",
+                    "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero-server",
+                    "VERCEL": "1",
+                }
+            ),
+            cwd=ROOT,
+            stderr=PIPE,
+        )
+        assert serving.stderr is not None
+        try:
+            async with asyncio.timeout(30):
+                said = await until(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
+                async with aiohttp.ClientSession() as session, session.get(f"{said}/healthz") as answer:
+                    assert answer.status == 200
+        finally:
+            serving.send_signal(signal.SIGTERM)
+            await serving.communicate()
+
+    async def test_without_endpoints_it_does_not_serve_an_empty_database(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-c", "import api.asgi"], env=environment({}), cwd=ROOT, stderr=PIPE
+        )
+        _, err = await process.communicate()
+        assert process.returncode == 1
+        assert (
+            err.decode()
+            .splitlines()[-1]
+            .endswith("DROPZERO_ENDPOINTS: set it; the embedded PostgreSQL comes with `dropzero serve` alone")
+        )
+
+
+async def until(stream: asyncio.StreamReader, pattern: str) -> str:
+    """The first match in what is said."""
+    said = ""
+    while not (match := re.search(pattern, said)):
+        line = (await stream.readline()).decode()
+        assert line, said
+        said += line
+    return match[0]
+
+
+class Recorded(dict[str, str]):
+    """An empty environment that knows what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+        self.asked.add(name)
+        return default
+
+
+def variables(command: Any) -> Iterator[str]:
+    """What the options of a command, and of those in it, are read from."""
+    yield from (str(option.envvar) for option in command.params)
+    if isinstance(command, TyperGroup):
+        for child in command.commands.values():
+            yield from variables(child)
+
+
+class TestPage:
+    def test_every_variable_that_is_named_is_read(self) -> None:
+        environment = Recorded()
+        read_settings(environment)
+        read = environment.asked | set(variables(typer.main.get_command(app)))
+        named = set(re.findall(r"\b(?:DROPZERO|AWS)_[A-Z_]+\b", PAGE))
+        assert named >= {"DROPZERO_ENDPOINTS", "DROPZERO_REGION", "DROPZERO_ADMIN_TOKEN", "AWS_ROLE_ARN"}
+        assert named - read - {"AWS_PROFILE"} == set()
+
+    def test_every_command_is_one_that_there_is(self) -> None:
+        commands = re.findall(r"(?:\$ (?:[A-Z_]+='[^']*' )?|`)dropzero ([a-z][^`\n]*)", PAGE)
+        assert len(commands) > 10
+        for text in commands:
+            words = shlex.split(text)
+            known = {name for option in command_of(words).params for name in (*option.opts, *option.secondary_opts)}
+            assert {word for word in words if re.match("--[a-z]", word)} <= known, text
+
+    def test_the_policy_and_the_statements_are_those_that_are_printed_for_new_clusters(self) -> None:
+        clusters = [made_in("ap-northeast-1"), made_in("ap-northeast-2")]
+        policies = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE, re.M | re.S)]
+        assert json.loads(access.server_policy(clusters)) in policies
+        [sql] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.M | re.S)
+        statements = access.role_statements(access.server_role_arn(clusters, "dropzero-server"))
+        assert sql.splitlines() == [f"{statement};" for statement in statements]
+
+    def test_every_line_of_the_log_that_is_explained_is_one_that_is_logged(self) -> None:
+        texts = "\n".join(texts_of(path) for path in (ROOT / "api").rglob("*.py"))
+        lines = re.findall(r"^\| `([^`]+)` \|", PAGE.partition("| log line |")[2].partition("\n\n")[0], re.M)
+        assert len(lines) > 5
+        for line in lines:
+            for part in re.split(r"…|;|\bREGION\b|\bPEER\b", line):  # what is put in, or put together
+                assert part.strip(" :") in texts, line
+
+    def test_every_link_leads_somewhere(self) -> None:
+        headings = {
+            re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", PAGE, re.M)
+        }
+        for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+            if target.startswith("#"):
+                assert target[1:] in headings, target
+            elif not target.startswith("http"):
+                assert (ROOT / "docs" / target).exists(), target
+
+
+def made_in(region: str) -> Cluster:
+    return Cluster(
+        region=region,
+        id="CLUSTER",
+        arn=f"arn:aws:dsql:{region}:ACCOUNT:cluster/CLUSTER",
+        status="ACTIVE",
+        endpoint=f"CLUSTER.dsql.{region}.on.aws",
+        peers=(),
+        witness=None,
+        protected=True,
+        tags={},
+    )
+
+
+def texts_of(path: Path) -> str:
+    """Every string of a module, with %s and the like and the values of f-strings taken out."""
+    constants = [
+        re.sub(r"%(\.\d)?[a-z]", "\n", node.value)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return "\n".join(constants)
