@@ -13,7 +13,7 @@ class FaultyEndpoint:
     `cut_before_commit`: connections to lose when a COMMIT is on its way, so that it never arrives.
     `cut_after_commit`: connections to lose when a COMMIT was done, so that its answer never arrives.
     `hang_at_commit`: COMMITs that never arrive on connections that stay open.
-    `down`: refuse new connections and lose the open ones.
+    `down` loses the open connections and refuses new ones, until `up`.
     """
 
     def __init__(self, url: str) -> None:
@@ -32,11 +32,13 @@ class FaultyEndpoint:
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self._port}/{self._database}?sslmode=disable"
 
-    def set_down(self, down: bool) -> None:
-        self._down = down
-        if down:
-            for writer in self._open:
-                writer.transport.abort()
+    def down(self) -> None:
+        self._down = True
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def up(self) -> None:
+        self._down = False
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["FaultyEndpoint"]:

@@ -89,11 +89,11 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
 
     asking = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
     await endpoint.commit_arrived.wait()
-    endpoint.set_down(True)
+    endpoint.down()
     with pytest.raises(OutcomeUnknown, match="has not come back yet"):
         await asking
 
-    endpoint.set_down(False)
+    await endpoint.up()
     again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
     assert isinstance(again, Confirmed)
     assert again.replayed
@@ -104,7 +104,7 @@ async def test_a_database_that_is_away_sells_nothing_and_says_so(
     pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
 ) -> None:
     product_id = await new_product(pool, stock=5)
-    endpoint.set_down(True)
+    endpoint.down()
 
     with pytest.raises(Unavailable):
         await line(faulty, budget=RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
@@ -117,10 +117,10 @@ async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_
 ) -> None:
     product_id = await new_product(pool, stock=5)
     await faulty.warm_up(1)
-    endpoint.set_down(True)
+    endpoint.down()
     asking = asyncio.create_task(line(faulty).submit(wish(product_id, "ada")))
     await asyncio.sleep(0.05)
-    endpoint.set_down(False)
+    await endpoint.up()
 
     assert isinstance((await asking).decision, Confirmed)
 

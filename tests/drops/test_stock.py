@@ -365,11 +365,11 @@ async def test_a_subscription_names_one_to_a_hundred_products(seldom: StockPubli
 @contextlib.contextmanager
 def database_away(endpoint: FaultyEndpoint) -> Iterator[None]:
     """The publisher's connections are lost, and new ones are refused."""
-    endpoint.set_down(True)
+    endpoint.down()
     try:
         yield
     finally:
-        endpoint.set_down(False)
+        await endpoint.up()
 
 
 @pytest.fixture

@@ -418,7 +418,7 @@ class TestTheDatabaseIsAway:
     async def test_reads_say_so_at_once_and_recover(self, lone_server: Server, database: FaultyEndpoint) -> None:
         server = lone_server
         product_id = await server.create_product(10)
-        database.set_down(True)
+        database.down()
         for query, variables in (
             ("query ($id: ID!) { product(id: $id) { stock } }", {"id": product_id}),
             ("query ($id: ID!) { order(id: $id) { id } }", {"id": product_id}),
@@ -432,7 +432,7 @@ class TestTheDatabaseIsAway:
             self.assert_says_nothing_of_our_inside(message, database)
         regions = (await server.data("{ regions { name home healthy latencyMs } }"))["regions"]
         assert regions == [{"name": "us-east-1", "home": True, "healthy": False, "latencyMs": None}]
-        database.set_down(False)
+        await database.up()
         assert await stock_of(server, product_id) == 10
 
     async def test_a_purchase_says_so_within_its_deadline_and_sells_nothing(
@@ -440,7 +440,7 @@ class TestTheDatabaseIsAway:
     ) -> None:
         server = lone_server
         product_id = await server.create_product(10)
-        database.set_down(True)
+        database.down()
         wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1"}
         async with asyncio.timeout(2):
             answers = await asyncio.gather(*(server.refusal(PURCHASE, {"input": wanted}) for _ in range(5)))
@@ -449,7 +449,7 @@ class TestTheDatabaseIsAway:
             assert message == (
                 "The database cannot be reached right now, and nothing was changed. Try again in a moment."
             )
-        database.set_down(False)
+        await database.up()
         assert await stock_of(server, product_id) == 10
         bought = await server.purchase(product_id, "ada", idempotencyKey="click-1")
         assert (bought["status"], bought["replayed"]) == ("CONFIRMED", False)
@@ -470,21 +470,21 @@ class TestTheDatabaseIsAway:
         self, server: Server, database: FaultyEndpoint
     ) -> None:
         product_id = await server.create_product(10)
-        database.set_down(True)
+        database.down()
         answer = await server.ask(
             PURCHASE, {"input": {"productId": product_id, "userRef": "ada", "region": "us-east-2"}}
         )
         for error in answer.get("errors", []):
             assert error["extensions"] == {"code": "SERVICE_UNAVAILABLE"}
             assert "nothing was changed" not in error["message"]
-        database.set_down(False)
+        await database.up()
         assert await stock_of(server, product_id) == 9
 
     async def test_a_buyer_hears_of_an_order_even_if_home_is_away(
         self, server: Server, database: FaultyEndpoint
     ) -> None:
         product_id = await server.create_product(10)
-        database.set_down(True)
+        database.down()
         bought = await server.purchase(product_id, "ada", region="us-east-2")
         assert bought["status"] == "CONFIRMED"
         assert bought["order"]["product"]["id"] == product_id
@@ -502,12 +502,12 @@ class TestTheDatabaseIsAway:
 
         async def commit_and_go_away(transaction: Transaction) -> None:
             await commit(transaction)
-            database.set_down(True)
+            database.down()
 
         monkeypatch.setattr(Transaction, "commit", commit_and_go_away)
         answer = await server.ask(query, {"input": variables}, token=ADMIN_TOKEN)
         monkeypatch.undo()
-        database.set_down(False)
+        await database.up()
 
         if operation == "restock":
             assert await stock_of(server, product_id) == 15

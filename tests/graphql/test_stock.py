@@ -206,14 +206,14 @@ async def test_while_the_database_is_away_the_last_stock_is_stale_and_then_it_re
         watched, unwatched = await server.create_product(stock=2), await server.create_product(stock=2)
         assert await watch(client, watched) == told(watched, 2, 1)
 
-        endpoint.set_down(True)
+        endpoint.down()
         assert await change(client) == told(watched, 2, 1, stale=True)
         async with connected(server) as late:
             assert await watch(late, watched) == told(watched, 2, 1, stale=True)
             await late.subscribe(WATCH, {"ids": [unwatched]}, id="2")
             assert (await late.error("2"))[0] == "SERVICE_UNAVAILABLE"
 
-        endpoint.set_down(False)
+        await endpoint.up()
         assert await change(client) == told(watched, 2, 1)
         await server.purchase(watched)
         assert await change(client) == told(watched, 1, 2)
