@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -362,8 +362,8 @@ async def test_a_subscription_names_one_to_a_hundred_products(seldom: StockPubli
             pass
 
 
-@contextlib.contextmanager
-def database_away(endpoint: FaultyEndpoint) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def database_away(endpoint: FaultyEndpoint) -> AsyncIterator[None]:
     """The publisher's connections are lost, and new ones are refused."""
     endpoint.down()
     try:
@@ -396,7 +396,7 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
         async with often.watch([product_id]) as watcher:
             await told(watcher)
             for version in (1, 2):
-                with database_away(endpoint):
+                async with database_away(endpoint):
                     assert await told(watcher) == stale(product_id, 9 + version, version)
                     async with often.watch([product_id]) as late:  # it gets the last value too
                         assert await told(late) == stale(product_id, 9 + version, version)
@@ -421,7 +421,7 @@ async def test_a_purchase_that_goes_through_while_readings_fail_is_told_as_curre
 
     async with often.watch([product_id]) as watcher:
         await told(watcher)
-        with database_away(endpoint):
+        async with database_away(endpoint):
             assert await told(watcher) == stale(product_id, 10, 1)
             often.publish(StockLevel(product_id, 9, 2))
             assert await told(watcher) == current(product_id, 9, 2)
@@ -436,7 +436,7 @@ async def test_readings_back_off_while_the_database_is_away(
 
     async with often.watch([product_id]) as watcher:
         await told(watcher)
-        with database_away(endpoint):
+        async with database_away(endpoint):
             await told(watcher)
             await until_read(often, 6)
 
@@ -449,7 +449,7 @@ async def test_a_first_reading_that_fails_is_told_to_the_one_who_asked(
 ) -> None:
     product_id = await new_product(pool)
 
-    with database_away(endpoint):
+    async with database_away(endpoint):
         with pytest.raises(Unavailable):
             async with seldom.watch([product_id]):
                 pass
