@@ -17,6 +17,9 @@ _UNKNOWN_KEY = {
 }
 _THROTTLED = {"RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 
+# By their names: LoginError is younger than the oldest botocore that will do.
+_LOGGED_OUT = {"SSOError", "LoginError", "TokenRetrievalError"}
+
 _ACTION = re.compile(r"\b(?:dsql|iam|kms):[A-Z][A-Za-z]+")
 
 
@@ -101,7 +104,7 @@ def _explain_failure(error: Exception, region: str) -> ClusterError:
             "there are no AWS credentials; log in with `aws sso login` or `aws login`, or set AWS_PROFILE, or "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    if isinstance(error, (aws.SSOError, aws.LoginError, aws.TokenRetrievalError)):
+    if _LOGGED_OUT & {kind.__name__ for kind in type(error).__mro__}:
         return ClusterError("the login to AWS has ended; run `aws sso login` or `aws login`, and try again")
     if isinstance(error, (aws.ProfileNotFound, aws.ConfigParseError, aws.ConfigNotFound)):
         return ClusterError(f"the AWS configuration cannot be used: {error}; check AWS_PROFILE and ~/.aws/config")

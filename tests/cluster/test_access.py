@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ import pytest
 
 from api.cluster.access import DATABASE_ROLE, GRANTS, role_statements
 from api.database.endpoint import Endpoint
-from api.database.migrations import load_migrations, migrations_directory, read_schema
+from api.database.migrations import MigrationRefused, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
 from api.drops.audit import audit
 from api.drops.orders import cancel_order, get_order, list_orders
@@ -21,10 +22,18 @@ from api.drops.purchase import Confirmed, Purchase, execute_purchases
 SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
 
 
+@dataclass(frozen=True)
+class Server:
+    """The test's database as the role that the printed statements make, which is `role` here, and as admin."""
+
+    pool: Pool
+    role: str
+    admin: "asyncpg.Connection[asyncpg.Record]"
+
+
 @pytest.fixture
-async def as_server(database_url: str) -> AsyncIterator[Pool]:
-    """The test's database, as the role that the printed statements make. Roles are the whole server's: it is named
-    for this test alone, and taken away again."""
+async def server_role(database_url: str) -> AsyncIterator[Server]:
+    """Roles are the whole PostgreSQL's: this one is named for its test alone, and taken away again."""
     role = f"app_{uuid4().hex}"
     admin = await asyncpg.connect(database_url)
     try:
@@ -32,7 +41,7 @@ async def as_server(database_url: str) -> AsyncIterator[Pool]:
             if not statement.startswith("AWS IAM"):
                 await admin.execute(statement.replace(f" {DATABASE_ROLE}", f" {role}"))
         async with Pool(Endpoint("here", _as_role(database_url, role)), size=1) as pool:
-            yield pool
+            yield Server(pool, role, admin)
     finally:
         await admin.execute(f"DROP OWNED BY {role}")
         await admin.execute(f"DROP ROLE {role}")
@@ -45,32 +54,43 @@ def _as_role(url: str, role: str) -> str:
     return parts._replace(netloc=f"{role}@{host}", query=urlencode(parse_qsl(parts.query))).geturl()
 
 
-async def test_the_servers_role_can_do_all_that_a_server_does(as_server: Pool) -> None:
-    assert (await read_schema(as_server, load_migrations(migrations_directory()))).pending == []
-    product = await create_product(as_server, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
-    assert (await restock(as_server, product.id, 2)).stock == 12
+async def do_all_that_a_server_does(pool: Pool) -> None:
+    assert (await read_schema(pool, load_migrations(migrations_directory()))).pending == []
+    product = await create_product(pool, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
+    assert (await restock(pool, product.id, 2)).stock == 12
     purchase = Purchase.checked(product_id=product.id, user_ref="ada", quantity=3, idempotency_key="a key")
-    [confirmed] = (await execute_purchases(as_server, product.id, [purchase])).decisions
+    [confirmed] = (await execute_purchases(pool, product.id, [purchase])).decisions
     assert isinstance(confirmed, Confirmed)
-    assert await get_order(as_server, confirmed.order.id) == confirmed.order
-    await cancel_order(as_server, confirmed.order.id, None)
-    assert [product.stock for product in (await list_products(as_server, 10)).items] == [12]
-    assert len((await list_orders(as_server, 10)).items) == 1
-    assert [line.balanced for line in await audit(as_server)] == [True]
+    assert await get_order(pool, confirmed.order.id) == confirmed.order
+    await cancel_order(pool, confirmed.order.id, None)
+    assert [product.stock for product in (await list_products(pool, 10)).items] == [12]
+    assert len((await list_orders(pool, 10)).items) == 1
+    assert [line.balanced for line in await audit(pool)] == [True]
+
+
+async def test_the_servers_role_can_do_all_that_a_server_does(server_role: Server) -> None:
+    await do_all_that_a_server_does(server_role.pool)
+
+
+@pytest.mark.parametrize(("table", "right"), [(table, right) for table, rights in GRANTS.items() for right in rights])
+async def test_each_right_is_needed(server_role: Server, table: str, right: str) -> None:
+    await server_role.admin.execute(f"REVOKE {right} ON {table} FROM {server_role.role}")
+    with pytest.raises((asyncpg.InsufficientPrivilegeError, MigrationRefused)):
+        await do_all_that_a_server_does(server_role.pool)
 
 
 @pytest.mark.parametrize("table", GRANTS)
-async def test_the_servers_role_can_do_nothing_else(as_server: Pool, table: str) -> None:
+async def test_there_is_no_right_beside_them(server_role: Server, table: str) -> None:
     rights = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
-    held = await as_server.fetch(
+    held = await server_role.pool.fetch(
         "SELECT name FROM unnest($2::text[]) AS name WHERE has_table_privilege($1, name)", table, rights
     )
     assert {row["name"] for row in held} == set(GRANTS[table])
 
 
-async def test_the_servers_role_cannot_make_a_table(as_server: Pool) -> None:
+async def test_the_servers_role_cannot_make_a_table(server_role: Server) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await as_server.execute("CREATE TABLE another (id uuid)")
+        await server_role.pool.execute("CREATE TABLE another (id uuid)")
 
 
 def test_each_right_is_granted_by_one_statement_on_one_table() -> None:

@@ -129,6 +129,17 @@ def test_the_token_of_a_cluster_that_was_deleted_is_not_used_again(account: Acco
     assert len({arguments["clientToken"] for _, _, arguments in account.asked("CreateCluster")}) == 4
 
 
+def test_a_cluster_that_is_just_being_deleted_is_not_taken_for_a_new_one(account: Account) -> None:
+    account.create()
+    gone = list(account.clusters)
+    for made in gone:
+        made.status, made.until = "DELETING", account.now + 1.0
+    account.unlisted = True
+    assert account.create().status == 0
+    assert one_database(account)
+    assert gone[0] not in account.clusters
+
+
 def test_a_new_cluster_may_take_a_moment_to_be_seen(account: Account) -> None:
     account.unseen = 3
     run = account.create()
@@ -220,6 +231,17 @@ def test_two_clusters_that_are_not_peers_are_never_taken_for_one_database(accoun
     account.made(TOKYO).peers.append(account.made(SEOUL).arn)
     account.refuse(SEOUL, "UpdateCluster", Refusal("ConflictException", "the cluster is UPDATING", 409))
     assert "is being changed just now; wait a little" in complaint(account.create())
+
+
+def test_a_peer_that_is_lost_on_the_way_is_noticed() -> None:
+    class Forgetful(Account):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            self.made(SEOUL).peers.clear()
+
+    run = Forgetful().create()
+    assert (run.status, run.out) == (1, "")
+    assert f"in {SEOUL} is ACTIVE without the peer that it was given: these are not one database" in complaint(run)
 
 
 def test_protection_that_is_missing_is_told_of(account: Account) -> None:

@@ -129,6 +129,13 @@ def test_a_cluster_that_is_still_changing_is_asked_again(account: Account) -> No
     assert account.clusters == []
 
 
+def test_a_cluster_that_goes_while_it_is_looked_at_is_no_failure(account: Account) -> None:
+    gone = Refusal("ResourceNotFoundException", "gone", 404, {"resourceId": "x", "resourceType": "cluster"})
+    account.refuse(TOKYO, "DeleteCluster", gone)
+    assert account.run(*ALL).status == 0
+    assert account.clusters == []
+
+
 def test_what_waits_for_its_peer_is_said_to(account: Account) -> None:
     account.refuse(SEOUL, "DeleteCluster", Refusal("ConflictException", "the cluster is UPDATING", 409))
     run = account.run(*ALL)
