@@ -1,0 +1,131 @@
+"""What all endpoints of a cluster share beside the rows: the version of the schema, and the jobs that build indexes."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+# Everything below is made in the test's own database, at the first statement that asks for it.
+#
+# PostgreSQL makes the index at once and without UNIQUE, so that no row can be in its way. The job then does what is
+# slow in a real cluster, and can fail: it reads all the rows into the index and finds whether they are unique. Until
+# then the index is not valid, but new rows must be unique already, as they must in a real cluster. A job's id derives
+# from the transaction, because a transaction's statements run a second time when it commits.
+_INSTALL = """
+CREATE SCHEMA sys;
+GRANT USAGE ON SCHEMA sys TO PUBLIC;
+
+CREATE TABLE sys.jobs (
+    job_id text PRIMARY KEY, status text NOT NULL, details text, job_type text NOT NULL, class_id oid, object_id oid,
+    object_name text, start_time timestamptz NOT NULL DEFAULT now(), update_time timestamptz NOT NULL DEFAULT now()
+);
+GRANT SELECT ON sys.jobs TO PUBLIC;
+
+CREATE FUNCTION sys.version() RETURNS text LANGUAGE sql AS $$ SELECT 'PostgreSQL 16' $$;
+CREATE FUNCTION sys.server_version() RETURNS text LANGUAGE sql AS $$ SELECT '16.15' $$;
+CREATE FUNCTION sys.current_database() RETURNS name LANGUAGE sql AS $$ SELECT 'postgres'::name $$;
+
+CREATE FUNCTION sys.submit_job(index oid, is_unique boolean) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    id text := left(translate(md5(pg_current_xact_id()::text || index::regclass), '0123456789', 'qrstuvwxyz'), 26);
+BEGIN
+    UPDATE pg_index SET indisvalid = false, indisunique = is_unique WHERE indexrelid = index;
+    INSERT INTO sys.jobs (job_id, status, job_type, class_id, object_id, object_name)
+    VALUES (id, 'submitted', 'INDEX_BUILD', 'pg_class'::regclass, index, index::regclass);
+    RETURN id;
+END $$;
+
+CREATE FUNCTION sys.create_index(statement text, relation text, is_unique boolean) RETURNS SETOF text LANGUAGE plpgsql
+AS $$
+DECLARE
+    present oid[] := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = relation::regclass);
+    made oid;
+BEGIN
+    EXECUTE statement;
+    SELECT indexrelid INTO made FROM pg_index
+    WHERE indrelid = relation::regclass AND indexrelid <> ALL (present);
+    IF made IS NOT NULL THEN  -- it is null when IF NOT EXISTS found one of the name
+        RETURN NEXT sys.submit_job(made, is_unique);
+    END IF;
+END $$;
+
+CREATE PROCEDURE sys.wait_for_job(id text, INOUT succeeded boolean DEFAULT NULL) LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT status = 'completed' INTO succeeded FROM sys.jobs WHERE job_id = id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'job "%" does not exist', id;
+    END IF;
+END $$;
+"""
+_START = "UPDATE sys.jobs SET status = 'processing', update_time = now() WHERE job_id = $1 RETURNING object_name"
+_FINISH = "UPDATE sys.jobs SET status = $2, details = $3, update_time = now() WHERE job_id = $1"
+
+
+class Catalogue:
+    """`version` rises by one with every change of the schema. The faults of jobs are set on it:
+
+    `run_jobs`: clear it, and indexes stay not valid until it is set again.
+    `failing_jobs`: how many of the next jobs fail; each failure uses one up.
+    `failed_status`: what sys.jobs says of a job that failed, beside the error in its details.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._installed = False
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self.version = 0
+        self.changing = asyncio.Lock()
+        self.functions: set[str] = set()
+        self.run_jobs = asyncio.Event()
+        self.run_jobs.set()
+        self.failing_jobs = 0
+        self.failed_status = "failed"
+
+    async def install(self) -> None:
+        """See that the schema sys is there."""
+        if self._installed:
+            return
+        async with self.changing:
+            if not await self._run("SELECT FROM pg_namespace WHERE nspname = 'sys'"):
+                await self._run(_INSTALL)
+            self._installed = True
+
+    def submit(self, job_id: str) -> None:
+        self._jobs[job_id] = asyncio.create_task(self._build(job_id))
+
+    async def finished(self, job_id: str) -> None:
+        """Wait for a job; for one that nobody knows not at all."""
+        if job_id in self._jobs:
+            await asyncio.wait([self._jobs[job_id]])
+
+    async def close(self) -> None:
+        """Give up the jobs that have not run."""
+        for task in self._jobs.values():
+            task.cancel()
+        for result in await asyncio.gather(*self._jobs.values(), return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    async def _build(self, job_id: str) -> None:
+        await self.run_jobs.wait()
+        async with self.changing:
+            [[index]] = await self._run(_START, job_id)
+            status, details = "completed", None
+            try:
+                if self.failing_jobs:
+                    self.failing_jobs -= 1
+                    raise asyncpg.InternalServerError("the job was told to fail")
+                await self._run(f"REINDEX INDEX {index}")
+            except asyncpg.PostgresError as error:
+                status, details = self.failed_status, str(error)
+            await self._run(_FINISH, job_id, status, details)
+            self.version += 1
+
+    async def _run(self, statement: str, *arguments: object) -> list[Any]:
+        connection = await asyncpg.connect(self._database_url)
+        try:
+            if not arguments:
+                await connection.execute(statement)
+            return list(await connection.fetch(statement, *arguments)) if arguments else []
+        finally:
+            await connection.close()

@@ -1,0 +1,71 @@
+"""A stand-in for an Aurora DSQL cluster: one database of a PostgreSQL, and the regional endpoints before it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+
+from tests.dsql.catalogue import Catalogue
+from tests.dsql.certificates import Authority
+from tests.dsql.endpoint import Endpoint
+from tests.dsql.login import log_in
+from tests.dsql.session import Session
+from tests.dsql.wire import Refused
+
+
+class Cluster:
+    """`database_url` is a PostgreSQL's on a Unix socket, which lets every role in that asks; clients see its database
+    under the name of postgres, its role postgres as admin, and its other roles as they are."""
+
+    def __init__(self, database_url: str, authority: Authority) -> None:
+        self._database_url = database_url
+        self._authority = authority
+        self._endpoints = 0
+        self.catalogue = Catalogue(database_url)
+
+    @contextlib.asynccontextmanager
+    async def endpoint(self, region: str | None) -> AsyncIterator[Endpoint]:
+        """An endpoint of the cluster in a Region, until the block is left; all of them are the same database.
+
+        Region None is one that takes tokens made for any.
+        """
+        endpoint = Endpoint(region, self._authority, self._serve)
+        await endpoint.up()
+        self._endpoints += 1
+        try:
+            yield endpoint
+        finally:
+            self._endpoints -= 1
+            await endpoint.close()
+            if not self._endpoints:
+                await self.catalogue.close()
+
+    async def _serve(self, endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        age = asyncio.get_running_loop().call_later(endpoint.max_age, writer.transport.abort)
+        try:
+            backend = await log_in(endpoint, self._database_url, reader, writer)
+            try:
+                await Session(endpoint, self.catalogue, backend, reader, writer).run()
+            finally:
+                backend.close()
+        except Refused as refused:
+            writer.write(refused.response)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        finally:
+            age.cancel()
+
+
+async def create_role(database_url: str, role: str) -> None:
+    """See that a custom role is there: it may read and write every row, and change no schema.
+
+    Roles are those of the whole server, so once for all databases is enough, and any number of times is fine.
+    """
+    connection = await asyncpg.connect(database_url)
+    try:
+        with contextlib.suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            await connection.execute(f'CREATE ROLE "{role}" LOGIN IN ROLE pg_read_all_data, pg_write_all_data')
+    finally:
+        await connection.close()

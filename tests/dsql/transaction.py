@@ -1,0 +1,76 @@
+"""A transaction as Aurora DSQL keeps it: a snapshot, what it wants to write, and its limits. It holds no lock."""
+
+import time
+from dataclasses import dataclass, field
+
+from tests.dsql.backend import Answer
+from tests.dsql.dialect import Kind, Statement
+from tests.dsql.wire import Refusal, Refused
+
+ROW_LIMIT = 3000
+"""Rows changed."""
+
+SIZE_LIMIT = 10 * 1024 * 1024
+"""Bytes, of the statements and their values, which is near enough to those of the rows."""
+
+ABORTED = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+CONFLICT = Refusal("40001", "change conflicts with another transaction (OC000)")
+SCHEMA_CHANGED = Refusal("40001", "schema has been updated by another transaction (OC001)")
+
+_TWO_DDL = Refusal("0A000", "multiple ddl statements not supported in a transaction")
+_DDL_AND_DML = Refusal("0A000", "ddl and dml are not supported in the same transaction")
+_TOO_MANY_ROWS = Refusal("54000", "transaction row limit exceeded")
+_TOO_LARGE = Refusal("54000", "transaction size limit 10mb exceeded")
+_TOO_OLD = Refusal("54000", "transaction age limit of 300s exceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A statement to be done again at COMMIT, as it was sent to PostgreSQL, and what it answered at first."""
+
+    statement: Statement
+    request: bytes
+    answer: Answer
+
+
+@dataclass(slots=True)
+class Transaction:
+    """`explicit` by BEGIN, or the one that a single statement has. `begun`: PostgreSQL has its snapshot."""
+
+    explicit: bool
+    begun: bool = False
+    aborted: bool = False
+    ddl: bool = False
+    dml: bool = False
+    rows: int = 0
+    size: int = 0
+    started: float = field(default_factory=time.monotonic)
+    writes: list[Write] = field(default_factory=list)
+
+    def admit(self, kind: Kind, longest: float) -> None:
+        """Raises Refused when a statement of this kind cannot be in here, `longest` being the seconds it may last."""
+        if time.monotonic() - self.started > longest:
+            raise Refused(_TOO_OLD)
+        if kind is Kind.DDL:
+            if self.ddl or self.dml:
+                raise Refused(_TWO_DDL if self.ddl else _DDL_AND_DML)
+            self.ddl = True
+        elif kind is Kind.WRITE:
+            if self.ddl:
+                raise Refused(_DDL_AND_DML)
+            self.dml = True
+
+    def record(self, write: Write) -> None:
+        """Keep a write for COMMIT. Raises Refused when it is one too many."""
+        self.writes.append(write)
+        if write.statement.kind is Kind.WRITE:
+            self.rows += _changed_rows(write.answer.tag)
+            self.size += len(write.request)
+            if self.rows > ROW_LIMIT:
+                raise Refused(_TOO_MANY_ROWS)
+            if self.size > SIZE_LIMIT:
+                raise Refused(_TOO_LARGE)
+
+
+def _changed_rows(tag: str | None) -> int:
+    return int(tag.rsplit(" ", 1)[1]) if tag and tag.startswith(("INSERT", "UPDATE", "DELETE")) else 0
