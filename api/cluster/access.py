@@ -4,17 +4,13 @@ import json
 from collections.abc import Sequence
 
 from api.cluster.control_plane import Cluster, arn_part
+from api.drops import rights
 
 DATABASE_ROLE = "app"
 """The role that servers connect as."""
 
-GRANTS = {
-    "products": ("SELECT", "INSERT"),
-    "inventory": ("SELECT", "INSERT", "UPDATE"),
-    "orders": ("SELECT", "INSERT", "UPDATE"),
-    "schema_migrations": ("SELECT",),
-}
-"""What the servers do with each table: nothing is ever deleted."""
+GRANTS = {**rights.GRANTS, "schema_migrations": ("SELECT",)}
+"""What the servers do with each table, the record of their migrations too: nothing is ever deleted."""
 
 
 def server_policy(clusters: Sequence[Cluster]) -> str:
@@ -39,7 +35,7 @@ def role_statements(iam_role_arn: str) -> list[str]:
         f"CREATE ROLE {DATABASE_ROLE} WITH LOGIN",
         f"AWS IAM GRANT {DATABASE_ROLE} TO '{iam_role_arn}'",
         f"GRANT USAGE ON SCHEMA public TO {DATABASE_ROLE}",
-        *(f"GRANT {', '.join(rights)} ON {table} TO {DATABASE_ROLE}" for table, rights in GRANTS.items()),
+        *(f"GRANT {', '.join(allowed)} ON {table} TO {DATABASE_ROLE}" for table, allowed in GRANTS.items()),
     ]
 
 
