@@ -126,7 +126,7 @@ async def build_index(pool: Pool, name: str, statement: str, budget: IndexBudget
                 reported = now
                 say(f"waiting for the index {name} since {now - started:.0f} s ({job or 'no job'})")
             faults = 0
-            delay = min(max((now - started) / 10, 0.05), 2.0)
+            delay = min(max((now - started) / 10, 0.02), 2.0)
         except DatabaseError:
             # An order or a DROP whose answer was lost, too: the next look shows what became of it.
             faults += 1
@@ -139,7 +139,7 @@ async def build_index(pool: Pool, name: str, statement: str, budget: IndexBudget
 async def _read_job(pool: Pool, ordered: str, name: str) -> _Job | None:
     """The job that builds the index now, or else the last that did. `ordered` is the id of ours, if we know it."""
     rows = await pool.fetch(_READ_JOBS, ordered, name)
-    jobs = [_Job(row["job_id"], row["status"], row["details"] or "") for row in rows]
+    jobs = [_Job(row["job_id"], row["status"], " ".join((row["details"] or "").split())) for row in rows]
     return next((job for job in jobs if job.at_work), jobs[0] if jobs else None)
 
 

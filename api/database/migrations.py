@@ -5,7 +5,9 @@ every statement is safe to run twice (IF NOT EXISTS), and processes that migrate
 that was cut off half way, meet without harm. Plain PostgreSQL takes the same files.
 """
 
+import asyncio
 import hashlib
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from api.database.backoff import Backoff
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, DatabaseError
 from api.database.index_jobs import DDL_TIMEOUT, INDEX_BUDGET, RIVAL_SQLSTATES, IndexBudget, IndexNotBuilt, build_index
-from api.database.pool import Pool
+from api.database.pool import Pool, Record
 from api.database.retry import RetryBudget, run_again
 
 STATEMENT_TIMEOUT = 3600.0
@@ -118,9 +120,9 @@ def load_migrations(directory: Path) -> list[Migration]:
 async def read_schema(pool: Pool, migrations: list[Migration]) -> Schema:
     """Compare what the database has applied with `migrations`. Raises MigrationError, Unavailable, Conflict."""
     try:
-        if not await pool.fetch(_RECORD_EXISTS):
+        if not await _read(pool, _RECORD_EXISTS):
             return Schema(pending=migrations, ahead=[])
-        recorded = {row["version"]: row for row in await pool.fetch(_READ_RECORD)}
+        recorded = {row["version"]: row for row in await _read(pool, _READ_RECORD)}
     except asyncpg.PostgresError as error:
         role = "this role" if pool.endpoint.dsql is None else pool.endpoint.dsql.role
         raise MigrationRefused(
@@ -185,6 +187,19 @@ def how_to_migrate(endpoint: Endpoint) -> str:
     url = urlsplit(endpoint.url)
     as_admin = url._replace(netloc=f"admin@{url.netloc.rpartition('@')[2]}").geturl()
     return f"DROPZERO_ENDPOINTS='{endpoint.region}={as_admin}' dropzero migrate"
+
+
+async def _read(pool: Pool, statement: str) -> list[Record]:
+    """Run one read, again while others change the schema: each change costs every reader a conflict (OC001)."""
+    backoff = Backoff(base=0.02, cap=1.0)
+    for failures in itertools.count(1):
+        try:
+            return await pool.fetch(statement)
+        except Conflict:
+            if failures == _BUDGET.attempts:
+                raise
+        await asyncio.sleep(backoff.delay(failures))
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def _run(pool: Pool, statement: str, *arguments: object) -> None:

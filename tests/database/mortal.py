@@ -1,0 +1,52 @@
+"""A pool that ends in the midst of its work, as that of a process that is killed does."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+from api.database.endpoint import Endpoint
+from api.database.pool import Pool, Record, Transaction
+from api.database.tokens import AuthTokens
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class Mortal(Pool):
+    """Its work ends with `end` at the statement of the number `at`: `before` that is sent, or after it was done."""
+
+    def __init__(
+        self, endpoint: Endpoint, at: int, end: type[Exception], *, before: bool, tokens: AuthTokens | None = None
+    ) -> None:
+        super().__init__(endpoint, 1, tokens)
+        self._left = at
+        self._end = end
+        self._before = before
+
+    @property
+    def ended(self) -> bool:
+        """Whether the work was long enough to be ended."""
+        return self._left <= 0
+
+    async def execute(self, statement: str, *arguments: object, timeout: float = 10.0) -> None:
+        with self._counted():
+            await super().execute(statement, *arguments, timeout=timeout)
+
+    async def fetch(self, statement: str, *arguments: object, timeout: float = 5.0) -> list[Record]:
+        with self._counted():
+            return await super().fetch(statement, *arguments, timeout=timeout)
+
+    @contextlib.asynccontextmanager
+    async def begin(self, timeout: float = 10.0) -> AsyncIterator[Transaction]:
+        with self._counted():
+            async with super().begin(timeout) as transaction:
+                yield transaction
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._left -= 1
+        if self._left == 0 and self._before:
+            raise self._end
+        yield
+        if self._left == 0:
+            raise self._end

@@ -1,0 +1,246 @@
+"""Migrations under the rules of Aurora DSQL: one change of the schema at a time, and indexes that take their time."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from api.database.endpoint import Endpoint
+from api.database.errors import OutcomeUnknown
+from api.database.index_jobs import IndexBudget
+from api.database.migrations import MigrationError, load_migrations, migrate, migrations_directory
+from api.database.pool import Pool
+from api.database.retry import RetryBudget
+from api.database.tokens import AuthTokens
+from tests import command
+from tests.database.mortal import Killed, Mortal
+from tests.dsql.certificates import Authority
+from tests.dsql.cluster import Cluster, create_role
+from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.token import CREDENTIALS
+
+MIGRATIONS = load_migrations(migrations_directory())
+NAMES = [str(migration) for migration in MIGRATIONS]
+TOKYO, SEOUL = "ap-northeast-1", "ap-northeast-2"
+A_TABLE_AND_ITS_INDEX = [MIGRATIONS[0], replace(MIGRATIONS[3], version=2)]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Iterator[AuthTokens]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in CREDENTIALS.items():
+            environment.setenv(name, value)
+        yield AuthTokens()
+
+
+@dataclass(frozen=True)
+class TwoRegions:
+    """A cluster without any table, and its two endpoints."""
+
+    cluster: Cluster
+    tokyo: RegionalEndpoint
+    seoul: RegionalEndpoint
+    tokens: AuthTokens
+    database_url: str
+
+    def pool(self, endpoint: RegionalEndpoint | None = None, role: str = "admin") -> Pool:
+        return Pool(self.endpoint(endpoint, role), 2, self.tokens)
+
+    def endpoint(self, endpoint: RegionalEndpoint | None = None, role: str = "admin") -> Endpoint:
+        chosen = endpoint or self.tokyo
+        assert chosen.region is not None
+        return Endpoint(chosen.region, chosen.url_as(role))
+
+    async def sql(self, statement: str) -> list[Any]:
+        """Ask the database behind the cluster."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    async def migrated(self) -> bool:
+        """Whether all is applied and recorded once, and every index is valid."""
+        recorded = await self.sql("SELECT version, name FROM schema_migrations ORDER BY version")
+        assert [f"{version:04d}_{name}" for version, name in recorded] == NAMES
+        [[invalid]] = await self.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid")
+        return bool(invalid == 0)
+
+    async def start_over(self) -> None:
+        for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public", "DELETE FROM sys.jobs"):
+            await self.sql(statement)
+
+
+@pytest.fixture
+async def regions(empty_database_url: str, authority: Authority, tokens: AuthTokens) -> AsyncIterator[TwoRegions]:
+    cluster = Cluster(empty_database_url, authority)
+    async with cluster.endpoint(TOKYO) as tokyo, cluster.endpoint(SEOUL) as seoul:
+        yield TwoRegions(cluster, tokyo, seoul, tokens, empty_database_url)
+
+
+async def test_every_migration_is_applied_and_its_index_waited_for(regions: TwoRegions) -> None:
+    said: list[str] = []
+    async with regions.pool() as pool:
+        assert await migrate(pool, MIGRATIONS, said.append) == MIGRATIONS
+        assert await regions.migrated()
+        assert said[0] == "through ap-northeast-1 (localhost as admin): 9 of 9 migrations to apply"
+        built = [line for line in said if line.startswith("building the index")]
+        assert [line.split()[3] for line in built] == [name[5:] for name in NAMES[3:]]
+        assert await migrate(pool, MIGRATIONS) == []
+    assert regions.seoul.connections_opened == 0, "the schema is changed through one Region only"
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it is sent", "after it was done"])
+@pytest.mark.parametrize("end", [Killed, OutcomeUnknown], ids=["killed", "answer lost"])
+async def test_a_run_that_ends_at_any_statement_is_finished(
+    regions: TwoRegions, end: type[Exception], before: bool
+) -> None:
+    for at in itertools.count(1):
+        async with Mortal(regions.endpoint(), at, end, before=before, tokens=regions.tokens) as mortal:
+            with contextlib.suppress(end):
+                await migrate(mortal, A_TABLE_AND_ITS_INDEX)
+        async with regions.pool(regions.seoul) as pool:
+            applied = await migrate(pool, A_TABLE_AND_ITS_INDEX)
+            if end is OutcomeUnknown and at > 2:  # the two readings at the beginning are the caller's to repeat
+                assert applied == []
+            assert await pool.fetch("SELECT FROM schema_migrations WHERE version = 2")
+        assert [valid for [valid] in await regions.sql("SELECT DISTINCT indisvalid FROM pg_index")] == [True]
+        await regions.start_over()
+        if not mortal.ended:
+            break
+    assert at > 10
+
+
+async def test_processes_in_two_regions_that_migrate_at_once_leave_one_schema(regions: TwoRegions) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        pools = [await stack.enter_async_context(regions.pool(at)) for at in (regions.tokyo, regions.seoul) * 3]
+        await asyncio.gather(*(migrate(pool, MIGRATIONS) for pool in pools))
+    assert await regions.migrated()
+
+
+async def test_a_storm_of_conflicts_and_of_changed_schemas_is_lived_through(regions: TwoRegions) -> None:
+    async def storm() -> None:
+        for _ in range(50):
+            regions.cluster.catalogue.version += 1  # OC001 to every statement that sees it
+            regions.tokyo.conflicts = 1
+            await asyncio.sleep(0.02)
+
+    storming = asyncio.create_task(storm())
+    async with regions.pool() as pool:
+        await migrate(pool, MIGRATIONS)
+    await storming
+    assert await regions.migrated()
+
+
+async def test_connections_that_are_lost_at_commit_cost_only_time(regions: TwoRegions) -> None:
+    async def cut() -> None:
+        while True:
+            await regions.tokyo.commit_arrived.wait()
+            regions.tokyo.commit_arrived.clear()
+            regions.tokyo.cut_before_commit, regions.tokyo.cut_after_commit = next(cuts)
+
+    cuts = itertools.cycle([(1, 0), (0, 0), (0, 1), (0, 0)])
+    cutting = asyncio.create_task(cut())
+    async with regions.pool() as pool:
+        await migrate(pool, MIGRATIONS)
+    cutting.cancel()
+    assert await regions.migrated()
+
+
+async def test_conflicts_without_end_are_given_up_with_what_to_do(
+    regions: TwoRegions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.database.migrations._BUDGET", RetryBudget(attempts=3))
+    async with regions.pool() as pool:
+        regions.tokyo.conflicts = 10**6
+        with pytest.raises(
+            MigrationError,
+            match=r"schema_migrations was not applied: 40001: change conflicts with another transaction \(OC000\); "
+            "what came before it stays, and dropzero migrate goes on from there",
+        ):
+            await migrate(pool, MIGRATIONS)
+        regions.tokyo.conflicts = 0
+        await migrate(pool, MIGRATIONS)
+    assert await regions.migrated()
+
+
+async def test_an_index_that_a_killed_run_has_ordered_is_waited_for_and_not_ordered_twice(regions: TwoRegions) -> None:
+    regions.cluster.catalogue.run_jobs.clear()
+    said: asyncio.Queue[str] = asyncio.Queue()
+    async with regions.pool() as pool:
+        killed = asyncio.create_task(migrate(pool, MIGRATIONS, said.put_nowait))
+        while not (await said.get()).startswith("building the index products_by_time"):
+            pass
+        killed.cancel()
+        await asyncio.wait([killed])
+    async with regions.pool() as pool:
+        waiting = asyncio.create_task(migrate(pool, MIGRATIONS, said.put_nowait, IndexBudget(report=0.0)))
+        while "submitted" not in await said.get():
+            assert not waiting.done()
+        regions.cluster.catalogue.run_jobs.set()
+        await waiting
+    assert await regions.migrated()
+    assert await regions.sql("SELECT count(*) FROM sys.jobs WHERE object_name = 'products_by_time'") == [(1,)]
+
+
+@pytest.mark.parametrize("status", ["failed", "completed"])
+async def test_an_index_whose_job_failed_is_built_again(regions: TwoRegions, status: str) -> None:
+    regions.cluster.catalogue.failed_status = status
+    regions.cluster.catalogue.failing_jobs = 2
+    said: list[str] = []
+    async with regions.pool() as pool:
+        await migrate(pool, MIGRATIONS, said.append)
+    assert await regions.migrated()
+    dropped = [line for line in said if "dropping it to build it again" in line]
+    assert [f"{status}: the job was told to fail" in line for line in dropped] == [True, True]
+
+
+async def test_an_index_that_cannot_be_built_stops_the_run_until_its_cause_is_gone(
+    regions: TwoRegions, tmp_path: Path
+) -> None:
+    (tmp_path / "0001_products.sql").write_text("CREATE TABLE IF NOT EXISTS products (id uuid PRIMARY KEY, name text)")
+    (tmp_path / "0002_one_name.sql").write_text("CREATE UNIQUE INDEX ASYNC IF NOT EXISTS one_name ON products (name)")
+    async with regions.pool() as pool:
+        await migrate(pool, load_migrations(tmp_path)[:1])
+        await pool.execute("INSERT INTO products SELECT gen_random_uuid(), 'Tee' FROM generate_series(1, 2)")
+        with pytest.raises(
+            MigrationError,
+            match=r"0002_one_name was not applied: the index one_name was built 3 times and is not valid \(job \w+ "
+            r"failed: could not create unique index .*\); remove the cause, then run dropzero migrate again",
+        ):
+            await migrate(pool, load_migrations(tmp_path))
+        await regions.sql("DELETE FROM products")
+        assert len(await migrate(pool, load_migrations(tmp_path))) == 1
+
+
+async def test_the_command_says_where_it_goes_and_a_role_without_rights_what_to_run(regions: TwoRegions) -> None:
+    await create_role(regions.database_url, "app")
+    tokyo, seoul = (regions.endpoint(endpoint, "app") for endpoint in (regions.tokyo, regions.seoul))
+    as_app = {"DROPZERO_ENDPOINTS": f"{TOKYO}={tokyo.url},{SEOUL}={seoul.url}", **CREDENTIALS}
+    as_admin = f"{TOKYO}={tokyo.url.replace('app@', 'admin@')}"
+
+    refused = await command.dropzero("migrate", **as_app)
+    assert refused.status == 1
+    assert refused.out == "through ap-northeast-1 (localhost as app): 9 of 9 migrations to apply\n"
+    assert refused.err == (
+        "dropzero: schema_migrations was not applied: the database refused it: permission denied for schema public; "
+        f"app may not change the schema; run: DROPZERO_ENDPOINTS='{as_admin}' dropzero migrate\n"
+    )
+    behind = await command.dropzero("serve", "--port", "0", **as_app)
+    assert behind.err.endswith(f"from {NAMES[0]} on; run: DROPZERO_ENDPOINTS='{as_admin}' dropzero migrate\n")
+
+    migrated = await command.dropzero("migrate", DROPZERO_ENDPOINTS=as_admin, **CREDENTIALS)
+    assert (migrated.status, migrated.err) == (0, "")
+    assert migrated.out.splitlines()[-1] == "The schema is up to date."
+    assert await regions.migrated()
