@@ -42,6 +42,9 @@ app.add_typer(cluster_app, name="cluster")
 
 T = TypeVar("T")
 
+_FAILURES = (server.CannotServe, EmbeddedUnavailable, SchemaBehind, RightsMissing, MigrationError, RequestFailed)
+"""What ends a command with one line of its own words, and status 1."""
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Url = Annotated[str, typer.Option(envvar="DROPZERO_URL", help="The server's address.")]
@@ -212,10 +215,9 @@ def main() -> None:
     except Refused as error:
         hint = "; set DROPZERO_ADMIN_TOKEN to the server's token, or DROPZERO_DATA to its data folder"
         _fail(f"{error}{hint if error.code == 'UNAUTHENTICATED' else ''}", status=1)
-    except (
-        *(server.CannotServe, EmbeddedUnavailable, SchemaBehind, RightsMissing),
-        *(MigrationError, RequestFailed, ClusterError),
-    ) as error:
+    except ClusterError as error:
+        _fail(str(error), status=error.status)
+    except _FAILURES as error:
         _fail(str(error), status=1)
     except DatabaseError as error:
         _fail(f"the database cannot be used: {error}; check DROPZERO_ENDPOINTS and that it runs", status=1)
