@@ -8,6 +8,7 @@ import asyncpg
 
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.certificates import Authority
+from tests.dsql.conversation import Conversation
 from tests.dsql.endpoint import Endpoint
 from tests.dsql.login import log_in
 from tests.dsql.session import Session
@@ -46,7 +47,8 @@ class Cluster:
         try:
             backend = await log_in(endpoint, self._database_url, reader, writer)
             try:
-                await Session(endpoint, self.catalogue, backend, reader, writer).run()
+                session = Session(endpoint, self.catalogue, backend)
+                await Conversation(endpoint, session, reader, writer).run()
             finally:
                 backend.close()
         except Refused as refused:

@@ -1,0 +1,113 @@
+"""The stand-in's faults happen when they are told to, and as often."""
+
+import asyncio
+import time
+
+import asyncpg
+import pytest
+
+from tests.dsql.conftest import Connect, Connection
+from tests.dsql.endpoint import Endpoint
+
+LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
+
+pytestmark = pytest.mark.usefixtures("table")
+
+
+async def update(connection: Connection) -> None:
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("UPDATE t SET value = value + 1 WHERE id = 1")
+
+
+async def value(home: Endpoint, connect: Connect) -> int:
+    async with connect(home) as connection:
+        found: int = await connection.fetchval("SELECT value FROM t WHERE id = 1")
+        return found
+
+
+async def test_a_commit_told_to_lose_writes_nothing(home: Endpoint, connect: Connect) -> None:
+    home.conflicts = 2
+    async with connect(home) as connection:
+        with pytest.raises(asyncpg.SerializationError, match="OC000"):
+            await update(connection)
+        with pytest.raises(asyncpg.SerializationError, match="OC000"):
+            await connection.execute("UPDATE t SET value = value + 1 WHERE id = $1", 1)
+        assert await value(home, connect) == 0
+        await update(connection)
+    assert await value(home, connect) == 1
+
+
+@pytest.mark.parametrize(("fault", "written"), [("cut_before_commit", 0), ("cut_after_commit", 1)])
+@pytest.mark.parametrize("explicit", [True, False])
+async def test_a_connection_is_cut_before_or_after_its_commit(
+    home: Endpoint, connect: Connect, fault: str, written: int, explicit: bool
+) -> None:
+    setattr(home, fault, 1)
+    async with connect(home) as connection:
+        write = update(connection) if explicit else connection.execute("UPDATE t SET value = 1 WHERE id = 1")
+        with pytest.raises(LOST):
+            await write
+    assert getattr(home, fault) == 0
+    assert await value(home, connect) == written
+
+
+async def test_a_commit_hangs_until_its_client_gives_up(home: Endpoint, connect: Connect) -> None:
+    home.hang_at_commit = 1
+    async with connect(home) as connection, connect(home) as rival:
+        hanging = asyncio.create_task(update(connection))
+        await home.commit_arrived.wait()
+        async with asyncio.timeout(5):
+            await update(rival)  # nothing is locked
+        assert not hanging.done()
+        connection.terminate()
+        with pytest.raises(LOST):
+            await hanging
+    assert await value(home, connect) == 1
+
+
+async def test_statements_and_commits_take_as_long_as_they_are_told(home: Endpoint, connect: Connect) -> None:
+    async with connect(home) as connection:
+        home.statement_latency, home.commit_latency = 0.02, 0.05
+        started = time.monotonic()
+        await update(connection)
+        assert time.monotonic() - started >= 0.07
+
+
+async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: Endpoint, connect: Connect) -> None:
+    async with connect(home) as connection:
+        home.hang()
+        reading = asyncio.create_task(connection.fetchval("SELECT 1"))
+        with pytest.raises(TimeoutError):
+            async with connect(home, timeout=0.1):
+                pass
+        assert not reading.done()
+        home.release()
+        async with asyncio.timeout(5):
+            assert await reading == 1
+    assert await value(home, connect) == 0
+
+
+async def test_an_endpoint_that_is_down_loses_its_connections_and_comes_up_again(
+    home: Endpoint, peer: Endpoint, connect: Connect
+) -> None:
+    async with connect(home) as connection, connect(peer) as elsewhere:
+        await connection.execute("BEGIN")
+        await connection.execute("UPDATE t SET value = 1")
+        home.down()
+        with pytest.raises(LOST):
+            await connection.execute("COMMIT")
+        with pytest.raises(OSError, match="Connect call failed"):
+            async with connect(home):
+                pass
+        assert await elsewhere.fetchval("SELECT sum(value) FROM t") == 0
+
+        await home.up()
+        assert await value(home, connect) == 0
+
+
+async def test_connections_statements_and_commits_are_counted(home: Endpoint, connect: Connect) -> None:
+    async with connect(home) as connection, connect(home):
+        await update(connection)
+        assert (home.connections_opened, home.connections_open, home.statements, home.commits) == (2, 2, 1, 1)
+    assert await value(home, connect) == 1
+    assert home.connections_opened == 3
