@@ -15,7 +15,7 @@ from api.database.index_jobs import IndexBudget, IndexNotBuilt, build_index
 from api.database.pool import Pool
 
 ORDER = "CREATE INDEX IF NOT EXISTS orders_by_time ON orders (created_at, id)"
-BUDGET = IndexBudget(doubt=30.0, report=0.0)
+BUDGET = IndexBudget(doubt=3600.0, report=0.0)
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Cluster:
             )
 
     async def build(self, budget: IndexBudget = BUDGET) -> None:
-        await build_index(self.pool, "orders_by_time", ORDER, budget, self.said.append)
+        async with asyncio.timeout(10):
+            await build_index(self.pool, "orders_by_time", ORDER, budget, self.said.append)
 
     async def heard(self, words: str) -> None:
         """Wait until the builder has said something with these words in it."""
@@ -77,7 +78,7 @@ async def test_an_index_that_is_valid_is_left_in_peace(cluster: Cluster) -> None
 @pytest.mark.parametrize("status", ["submitted", "processing", "a status that is new"])
 async def test_an_index_that_an_earlier_run_ordered_is_waited_for(cluster: Cluster, status: str) -> None:
     await cluster.leave(status)
-    building = asyncio.create_task(cluster.build())
+    building = asyncio.create_task(cluster.build(replace(BUDGET, doubt=0.0)))
     await cluster.heard("waiting for the index orders_by_time since 0 s")
     assert f"(job job1 {status})" in cluster.said[0]
     await cluster.leave("completed", valid=True)
@@ -97,10 +98,9 @@ async def test_an_index_whose_job_failed_is_dropped_and_built_again(cluster: Clu
     ]
 
 
-async def test_a_job_at_work_counts_for_more_than_one_that_failed_in_the_same_second(cluster: Cluster) -> None:
+async def test_a_job_at_work_counts_for_more_than_one_that_failed_whatever_their_times(cluster: Cluster) -> None:
     await cluster.leave("processing")
     await cluster.pool.execute("INSERT INTO sys.jobs SELECT 'old', 'failed', 'x', job_type, object_name FROM sys.jobs")
-    await cluster.pool.execute("UPDATE sys.jobs SET start_time = now()")
     building = asyncio.create_task(cluster.build())
     await cluster.heard("(job job1 processing)")
     await cluster.leave("completed", valid=True)

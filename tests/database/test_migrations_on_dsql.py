@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
-from api.database.errors import OutcomeUnknown
+from api.database.errors import Conflict, OutcomeUnknown
 from api.database.index_jobs import IndexBudget
 from api.database.migrations import MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
@@ -120,6 +120,14 @@ async def test_a_run_that_ends_at_any_statement_is_finished(
         if not mortal.ended:
             break
     assert at > 10
+
+
+async def test_a_reading_that_meets_a_change_of_the_schema_is_done_again(regions: TwoRegions) -> None:
+    for at in (1, 2):
+        async with Mortal(regions.endpoint(), at, Conflict, before=True, tokens=regions.tokens) as pool:
+            await migrate(pool, MIGRATIONS)
+            assert pool.ended
+    assert await regions.migrated()
 
 
 async def test_processes_in_two_regions_that_migrate_at_once_leave_one_schema(regions: TwoRegions) -> None:
