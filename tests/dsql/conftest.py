@@ -98,6 +98,7 @@ def connect(authority: Authority, sign: Callable[..., str]) -> Connect:
             "database": "postgres",
             "ssl": trusting,
             "timeout": 5,
+            "command_timeout": 20,
             **more,
         }
         connection = await asyncpg.connect(**options)

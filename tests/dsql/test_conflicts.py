@@ -161,6 +161,8 @@ async def test_rows_are_counted_over_the_whole_transaction(home: Endpoint, conne
         with pytest.raises(asyncpg.ProgramLimitExceededError, match="transaction row limit exceeded"):
             await connection.execute("UPDATE t SET value = 1 WHERE id = 1")
         assert await connection.execute("COMMIT") == "ROLLBACK"
+        with pytest.raises(asyncpg.ProgramLimitExceededError):  # however few of its rows are asked for
+            await connection.fetchrow(f"{insert} RETURNING id", 11, 3011)
         assert await values(connection) == {1: 0, 2: 0}
 
 
