@@ -1,7 +1,8 @@
 """What all endpoints of a cluster share beside the rows: the version of the schema, and the jobs that build indexes."""
 
 import asyncio
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator
 
 import asyncpg
 
@@ -85,9 +86,9 @@ class Catalogue:
         """See that the schema sys is there."""
         if self._installed:
             return
-        async with self.changing:
-            if not await self._run("SELECT FROM pg_namespace WHERE nspname = 'sys'"):
-                await self._run(_INSTALL)
+        async with self.changing, self._database() as database:
+            if not await database.fetch("SELECT FROM pg_namespace WHERE nspname = 'sys'"):
+                await database.execute(_INSTALL)
             self._installed = True
 
     def submit(self, job_id: str) -> None:
@@ -99,33 +100,33 @@ class Catalogue:
             await asyncio.wait([self._jobs[job_id]])
 
     async def close(self) -> None:
-        """Give up the jobs that have not run."""
-        for task in self._jobs.values():
+        """Give up the jobs that have not run. Raises what went wrong in the stand-in itself."""
+        jobs, self._jobs = self._jobs, {}
+        for task in jobs.values():
             task.cancel()
-        for result in await asyncio.gather(*self._jobs.values(), return_exceptions=True):
+        for result in await asyncio.gather(*jobs.values(), return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
 
     async def _build(self, job_id: str) -> None:
         await self.run_jobs.wait()
-        async with self.changing:
-            [[index]] = await self._run(_START, job_id)
+        async with self.changing, self._database() as database:
+            index = await database.fetchval(_START, job_id)
             status, details = "completed", None
             try:
                 if self.failing_jobs:
                     self.failing_jobs -= 1
                     raise asyncpg.InternalServerError("the job was told to fail")
-                await self._run(f"REINDEX INDEX {index}")
+                await database.execute(f"REINDEX INDEX {index}")
             except asyncpg.PostgresError as error:
                 status, details = self.failed_status, str(error)
-            await self._run(_FINISH, job_id, status, details)
+            await database.execute(_FINISH, job_id, status, details)
             self.version += 1
 
-    async def _run(self, statement: str, *arguments: object) -> list[Any]:
+    @contextlib.asynccontextmanager
+    async def _database(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
         connection = await asyncpg.connect(self._database_url)
         try:
-            if not arguments:
-                await connection.execute(statement)
-            return list(await connection.fetch(statement, *arguments)) if arguments else []
+            yield connection
         finally:
             await connection.close()

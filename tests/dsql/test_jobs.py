@@ -5,8 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
+from tests.dsql.certificates import Authority
 from tests.dsql.cluster import Cluster
-from tests.dsql.conftest import Connect, Connection
+from tests.dsql.conftest import HOME, Connect, Connection
 from tests.dsql.endpoint import Endpoint
 
 CREATE = "CREATE INDEX ASYNC idx ON t (value)"
@@ -115,6 +116,17 @@ async def test_every_open_session_hears_that_an_index_has_become_valid(home: End
 async def test_a_custom_role_reads_jobs(home: Endpoint, connect: Connect) -> None:
     async with connect(home, "app") as connection:
         assert await connection.fetch("SELECT * FROM sys.jobs") == []
+
+
+async def test_jobs_outlive_the_cluster_that_ran_them(
+    cluster_url: str, authority: Authority, home: Endpoint, connect: Connect
+) -> None:
+    async with connect(home) as connection:
+        job_id = await connection.fetchval(CREATE)
+        await connection.execute(f"CALL sys.wait_for_job('{job_id}')")
+
+    async with Cluster(cluster_url, authority).endpoint(HOME) as later, connect(later) as connection:
+        assert await job(connection, job_id) == ("completed", None)
 
 
 async def test_nobody_waits_for_a_job_that_is_not_there(home: Endpoint, connect: Connect) -> None:
