@@ -21,6 +21,13 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.protocol import BoundedHttp
 from api.settings import EMBEDDED_REGIONS, Settings, read_settings
+from tests.dsql.certificates import Authority
+from tests.dsql.cluster import Cluster, create_role
+from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.token import CREDENTIALS
+from tests.faults import Faulty, FaultyEndpoint
+
+POSTGRESQL, DSQL = "postgresql", "dsql"
 
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
 
@@ -44,13 +51,76 @@ async def template(postgres: str) -> str:
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who vouches for the stand-ins of Aurora DSQL."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+async def app_role(postgres: str) -> None:
+    """The custom role that the stand-ins' URLs name."""
+    await create_role(postgres, "app")
+
+
+@pytest.fixture(scope="session")
+def aws_identity() -> Iterator[None]:
+    """AWS credentials that the stand-ins know."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in CREDENTIALS.items():
+            environment.setenv(name, value)
+        yield
+
+
 @pytest.fixture
-async def database_url(postgres: str, template: str) -> AsyncIterator[str]:
-    """The URL of a database of this test's own, with the schema and no rows."""
+def engine() -> str:
+    """What the test's database is reached through: itself, or a stand-in for Aurora DSQL. Tests that are to run twice
+    take `both_engines` for this name."""
+    return POSTGRESQL
+
+
+@pytest.fixture(params=[POSTGRESQL, DSQL])
+def both_engines(request: pytest.FixtureRequest) -> str:
+    engine: str = request.param
+    return engine
+
+
+@pytest.fixture
+async def postgres_url(postgres: str, template: str) -> AsyncIterator[str]:
+    """The URL of a database of this test's own, with the schema and no rows, on PostgreSQL itself."""
     name = f"test_{next(_numbers)}"
     await _sql(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield _at(postgres, name)
     await _sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def cluster(postgres_url: str, authority: Authority, app_role: None, aws_identity: None) -> Cluster:
+    """The test's database as a cluster of Aurora DSQL."""
+    return Cluster(postgres_url, authority)
+
+
+@pytest.fixture
+async def stand_in(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
+    """An endpoint of that cluster, in whatever Region."""
+    async with cluster.endpoint(None) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def faulty(engine: str, postgres_url: str, stand_in: RegionalEndpoint) -> AsyncIterator[Faulty]:
+    """A way to the test's database that fails on demand."""
+    if engine == DSQL:
+        yield stand_in
+        return
+    async with FaultyEndpoint(postgres_url).listening() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def database_url(engine: str, postgres_url: str, stand_in: RegionalEndpoint) -> str:
+    """The URL of a database of this test's own, with the schema and no rows, on the test's engine."""
+    return stand_in.url if engine == DSQL else postgres_url
 
 
 @pytest.fixture
@@ -70,9 +140,27 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
-    """A laptop's settings, on the test's database under two Regions' names."""
-    endpoints = tuple(Endpoint(region, database_url) for region in EMBEDDED_REGIONS)
+async def behind(postgres_url: str) -> AsyncIterator[Pool]:
+    """The test's database on PostgreSQL itself, whatever the engine: to lock rows, and to set traps."""
+    async with Pool(Endpoint("behind", postgres_url), size=5) as pool:
+        await pool.warm_up(2)  # a lock is to be had sooner than what it is to hold up
+        yield pool
+
+
+@pytest.fixture
+async def endpoints(engine: str, postgres_url: str, cluster: Cluster) -> AsyncIterator[tuple[Endpoint, ...]]:
+    """Two Regions of the test's database: on PostgreSQL two names for it, on Aurora DSQL an endpoint each."""
+    if engine == POSTGRESQL:
+        yield tuple(Endpoint(region, postgres_url) for region in EMBEDDED_REGIONS)
+        return
+    home, peer = EMBEDDED_REGIONS
+    async with cluster.endpoint(home) as first, cluster.endpoint(peer) as second:
+        yield (Endpoint(home, first.url), Endpoint(peer, second.url))
+
+
+@pytest.fixture
+def settings(endpoints: tuple[Endpoint, ...]) -> Settings:
+    """A laptop's settings, on the two Regions of the test's database."""
     return replace(read_settings({}), endpoints=endpoints, admin_token=ADMIN_TOKEN, poll_interval=0.05)
 
 

@@ -4,7 +4,24 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
+
+
+class Faulty(Protocol):
+    """What fails on demand; see FaultyEndpoint, which is one before PostgreSQL. A stand-in for Aurora DSQL is one."""
+
+    cut_before_commit: int
+    cut_after_commit: int
+    hang_at_commit: int
+    commit_arrived: asyncio.Event
+
+    @property
+    def url(self) -> str: ...
+
+    def down(self) -> None: ...
+
+    async def up(self) -> None: ...
 
 
 class FaultyEndpoint:

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
 from api.cluster.access import role_statements
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
@@ -202,7 +200,6 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
             assert any(map(shape.search, sent)), f"{path.name} has a statement that was not sent: {text}"
 
 
-@pytest.mark.xfail(strict=True, reason="parameters of the types uuid[] and integer[] make asyncpg look them up")
 async def test_the_driver_adds_nothing_of_its_own(settings: Settings, database_url: str) -> None:
     async with Recorder(database_url).listening() as recorder:
         endpoints = tuple(Endpoint(region, recorder.url) for region in EMBEDDED_REGIONS)

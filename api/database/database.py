@@ -7,7 +7,11 @@ from api.database.pool import READ_TIMEOUT, TRANSACTION_TIMEOUT, Record, Transac
 
 
 class Database(Protocol):
-    """Reads, and transactions at snapshot isolation. `Pool` is one endpoint's, `Regions` that of all of them."""
+    """Reads, and transactions at snapshot isolation. `Pool` is one endpoint's, `Regions` that of all of them.
+
+    Arrays are passed as text[] and cast in the statement, as in `$1::text[]::uuid[]`: any other array's type asyncpg
+    looks up on each new connection, and for that it changes settings, which Aurora DSQL does not allow.
+    """
 
     @property
     def region(self) -> str:

@@ -97,7 +97,8 @@ async def list_products(
 
 async def get_products(database: Database, ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Those of the ids that exist, by id, in one read. Raises Unavailable."""
-    rows = await database.fetch(f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::uuid[])", list(set(ids)))
+    statement = f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::text[]::uuid[])"
+    rows = await database.fetch(statement, [str(product_id) for product_id in set(ids)])
     return {row["id"]: product_of(row) for row in rows}
 
 

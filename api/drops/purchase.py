@@ -104,7 +104,7 @@ class SaleUnknown(OutcomeUnknown):
 
 
 _READ_PRODUCT = f"SELECT now() AS now, product.* FROM ({SELECT_PRODUCTS} WHERE products.id = $1) AS product"
-_READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::uuid[])"
+_READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::text[]::uuid[])"
 _READ_HELD = """
 SELECT user_ref, coalesce(sum(quantity) FILTER (WHERE status = 'CONFIRMED'), 0) AS held
 FROM orders WHERE user_ref = ANY($2::text[]) AND product_id = $1 GROUP BY user_ref
@@ -116,7 +116,7 @@ RETURNING stock, version
 _INSERT_ORDERS = """
 INSERT INTO orders (id, product_id, user_ref, quantity, status, region)
 SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2
-FROM unnest($3::uuid[], $4::text[], $5::integer[]) AS batch (id, user_ref, quantity)
+FROM unnest($3::text[]::uuid[], $4::text[], $5::text[]::integer[]) AS batch (id, user_ref, quantity)
 """
 
 
@@ -204,7 +204,7 @@ def decide(
 
 
 async def _read_orders(transaction: Transaction, purchases: Sequence[Purchase]) -> dict[UUID, Order]:
-    rows = await transaction.fetch(_READ_ORDERS, [purchase.order_id for purchase in purchases])
+    rows = await transaction.fetch(_READ_ORDERS, [str(purchase.order_id) for purchase in purchases])
     return {row["id"]: order_of(row) for row in rows}
 
 
@@ -228,7 +228,7 @@ async def _insert_orders(transaction: Transaction, product_id: UUID, confirmed: 
         _INSERT_ORDERS,
         product_id,
         transaction.region,
-        [order.id for order in confirmed],
+        [str(order.id) for order in confirmed],
         [order.user_ref for order in confirmed],
-        [order.quantity for order in confirmed],
+        [str(order.quantity) for order in confirmed],
     )

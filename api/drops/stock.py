@@ -24,7 +24,7 @@ READING_TIMEOUT = 5.0
 MAX_BACKOFF = 5.0
 """Seconds between two readings while the database is away, at most, beside the interval."""
 
-_READ_LEVELS = "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::uuid[])"
+_READ_LEVELS = "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::text[]::uuid[])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class StockPublisher:
         self.readings += 1
         try:
             async with asyncio.timeout(READING_TIMEOUT):
-                rows = await self._database.fetch(_READ_LEVELS, product_ids)
+                rows = await self._database.fetch(_READ_LEVELS, [str(product_id) for product_id in product_ids])
         except TimeoutError:
             raise Unavailable(f"no answer within {READING_TIMEOUT:g} seconds") from None
         for row in rows:

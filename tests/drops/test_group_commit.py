@@ -32,12 +32,12 @@ async def until_blocked(pool: Pool) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_those_who_wait_are_taken_together(pool: Pool) -> None:
+async def test_those_who_wait_are_taken_together(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     desk = line(pool)
-    async with inventory_locked(pool, product_id):
+    async with inventory_locked(behind, product_id):
         first = asyncio.create_task(desk.submit(wish(product_id, "first")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         waiting = [asyncio.create_task(desk.submit(wish(product_id, f"buyer-{number}"))) for number in range(50)]
         await asyncio.sleep(0)
 
@@ -57,13 +57,13 @@ async def test_a_group_is_bounded(pool: Pool) -> None:
     assert desk.transactions == {("here", "sold"): 5}
 
 
-async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool) -> None:
+async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     desk = line(pool)
-    async with pool.begin() as rival:
+    async with behind.begin() as rival:
         await rival.execute("UPDATE inventory SET version = version + 1 WHERE product_id = $1", product_id)
         early = asyncio.create_task(desk.submit(wish(product_id, "early")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         late = asyncio.create_task(desk.submit(wish(product_id, "late")))
         await asyncio.sleep(0)
         await rival.commit()
@@ -76,34 +76,34 @@ async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: 
     assert desk.transactions == {("here", "Conflict"): 1, ("here", "sold"): 1}
 
 
-async def test_products_do_not_wait_for_each_other(pool: Pool) -> None:
+async def test_products_do_not_wait_for_each_other(pool: Pool, behind: Pool) -> None:
     held_id, free_id = await new_product(pool, stock=1), await new_product(pool, stock=1)
     desk = line(pool)
-    async with inventory_locked(pool, held_id):
+    async with inventory_locked(behind, held_id):
         held = asyncio.create_task(desk.submit(wish(held_id)))
-        await until_blocked(pool)
+        await until_blocked(behind)
         assert isinstance((await desk.submit(wish(free_id))).decision, Confirmed)
         assert not held.done()
     assert isinstance((await held).decision, Confirmed)
 
 
-async def test_one_connection_serves_a_product_at_full_load(pool: Pool) -> None:
+async def test_one_connection_serves_a_product_at_full_load(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     async with Pool(pool.endpoint, size=20) as busy:
         desk = line(busy, GroupPolicy(size=10))
         await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(500)))
-        count = "SELECT count(*) AS open FROM pg_stat_activity WHERE datname = current_database()"
-        [row] = await pool.fetch(count)
+        ours = "datname = current_database() AND application_name = 'dropzero'"
+        [row] = await behind.fetch(f"SELECT count(*) AS open FROM pg_stat_activity WHERE {ours}")
 
-    assert row["open"] == 2, "one of the line, one of the fixture that asks"
+    assert row["open"] == 3, "one of the line, one that made the product, one that asks"
 
 
-async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: Pool) -> None:
+async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
     desk = line(pool)
-    async with inventory_locked(pool, product_id):
+    async with inventory_locked(behind, product_id):
         leaving = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         leaving.cancel()
         await asyncio.wait([leaving])
 
@@ -114,12 +114,12 @@ async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: 
     assert len((await list_orders(pool, 10)).items) == 1
 
 
-async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool) -> None:
+async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
     desk = line(pool)
-    async with inventory_locked(pool, product_id):
+    async with inventory_locked(behind, product_id):
         staying = asyncio.create_task(desk.submit(wish(product_id, "ada")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         leaving = asyncio.create_task(desk.submit(wish(product_id, "bob")))
         await asyncio.sleep(0)
         leaving.cancel()
@@ -132,12 +132,14 @@ async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool) -> None:
     assert desk.waiting == 0
 
 
-async def test_everyone_is_answered_at_the_deadline_however_long_a_transaction_would_take(pool: Pool) -> None:
+async def test_everyone_is_answered_at_the_deadline_however_long_a_transaction_would_take(
+    pool: Pool, behind: Pool
+) -> None:
     product_id = await new_product(pool, stock=5)
     desk = line(pool, budget=RetryBudget(seconds=0.2))
-    async with inventory_locked(pool, product_id):
+    async with inventory_locked(behind, product_id):
         in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         late = (desk.submit(wish(product_id, f"late-{number}")) for number in range(3))
         answers = await asyncio.gather(in_flight, *late, return_exceptions=True)
 
@@ -161,12 +163,12 @@ async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
     await assert_books_balance(pool)
 
 
-async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_answer(pool: Pool) -> None:
+async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_answer(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=60)
     desk = line(pool)
-    async with inventory_locked(pool, product_id):
+    async with inventory_locked(behind, product_id):
         in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         waiting = asyncio.create_task(desk.submit(wish(product_id, "bob")))
         await asyncio.sleep(0)
 
@@ -188,12 +190,12 @@ async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) ->
     assert kinds(outcomes) == {"Confirmed": 4, "Busy": 2}
 
 
-async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Pool) -> None:
+async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=50)
     desk = line(pool, GroupPolicy(waiting=10))
-    async with inventory_locked(pool, product_id):
+    async with inventory_locked(behind, product_id):
         first = asyncio.create_task(desk.submit(wish(product_id, "ada")))
-        await until_blocked(pool)
+        await until_blocked(behind)
         for number in range(100):
             leaving = asyncio.create_task(desk.submit(wish(product_id, f"fickle-{number}")))
             await asyncio.sleep(0)
@@ -207,9 +209,9 @@ async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Poo
     assert len((await list_orders(pool, 100)).items) == 1
 
 
-async def test_parting_a_group_is_within_the_budget_of_each(pool: Pool) -> None:
+async def test_parting_a_group_is_within_the_budget_of_each(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
-    await pool.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
+    await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
     desk = line(pool, budget=RetryBudget(attempts=12))
     names = [f"bad-{number}" if number % 10 == 0 else f"good-{number}" for number in range(300)]
 
@@ -222,11 +224,9 @@ async def test_parting_a_group_is_within_the_budget_of_each(pool: Pool) -> None:
     await assert_books_balance(pool)
 
 
-async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(pool: Pool) -> None:
+async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=10)
-    await pool.execute(
-        "ALTER ROLE postgres IN DATABASE " + await database_name(pool) + " SET default_transaction_read_only = on"
-    )
+    await behind.execute(f"ALTER DATABASE {await database_name(behind)} SET default_transaction_read_only = on")
     async with Pool(pool.endpoint, size=5) as replica:
         desk = line(replica, budget=RetryBudget(attempts=2))
         answers = await asyncio.gather(*(desk.submit(wish(product_id)) for _ in range(50)), return_exceptions=True)

@@ -16,50 +16,44 @@ from api.drops.orders import cancel_order, list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed
 from tests.drops.purchases import line, new_product, wish
-from tests.faults import FaultyEndpoint
+from tests.faults import Faulty
 
 
 @pytest.fixture
-async def endpoint(database_url: str) -> AsyncIterator[FaultyEndpoint]:
-    async with FaultyEndpoint(database_url).listening() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def faulty(endpoint: FaultyEndpoint) -> AsyncIterator[Pool]:
+async def fragile(faulty: Faulty) -> AsyncIterator[Pool]:
     """The test's database, over the way that fails."""
-    async with Pool(Endpoint("here", endpoint.url), size=10) as pool:
+    async with Pool(Endpoint("here", faulty.url), size=10) as pool:
         yield pool
 
 
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
 async def test_a_connection_lost_at_commit_sells_each_buyer_one(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
+    behind: Pool, fragile: Pool, faulty: Faulty, fault: str
 ) -> None:
-    product_id = await new_product(pool, stock=100)
-    setattr(endpoint, fault, 5)
-    desk = line(faulty, GroupPolicy(size=10))
+    product_id = await new_product(behind, stock=100)
+    setattr(faulty, fault, 5)
+    desk = line(fragile, GroupPolicy(size=10))
 
     outcomes = await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(60)))
 
-    assert getattr(endpoint, fault) == 0
+    assert getattr(faulty, fault) == 0
     confirmed = [outcome.decision for outcome in outcomes if isinstance(outcome.decision, Confirmed)]
     assert len(confirmed) == 60
     assert not any(decision.replayed for decision in confirmed)
-    orders = (await list_orders(pool, 100)).items
+    orders = (await list_orders(behind, 100)).items
     assert {order.id for order in orders} == {decision.order.id for decision in confirmed}
     assert len(orders) == 60
-    assert (await get_product(pool, product_id)).stock == 40
-    assert all(entry.balanced for entry in await audit(pool))
+    assert (await get_product(behind, product_id)).stock == 40
+    assert all(entry.balanced for entry in await audit(behind))
 
 
 async def test_the_last_unit_whose_commit_was_done_and_lost_is_the_buyers(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+    behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool, stock=1)
-    endpoint.cut_after_commit = 1
+    product_id = await new_product(behind, stock=1)
+    faulty.cut_after_commit = 1
 
-    outcome = await line(faulty).submit(wish(product_id, "ada"))
+    outcome = await line(fragile).submit(wish(product_id, "ada"))
 
     assert isinstance(outcome.decision, Confirmed)
     assert outcome.decision.remaining == 0
@@ -67,107 +61,105 @@ async def test_the_last_unit_whose_commit_was_done_and_lost_is_the_buyers(
 
 
 async def test_a_commit_that_is_never_answered_is_looked_up_after_a_while(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, monkeypatch: pytest.MonkeyPatch
+    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "COMMIT_TIMEOUT", 0.2)
-    product_id = await new_product(pool, stock=1)
-    endpoint.hang_at_commit = 1
+    product_id = await new_product(behind, stock=1)
+    faulty.hang_at_commit = 1
 
-    outcome = await line(faulty).submit(wish(product_id, "ada"))
+    outcome = await line(fragile).submit(wish(product_id, "ada"))
 
     assert isinstance(outcome.decision, Confirmed)
-    assert (await get_product(pool, product_id)).stock == 0
+    assert (await get_product(behind, product_id)).stock == 0
 
 
 async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_key_finds_the_order(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+    behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool, stock=5)
-    await faulty.warm_up(1)  # one connection is open, and no other will be
-    endpoint.cut_after_commit = 1
-    desk = line(faulty, budget=RetryBudget(attempts=4))
+    product_id = await new_product(behind, stock=5)
+    await fragile.warm_up(1)  # one connection is open, and no other will be
+    faulty.cut_after_commit = 1
+    desk = line(fragile, budget=RetryBudget(attempts=4))
 
     asking = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
-    await endpoint.commit_arrived.wait()
-    endpoint.down()
+    await faulty.commit_arrived.wait()
+    faulty.down()
     with pytest.raises(OutcomeUnknown, match="has not come back yet"):
         await asking
 
-    await endpoint.up()
+    await faulty.up()
     again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
     assert isinstance(again, Confirmed)
     assert again.replayed
-    assert (await get_product(pool, product_id)).stock == 4
+    assert (await get_product(behind, product_id)).stock == 4
 
 
-async def test_a_database_that_is_away_sells_nothing_and_says_so(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
-) -> None:
-    product_id = await new_product(pool, stock=5)
-    endpoint.down()
+async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
+    product_id = await new_product(behind, stock=5)
+    faulty.down()
 
     with pytest.raises(Unavailable):
-        await line(faulty, budget=RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
+        await line(fragile, budget=RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
 
-    assert (await get_product(pool, product_id)).stock == 5
+    assert (await get_product(behind, product_id)).stock == 5
 
 
 async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_error(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+    behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool, stock=5)
-    await faulty.warm_up(1)
-    endpoint.down()
-    asking = asyncio.create_task(line(faulty).submit(wish(product_id, "ada")))
+    product_id = await new_product(behind, stock=5)
+    await fragile.warm_up(1)
+    faulty.down()
+    asking = asyncio.create_task(line(fragile).submit(wish(product_id, "ada")))
     await asyncio.sleep(0.05)
-    await endpoint.up()
+    await faulty.up()
 
     assert isinstance((await asking).decision, Confirmed)
 
 
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
 async def test_a_cancellation_lost_at_commit_returns_the_units_once(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
+    behind: Pool, fragile: Pool, faulty: Faulty, fault: str
 ) -> None:
-    product_id = await new_product(pool, stock=5)
-    bought = (await line(pool).submit(wish(product_id, "ada"))).decision
+    product_id = await new_product(behind, stock=5)
+    bought = (await line(behind).submit(wish(product_id, "ada"))).decision
     assert isinstance(bought, Confirmed)
-    setattr(endpoint, fault, 2)
+    setattr(faulty, fault, 2)
 
-    await cancel_order(faulty, bought.order.id, "ada")
+    await cancel_order(fragile, bought.order.id, "ada")
 
-    assert (await get_product(pool, product_id)).stock == 5
-    assert all(entry.balanced for entry in await audit(pool))
+    assert (await get_product(behind, product_id)).stock == 5
+    assert all(entry.balanced for entry in await audit(behind))
 
 
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
 async def test_a_product_whose_creation_was_lost_at_commit_exists_once(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint, fault: str
+    behind: Pool, fragile: Pool, faulty: Faulty, fault: str
 ) -> None:
-    setattr(endpoint, fault, 2)
+    setattr(faulty, fault, 2)
 
-    product_id = await new_product(faulty, stock=5)
+    product_id = await new_product(fragile, stock=5)
 
-    assert [entry.product_id for entry in await audit(pool)] == [product_id]
+    assert [entry.product_id for entry in await audit(behind)] == [product_id]
 
 
-async def test_a_restock_lost_at_commit_is_not_guessed_at(pool: Pool, faulty: Pool, endpoint: FaultyEndpoint) -> None:
-    product_id = await new_product(pool, stock=5)
-    endpoint.cut_after_commit = 1
+async def test_a_restock_lost_at_commit_is_not_guessed_at(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
+    product_id = await new_product(behind, stock=5)
+    faulty.cut_after_commit = 1
 
     with pytest.raises(OutcomeUnknown):
-        await restock(faulty, product_id, 3)
+        await restock(fragile, product_id, 3)
 
-    assert (await get_product(pool, product_id)).stock == 8
+    assert (await get_product(behind, product_id)).stock == 8
 
 
 async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+    behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool, stock=10)
-    desk = line(faulty)
+    product_id = await new_product(behind, stock=10)
+    desk = line(fragile)
     await desk.submit(wish(product_id, "ada", key="bought before"))
-    endpoint.cut_after_commit = 1
+    faulty.cut_after_commit = 1
 
     # One group: an old key, a new buyer, and a new key twice.
     old, new, first, second = await asyncio.gather(
@@ -177,7 +169,7 @@ async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
         desk.submit(wish(product_id, "cyd", key="click-1")),
     )
 
-    assert endpoint.cut_after_commit == 0
+    assert faulty.cut_after_commit == 0
     decisions = [outcome.decision for outcome in (old, new, first, second)]
     assert [isinstance(decision, Confirmed) and decision.replayed for decision in decisions] == [
         True,
@@ -185,15 +177,15 @@ async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
         False,
         True,
     ]
-    assert (await get_product(pool, product_id)).stock == 7
+    assert (await get_product(behind, product_id)).stock == 7
 
 
 async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
-    pool: Pool, faulty: Pool, endpoint: FaultyEndpoint
+    behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool, stock=1)
-    endpoint.cut_after_commit = 1
-    desk = line(faulty, budget=RetryBudget(attempts=1))
+    product_id = await new_product(behind, stock=1)
+    faulty.cut_after_commit = 1
+    desk = line(fragile, budget=RetryBudget(attempts=1))
 
     ada, bob = await asyncio.gather(
         desk.submit(wish(product_id, "ada")), desk.submit(wish(product_id, "bob")), return_exceptions=True
@@ -205,16 +197,16 @@ async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
 
 
 async def test_a_connection_that_cannot_be_given_back_after_a_commit_changes_nothing_of_it(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    behind: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    product_id = await new_product(pool, stock=5)
+    product_id = await new_product(behind, stock=5)
 
     async def fail(*_: object, **__: object) -> None:
         raise TimeoutError
 
     monkeypatch.setattr("asyncpg.pool.PoolConnectionHolder.release", fail)
-    product = await restock(pool, product_id, 5)
+    product = await restock(behind, product_id, 5)
     monkeypatch.undo()
 
     assert product.stock == 10
-    assert (await get_product(pool, product_id)).stock == 10
+    assert (await get_product(behind, product_id)).stock == 10

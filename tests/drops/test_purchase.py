@@ -1,8 +1,9 @@
 """The purchase transaction and the line before it, on the real database."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -15,7 +16,11 @@ from api.drops.group_commit import Busy, GroupCommit, GroupPolicy, Outcome
 from api.drops.orders import OrderStatus, cancel_order, list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed, LimitReached, NotOpen, Purchase, SoldOut, execute_purchases
+from tests.conftest import DSQL
 from tests.drops.purchases import ONE_BY_ONE, assert_books_balance, kinds, line, new_product, wish
+from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+
+MakeConflict: TypeAlias = Callable[[int], Coroutine[None, None, None]]
 
 
 async def submit_all(lines: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:
@@ -259,26 +264,34 @@ async def test_a_full_line_answers_busy_at_once_and_sells_nothing(pool: Pool) ->
     assert (await get_product(pool, product_id)).stock == 90
 
 
-async def make_commits_conflict(pool: Pool, times: int) -> None:
-    """Let the next `times` commits that insert orders end with 40001, raised while COMMIT runs."""
-    await pool.execute("CREATE SEQUENCE commits")
-    await pool.execute(f"""
-        CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF nextval('commits') <= {times} THEN
-                RAISE EXCEPTION 'change conflicts with another transaction (OC000)' USING ERRCODE = '40001';
-            END IF;
-            RETURN NULL;
-        END $$
-    """)
-    await pool.execute("""
-        CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER UPDATE ON inventory DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION conflict()
-    """)
+@pytest.fixture
+def make_commits_conflict(engine: str, behind: Pool, stand_in: RegionalEndpoint) -> MakeConflict:
+    """Let the next so many commits that change the stock end with 40001, raised while COMMIT runs."""
+
+    async def make_commits_conflict(times: int) -> None:
+        if engine == DSQL:
+            stand_in.conflicts = times
+            return
+        await behind.execute("CREATE SEQUENCE commits")
+        await behind.execute(f"""
+            CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('commits') <= {times} THEN
+                    RAISE EXCEPTION 'change conflicts with another transaction (OC000)' USING ERRCODE = '40001';
+                END IF;
+                RETURN NULL;
+            END $$
+        """)
+        await behind.execute("""
+            CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER UPDATE ON inventory DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION conflict()
+        """)
+
+    return make_commits_conflict
 
 
-async def test_a_conflict_at_commit_is_retried_and_counted(pool: Pool) -> None:
+async def test_a_conflict_at_commit_is_retried_and_counted(pool: Pool, make_commits_conflict: MakeConflict) -> None:
     product_id = await new_product(pool, stock=5)
-    await make_commits_conflict(pool, times=3)
+    await make_commits_conflict(3)
 
     outcome = await line(pool).submit(wish(product_id))
 
@@ -288,9 +301,11 @@ async def test_a_conflict_at_commit_is_retried_and_counted(pool: Pool) -> None:
     assert (await get_product(pool, product_id)).stock == 4
 
 
-async def test_a_conflict_at_commit_is_named_and_leaves_nothing(pool: Pool) -> None:
+async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
+    pool: Pool, make_commits_conflict: MakeConflict
+) -> None:
     product_id = await new_product(pool, stock=5)
-    await make_commits_conflict(pool, times=1)
+    await make_commits_conflict(1)
 
     with pytest.raises(Conflict, match="OC000"):
         await execute_purchases(pool, product_id, [wish(product_id)])
@@ -299,9 +314,9 @@ async def test_a_conflict_at_commit_is_named_and_leaves_nothing(pool: Pool) -> N
     assert (await list_orders(pool, 10)).items == []
 
 
-async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool) -> None:
+async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commits_conflict: MakeConflict) -> None:
     product_id = await new_product(pool, stock=5)
-    await make_commits_conflict(pool, times=1000)
+    await make_commits_conflict(1000)
 
     outcome = await line(pool, budget=RetryBudget(attempts=3)).submit(wish(product_id))
 
@@ -311,9 +326,9 @@ async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool) -> None:
     assert (await get_product(pool, product_id)).stock == 5
 
 
-async def test_a_spent_deadline_is_busy_with_nothing_sold(pool: Pool) -> None:
+async def test_a_spent_deadline_is_busy_with_nothing_sold(pool: Pool, make_commits_conflict: MakeConflict) -> None:
     product_id = await new_product(pool, stock=5)
-    await make_commits_conflict(pool, times=100_000)
+    await make_commits_conflict(100_000)
 
     outcomes = await submit_all([line(pool, budget=RetryBudget(attempts=100_000, seconds=0.3))], [wish(product_id)] * 3)
 
@@ -321,10 +336,10 @@ async def test_a_spent_deadline_is_busy_with_nothing_sold(pool: Pool) -> None:
     assert (await get_product(pool, product_id)).stock == 5
 
 
-async def test_one_that_cannot_be_executed_fails_none_of_its_neighbours(pool: Pool) -> None:
+async def test_one_that_cannot_be_executed_fails_none_of_its_neighbours(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     # Only the database can know this one: a rule that the application does not have.
-    await pool.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref <> 'mallory')")
+    await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref <> 'mallory')")
     desk = line(pool)
     wishes = [wish(product_id, "mallory" if number == 37 else f"buyer-{number}") for number in range(80)]
 

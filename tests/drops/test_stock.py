@@ -6,10 +6,8 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
@@ -19,20 +17,10 @@ from api.drops import stock
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.products import NewProduct, create_product, restock
 from api.drops.stock import MAX_WATCHED, StockChange, StockLevel, StockPublisher, Watcher
-from tests.faults import FaultyEndpoint
+from tests.faults import Faulty
 
 SELDOM = 60.0
 """Seconds between readings where the test is to pass without them."""
-
-
-@pytest.fixture(scope="module")
-async def database_url(postgres: str, template: str) -> AsyncIterator[str]:
-    """One database for all tests here: each makes the products that it needs."""
-    connection = await asyncpg.connect(postgres)
-    await connection.execute(f"CREATE DATABASE live_stock TEMPLATE {template} STRATEGY FILE_COPY")
-    yield urlsplit(postgres)._replace(path="/live_stock").geturl()
-    await connection.execute("DROP DATABASE live_stock WITH (FORCE)")
-    await connection.close()
 
 
 class CountingPool(Pool):
@@ -48,15 +36,9 @@ class CountingPool(Pool):
 
 
 @pytest.fixture
-async def endpoint(database_url: str) -> AsyncIterator[FaultyEndpoint]:
-    async with FaultyEndpoint(database_url).listening() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def counting(endpoint: FaultyEndpoint) -> AsyncIterator[CountingPool]:
+async def counting(faulty: Faulty) -> AsyncIterator[CountingPool]:
     """The pool that the publisher reads through, which can fail; the tests change the stock through another."""
-    async with CountingPool(Endpoint("here", endpoint.url), size=20) as pool:
+    async with CountingPool(Endpoint("here", faulty.url), size=20) as pool:
         yield pool
 
 
@@ -284,47 +266,53 @@ async def joining(publisher: StockPublisher, *product_ids: UUID) -> AsyncIterato
         task.cancel()
 
 
-async def test_two_that_join_during_a_first_reading_both_find_the_stock(pool: Pool, seldom: StockPublisher) -> None:
+async def test_two_that_join_during_a_first_reading_both_find_the_stock(
+    pool: Pool, behind: Pool, seldom: StockPublisher
+) -> None:
     tee, cap = await new_product(pool, stock=1), await new_product(pool, stock=2)
 
     async with joining(seldom, tee) as first, joining(seldom, tee, cap) as second:
-        async with readings_held(pool):
-            await until_readings_wait(pool, 2)
+        async with readings_held(behind):
+            await until_readings_wait(behind, 2)
         assert await first == [current(tee, 1, 1)]
         assert {change.level for change in await second} == {StockLevel(tee, 1, 1), StockLevel(cap, 2, 1)}
 
 
-async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(pool: Pool, seldom: StockPublisher) -> None:
+async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
+    pool: Pool, behind: Pool, seldom: StockPublisher
+) -> None:
     product_id = await new_product(pool)
 
     async with joining(seldom, product_id) as joined:
-        async with readings_held(pool):
-            await until_readings_wait(pool, 1)
+        async with readings_held(behind):
+            await until_readings_wait(behind, 1)
             seldom.publish(StockLevel(product_id, 9, 2))  # the reading under way finds 10, version 1
         assert await joined == [current(product_id, 9, 2)]
 
 
-async def test_a_product_that_is_left_during_a_reading_does_no_harm(pool: Pool, often: StockPublisher) -> None:
+async def test_a_product_that_is_left_during_a_reading_does_no_harm(
+    pool: Pool, behind: Pool, often: StockPublisher
+) -> None:
     kept, left = await new_product(pool), await new_product(pool)
 
     async with often.watch([kept]) as watcher:
         await told(watcher)
-        async with often.watch([left]), readings_held(pool):
-            await until_readings_wait(pool, 1)
+        async with often.watch([left]), readings_held(behind):
+            await until_readings_wait(behind, 1)
         assert often.watched_products == 1
         await restock(pool, kept, 1)
         assert await told(watcher) == current(kept, 11, 2)
 
 
 async def test_the_last_to_leave_during_a_reading_ends_it(
-    pool: Pool, counting: CountingPool, often: StockPublisher
+    pool: Pool, behind: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
 
-    async with readings_held(pool):
+    async with readings_held(behind):
         async with asyncio.timeout(10):
             watching = asyncio.create_task(hold(often, product_id))
-            await until_readings_wait(pool, 1)
+            await until_readings_wait(behind, 1)
             watching.cancel()
             await asyncio.wait([watching])
         assert often.watched_products == 0
@@ -363,13 +351,13 @@ async def test_a_subscription_names_one_to_a_hundred_products(seldom: StockPubli
 
 
 @contextlib.asynccontextmanager
-async def database_away(endpoint: FaultyEndpoint) -> AsyncIterator[None]:
+async def database_away(faulty: Faulty) -> AsyncIterator[None]:
     """The publisher's connections are lost, and new ones are refused."""
-    endpoint.down()
+    faulty.down()
     try:
         yield
     finally:
-        await endpoint.up()
+        await faulty.up()
 
 
 @pytest.fixture
@@ -388,7 +376,7 @@ async def until_read(publisher: StockPublisher, times: int) -> None:
 
 @pytest.mark.usefixtures("quick_backoff")
 async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_recovers(
-    pool: Pool, often: StockPublisher, endpoint: FaultyEndpoint, caplog: pytest.LogCaptureFixture
+    pool: Pool, often: StockPublisher, faulty: Faulty, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await new_product(pool)
 
@@ -396,7 +384,7 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
         async with often.watch([product_id]) as watcher:
             await told(watcher)
             for version in (1, 2):
-                async with database_away(endpoint):
+                async with database_away(faulty):
                     assert await told(watcher) == stale(product_id, 9 + version, version)
                     async with often.watch([product_id]) as late:  # it gets the last value too
                         assert await told(late) == stale(product_id, 9 + version, version)
@@ -415,13 +403,13 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
 
 
 async def test_a_purchase_that_goes_through_while_readings_fail_is_told_as_current(
-    pool: Pool, often: StockPublisher, endpoint: FaultyEndpoint
+    pool: Pool, often: StockPublisher, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
         await told(watcher)
-        async with database_away(endpoint):
+        async with database_away(faulty):
             assert await told(watcher) == stale(product_id, 10, 1)
             often.publish(StockLevel(product_id, 9, 2))
             assert await told(watcher) == current(product_id, 9, 2)
@@ -429,14 +417,14 @@ async def test_a_purchase_that_goes_through_while_readings_fail_is_told_as_curre
 
 
 async def test_readings_back_off_while_the_database_is_away(
-    pool: Pool, counting: CountingPool, often: StockPublisher, endpoint: FaultyEndpoint, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, counting: CountingPool, often: StockPublisher, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda least, most: most)  # every wait as long as it can be
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
         await told(watcher)
-        async with database_away(endpoint):
+        async with database_away(faulty):
             await told(watcher)
             await until_read(often, 6)
 
@@ -445,11 +433,11 @@ async def test_readings_back_off_while_the_database_is_away(
 
 
 async def test_a_first_reading_that_fails_is_told_to_the_one_who_asked(
-    pool: Pool, seldom: StockPublisher, endpoint: FaultyEndpoint
+    pool: Pool, seldom: StockPublisher, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
 
-    async with database_away(endpoint):
+    async with database_away(faulty):
         with pytest.raises(Unavailable):
             async with seldom.watch([product_id]):
                 pass
@@ -461,14 +449,14 @@ async def test_a_first_reading_that_fails_is_told_to_the_one_who_asked(
 
 @pytest.mark.usefixtures("quick_backoff")
 async def test_a_database_that_says_nothing_counts_as_away(
-    pool: Pool, often: StockPublisher, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, behind: Pool, often: StockPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stock, "READING_TIMEOUT", 0.1)
     watched, unwatched = await new_product(pool), await new_product(pool)
 
     async with often.watch([watched]) as watcher:
         await told(watcher)
-        async with readings_held(pool):
+        async with readings_held(behind):
             assert await told(watcher) == stale(watched, 10, 1)
             with pytest.raises(Unavailable, match=r"no answer within 0\.1 seconds"):
                 async with often.watch([unwatched]):
@@ -478,15 +466,15 @@ async def test_a_database_that_says_nothing_counts_as_away(
 
 @pytest.mark.usefixtures("quick_backoff")
 async def test_an_error_that_nobody_expected_does_not_end_the_readings(
-    pool: Pool, often: StockPublisher, caplog: pytest.LogCaptureFixture
+    pool: Pool, behind: Pool, often: StockPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
         await told(watcher)
-        await pool.execute("ALTER TABLE inventory RENAME TO lost")
+        await behind.execute("ALTER TABLE inventory RENAME TO lost")
         assert await told(watcher) == stale(product_id, 10, 1)
-        await pool.execute("ALTER TABLE lost RENAME TO inventory")
+        await behind.execute("ALTER TABLE lost RENAME TO inventory")
         assert await told(watcher) == current(product_id, 10, 1)
 
     assert [record.exc_info is not None for record in caplog.records] == [True]
