@@ -29,6 +29,9 @@ request, so the deadline is ours, and a connection that missed it is dropped rat
 COMMIT_TIMEOUT = 5.0
 """Seconds to wait for the answer to a COMMIT before its outcome counts as unknown."""
 
+CLOSE_TIMEOUT = 1.0
+"""Seconds for connections to say goodbye, which nothing depends on."""
+
 READ_ATTEMPTS = 3
 """A pooled connection can have died since its last use, and a schema change answers reads with 40001 once."""
 
@@ -133,7 +136,7 @@ class Pool:
     async def close(self) -> None:
         """Close every connection; those that do not end in time are dropped."""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
