@@ -121,7 +121,7 @@ class Endpoint:
             self._server.close()
             self._server = None
         for writer in self._writers:
-            writer.transport.abort()
+            _abort(writer)
 
     async def close(self) -> None:
         """End for good. Raises what went wrong in the stand-in itself."""
@@ -152,5 +152,11 @@ class Endpoint:
             pass  # the client went away, or a fault says that it is to be cut off
         finally:
             self.connections_open -= 1
-            writer.transport.abort()
+            _abort(writer)
             self._writers.discard(writer)
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    # A client that went away during the TLS handshake has left the writer without a transport.
+    if writer.transport is not None:
+        writer.transport.abort()
