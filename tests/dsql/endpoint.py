@@ -157,6 +157,5 @@ class Endpoint:
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    # A client that went away during the TLS handshake has left the writer without a transport.
-    if writer.transport is not None:
+    if writer.transport is not None:  # as it is for a moment, when a client went away during the TLS handshake
         writer.transport.abort()

@@ -29,7 +29,11 @@ async def log_in(
     if code != wire.SSL_REQUEST:
         raise _fatal("28000", "unable to accept connection, TLS is required")
     writer.write(b"S")
+    before = writer.transport
     await writer.start_tls(endpoint.tls)
+    if writer.transport is None:  # the client went away meanwhile, and asyncio's writer cannot end without one
+        writer._transport = before  # type: ignore[attr-defined]
+        raise ConnectionAbortedError("lost during the TLS handshake")
     code, body = await wire.read_startup(reader)
     await endpoint.flowing()
     if expected_name(writer.get_extra_info("ssl_object")) != HOST:
