@@ -32,7 +32,7 @@ async def log_in(
     before = writer.transport
     await writer.start_tls(endpoint.tls)
     if writer.transport is None:  # the client went away meanwhile, and asyncio's writer cannot end without one
-        writer._transport = before  # type: ignore[attr-defined]
+        writer._transport = before
         raise ConnectionAbortedError("lost during the TLS handshake")
     code, body = await wire.read_startup(reader)
     await endpoint.flowing()
