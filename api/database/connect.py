@@ -101,13 +101,13 @@ class Connector:
 
     async def _connect_to_dsql(self, address: DsqlAddress) -> Connection:
         """Open one to Aurora DSQL, again while its cluster wakes up, and once again when a token was too old."""
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(_tls_context, address)
         backoff = Backoff(base=0.1, cap=1.0)
         signed_anew = False
         for attempt in range(1, _ATTEMPTS + 1):
             await self._rate.wait()
             try:
+                if self._tls is None:
+                    self._tls = await asyncio.to_thread(_tls_context, address)
                 return await asyncpg.connect(
                     host=address.host,
                     port=address.port,
@@ -120,7 +120,7 @@ class Connector:
                     server_settings={"application_name": "dropzero"},
                 )
             except asyncpg.PostgresError as error:
-                refusal = "; ".join(filter(None, (str(error), error.detail, error.hint)))
+                refusal = " ".join(str(error).split())  # with its detail and hint, on lines of their own
                 expired = _EXPIRED in refusal and not signed_anew
                 waking = _WAKING in refusal
                 if attempt == _ATTEMPTS or not (waking or expired):

@@ -1,0 +1,330 @@
+"""Opening a connection: what is asked for, what is tried again, and what an operator reads when there is none."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from api.database import connect as connect_module
+from api.database.backoff import Backoff
+from api.database.connect import LIFETIME, ConnectionRate, Connector
+from api.database.endpoint import Endpoint
+from api.database.errors import Unavailable, WakingUp
+from api.database.migrations import MigrationError
+from api.database.pool import Pool
+from api.database.tokens import AuthTokens
+from api.drops.rights import GRANTS, RightsMissing
+from api.settings import Settings
+from tests import command
+from tests.conftest import serving
+from tests.dsql.certificates import Authority
+from tests.dsql.cluster import Cluster
+from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.endpoint import utc_now
+from tests.dsql.token import ACCESS_KEY_ID, CREDENTIALS, SECRET_ACCESS_KEY
+from tests.faults import FaultyEndpoint
+
+HOME = "ap-northeast-1"
+NO_CONNECTION = f"no connection to {HOME} (localhost)"
+
+
+@pytest.fixture
+async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
+    async with cluster.endpoint(HOME) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two attempts nobody here waits for long."""
+    monkeypatch.setattr(connect_module, "Backoff", lambda **_: Backoff(base=0.001, cap=0.01))
+
+
+async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture) -> str:
+    """What an operator reads of the connection that there is none, and nothing of it is secret."""
+    log.set_level(logging.DEBUG, "dropzero")
+    with pytest.raises(Unavailable) as refused:
+        await Connector(Endpoint(HOME, url), tokens).connect()
+    shown = "".join(traceback.format_exception(refused.value))
+    shown += "".join(record.getMessage() for record in log.records if record.name.startswith("dropzero"))
+    for secret in (SECRET_ACCESS_KEY, ACCESS_KEY_ID, "X-Amz-"):
+        assert secret not in shown
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("role", ["admin", "app"])
+async def test_a_role_comes_in_by_a_token_of_its_own(home: RegionalEndpoint, tokens: AuthTokens, role: str) -> None:
+    connection = await Connector(Endpoint(HOME, home.url_as(role)), tokens).connect()
+    assert await connection.fetchval("SELECT current_user") == {"admin": "postgres"}.get(role, role)
+    assert await connection.fetchval("SHOW application_name") == "dropzero"
+    await connection.close()
+
+
+async def test_without_aws_credentials_it_is_said_where_to_get_them(
+    home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (*CREDENTIALS, "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert await refusal(home.url, AuthTokens(), caplog) == (
+        f"{NO_CONNECTION}: no token can be signed: there are no AWS credentials; give this machine a role (ECS, EKS, "
+        "EC2, Lambda), sign in with `aws sso login`, or name a profile with AWS_PROFILE"
+    )
+    assert home.connections_opened == 0
+
+
+async def test_an_expired_token_is_signed_anew(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+    home.expired_tokens = 1
+    connection = await Connector(Endpoint(HOME, home.url), tokens).connect()
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+
+
+async def test_tokens_that_expire_at_once_are_the_clock_s_fault(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.clock = lambda: utc_now() + timedelta(hours=1)
+    told = await refusal(home.url, tokens, caplog)
+    assert told.startswith(f"{NO_CONNECTION}: unable to accept connection, access denied; Signature expired: ")
+    assert told.endswith("; a new token has expired at once, so set the clock of this machine")
+    assert home.connections_opened == 2
+
+
+@pytest.mark.parametrize(
+    ("role", "remedy"),
+    [
+        (
+            "app",
+            "allow this machine's AWS identity dsql:DbConnect on the cluster, and as admin: "
+            "AWS IAM GRANT app TO 'ROLE ARN'",
+        ),
+        ("admin", "allow this machine's AWS identity dsql:DbConnectAdmin on the cluster"),
+    ],
+)
+async def test_whom_iam_does_not_let_in_is_told_what_to_allow(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, role: str, remedy: str
+) -> None:
+    home.revoked = {role}
+    assert await refusal(home.url_as(role), tokens, caplog) == (
+        f"{NO_CONNECTION} as {role}: unable to accept connection, access denied; User: arn:aws:iam::123456789012:"
+        f"role/app is not authorized to connect as {role}; {remedy}"
+    )
+    assert home.connections_opened == 1, "it would be refused again"
+
+
+async def test_a_role_that_is_not_there_is_to_be_created(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await refusal(home.url_as("nobody"), tokens, caplog) == (
+        f'{NO_CONNECTION} as nobody: role "nobody" does not exist; as admin: CREATE ROLE nobody WITH LOGIN'
+    )
+
+
+async def test_a_certificate_that_does_not_verify_is_no_way_in(
+    home: RegionalEndpoint, tokens: AuthTokens, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    for tls, reason in (
+        (authority.context_for("elsewhere.example"), "Hostname mismatch, certificate is not valid for 'localhost'"),
+        (authority.unknown_context(), "unable to get local issuer certificate"),
+    ):
+        home.tls = tls
+        assert await refusal(home.url, tokens, caplog) == (
+            f"{NO_CONNECTION}: its certificate does not verify: {reason}; this is not the endpoint that was asked "
+            "for, or its certificate authority is not trusted here; check the host, the system's certificates, and "
+            "sslrootcert if the URL has it"
+        )
+
+
+async def test_without_an_authority_of_its_own_the_system_s_are_asked(
+    home: RegionalEndpoint, tokens: AuthTokens, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "none.pem").write_bytes(b"no certificate")
+    for file, reason in (
+        (tmp_path / "missing.pem", f"the file of sslrootcert cannot be read: {tmp_path / 'missing.pem'}"),
+        (tmp_path / "none.pem", f"the file of sslrootcert holds no certificate: {tmp_path / 'none.pem'}"),
+    ):
+        url = home.url.replace(str(authority.file), str(file))
+        assert await refusal(url, tokens, caplog) == f"{NO_CONNECTION}: {reason}"
+
+
+async def test_a_host_that_is_not_there_is_named(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await refusal(home.url.replace("localhost", "nowhere.invalid"), tokens, caplog) == (
+        f"no connection to {HOME} (nowhere.invalid): no such host; check the cluster's id and Region "
+        "(dropzero cluster status)"
+    )
+
+
+async def test_a_port_where_nothing_listens_is_named(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.down()
+    assert await refusal(home.url, tokens, caplog) == (
+        f"{NO_CONNECTION}: nothing listens at port {home.port} there; check the port, which is 5432 unless the URL "
+        "has another"
+    )
+
+
+async def test_an_endpoint_that_hangs_is_given_up(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect_module, "CONNECT_TIMEOUT", 0.2)
+    home.hang()
+    assert await refusal(home.url, tokens, caplog) == (
+        f"{NO_CONNECTION}: no answer within 0.2 seconds; check that this network reaches port {home.port} there"
+    )
+
+
+async def test_a_cluster_with_too_many_connections_says_so(
+    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.refusing = True
+    assert await refusal(home.url, tokens, caplog) == (
+        f"{NO_CONNECTION}: Unable to accept connection, too many open connections.; run fewer servers, or give each "
+        "fewer with DROPZERO_CONNECTIONS"
+    )
+
+
+async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
+    postgres_url: str, home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FaultyEndpoint(postgres_url).listening() as plain:
+        told = await refusal(home.url.replace(str(home.port), str(urlsplit(plain.url).port)), tokens, caplog)
+    assert told.startswith(f"{NO_CONNECTION}: ")
+    assert "rejected SSL upgrade" in told
+    assert told.endswith("; Aurora DSQL takes TLS, so this is another server: use a postgresql:// URL for it")
+
+
+async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(
+    home: RegionalEndpoint, tokens: AuthTokens
+) -> None:
+    home.waking_up = 4
+    connection = await Connector(Endpoint(HOME, home.url), tokens).connect()
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+
+
+async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+    home.waking_up = 1000
+    with pytest.raises(WakingUp, match="waking up cluster, please retry later"):
+        await Connector(Endpoint(HOME, home.url), tokens).connect()
+    assert home.connections_opened == 6
+
+
+async def test_a_server_that_starts_waits_for_an_idle_cluster(
+    settings: Settings, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect_module, "_ATTEMPTS", 1)
+    home.waking_up = 1
+    async with serving(replace(settings, endpoints=(Endpoint(HOME, home.url),))) as server:
+        assert home.waking_up == 0
+        assert (await server.data("{ regions { name healthy } }"))["regions"] == [{"name": HOME, "healthy": True}]
+
+
+@pytest.fixture
+async def newcomer(behind: Pool) -> str:
+    """A role that may connect, and see which migrations there are."""
+    try:
+        await behind.execute("CREATE ROLE newcomer LOGIN")
+    except asyncpg.DuplicateObjectError:
+        pass  # roles are those of the whole server
+    return "newcomer"
+
+
+async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
+    settings: Settings, behind: Pool, home: RegionalEndpoint, newcomer: str
+) -> None:
+    as_newcomer = replace(settings, endpoints=(Endpoint(HOME, home.url_as(newcomer)),))
+    with pytest.raises(MigrationError, match="schema_migrations"):
+        async with serving(as_newcomer):
+            pass
+    await behind.execute(f"GRANT SELECT ON schema_migrations TO {newcomer}")
+    for table, rights in GRANTS.items():
+        for number, right in enumerate(rights):
+            with pytest.raises(RightsMissing) as missing:
+                async with serving(as_newcomer):
+                    pass
+            assert str(missing.value) == (
+                f"the server's database role may not {right} {table}; as the owner of the tables: "
+                f"GRANT {', '.join(rights)} ON {table} TO the role"
+            )
+            await behind.execute(f"GRANT {', '.join(rights[: number + 1])} ON {table} TO {newcomer}")
+    async with serving(as_newcomer) as server:
+        assert (await server.purchase(await server.create_product()))["status"] == "CONFIRMED"
+
+
+async def test_a_command_that_gets_no_connection_is_one_line(home: RegionalEndpoint) -> None:
+    home.revoked = {"app"}
+    run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"{HOME}={home.url}", **CREDENTIALS)
+    assert run.status == 1
+    assert run.err.startswith("dropzero: ")
+    assert f"{NO_CONNECTION} as app: unable to accept connection, access denied" in run.err
+    assert run.err.endswith("and as admin: AWS IAM GRANT app TO 'ROLE ARN'\n")
+    assert run.err.count("\n") == 1
+
+
+async def test_connections_that_open_together_do_not_end_together(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+    connector = Connector(Endpoint(HOME, home.url), tokens)
+    opened = await asyncio.gather(*(connector.connect() for _ in range(5)))
+    lifetimes = {connection.retire_at - connection.opened_at for connection in opened}
+    assert len(lifetimes) == 5
+    assert LIFETIME[0] <= min(lifetimes) < max(lifetimes) <= LIFETIME[1]
+    assert LIFETIME[1] < 3600, "Aurora DSQL drops connections after an hour"
+    for connection in opened:
+        connection.terminate()
+
+
+async def test_a_burst_of_connections_goes_through_and_then_so_many_a_second() -> None:
+    rate = ConnectionRate(per_second=50, burst=5)
+    passed: list[float] = []
+
+    async def pass_through() -> None:
+        await rate.wait()
+        passed.append(asyncio.get_running_loop().time() - started)
+
+    started = asyncio.get_running_loop().time()
+    waiting = [asyncio.create_task(pass_through()) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert len(passed) == 5
+    await asyncio.gather(*waiting)
+    for number, at in enumerate(sorted(passed)[5:], start=1):
+        assert at >= number / 50 - 0.001
+
+
+async def test_whoever_was_idle_for_long_has_one_burst_and_no_more() -> None:
+    rate = ConnectionRate(per_second=100, burst=2)
+    for _ in range(3):
+        await rate.wait()
+    await asyncio.sleep(0.1)  # the turns of ten
+    passed = 0
+
+    async def pass_through() -> None:
+        nonlocal passed
+        await rate.wait()
+        passed += 1
+
+    waiting = [asyncio.create_task(pass_through()) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert passed == 2
+    await asyncio.gather(*waiting)
+
+
+async def test_connections_to_an_endpoint_take_their_turns(
+    home: RegionalEndpoint, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect_module, "ConnectionRate", partial(ConnectionRate, per_second=20, burst=2))
+    async with Pool(Endpoint(HOME, home.url), 4, tokens) as pool:
+        started = asyncio.get_running_loop().time()
+        await pool.warm_up(4)
+        assert asyncio.get_running_loop().time() - started >= 2 / 20 - 0.001
