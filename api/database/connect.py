@@ -149,18 +149,28 @@ def _explained(error: Exception, reason: str, region: str, address: DsqlAddress)
                 "this is not the endpoint that was asked for, or its certificate authority is not trusted here; check "
                 "the host, the system's certificates, and sslrootcert if the URL has it"
             )
-            return f"{where}: its certificate does not verify: {error.verify_message}; {remedy}"
+            return f"{where}: its certificate does not verify: {error.verify_message.rstrip('.')}; {remedy}"
+        case ssl.SSLError() if error.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
+            return f"{where}: the file of sslrootcert holds no certificate: {address.sslrootcert}"
         case socket.gaierror():
             return f"{where}: no such host; check the cluster's id and Region (dropzero cluster status)"
         case FileNotFoundError():
             return f"{where}: the file of sslrootcert cannot be read: {address.sslrootcert}"
         case NoToken():
             return f"{where}: {reason}"
+        case ConnectionRefusedError():
+            return (
+                f"{where}: nothing listens at port {address.port} there; check the port, 5432 unless the URL names one"
+            )
         case TimeoutError():
             return (
                 f"{where}: no answer within {CONNECT_TIMEOUT:g} seconds; check that this network reaches port "
                 f"{address.port} there"
             )
+        case asyncpg.TooManyConnectionsError():
+            return f"{where}: {reason.rstrip('.')}; run fewer servers, or lower DROPZERO_CONNECTIONS"
+        case ConnectionError() if "rejected SSL upgrade" in reason:  # which asyncpg says without a type of its own
+            return f"{where}: it takes no TLS, so it is not Aurora DSQL; check the host and the port"
     if _EXPIRED in reason:
         return f"{where}: {reason}; a new token has expired at once, so set the clock of this machine"
     if "access denied" in reason:
