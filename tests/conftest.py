@@ -19,6 +19,7 @@ from api.database.embedded import embedded_postgres
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.database.tokens import AuthTokens
 from api.protocol import BoundedHttp
 from api.settings import EMBEDDED_REGIONS, Settings, read_settings
 from tests.dsql.certificates import Authority
@@ -70,6 +71,12 @@ def aws_identity() -> Iterator[None]:
         for name, value in CREDENTIALS.items():
             environment.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def tokens(aws_identity: None) -> AuthTokens:
+    """What the tests' own connections are signed with: making its client takes longer than many a test."""
+    return AuthTokens()
 
 
 @pytest.fixture
@@ -133,9 +140,9 @@ async def empty_database_url(postgres: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
+async def pool(database_url: str, tokens: AuthTokens) -> AsyncIterator[Pool]:
     """Up to 20 connections to the test's database, as the Region `here`."""
-    async with Pool(Endpoint("here", database_url), size=20) as pool:
+    async with Pool(Endpoint("here", database_url), 20, tokens) as pool:
         yield pool
 
 

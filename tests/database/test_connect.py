@@ -1,6 +1,7 @@
 """Opening a connection: what is asked for, what is tried again, and what an operator reads when there is none."""
 
 import asyncio
+import contextlib
 import logging
 import traceback
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from api.app import require_ready_database
 from api.database import connect as connect_module
 from api.database.backoff import Backoff
 from api.database.connect import LIFETIME, ConnectionRate, Connector
@@ -20,6 +22,7 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable, WakingUp
 from api.database.migrations import MigrationError
 from api.database.pool import Pool
+from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.drops.rights import GRANTS, RightsMissing
 from api.settings import Settings
@@ -95,7 +98,7 @@ async def test_tokens_that_expire_at_once_are_the_clock_s_fault(
 ) -> None:
     home.clock = lambda: utc_now() + timedelta(hours=1)
     told = await refusal(home.url, tokens, caplog)
-    assert told.startswith(f"{NO_CONNECTION}: unable to accept connection, access denied; Signature expired: ")
+    assert told.startswith(f"{NO_CONNECTION}: unable to accept connection, access denied HINT: Signature expired: ")
     assert told.endswith("; a new token has expired at once, so set the clock of this machine")
     assert home.connections_opened == 2
 
@@ -116,7 +119,7 @@ async def test_whom_iam_does_not_let_in_is_told_what_to_allow(
 ) -> None:
     home.revoked = {role}
     assert await refusal(home.url_as(role), tokens, caplog) == (
-        f"{NO_CONNECTION} as {role}: unable to accept connection, access denied; User: arn:aws:iam::123456789012:"
+        f"{NO_CONNECTION} as {role}: unable to accept connection, access denied HINT: User: arn:aws:iam::123456789012:"
         f"role/app is not authorized to connect as {role}; {remedy}"
     )
     assert home.connections_opened == 1, "it would be refused again"
@@ -171,8 +174,7 @@ async def test_a_port_where_nothing_listens_is_named(
 ) -> None:
     home.down()
     assert await refusal(home.url, tokens, caplog) == (
-        f"{NO_CONNECTION}: nothing listens at port {home.port} there; check the port, which is 5432 unless the URL "
-        "has another"
+        f"{NO_CONNECTION}: nothing listens at port {home.port} there; check the port, 5432 unless the URL names one"
     )
 
 
@@ -191,8 +193,8 @@ async def test_a_cluster_with_too_many_connections_says_so(
 ) -> None:
     home.refusing = True
     assert await refusal(home.url, tokens, caplog) == (
-        f"{NO_CONNECTION}: Unable to accept connection, too many open connections.; run fewer servers, or give each "
-        "fewer with DROPZERO_CONNECTIONS"
+        f"{NO_CONNECTION}: Unable to accept connection, too many open connections; run fewer servers, or lower "
+        "DROPZERO_CONNECTIONS"
     )
 
 
@@ -200,10 +202,10 @@ async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
     postgres_url: str, home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FaultyEndpoint(postgres_url).listening() as plain:
-        told = await refusal(home.url.replace(str(home.port), str(urlsplit(plain.url).port)), tokens, caplog)
-    assert told.startswith(f"{NO_CONNECTION}: ")
-    assert "rejected SSL upgrade" in told
-    assert told.endswith("; Aurora DSQL takes TLS, so this is another server: use a postgresql:// URL for it")
+        url = home.url.replace(str(home.port), str(urlsplit(plain.url).port))
+        assert await refusal(url, tokens, caplog) == (
+            f"{NO_CONNECTION}: it takes no TLS, so it is not Aurora DSQL; check the host and the port"
+        )
 
 
 async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(
@@ -234,44 +236,39 @@ async def test_a_server_that_starts_waits_for_an_idle_cluster(
 
 @pytest.fixture
 async def newcomer(behind: Pool) -> str:
-    """A role that may connect, and see which migrations there are."""
-    try:
+    """A role that may connect, and do nothing else."""
+    with contextlib.suppress(asyncpg.DuplicateObjectError):  # roles are those of the whole server
         await behind.execute("CREATE ROLE newcomer LOGIN")
-    except asyncpg.DuplicateObjectError:
-        pass  # roles are those of the whole server
     return "newcomer"
 
 
 async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
-    settings: Settings, behind: Pool, home: RegionalEndpoint, newcomer: str
+    behind: Pool, home: RegionalEndpoint, newcomer: str, tokens: AuthTokens
 ) -> None:
-    as_newcomer = replace(settings, endpoints=(Endpoint(HOME, home.url_as(newcomer)),))
-    with pytest.raises(MigrationError, match="schema_migrations"):
-        async with serving(as_newcomer):
-            pass
-    await behind.execute(f"GRANT SELECT ON schema_migrations TO {newcomer}")
-    for table, rights in GRANTS.items():
-        for number, right in enumerate(rights):
-            with pytest.raises(RightsMissing) as missing:
-                async with serving(as_newcomer):
-                    pass
-            assert str(missing.value) == (
-                f"the server's database role may not {right} {table}; as the owner of the tables: "
-                f"GRANT {', '.join(rights)} ON {table} TO the role"
-            )
-            await behind.execute(f"GRANT {', '.join(rights[: number + 1])} ON {table} TO {newcomer}")
-    async with serving(as_newcomer) as server:
-        assert (await server.purchase(await server.create_product()))["status"] == "CONFIRMED"
+    async with Regions((Endpoint(HOME, home.url_as(newcomer)),), 3, tokens) as regions:
+        with pytest.raises(MigrationError, match=f"run: GRANT SELECT ON schema_migrations TO {newcomer}$"):
+            await require_ready_database(regions)
+        await behind.execute(f"GRANT SELECT ON schema_migrations TO {newcomer}")
+        for table, rights in GRANTS.items():
+            for right in rights:
+                with pytest.raises(RightsMissing) as missing:
+                    await require_ready_database(regions)
+                assert str(missing.value) == (
+                    f"the server's database role may not {right} {table}; as the owner of the tables: "
+                    f"GRANT {', '.join(rights)} ON {table} TO the role"
+                )
+                await behind.execute(f"GRANT {right} ON {table} TO {newcomer}")
+        await require_ready_database(regions)
 
 
-async def test_a_command_that_gets_no_connection_is_one_line(home: RegionalEndpoint) -> None:
+async def test_a_command_that_gets_no_connection_is_told_why(home: RegionalEndpoint) -> None:
     home.revoked = {"app"}
     run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"{HOME}={home.url}", **CREDENTIALS)
     assert run.status == 1
-    assert run.err.startswith("dropzero: ")
-    assert f"{NO_CONNECTION} as app: unable to accept connection, access denied" in run.err
-    assert run.err.endswith("and as admin: AWS IAM GRANT app TO 'ROLE ARN'\n")
-    assert run.err.count("\n") == 1
+    *_, complaint = run.err.splitlines()
+    assert complaint.startswith(f"dropzero: the database cannot be used: {NO_CONNECTION} as app: ")
+    assert "; allow this machine's AWS identity dsql:DbConnect on the cluster, and as admin: AWS IAM GRANT" in complaint
+    assert "Traceback" not in run.err
 
 
 async def test_connections_that_open_together_do_not_end_together(home: RegionalEndpoint, tokens: AuthTokens) -> None:
