@@ -1,0 +1,232 @@
+"""A pool of connections: what is lent again and what is not, and what becomes of work whose connection is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from api.database import connect as connect_module
+from api.database import pool as pool_module
+from api.database.endpoint import Endpoint
+from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+from api.database.pool import Pool
+from api.database.tokens import AuthTokens
+from tests.dsql.cluster import Cluster
+from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+
+HOME = "ap-northeast-1"
+
+
+@pytest.fixture
+async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
+    async with cluster.endpoint(HOME) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def pool(home: RegionalEndpoint, tokens: AuthTokens) -> AsyncIterator[Pool]:
+    async with Pool(Endpoint(HOME, home.url), 2, tokens) as pool:
+        yield pool
+
+
+async def until_statements(home: RegionalEndpoint, count: int) -> None:
+    async with asyncio.timeout(10):
+        while home.statements < count:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Pool, home: RegionalEndpoint) -> None:
+    for _ in range(5):
+        assert await pool.fetchrow("SELECT 1 AS one") == (1,)
+    async with pool.begin() as transaction:
+        await transaction.fetch("SELECT 2")  # left without COMMIT
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await pool.fetch("SELECT 3 FROM nowhere")
+    assert await pool.fetch("SELECT 4")
+    # What Aurora DSQL refuses at a release would cost the connection.
+    assert (home.connections_opened, home.statements) == (1, 7)
+
+
+async def test_a_pool_opens_while_its_endpoint_is_away(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+    home.down()
+    async with Pool(Endpoint(HOME, home.url), 1, tokens) as pool:
+        with pytest.raises(Unavailable, match="nothing listens"):
+            await pool.warm_up(1)
+        with pytest.raises(Unavailable, match="nothing listens"):
+            await pool.fetch("SELECT 1")
+        with pytest.raises(Unavailable, match="nothing listens"):
+            await pool.execute("SELECT 1")  # never sent, so its outcome is known
+        await home.up()
+        assert await pool.fetch("SELECT 1")
+
+
+async def test_connections_are_opened_before_they_are_needed_and_no_more_than_allowed(
+    pool: Pool, home: RegionalEndpoint
+) -> None:
+    await pool.warm_up(5)
+    assert (home.connections_open, home.connections_opened) == (2, 2)
+
+
+async def test_a_connection_past_its_age_is_replaced_before_it_is_lent(
+    pool: Pool, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect_module, "LIFETIME", (0.1, 0.1))
+    await pool.warm_up(1)
+    monkeypatch.setattr(connect_module, "LIFETIME", (3600.0, 3600.0))
+    async with asyncio.timeout(10):
+        while home.connections_opened == 1:
+            await pool.fetch("SELECT 1")
+    for _ in range(5):
+        await pool.fetch("SELECT 1")
+    assert home.connections_opened == 2
+    async with asyncio.timeout(10):
+        while home.connections_open == 2:  # the old one is closed
+            await asyncio.sleep(0.005)
+
+
+async def test_connections_that_the_server_drops_at_their_age_cost_no_read(pool: Pool, home: RegionalEndpoint) -> None:
+    home.max_age = 0.05
+    async with asyncio.timeout(20):
+        while home.connections_opened < 8:
+            assert len(await asyncio.gather(*(pool.fetch("SELECT 1") for _ in range(2)))) == 2
+
+
+async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_nothing(
+    pool: Pool, home: RegionalEndpoint
+) -> None:
+    dropped = asyncio.Event()
+    async with pool.begin() as transaction:
+        transaction._connection.add_termination_listener(lambda _: dropped.set())
+    home.down()
+    await home.up()
+    async with asyncio.timeout(10):
+        await dropped.wait()
+    async with pool.begin() as transaction:
+        assert await transaction.fetch("SELECT 1")
+    assert home.connections_opened == 2
+
+
+async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, home: RegionalEndpoint) -> None:
+    await pool.warm_up(2)
+    home.statement_latency = 3600.0
+    statements = home.statements
+
+    async def in_a_transaction() -> None:
+        async with pool.begin() as transaction:
+            await transaction.fetch("SELECT 1")
+
+    waiting = [asyncio.create_task(pool.fetch_once("SELECT 1", ())), asyncio.create_task(in_a_transaction())]
+    await until_statements(home, statements + 2)
+    pool.lose()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable, Unavailable]
+
+    home.statement_latency = 0.0
+    assert await pool.fetch_once("SELECT 1", ())
+    assert home.connections_opened == 3, "what opens afterwards is not affected"
+
+
+async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool, home: RegionalEndpoint) -> None:
+    home.hang_at_commit = 1
+
+    async def commit() -> None:
+        async with pool.begin() as transaction:
+            await transaction.execute("DELETE FROM products")
+            await transaction.commit()
+
+    committing = asyncio.create_task(commit())
+    await home.commit_arrived.wait()
+    pool.lose()
+    async with asyncio.timeout(5):
+        with pytest.raises(OutcomeUnknown, match="no answer to COMMIT"):
+            await committing
+
+
+async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(
+    pool: Pool, home: RegionalEndpoint
+) -> None:
+    await pool.warm_up(2)
+    home.hang()  # whoever asks on one of them waits
+    pool.lose()
+    home.release()
+    await asyncio.gather(*(pool.fetch_once("SELECT 1", ()) for _ in range(2)))
+    assert home.connections_opened == 4
+    await asyncio.gather(*(pool.fetch_once("SELECT 1", ()) for _ in range(2)))
+    assert home.connections_opened == 4
+
+
+async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_it(
+    pool: Pool, home: RegionalEndpoint
+) -> None:
+    await pool.warm_up(1)
+    home.statement_latency = 3600.0
+    with pytest.raises(Unavailable, match=r"^no answer within 0\.1 seconds$"):
+        async with pool.begin(timeout=0.1) as transaction:
+            await transaction.fetch("SELECT 1")
+    home.statement_latency = 0.0
+    async with asyncio.timeout(5), pool.begin() as transaction:
+        assert await transaction.fetch("SELECT 1")
+    assert home.connections_opened == 2
+
+
+async def test_a_read_past_its_time_is_given_up_however_often_it_could_be_tried(
+    pool: Pool, home: RegionalEndpoint
+) -> None:
+    home.statement_latency = 3600.0
+    with pytest.raises(Unavailable, match=r"^no answer within 0\.1 seconds$"):
+        await pool.fetch("SELECT 1", timeout=0.1)
+
+
+async def test_nobody_waits_for_a_connection_for_ever(
+    pool: Pool, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "ACQUIRE_TIMEOUT", 0.1)
+    async with pool.begin() as first, pool.begin() as second:
+        with pytest.raises(Unavailable, match=r"no connection: none within 0\.1 seconds"):
+            await pool.fetch_once("SELECT 1", ())
+        assert await first.fetch("SELECT 1") == await second.fetch("SELECT 1")
+
+
+async def test_one_statement_commits_by_itself_once_and_says_what_is_known_of_it(
+    pool: Pool, behind: Pool, home: RegionalEndpoint
+) -> None:
+    put = "INSERT INTO products (id, name, drop_name) VALUES (gen_random_uuid(), 'Tee', 'Drop')"
+
+    async def put_so_far() -> int:
+        return len(await behind.fetch("SELECT FROM products"))
+
+    home.conflicts = 1
+    with pytest.raises(Conflict):
+        await pool.execute(put)
+    assert await put_so_far() == 0
+    home.cut_before_commit = 1
+    with pytest.raises(OutcomeUnknown):
+        await pool.execute(put)
+    assert await put_so_far() == 0
+    home.cut_after_commit = 1
+    with pytest.raises(OutcomeUnknown):
+        await pool.execute(put)
+    assert await put_so_far() == 1
+    home.hang_at_commit = 1
+    with pytest.raises(OutcomeUnknown):
+        await pool.execute(put, timeout=0.1)
+    await pool.execute(put)
+    assert await put_so_far() == 2
+
+
+async def test_connections_that_do_not_end_are_dropped_when_the_pool_closes(
+    home: RegionalEndpoint, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "CONNECT_TIMEOUT", 0.1)
+    pool = Pool(Endpoint(HOME, home.url), 2, tokens)
+    await pool.open()
+    await pool.warm_up(2)
+    home.hang()
+    async with asyncio.timeout(3):
+        await pool.close()
+    home.release()
+    async with asyncio.timeout(5):
+        while home.connections_open:
+            await asyncio.sleep(0.005)
