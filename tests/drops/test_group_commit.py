@@ -95,7 +95,7 @@ async def test_one_connection_serves_a_product_at_full_load(pool: Pool, behind: 
         ours = "datname = current_database() AND application_name = 'dropzero'"
         [row] = await behind.fetch(f"SELECT count(*) AS open FROM pg_stat_activity WHERE {ours}")
 
-    assert row["open"] == 3, "one of the line, one that made the product, one that asks"
+    assert row["open"] == 4, "one of the line, one that made the product, two of those that ask"
 
 
 async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: Pool, behind: Pool) -> None:

@@ -25,7 +25,7 @@ CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { st
 
 
 @pytest.fixture(scope="module")
-def database_url(shared_database_url: str) -> str:
+def postgres_url(shared_database_url: str) -> str:
     """One database for all tests here: each makes the products that it needs."""
     return shared_database_url
 
@@ -220,10 +220,10 @@ async def test_while_the_database_is_away_the_last_stock_is_stale_and_then_it_re
 
 
 @contextlib.asynccontextmanager
-async def refusing_connections(database_url: str) -> AsyncIterator[None]:
+async def refusing_connections(url: str) -> AsyncIterator[None]:
     """Nobody can connect to the test's database, and nobody is connected."""
-    name = urlsplit(database_url).path.lstrip("/")
-    connection = await asyncpg.connect(database_url, database="postgres")
+    name = urlsplit(url).path.lstrip("/")
+    connection = await asyncpg.connect(url, database="postgres")
     try:
         await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
@@ -234,22 +234,22 @@ async def refusing_connections(database_url: str) -> AsyncIterator[None]:
 
 
 async def test_a_database_that_refuses_connections_makes_the_last_stock_stale(
-    database_url: str, server: Server, client: Client
+    postgres_url: str, server: Server, client: Client
 ) -> None:
     product_id = await server.create_product(stock=2)
     await watch(client, product_id)
 
-    async with refusing_connections(database_url):
+    async with refusing_connections(postgres_url):
         assert await change(client) == told(product_id, 2, 1, stale=True)
     assert await change(client) == told(product_id, 2, 1)
 
 
 async def test_a_database_that_refuses_connections_is_told_as_a_service_that_is_unavailable(
-    database_url: str, server: Server, client: Client
+    postgres_url: str, server: Server, client: Client
 ) -> None:
     product_id = await server.create_product(stock=2)
 
-    async with refusing_connections(database_url):
+    async with refusing_connections(postgres_url):
         await client.subscribe(WATCH, {"ids": [product_id]})
         assert (await client.error())[0] == "SERVICE_UNAVAILABLE"
 
