@@ -38,7 +38,7 @@ async def until_statements(home: RegionalEndpoint, count: int) -> None:
 
 async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Pool, home: RegionalEndpoint) -> None:
     for _ in range(5):
-        assert await pool.fetchrow("SELECT 1 AS one") == (1,)
+        assert [tuple(row) for row in await pool.fetch("SELECT 1")] == [(1,)]
     async with pool.begin() as transaction:
         await transaction.fetch("SELECT 2")  # left without COMMIT
     with pytest.raises(asyncpg.UndefinedTableError):
