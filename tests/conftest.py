@@ -33,6 +33,10 @@ POSTGRESQL, DSQL = "postgresql", "dsql"
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
 
 
+on_both_engines = pytest.mark.parametrize("engine", [POSTGRESQL, DSQL])
+"""For single tests; whole modules and classes take the fixture `both_engines` for `engine`."""
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the run's server, at its database postgres."""

@@ -18,8 +18,9 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.command import DROPZERO, Run, dropzero_here, environment
-from tests.conftest import ADMIN_TOKEN, Server, serving
-from tests.faults import FaultyEndpoint
+from tests.conftest import ADMIN_TOKEN, DSQL, Server, on_both_engines, serving
+from tests.dsql.cluster import Cluster
+from tests.faults import Faulty, FaultyEndpoint
 
 TOKYO, SEOUL = EMBEDDED_REGIONS
 
@@ -67,16 +68,32 @@ async def lying(server: Server, lie: Lie) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-@asynccontextmanager
-async def faulty(settings: Settings) -> AsyncIterator[tuple[Server, FaultyEndpoint]]:
-    """A server whose ways to both Regions are equally long, and the one to Seoul, which fails on demand."""
-    ways = [FaultyEndpoint(endpoint.url) for endpoint in settings.endpoints]
-    async with ways[0].listening() as tokyo, ways[1].listening() as seoul:
-        endpoints = (Endpoint(TOKYO, tokyo.url), Endpoint(SEOUL, seoul.url))
-        async with serving(replace(settings, endpoints=endpoints)) as server:
-            yield server, seoul
+@pytest.fixture
+async def ways(engine: str, postgres_url: str, cluster: Cluster) -> AsyncIterator[tuple[Faulty, Faulty]]:
+    """The ways to Tokyo and to Seoul, equally long, which fail on demand."""
+    if engine == DSQL:
+        async with cluster.endpoint(TOKYO) as one, cluster.endpoint(SEOUL) as other:
+            yield one, other
+        return
+    async with FaultyEndpoint(postgres_url).listening() as tokyo, FaultyEndpoint(postgres_url).listening() as seoul:
+        yield tokyo, seoul
 
 
+@pytest.fixture
+def seoul(ways: tuple[Faulty, Faulty]) -> Faulty:
+    return ways[1]
+
+
+@pytest.fixture
+async def exposed(settings: Settings, ways: tuple[Faulty, Faulty]) -> AsyncIterator[Server]:
+    """A server whose ways to both Regions can fail."""
+    tokyo, seoul = ways
+    endpoints = (Endpoint(TOKYO, tokyo.url), Endpoint(SEOUL, seoul.url))
+    async with serving(replace(settings, endpoints=endpoints)) as server:
+        yield server
+
+
+@on_both_engines
 async def test_the_unit_goes_to_exactly_one_of_two_regions_in_every_round(server: Server) -> None:
     run = await race(server.url, "--rounds", "60")
     assert (run.status, run.err) == (0, "")
@@ -92,11 +109,13 @@ async def test_the_unit_goes_to_exactly_one_of_two_regions_in_every_round(server
     assert max(float(value.split(",")[0]) for value in rows(run)["attempts, mean and most"]) > 1, "they never met"
     assert all(re.fullmatch(r"[\d.]+ ms", value) for value in rows(run)["confirmed, p50"] + rows(run)["sold out, p99"])
     assert run.out.endswith("\nEach unit went to exactly one buyer, and both endpoints then read 0.\n")
-    audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
+    home = server.settings.endpoints[0]
+    audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"{home.region}={home.url}")
     assert audited.status == 0
     assert len(re.findall(r" +1 +0 +1 +yes\n", audited.out)) == 60
 
 
+@on_both_engines
 async def test_every_region_races_through_the_server_whose_home_it_is(settings: Settings) -> None:
     tokyo_first, seoul_first = settings, replace(settings, endpoints=settings.endpoints[::-1])
     async with serving(tokyo_first) as tokyo, serving(seoul_first) as seoul:
@@ -115,34 +134,34 @@ async def test_every_region_races_through_the_server_whose_home_it_is(settings: 
         assert asked == {TOKYO: {TOKYO}, SEOUL: {SEOUL}}
 
 
-async def test_a_product_is_read_through_the_region_that_is_named(settings: Settings) -> None:
-    async with faulty(settings) as (server, seoul):
-        product_id = await server.create_product(3)
-        query = """query ($id: ID!, $seoul: String!) {
-          home: product(id: $id) { stock } tokyo: product(id: $id, region: "ap-northeast-1") { stock }
-          seoul: product(id: $id, region: $seoul) { stock }
-        }"""
-        variables = {"id": product_id, "seoul": SEOUL}
-        read = await server.data(query, variables)
-        assert read == {"home": {"stock": 3}, "tokyo": {"stock": 3}, "seoul": {"stock": 3}}
-        seoul.down()
-        answer = await server.ask(query, variables)
-        assert answer["data"] == {"home": {"stock": 3}, "tokyo": {"stock": 3}, "seoul": None}
-        assert [error["extensions"]["code"] for error in answer["errors"]] == ["SERVICE_UNAVAILABLE"]
-        code, message = await server.refusal(query, {**variables, "seoul": "mars"})
-        assert (code, message) == (
-            "BAD_USER_INPUT",
-            f"unknown region 'mars'; name {TOKYO}, {SEOUL}, or leave region out",
-        )
+@on_both_engines
+async def test_a_product_is_read_through_the_region_that_is_named(exposed: Server, seoul: Faulty) -> None:
+    product_id = await exposed.create_product(3)
+    query = """query ($id: ID!, $seoul: String!) {
+      home: product(id: $id) { stock } tokyo: product(id: $id, region: "ap-northeast-1") { stock }
+      seoul: product(id: $id, region: $seoul) { stock }
+    }"""
+    variables = {"id": product_id, "seoul": SEOUL}
+    read = await exposed.data(query, variables)
+    assert read == {"home": {"stock": 3}, "tokyo": {"stock": 3}, "seoul": {"stock": 3}}
+    seoul.down()
+    answer = await exposed.ask(query, variables)
+    assert answer["data"] == {"home": {"stock": 3}, "tokyo": {"stock": 3}, "seoul": None}
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["SERVICE_UNAVAILABLE"]
+    code, message = await exposed.refusal(query, {**variables, "seoul": "mars"})
+    assert (code, message) == (
+        "BAD_USER_INPUT",
+        f"unknown region 'mars'; name {TOKYO}, {SEOUL}, or leave region out",
+    )
 
 
-async def test_commits_whose_answers_are_lost_leave_the_race_exact(settings: Settings) -> None:
-    async with faulty(settings) as (server, seoul):
-        seoul.cut_before_commit, seoul.cut_after_commit = 1, 10
-        run = await race(server.url, "--rounds", "30")
-        assert run.status == 0, run.err
-        assert sum(counts(run, "confirmed")) == 30
-        assert seoul.cut_after_commit < 9, "Seoul was first in half of the rounds"
+@on_both_engines
+async def test_commits_whose_answers_are_lost_leave_the_race_exact(exposed: Server, seoul: Faulty) -> None:
+    seoul.cut_before_commit, seoul.cut_after_commit = 1, 10
+    run = await race(exposed.url, "--rounds", "30")
+    assert run.status == 0, run.err
+    assert sum(counts(run, "confirmed")) == 30
+    assert seoul.cut_after_commit < 9, "Seoul was first in half of the rounds"
 
 
 async def test_a_busy_answer_is_asked_for_again_until_it_is_decided(server: Server) -> None:
@@ -227,17 +246,16 @@ async def test_servers_of_two_databases_cannot_race(server: Server, empty_databa
     assert (run.status, run.out, run.err) == (1, "", complaint)
 
 
-async def test_a_race_that_is_broken_off_tells_the_rounds_that_it_saw(settings: Settings) -> None:
+async def test_a_race_that_is_broken_off_tells_the_rounds_that_it_saw(exposed: Server, seoul: Faulty) -> None:
     report = RaceReport()
-    async with faulty(settings) as (server, seoul):
 
-        def seoul_goes_down() -> None:
-            if len(report.rounds) == 4:
-                seoul.down()
+    def seoul_goes_down() -> None:
+        if len(report.rounds) == 4:
+            seoul.down()
 
-        async with graphql_clients([server.url], ADMIN_TOKEN, connections=4) as clients:
-            with pytest.raises(RequestFailed, match="The database cannot be reached right now"):
-                await run_race(clients, 20, None, report, seoul_goes_down)
+    async with graphql_clients([exposed.url], ADMIN_TOKEN, connections=4) as clients:
+        with pytest.raises(RequestFailed, match="The database cannot be reached right now"):
+            await run_race(clients, 20, None, report, seoul_goes_down)
     assert len(report.rounds) == 4
     assert report.objections == []
 

@@ -14,10 +14,11 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
-from api.settings import Settings
+from api.settings import EMBEDDED_REGIONS, Settings
 from tests.conftest import ADMIN_TOKEN, PURCHASE, Server, serving
-from tests.faults import FaultyEndpoint
+from tests.faults import Faulty
 
+PEER = EMBEDDED_REGIONS[1]
 CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
 RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { stock } }"
 CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { status } }"
@@ -391,31 +392,33 @@ class TestWhoIsCalling:
 
 class TestTheDatabaseIsAway:
     @pytest.fixture
-    async def database(self, database_url: str) -> AsyncIterator[FaultyEndpoint]:
-        endpoint = FaultyEndpoint(database_url)
-        async with endpoint.listening():
-            yield endpoint
+    def engine(self, both_engines: str) -> str:
+        return both_engines
 
     @pytest.fixture
-    async def server(self, settings: Settings, database: FaultyEndpoint, database_url: str) -> AsyncIterator[Server]:
+    def database(self, faulty: Faulty) -> Faulty:
+        return faulty
+
+    @pytest.fixture
+    async def server(self, settings: Settings, database: Faulty) -> AsyncIterator[Server]:
         """A server with half a second for a purchase, whose home endpoint can go away and whose peer stays."""
-        endpoints = (Endpoint("us-east-1", database.url), Endpoint("us-east-2", database_url))
+        endpoints = (Endpoint("us-east-1", database.url), settings.endpoints[1])
         async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.5))) as server:
             yield server
 
     @pytest.fixture
-    async def lone_server(self, settings: Settings, database: FaultyEndpoint) -> AsyncIterator[Server]:
+    async def lone_server(self, settings: Settings, database: Faulty) -> AsyncIterator[Server]:
         """A server with half a second for a purchase, whose only endpoint can go away."""
         endpoints = (Endpoint("us-east-1", database.url),)
         async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.5))) as server:
             yield server
 
     @staticmethod
-    def assert_says_nothing_of_our_inside(message: str, database: FaultyEndpoint) -> None:
+    def assert_says_nothing_of_our_inside(message: str, database: Faulty) -> None:
         assert not re.search(r"127\.0\.0\.1|postgres|asyncpg|Errno|Traceback|08\d{3}|password", message)
         assert str(urlsplit(database.url).port) not in message
 
-    async def test_reads_say_so_at_once_and_recover(self, lone_server: Server, database: FaultyEndpoint) -> None:
+    async def test_reads_say_so_at_once_and_recover(self, lone_server: Server, database: Faulty) -> None:
         server = lone_server
         product_id = await server.create_product(10)
         database.down()
@@ -436,7 +439,7 @@ class TestTheDatabaseIsAway:
         assert await stock_of(server, product_id) == 10
 
     async def test_a_purchase_says_so_within_its_deadline_and_sells_nothing(
-        self, lone_server: Server, database: FaultyEndpoint
+        self, lone_server: Server, database: Faulty
     ) -> None:
         server = lone_server
         product_id = await server.create_product(10)
@@ -455,7 +458,7 @@ class TestTheDatabaseIsAway:
         assert (bought["status"], bought["replayed"]) == ("CONFIRMED", False)
 
     async def test_a_purchase_with_a_lost_commit_is_not_said_to_have_changed_nothing(
-        self, server: Server, database: FaultyEndpoint
+        self, server: Server, database: Faulty
     ) -> None:
         product_id = await server.create_product(10)
         wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1"}
@@ -466,32 +469,26 @@ class TestTheDatabaseIsAway:
         assert (await server.purchase(product_id, "ada", idempotencyKey="click-1"))["replayed"]
         assert await stock_of(server, product_id) == 9
 
-    async def test_what_was_bought_is_not_said_to_have_changed_nothing(
-        self, server: Server, database: FaultyEndpoint
-    ) -> None:
+    async def test_what_was_bought_is_not_said_to_have_changed_nothing(self, server: Server, database: Faulty) -> None:
         product_id = await server.create_product(10)
         database.down()
-        answer = await server.ask(
-            PURCHASE, {"input": {"productId": product_id, "userRef": "ada", "region": "us-east-2"}}
-        )
+        answer = await server.ask(PURCHASE, {"input": {"productId": product_id, "userRef": "ada", "region": PEER}})
         for error in answer.get("errors", []):
             assert error["extensions"] == {"code": "SERVICE_UNAVAILABLE"}
             assert "nothing was changed" not in error["message"]
         await database.up()
         assert await stock_of(server, product_id) == 9
 
-    async def test_a_buyer_hears_of_an_order_even_if_home_is_away(
-        self, server: Server, database: FaultyEndpoint
-    ) -> None:
+    async def test_a_buyer_hears_of_an_order_even_if_home_is_away(self, server: Server, database: Faulty) -> None:
         product_id = await server.create_product(10)
         database.down()
-        bought = await server.purchase(product_id, "ada", region="us-east-2")
+        bought = await server.purchase(product_id, "ada", region=PEER)
         assert bought["status"] == "CONFIRMED"
         assert bought["order"]["product"]["id"] == product_id
 
     @pytest.mark.parametrize("operation", ["restock", "createProduct"])
     async def test_what_an_operator_changed_is_not_said_to_have_changed_nothing(
-        self, server: Server, database: FaultyEndpoint, monkeypatch: pytest.MonkeyPatch, operation: str
+        self, server: Server, database: Faulty, monkeypatch: pytest.MonkeyPatch, operation: str
     ) -> None:
         product_id = await server.create_product(10)
         query, variables = {
@@ -515,7 +512,7 @@ class TestTheDatabaseIsAway:
             assert "nothing was changed" not in error["message"]
 
     async def test_a_buyer_who_hangs_up_at_commit_has_bought_and_finds_the_order_again(
-        self, server: Server, database: FaultyEndpoint
+        self, server: Server, database: Faulty
     ) -> None:
         product_id = await server.create_product(10)
         wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "impatient"}

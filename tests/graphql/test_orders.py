@@ -1,6 +1,7 @@
 """Orders through the API: a buyer's own and the operator's view, cancelling, and what reading them costs."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +12,8 @@ from api.drops.audit import audit
 from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product
 from api.drops.purchase import Purchase, execute_purchases
-from tests.conftest import ADMIN_TOKEN, PURCHASE, Server
+from api.settings import Settings
+from tests.conftest import ADMIN_TOKEN, PURCHASE, Server, on_both_engines, serving
 from tests.graphql.plans import Statement, plans
 
 PAGE = """
@@ -40,6 +42,18 @@ def server(shared_server: Server) -> Server:
 @pytest.fixture
 def pool(shared_pool: Pool) -> Pool:
     return shared_pool
+
+
+@pytest.fixture
+def postgres_url(shared_database_url: str) -> str:
+    return shared_database_url
+
+
+@pytest.fixture
+async def shop(settings: Settings) -> AsyncIterator[Server]:
+    """A server on the module's database, through the test's engine."""
+    async with serving(settings) as server:
+        yield server
 
 
 @pytest.fixture
@@ -118,56 +132,60 @@ async def test_buyers_see_their_own_orders_and_the_operator_everybodys(server: S
     assert ids(await page(server, token=ADMIN_TOKEN, productId=str(uuid4()))) == []
 
 
-async def test_an_order_is_what_was_bought(server: Server, pool: Pool, buyer: str) -> None:
+@on_both_engines
+async def test_an_order_is_what_was_bought(shop: Server, pool: Pool, buyer: str) -> None:
     product_id = str(await new_product(pool, stock=10))
-    bought = (await server.purchase(product_id, buyer, quantity=3, region="ap-northeast-2"))["order"]
+    bought = (await shop.purchase(product_id, buyer, quantity=3, region="ap-northeast-2"))["order"]
 
-    [edge] = (await page(server, userRef=buyer))["edges"]
+    [edge] = (await page(shop, userRef=buyer))["edges"]
 
     order = edge["node"]
     assert (order["id"], order["userRef"], order["quantity"]) == (bought["id"], buyer, 3)
     assert (order["status"], order["region"]) == ("CONFIRMED", "ap-northeast-2")
     assert order["product"] == {"id": product_id, "name": "Tee", "stock": 7}
     query = "query ($id: ID!) { order(id: $id) { userRef product { stock } } }"
-    assert await server.data(query, {"id": bought["id"]}) == {"order": {"userRef": buyer, "product": {"stock": 7}}}
+    assert await shop.data(query, {"id": bought["id"]}) == {"order": {"userRef": buyer, "product": {"stock": 7}}}
 
 
+@on_both_engines
 async def test_a_cancelled_order_returns_its_units_once_however_often_it_is_asked(
-    server: Server, pool: Pool, buyer: str
+    shop: Server, pool: Pool, buyer: str
 ) -> None:
     product_id = str(await new_product(pool, stock=10))
-    order_id = (await server.purchase(product_id, buyer, quantity=3))["order"]["id"]
+    order_id = (await shop.purchase(product_id, buyer, quantity=3))["order"]["id"]
     by_buyer = {"input": {"orderId": order_id, "userRef": buyer}}
 
-    answers = await asyncio.gather(*(server.data(CANCEL, by_buyer) for _ in range(10)))
-    answers.append(await server.data(CANCEL, {"input": {"orderId": order_id}}, token=ADMIN_TOKEN))
+    answers = await asyncio.gather(*(shop.data(CANCEL, by_buyer) for _ in range(10)))
+    answers.append(await shop.data(CANCEL, {"input": {"orderId": order_id}}, token=ADMIN_TOKEN))
 
     for answer in answers:
         assert answer["cancelOrder"] == {"id": order_id, "status": "CANCELLED", "product": {"stock": 10}}
-    [edge] = (await page(server, userRef=buyer))["edges"]
+    [edge] = (await page(shop, userRef=buyer))["edges"]
     assert (edge["node"]["status"], edge["node"]["quantity"]) == ("CANCELLED", 3)
     [books] = [entry for entry in await audit(pool) if str(entry.product_id) == product_id]
     assert books.balanced
 
 
-async def test_the_operator_cancels_any_order(server: Server, pool: Pool) -> None:
+@on_both_engines
+async def test_the_operator_cancels_any_order(shop: Server, pool: Pool) -> None:
     product_id = str(await new_product(pool, stock=1))
-    order_id = (await server.purchase(product_id, "ada"))["order"]["id"]
-    assert (await server.purchase(product_id, "bob"))["status"] == "SOLD_OUT"
+    order_id = (await shop.purchase(product_id, "ada"))["order"]["id"]
+    assert (await shop.purchase(product_id, "bob"))["status"] == "SOLD_OUT"
 
-    await server.data(CANCEL, {"input": {"orderId": order_id}}, token=ADMIN_TOKEN)
+    await shop.data(CANCEL, {"input": {"orderId": order_id}}, token=ADMIN_TOKEN)
 
-    assert (await server.purchase(product_id, "bob"))["status"] == "CONFIRMED"
+    assert (await shop.purchase(product_id, "bob"))["status"] == "CONFIRMED"
 
 
-async def test_a_cancelled_order_gives_the_buyer_room_under_the_limit(server: Server, pool: Pool) -> None:
+@on_both_engines
+async def test_a_cancelled_order_gives_the_buyer_room_under_the_limit(shop: Server, pool: Pool) -> None:
     product_id = str(await new_product(pool, limit=1))
-    order_id = (await server.purchase(product_id, "ada"))["order"]["id"]
-    assert (await server.purchase(product_id, "ada"))["status"] == "LIMIT_REACHED"
+    order_id = (await shop.purchase(product_id, "ada"))["order"]["id"]
+    assert (await shop.purchase(product_id, "ada"))["status"] == "LIMIT_REACHED"
 
-    await server.data(CANCEL, {"input": {"orderId": order_id, "userRef": "ada"}})
+    await shop.data(CANCEL, {"input": {"orderId": order_id, "userRef": "ada"}})
 
-    assert (await server.purchase(product_id, "ada"))["status"] == "CONFIRMED"
+    assert (await shop.purchase(product_id, "ada"))["status"] == "CONFIRMED"
 
 
 async def test_a_page_of_orders_with_their_products_is_two_statements(

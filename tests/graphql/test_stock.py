@@ -14,7 +14,7 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.settings import Settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
-from tests.faults import FaultyEndpoint
+from tests.faults import Faulty
 from tests.graphql.transport import Client, connected
 
 WATCH = """
@@ -191,29 +191,22 @@ async def test_the_error_of_a_subscription_names_its_field(shared_client: Client
     assert [error["path"] for error in message["payload"]] == [["live"]]
 
 
-@pytest.fixture
-async def endpoint(settings: Settings) -> AsyncIterator[FaultyEndpoint]:
-    """A way to the test's database that can fail."""
-    async with FaultyEndpoint(settings.endpoints[0].url).listening() as endpoint:
-        yield endpoint
-
-
 async def test_while_the_database_is_away_the_last_stock_is_stale_and_then_it_recovers(
-    settings: Settings, endpoint: FaultyEndpoint
+    settings: Settings, faulty: Faulty
 ) -> None:
-    endpoints = (Endpoint("here", endpoint.url),)
+    endpoints = (Endpoint("here", faulty.url),)
     async with serving(replace(settings, endpoints=endpoints)) as server, connected(server) as client:
         watched, unwatched = await server.create_product(stock=2), await server.create_product(stock=2)
         assert await watch(client, watched) == told(watched, 2, 1)
 
-        endpoint.down()
+        faulty.down()
         assert await change(client) == told(watched, 2, 1, stale=True)
         async with connected(server) as late:
             assert await watch(late, watched) == told(watched, 2, 1, stale=True)
             await late.subscribe(WATCH, {"ids": [unwatched]}, id="2")
             assert (await late.error("2"))[0] == "SERVICE_UNAVAILABLE"
 
-        await endpoint.up()
+        await faulty.up()
         assert await change(client) == told(watched, 2, 1)
         await server.purchase(watched)
         assert await change(client) == told(watched, 1, 2)
