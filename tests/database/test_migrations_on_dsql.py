@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,19 +29,6 @@ MIGRATIONS = load_migrations(migrations_directory())
 NAMES = [str(migration) for migration in MIGRATIONS]
 TOKYO, SEOUL = "ap-northeast-1", "ap-northeast-2"
 A_TABLE_AND_ITS_INDEX = [MIGRATIONS[0], replace(MIGRATIONS[3], version=2)]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def tokens() -> Iterator[AuthTokens]:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in CREDENTIALS.items():
-            environment.setenv(name, value)
-        yield AuthTokens()
 
 
 @dataclass(frozen=True)

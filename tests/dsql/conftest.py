@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from tests.dsql.certificates import HOST, Authority
-from tests.dsql.cluster import Cluster, create_role
+from tests.dsql.cluster import Cluster
 from tests.dsql.endpoint import Endpoint
 from tests.dsql.token import ACCESS_KEY_ID, ADMIN, SECRET_ACCESS_KEY
 
@@ -21,17 +21,6 @@ PEER = "ap-northeast-2"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[Connection]]
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="session")
-async def app_role(postgres: str) -> None:
-    """The custom role that endpoints' URLs name."""
-    await create_role(postgres, "app")
 
 
 @pytest.fixture(scope="session")
