@@ -320,8 +320,10 @@ async def test_whoever_was_idle_for_long_has_one_burst_and_no_more() -> None:
 async def test_connections_to_an_endpoint_take_their_turns(
     home: RegionalEndpoint, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect_module, "ConnectionRate", partial(ConnectionRate, per_second=20, burst=2))
-    async with Pool(Endpoint(HOME, home.url), 4, tokens) as pool:
-        started = asyncio.get_running_loop().time()
-        await pool.warm_up(4)
-        assert asyncio.get_running_loop().time() - started >= 2 / 20 - 0.001
+    monkeypatch.setattr(connect_module, "ConnectionRate", partial(ConnectionRate, per_second=0.001, burst=1))
+    connector = Connector(Endpoint(HOME, home.url), tokens)
+    (await connector.connect()).terminate()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await connector.connect()
+    assert home.connections_opened == 1

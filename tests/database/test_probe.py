@@ -73,6 +73,16 @@ async def test_an_endpoint_that_says_nothing_is_given_up_in_time_and_asked_anew(
     await probe.ping(10)
 
 
+async def test_a_question_that_was_given_up_is_not_shared(probe: Probe, home: RegionalEndpoint) -> None:
+    home.statement_latency = 3600.0
+    with pytest.raises(Unavailable, match="no answer"):
+        await probe.ping(0.1)
+    home.statement_latency = 0.0
+    async with asyncio.timeout(5):
+        await probe.ping(10)
+    assert home.connections_opened == 2
+
+
 async def test_a_pause_of_this_process_does_not_pass_for_the_endpoint_s(probe: Probe, home: RegionalEndpoint) -> None:
     home.statement_latency = 0.05
     await probe.ping(10)
