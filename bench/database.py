@@ -1,7 +1,8 @@
 """The embedded PostgreSQL under the servers that are measured, reached directly."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,14 @@ STOCK = 100_000_000
 """Units of a product that nothing is to sell out."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Level:
+    """The stock of a product at one version."""
+
+    stock: int
+    version: int
 
 
 @dataclass(frozen=True)
@@ -57,18 +66,25 @@ class Database:
 
     def new_product(self, stock: int = STOCK) -> str:
         """The id of a new product."""
+        return self.new_products(1, stock)[0]
 
-        async def insert(connection: "asyncpg.Connection[asyncpg.Record]") -> str:
-            product_id = await connection.fetchval(
-                "INSERT INTO products (id, name, drop_name) VALUES (gen_random_uuid(), 'Tee', 'Bench') RETURNING id"
-            )
-            await connection.execute(
-                "INSERT INTO inventory (id, product_id, stock, stocked) "
-                "VALUES (gen_random_uuid(), $1, $2::integer, $2::integer)",
-                product_id,
-                stock,
-            )
-            return str(product_id)
+    def new_products(self, count: int, stock: int = STOCK) -> list[str]:
+        """The ids of so many new products."""
+
+        async def insert(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+            async with connection.transaction():
+                rows = await connection.fetch(
+                    "INSERT INTO products (id, name, drop_name) SELECT gen_random_uuid(), 'Tee', 'Bench' "
+                    "FROM generate_series(1, $1) RETURNING id",
+                    count,
+                )
+                await connection.execute(
+                    "INSERT INTO inventory (id, product_id, stock, stocked) "
+                    "SELECT gen_random_uuid(), unnest($1::uuid[]), $2::integer, $2::integer",
+                    [row["id"] for row in rows],
+                    stock,
+                )
+            return [str(row["id"]) for row in rows]
 
         return self.run(insert)
 
@@ -87,3 +103,28 @@ class Database:
             return {str(row["id"]) for row in orders}
 
         return self.run(read)
+
+    def check_books(self, product_id: str, told: AbstractSet[str], in_flight: int) -> None:
+        """Every confirmed answer has its order, and every order its confirmed answer.
+
+        But for those in flight when wrk hung up at its end, which may be sold without anybody hearing of it.
+        """
+        orders = self.order_ids(product_id)
+        if not told <= orders or len(orders - told) > in_flight:
+            raise SystemExit(f"{len(orders)} orders, but {len(told)} were told confirmed")
+
+    def levels(self, product_ids: Sequence[str]) -> dict[str, Level]:
+        """What is true of the stock of these products now."""
+        return asyncio.run(self.read_levels(product_ids))
+
+    async def read_levels(self, product_ids: Sequence[str]) -> dict[str, Level]:
+        """The same, where an event loop runs already."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            rows = await connection.fetch(
+                "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::text[]::uuid[])",
+                product_ids,
+            )
+        finally:
+            await connection.close()
+        return {str(row["product_id"]): Level(row["stock"], row["version"]) for row in rows}

@@ -9,14 +9,12 @@ sends, each purchase under a name and key of its own; every confirmed answer is 
 
 import argparse
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import wrk
+from bench import metrics, wrk
 from bench.database import Database
 from bench.report import console, print_table, save_plot, write_json
 from bench.servers import Process, dropzero, node_peer, redis
@@ -27,13 +25,16 @@ SECONDS = 6
 TOKEN = "the-operators-token-of-a-bench"
 PEER_BUYERS = 50
 
+_TRANSACTIONS = "dropzero_purchase_transactions_total"
+
 
 def measure(kind: str, server: Process, product_id: str, delay: int, buyers: int) -> tuple[wrk.Load, dict[str, Any]]:
     """One cell of the table: load one product for some seconds."""
-    ran, cpu = transactions(server), server.cpu_seconds()
+    ran, cpu = metrics.total(server.url, _TRANSACTIONS, TOKEN), server.cpu_seconds()
     with tempfile.TemporaryDirectory() as log:
         load = wrk.purchases(server.url, product_id, buyers, SECONDS, Path(log))
-    ran, cpu = transactions(server) - ran or load.attempts, server.cpu_seconds() - cpu
+    ran = metrics.total(server.url, _TRANSACTIONS, TOKEN) - ran or load.attempts  # a peer counts none
+    cpu = server.cpu_seconds() - cpu
     row = {
         "server": kind,
         "commit_delay_ms": delay,
@@ -55,30 +56,6 @@ def measure(kind: str, server: Process, product_id: str, delay: int, buyers: int
     return load, row
 
 
-def check_books(database: Database, product_id: str, load: wrk.Load, buyers: int) -> None:
-    """Every confirmed answer has its order, and every order its confirmed answer.
-
-    But for those in flight when wrk hung up at its end, which may be sold without anybody hearing of it.
-    """
-    orders = database.order_ids(product_id)
-    if not load.order_ids <= orders or len(orders - load.order_ids) > buyers:
-        raise SystemExit(f"{len(orders)} orders, but {len(load.order_ids)} were told confirmed")
-
-
-def transactions(server: Process) -> int:
-    """Purchase transactions that a server of ours has tried; 0 for a peer, which does not count them."""
-    asking = urllib.request.Request(f"{server.url}/metrics", headers={"authorization": f"Bearer {TOKEN}"})  # noqa: S310
-    try:
-        with urllib.request.urlopen(asking) as response:  # noqa: S310 - our own address
-            lines = response.read().decode().splitlines()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return 0
-        raise
-    counts = (line.rpartition(" ")[2] for line in lines if line.startswith("dropzero_purchase_transactions_total"))
-    return round(sum(map(float, counts)))
-
-
 def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
     """All cells, side by side: every server meets the same delay and number of buyers before the next does."""
     rows: list[dict[str, Any]] = []
@@ -98,7 +75,7 @@ def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
             product_id = database.new_product()
             load, row = measure(kind, server, product_id, delay, buyers)
             if server is not counter:
-                check_books(database, product_id, load, buyers)
+                database.check_books(product_id, load.order_ids, in_flight=buyers)
             rows.append(row)
 
         for delay in delays:

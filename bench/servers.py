@@ -41,6 +41,10 @@ class Process:
         """The most resident memory the process has ever had."""
         return self._status("VmHWM") / 1024
 
+    def open_files(self) -> int:
+        """Files and sockets that the process has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(name))
@@ -66,6 +70,14 @@ def node_peer(script: str, **environment: str) -> Iterator[Process]:
     shutil.copytree(PEERS, folder, dirs_exist_ok=True)  # Node looks packages up from where the script is
     port = free_port()
     with _running(["node", str(folder / script)], port, {"PORT": str(port), **environment}) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def bare_websocket() -> Iterator[Process]:
+    """A server that sends what is posted to it to all its sockets, and does nothing else."""
+    port = free_port()
+    with _running([sys.executable, "-m", "bench.bare_websocket", str(port)], port, {}) as process:
         yield process
 
 

@@ -1,0 +1,120 @@
+"""Changes of stock at a steady pace, and how long each took to reach those who watch."""
+
+import asyncio
+import random
+import statistics
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+import asyncpg
+
+from api.client.load import percentile
+from bench.audience import Deliveries
+from bench.client import purchase
+from bench.database import Database
+from bench.watching_socket import Seat
+
+PHASE = 20.0
+"""Seconds of changes: the interval of uvicorn's pings, so that every phase has as many of them as any other."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A new version of a product's stock. `sent` is the moment it was asked for, by time.perf_counter(): before the
+    commit, by as long as a purchase takes."""
+
+    product_id: str
+    version: int
+    sent: float
+
+
+async def buy(database: Database, url: str, product_ids: Sequence[str], per_second: int) -> list[Change]:
+    """Purchases of one product after the other, through the server that tells of them."""
+    versions = {product_id: level.version for product_id, level in (await database.read_levels(product_ids)).items()}
+    changes = []
+    async with aiohttp.ClientSession() as session:
+        async for number in _pace(per_second):
+            product_id, sent = product_ids[number % len(product_ids)], time.perf_counter()
+            answer = await purchase(session, url, product_id, sent)
+            if answer.status != "CONFIRMED":
+                raise SystemExit(f"a purchase was answered with {answer.status}")
+            versions[product_id] += 1
+            changes.append(Change(product_id, versions[product_id], sent))
+    return changes
+
+
+async def buy_once(url: str, product_id: str) -> None:
+    """One purchase."""
+    async with aiohttp.ClientSession() as session:
+        await purchase(session, url, product_id, time.perf_counter())
+
+
+async def take_out(database: Database, product_id: str, per_second: int) -> list[Change]:
+    """Units taken out by this process, of which the server hears nothing; at moments of no fixed relation to those
+    at which it looks."""
+    changes = []
+    connection = await asyncpg.connect(database.url)
+    try:
+        async for _ in _pace(per_second):
+            await asyncio.sleep(random.uniform(0, 0.3 / per_second))  # noqa: S311
+            sent = time.perf_counter()
+            version = await connection.fetchval(
+                "UPDATE inventory SET stock = stock - 1, stocked = stocked - 1, version = version + 1 "
+                "WHERE product_id = $1::text::uuid RETURNING version",
+                product_id,
+            )
+            changes.append(Change(product_id, version, sent))
+    finally:
+        await connection.close()
+    return changes
+
+
+async def post(url: str, messages: Sequence[tuple[int, str]], product_id: str, per_second: int) -> list[Change]:
+    """Messages with their versions, for the bare server to send; an empty one is not sent."""
+    changes = []
+    async with aiohttp.ClientSession() as session:
+        async for number in _pace(per_second):
+            version, text = messages[number]
+            sent = time.perf_counter()
+            async with session.post(f"{url}/send", data=text.encode()) as response:
+                response.raise_for_status()
+            changes.append(Change(product_id, version, sent))
+    return changes
+
+
+def latencies(changes: Sequence[Change], arrived: Deliveries, seats: Sequence[Seat]) -> dict[str, float]:
+    """Milliseconds until the first, the median and the last watcher had a change or a later one, over all changes."""
+    seen: dict[int, tuple[list[int], list[float]]] = {
+        number: ([], []) for number, seat in enumerate(seats) if not seat.stalls
+    }
+    for watcher, version, moment in zip(arrived.watchers, arrived.versions, arrived.times, strict=True):
+        versions, moments = seen[watcher]
+        versions.append(version)
+        moments.append(moment)
+    watching = defaultdict(list)
+    for number, columns in seen.items():
+        watching[seats[number].product_id].append(columns)
+    reached: dict[str, list[float]] = {"first": [], "median": [], "last": []}
+    for change in changes:
+        took = [
+            (moments[bisect_left(versions, change.version)] - change.sent) * 1000
+            for versions, moments in watching[change.product_id]
+        ]
+        for name, value in (("first", min(took)), ("median", statistics.median(took)), ("last", max(took))):
+            reached[name].append(value)
+    return {
+        f"{name}_p{percent}_ms": percentile(values, percent) for name, values in reached.items() for percent in (50, 99)
+    }
+
+
+async def _pace(per_second: int) -> AsyncIterator[int]:
+    """Numbers at a steady pace, for the length of a phase. One that is late delays no more than itself."""
+    start = time.perf_counter()
+    for number in range(int(PHASE * per_second)):
+        await asyncio.sleep(max(0.0, start + number / per_second - time.perf_counter()))
+        yield number
+    await asyncio.sleep(max(0.0, start + PHASE - time.perf_counter()))

@@ -1,0 +1,74 @@
+"""Purchases of a product that thousands watch, beside the same when nobody does."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import metrics, wrk
+from bench.audience import audience
+from bench.database import Database
+from bench.report import console
+from bench.servers import Process, dropzero
+from bench.watching_socket import Seat
+
+BUYERS = 200
+SECONDS = 6
+COMMIT_DELAYS_MS = (0, 20)
+DRAIN_TIMEOUT = 30.0
+
+
+def measure(data: Path, most: int) -> list[dict[str, Any]]:
+    """Every number of watchers on the same server, with nobody watching both first and last."""
+    rows = []
+    for delay in COMMIT_DELAYS_MS:
+        with dropzero(data, DROPZERO_COMMIT_DELAY_MS=str(delay)) as server, tempfile.TemporaryDirectory() as log:
+            database = Database(data)
+            wrk.purchases(server.url, database.new_product(), BUYERS, 2, Path(log))  # warms up
+            numbers = dict.fromkeys(min(watchers, most) for watchers in (100, 1_000, 10_000))
+            measured = [_sell(server, database, delay, watchers, Path(log)) for watchers in (0, *numbers, 0)]
+        alone = statistics.mean(row["purchases_per_s"] for row in measured if not row["watchers"])
+        rows += [{**row, "of_nobody_watching": row["purchases_per_s"] / alone} for row in measured]
+    return rows
+
+
+def _sell(server: Process, database: Database, delay: int, watchers: int, log: Path) -> dict[str, Any]:
+    product_id = database.new_product()
+    with audience(server.url, [Seat(product_id)] * watchers) as crowd:
+        crowd.mark()
+        cpu = server.cpu_seconds()
+        load = wrk.purchases(server.url, product_id, BUYERS, SECONDS, log)
+        cpu = server.cpu_seconds() - cpu
+        _drain(server)
+        crowd.settle(database.levels([product_id]))
+        delivered = len(crowd.deliveries().times)
+        crowd.leave()
+    database.check_books(product_id, load.order_ids, in_flight=BUYERS)
+    row = {
+        "commit_delay_ms": delay,
+        "watchers": watchers,
+        "purchases_per_s": load.confirmed / load.seconds,
+        "p50_ms": load.p50,
+        "p99_ms": load.p99,
+        "busy": load.busy,
+        "errors": load.other + load.lost,
+        "updates_per_s_and_watcher": delivered / watchers / load.seconds if watchers else 0.0,
+        "deliveries_per_s": delivered / load.seconds,
+        "server_cpu": cpu / load.seconds,
+    }
+    console.print(
+        f"+{delay} ms, {watchers:,} watchers: {row['purchases_per_s']:,.0f} purchases/s, p99 {load.p99:,.0f} ms, "
+        f"{row['updates_per_s_and_watcher']:.1f} updates/s each",
+        highlight=False,
+    )
+    return row
+
+
+def _drain(server: Process) -> None:
+    """Wait for the purchases that wrk hung up on."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT
+    while metrics.total(server.url, "dropzero_purchases_waiting"):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"purchases still wait after {DRAIN_TIMEOUT:g} s")
+        time.sleep(0.1)

@@ -1,0 +1,225 @@
+"""Thousands who watch one number fall: how soon each change is at the last of them, and what that costs.
+
+    python -m bench.watchers                              everything, about 9 minutes
+    python -m bench.watchers --case 10000 --case bare     some cases, with nothing written to results/
+    python -m bench.watchers --crowd 500                  the same with fewer watchers, to try it out
+
+Each case has a server process of its own, on one data folder. A watcher's last message is held against the database:
+where one was not told the truth, or a version fell, the bench ends with an error.
+"""
+
+import argparse
+import asyncio
+import re
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import changes, metrics, watched_purchases
+from bench.audience import Audience, audience
+from bench.changes import PHASE, Change, latencies
+from bench.database import Database, Level
+from bench.report import console, plot_lines, print_table, write_json
+from bench.servers import Process, bare_websocket, dropzero
+from bench.watching_socket import Seat
+
+CASES = ("100", "1000", "10000", "spread", "stalled", "bare", "purchases")
+CROWD = 10_000
+POLLS_PER_S = 4
+"""Readings per second of a server that is left its interval."""
+
+SETTLED = 5.0
+"""Seconds after which memory is read."""
+
+LONG_IDS = tuple(f"{number}" * 8_000 for number in range(8))
+"""Operations whose messages fill every buffer on the way to a socket that does not read, within a few changes."""
+
+GIVEN_UP_TIMEOUT = 30.0
+
+BARE = "bare send"
+
+LATENCIES = (
+    *("case", "watchers", "products", "changes"),
+    *(f"{which}_p{percent}_ms" for which in ("first", "median", "last") for percent in (50, 99)),
+)
+COSTS = (
+    *("case", "deliveries", "server_us_per_delivery", "of_bare", "idle_cpu"),
+    *("kib_per_watcher", "mib_before", "mib_full", "mib_after", "readings_per_interval", "given_up"),
+)
+
+
+def watched(
+    data: Path, name: str, watchers: int, *, products: int = 1, per_second: int = 1, polled: bool = False
+) -> list[dict[str, Any]]:
+    """Watchers spread over products, of which so many are bought per second, one unit each; where `polled`, then also
+    changes made behind the server's back."""
+    with dropzero(data) as server:
+        database = Database(data)
+        ids, unwatched = database.new_products(products), database.new_products(products)
+        _warm_up(server, database)
+        memory = server.memory_mib()
+        with audience(server.url, [Seat(ids[number % products]) for number in range(watchers)]) as crowd:
+            time.sleep(SETTLED)
+            full, readings = server.memory_mib(), metrics.total(server.url, "dropzero_stock_readings_total")
+            _, idle = _spent(server, changes.buy(database, server.url, unwatched, per_second))
+            readings = metrics.total(server.url, "dropzero_stock_readings_total") - readings
+
+            def told(case: str, changing: Coroutine[Any, Any, list[Change]]) -> dict[str, Any]:
+                return _row(case, crowd, server, changing, idle, lambda: database.levels(ids))
+
+            rows = [told(name, changes.buy(database, server.url, ids, per_second))]
+            if polled:
+                rows.append(told(f"{name}, polled", changes.take_out(database, ids[0], per_second)))
+            crowd.leave()
+            time.sleep(SETTLED)
+        rows[0] |= {
+            "kib_per_watcher": (full - memory) * 1024 / watchers,
+            "mib_before": memory,
+            "mib_full": full,
+            "mib_after": server.memory_mib(),
+            "readings_per_interval": readings / (PHASE * POLLS_PER_S),
+        }
+    return rows
+
+
+def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[str, Any]:
+    """Watchers of one product, some of which read no more after their first message."""
+    with dropzero(data) as server:
+        database = Database(data)
+        product_id = database.new_product()
+        _warm_up(server, database)
+        before = server.open_files()
+        reading, silent = [Seat(product_id)] * (watchers - stalled), [Seat(product_id, LONG_IDS, stalls=True)] * stalled
+        with audience(server.url, reading + silent) as crowd:
+            full = server.open_files()
+            changing = changes.buy(database, server.url, [product_id], 1)
+            row = _row(name, crowd, server, changing, 0.0, lambda: database.levels([product_id]))
+            deadline = time.monotonic() + GIVEN_UP_TIMEOUT
+            while (given_up := full - server.open_files()) < stalled and time.monotonic() < deadline:
+                time.sleep(0.5)
+            if given_up != stalled or full < before + watchers:
+                raise SystemExit(f"{given_up} sockets were given up, and {stalled} do not read")
+    return {**row, "given_up": given_up}
+
+
+def bare(data: Path, watchers: int) -> dict[str, Any]:
+    """The same message from a server that does nothing but send it."""
+    with dropzero(data) as server:
+        product_id = Database(data).new_product()
+        with audience(server.url, [Seat(product_id)]) as crowd:
+            message = crowd.message()
+    stock = re.search(r'"stock":(\d+)', message)
+    if stock is None:
+        raise AssertionError(message)
+    messages = [
+        (version, re.sub(r'"version":\d+', f'"version":{version}', message)) for version in range(10, 10 + int(PHASE))
+    ]
+    with bare_websocket() as server, audience(server.url, [Seat(product_id, operations=())] * watchers) as crowd:
+        time.sleep(SETTLED)
+        _, idle = _spent(server, changes.post(server.url, [(0, "")] * len(messages), product_id, 1))
+        truth = {product_id: Level(int(stock[1]), messages[-1][0])}
+        return _row(BARE, crowd, server, changes.post(server.url, messages, product_id, 1), idle, lambda: truth)
+
+
+def _row(
+    name: str,
+    crowd: Audience,
+    server: Process,
+    changing: Coroutine[Any, Any, list[Change]],
+    idle: float,
+    truth: Callable[[], dict[str, Level]],
+) -> dict[str, Any]:
+    """Make changes, and see them arrive. `idle` is what the server's process uses without deliveries, in seconds."""
+    crowd.mark()
+    made, cpu = _spent(server, changing)
+    crowd.settle(truth())
+    arrived = crowd.deliveries()
+    row: dict[str, Any] = {
+        "case": name,
+        "watchers": len(crowd.seats),
+        "products": len({seat.product_id for seat in crowd.seats}),
+        "changes": len(made),
+        **latencies(made, arrived, crowd.seats),
+        "deliveries": len(arrived.times),
+        "server_us_per_delivery": (cpu - idle) / len(arrived.times) * 1e6,
+        "idle_cpu": idle / PHASE,
+    }
+    console.print(
+        f"{name}: first {row['first_p50_ms']:,.0f}, median {row['median_p50_ms']:,.0f}, "
+        f"last {row['last_p50_ms']:,.0f}, its p99 {row['last_p99_ms']:,.0f} ms",
+        highlight=False,
+    )
+    return row
+
+
+def _spent(server: Process, changing: Coroutine[Any, Any, list[Change]]) -> tuple[list[Change], float]:
+    """The changes, and the seconds of processor time that the server used meanwhile."""
+    cpu = server.cpu_seconds()
+    made = asyncio.run(changing)
+    return made, server.cpu_seconds() - cpu
+
+
+def _warm_up(server: Process, database: Database) -> None:
+    """Have everything loaded that watching and buying need, before memory is read."""
+    product_id = database.new_product()
+    with audience(server.url, [Seat(product_id)] * 10) as crowd:
+        asyncio.run(changes.buy_once(server.url, product_id))
+        crowd.settle(database.levels([product_id]))
+        crowd.leave()
+
+
+def run(cases: Sequence[str], crowd: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    sold: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        for case in cases:
+            match case:
+                case "spread":
+                    products = max(1, crowd // 10)
+                    rows += watched(
+                        data, f"{crowd:,} over {products:,} products", crowd, products=products, per_second=100
+                    )
+                case "stalled":
+                    stalled = max(1, crowd // 100)
+                    rows.append(beside_stalled(data, f"{stalled} of {crowd:,} not reading", crowd, stalled))
+                case "bare":
+                    rows.append(bare(data, crowd))
+                case "purchases":
+                    sold += watched_purchases.measure(data, crowd)
+                case number:
+                    watchers = min(int(number), crowd)
+                    rows += watched(data, f"{watchers:,} of one product", watchers, polled=number == CASES[2])
+    for floor in [row["server_us_per_delivery"] for row in rows if row["case"] == BARE]:
+        rows = [{**row, "of_bare": row["server_us_per_delivery"] / floor} for row in rows]
+    return rows, sold
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=CASES, help="only this case; may be given more than once")
+    parser.add_argument("--crowd", type=int, default=CROWD, help="watchers at most")
+    arguments = parser.parse_args()
+    rows, sold = run(arguments.case or CASES, arguments.crowd)
+    if rows:
+        print_table("Until a change has arrived", [{name: row[name] for name in LATENCIES} for row in rows])
+        print_table("What it costs the server", [{name: row.get(name, "") for name in COSTS} for row in rows])
+    if sold:
+        print_table(f"Purchases of a watched product, {watched_purchases.BUYERS} buyers", sold)
+    if arguments.case is None and arguments.crowd == CROWD:
+        write_json("watched_purchases", sold)
+        of_one = [row for row in rows if row["products"] == 1 and "kib_per_watcher" in row]
+        drawn = plot_lines(
+            "watchers",
+            of_one,
+            x="watchers",
+            y=["first_p99_ms", "median_p99_ms", "last_p99_ms"],
+            title="until a change has arrived, p99, ms",
+        )
+        console.print(f"written to {write_json('watchers', rows)} and {drawn}")
+
+
+if __name__ == "__main__":
+    main()

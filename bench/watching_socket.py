@@ -1,0 +1,179 @@
+"""One watcher's socket: graphql-transport-ws over a raw connection, with as little work as possible."""
+
+import asyncio
+import base64
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+
+LAST_FIELD = "version"
+"""Selected last, so that its digits end at the first brace."""
+
+SUBSCRIPTION = (
+    "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { productId stock soldOut stale version } }"
+)
+
+TINY_BUFFER = 1024
+"""Bytes a stalled socket asks its kernel to receive for it; the kernel has a least size of its own."""
+
+_VERSION = f'"{LAST_FIELD}":'.encode()
+_TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What one socket watches: a product, under each of its operations; without any it only listens. One that stalls
+    reads no more after its first message."""
+
+    product_id: str
+    operations: tuple[str, ...] = ("1",)
+    stalls: bool = False
+
+
+class WatchingSocket(asyncio.Protocol):
+    """A watcher; `note` is called with its number, the version and the moment for every message it reads."""
+
+    def __init__(self, number: int, seat: Seat, note: Callable[[int, int, float], None]) -> None:
+        self.seat = seat
+        self.version = 0
+        self.last = b""
+        self.failure = ""
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        """Done with the first message; of one that only listens, with the handshake."""
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._leaving = False
+        self._upgraded = False
+        self._rest = b""
+        self._number = number
+        self._note = note
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by birth
+        host, port = self._transport.get_extra_info("peername")[:2]
+        key = base64.b64encode(os.urandom(16)).decode()
+        self._transport.write(
+            f"GET /graphql HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n".encode()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if self._rest:
+            data = self._rest + data
+        at, end = 0, len(data)
+        if not self._upgraded:
+            at = self._upgrade(data)
+        while end - at >= 2:
+            start, stop = _payload(data, at)
+            if stop > end:
+                break
+            found = data.find(_VERSION, start, stop)
+            if found > 0:
+                self._told(int(data[found + len(_VERSION) : data.find(b"}", found)]), now)
+                self.last = data[start:stop]
+            else:
+                self._handle(data[at] & 0xF, data[start:stop])
+            at = stop
+        self._rest = data[at:]
+
+    def connection_lost(self, exception: Exception | None) -> None:
+        if not self._leaving:
+            self._fail(f"the connection was lost: {exception or 'closed by the server'}")
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    async def leave(self) -> None:
+        """Close, and wait until the server has."""
+        self._leaving = True
+        if not self._gone.done():
+            self._transport.resume_reading()
+            self._send(_CLOSE, (1000).to_bytes(2, "big"))
+        await self._gone
+
+    def _upgrade(self, data: bytes) -> int:
+        """Where the first frame begins, once the head is complete."""
+        head = data.find(b"\r\n\r\n")
+        if head < 0:
+            return 0
+        if not data.startswith(b"HTTP/1.1 101 "):
+            self._fail(data[: data.find(b"\r\n")].decode())
+            return len(data)
+        self._upgraded = True
+        if self.seat.operations:
+            self._send(_TEXT, b'{"type":"connection_init"}')
+        else:
+            self.ready.set_result(None)
+        return head + 4
+
+    def _told(self, version: int, now: float) -> None:
+        if self.seat.stalls:
+            self._transport.pause_reading()
+        else:
+            self._note(self._number, version, now)
+            if version <= self.version:
+                self._fail(f"told of version {version} after {self.version}")
+        self.version = version
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _handle(self, opcode: int, payload: bytes) -> None:
+        """Whatever else the server says; none of it is frequent."""
+        if opcode == _PING:
+            self._send(_PONG, payload)
+        elif opcode == _CLOSE and not self._leaving:
+            self._fail(f"closed with {int.from_bytes(payload[:2], 'big')} {payload[2:].decode()}")
+        elif opcode == _TEXT:
+            message = orjson.loads(payload)
+            if message["type"] == "connection_ack":
+                self._subscribe()
+            elif message["type"] == "ping":
+                self._send(_TEXT, b'{"type":"pong"}')
+            else:
+                self._fail(payload.decode())
+
+    def _subscribe(self) -> None:
+        asked = {"query": SUBSCRIPTION, "variables": {"ids": [self.seat.product_id]}}
+        for operation in self.seat.operations:
+            self._send(_TEXT, orjson.dumps({"id": operation, "type": "subscribe", "payload": asked}))
+
+    def _send(self, opcode: int, payload: bytes) -> None:
+        """One frame, masked with zeros, which is a mask like any other."""
+        size = len(payload)
+        head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
+        self._transport.write(head + bytes(4) + payload)
+
+    def _fail(self, reason: str) -> None:
+        self.failure = self.failure or reason
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError(reason))
+
+
+async def connect(watching: WatchingSocket, host: str, port: int) -> None:
+    """Open the connection. One that is to stall gets a tiny buffer, which must be set before."""
+    loop = asyncio.get_running_loop()
+    connection = socket.socket()
+    connection.setblocking(False)
+    if watching.seat.stalls:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TINY_BUFFER)
+    await loop.sock_connect(connection, (host, port))
+    await loop.create_connection(lambda: watching, sock=connection)
+
+
+def _payload(data: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of the unmasked frame at `at` begins and ends: beyond the data when some of it is missing."""
+    size = data[at + 1]
+    if size < 126:
+        return at + 2, at + 2 + size
+    width = 2 if size == 126 else 8
+    if len(data) < at + 2 + width:
+        return len(data), len(data) + 1
+    start = at + 2 + width
+    return start, start + int.from_bytes(data[at + 2 : start])
