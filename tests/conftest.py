@@ -250,12 +250,13 @@ mutation ($input: PurchaseInput!) {
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Server]:
-    """Run a server on a free port, in this event loop, until the block is left."""
+async def serving(settings: Settings, port: int = 0) -> AsyncIterator[Server]:
+    """Run a server in this event loop until the block is left, on a free port unless one is named."""
     # The protocol is named because asyncio switches Nagle's algorithm off only where it is: a reused connection
     # would wait 40 ms for each answer.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,

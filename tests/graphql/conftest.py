@@ -1,4 +1,4 @@
-"""A server that a whole module of tests shares, and a record of what reaches the database."""
+"""A server that a whole module of tests shares, a record of what reaches the database, and Node.js."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
 from api.settings import EMBEDDED_REGIONS, read_settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
 
 _numbers = itertools.count(1)
@@ -64,3 +65,9 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     record(Transaction, "fetch")
     record(Transaction, "fetchrow")
     return sent
+
+
+@pytest.fixture(scope="session")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """Node.js with this directory's scripts and the packages that they import."""
+    return await install(tmp_path_factory.mktemp("node"))

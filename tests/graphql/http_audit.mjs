@@ -1,5 +1,5 @@
 // Runs the audit of npm's graphql-http against the server whose URL is the first argument, and prints each case's
-// result as one line of JSON. Imported packages are those beside this file: the test copies it to where they are.
+// result as one line of JSON.
 import { auditServer } from 'graphql-http';
 
 for (const result of await auditServer({ url: process.argv[2], fetchFn: fetch })) {

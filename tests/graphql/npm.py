@@ -1,0 +1,96 @@
+"""npm's packages and Node.js, for the tests that let clients and auditors written by others meet the server.
+
+Where there is no Node.js or no npm these tests are skipped with the reason; where CI=true they fail instead.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+PACKAGES = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-sse@2.6.1", "graphql-ws@6.4.2", "ws@8.23.0")
+"""`ws` is what graphql-ws speaks through: Node.js has a WebSocket of its own only from version 22 on."""
+
+PATIENCE = 60.0
+"""Seconds after which a script has failed."""
+
+Wishes = Mapping[str, Callable[[], Awaitable[None]]]
+NO_WISHES: Wishes = MappingProxyType({})
+
+
+class Node:
+    """Runs the scripts of this directory beside the packages that they import."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def run(self, script: str, *arguments: str, wishes: Wishes = NO_WISHES) -> list[dict[str, Any]]:
+        """What the script prints, one object a line; it must go well.
+
+        A line `{"please": NAME}` is no result but asks for the wish of that name, and is answered with an empty line
+        when that is done.
+        """
+        process = await asyncio.create_subprocess_exec(
+            "node",
+            script,
+            *arguments,
+            cwd=self._directory,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        complaints = asyncio.create_task(process.stderr.read())
+        results = []
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for line in process.stdout:
+                    printed = json.loads(line)
+                    if "please" in printed:
+                        await wishes[printed["please"]]()
+                        process.stdin.write(b"\n")
+                    else:
+                        results.append(printed)
+                await process.wait()
+        except TimeoutError:
+            pytest.fail(f"{script} did not come to its end; it printed {results}")
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            said = (await complaints).decode()
+        assert process.returncode == 0, f"{script}: {said}"
+        return results
+
+
+async def install(directory: Path) -> Node:
+    """Node.js with the packages and scripts in that directory, which is empty."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        reason = "this runs on Node.js: install node and npm"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    quietly = ("--prefer-offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+    installing = await asyncio.create_subprocess_exec(
+        npm,
+        "install",
+        *quietly,
+        *PACKAGES,
+        cwd=directory,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, complaints = await installing.communicate()
+    assert installing.returncode == 0, f"npm install: {complaints.decode()}"
+    for script in Path(__file__).parent.glob("*.mjs"):
+        shutil.copy(script, directory)
+    return Node(directory)
