@@ -17,12 +17,14 @@ from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
 from api.drops.rights import require_rights
+from api.graphql.broadcast import Broadcasts
 from api.graphql.caller import Authenticator
 from api.graphql.documents import Documents
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
+from api.graphql.seats import Seats
 from api.graphql.websocket import GraphQLSocket
 from api.metrics import Metrics
 from api.pages import Storefront
@@ -49,9 +51,11 @@ def create_app(settings: Settings) -> Starlette:
     schema = make_schema()
     executor = Executor(schema)
     documents = Documents(executor.schema)
+    broadcasts = Broadcasts(drops, executor)
     authenticator = Authenticator(settings.admin_token)
+    seats = Seats(settings.seats)
     graphiql = GraphiQL(drops) if settings.graphiql else None
-    metrics = Metrics(drops, None if settings.open_metrics else authenticator)
+    metrics = Metrics(drops, broadcasts, seats, None if settings.open_metrics else authenticator)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -61,6 +65,7 @@ def create_app(settings: Settings) -> Starlette:
                 await require_ready_database(regions)
             yield
         finally:
+            await broadcasts.close()
             await drops.close(CLOSE_GRACE)
 
     async def healthz(request: Request) -> Response:
@@ -76,15 +81,15 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/graphql", GraphQLHTTP(drops, executor, documents, authenticator, graphiql)),
+            Route("/graphql", GraphQLHTTP(drops, executor, documents, broadcasts, authenticator, seats, graphiql)),
             WebSocketRoute(
                 "/graphql",
-                GraphQLSocket(drops, executor, documents, authenticator, settings.allowed_origins),
+                GraphQLSocket(drops, executor, documents, broadcasts, authenticator, seats, settings.allowed_origins),
             ),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
-            Mount("/", Storefront()),
+            Mount("/", Storefront(graphiql=settings.graphiql)),
         ],
         middleware=middleware,
     )

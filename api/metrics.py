@@ -13,15 +13,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from api.drops.drops import Drops
+from api.drops.stock import StockPublisher
+from api.graphql.broadcast import Broadcasts
 from api.graphql.caller import Authenticator
+from api.graphql.seats import Seats
 
 
 class Metrics:
     """The endpoint. `authenticator` is None where everyone may read, as on a laptop."""
 
-    def __init__(self, drops: Drops, authenticator: Authenticator | None) -> None:
+    def __init__(self, drops: Drops, broadcasts: Broadcasts, seats: Seats, authenticator: Authenticator | None) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
+        self._registry.register(_WatchersCollector(drops.publisher, broadcasts, seats))
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +70,19 @@ class _DropsCollector(Collector):
         for pool in self._drops.regions:
             away.add_metric([pool.region], self._drops.regions.is_away(pool.region))
         yield away
-        publisher = self._drops.publisher
-        yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=publisher.watchers)
+
+
+class _WatchersCollector(Collector):
+    def __init__(self, publisher: StockPublisher, broadcasts: Broadcasts, seats: Seats) -> None:
+        self._publisher = publisher
+        self._broadcasts = broadcasts
+        self._seats = seats
+
+    def collect(self) -> Iterator[Metric]:
+        publisher, broadcasts, seats = self._publisher, self._broadcasts, self._seats
+        yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=broadcasts.subscribers)
+        yield GaugeMetricFamily("dropzero_broadcasts", "Executions that they share.", value=len(broadcasts))
+        yield GaugeMetricFamily("dropzero_sockets", "Websockets and event streams open now.", value=seats.taken)
+        yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=seats.number)
         yield GaugeMetricFamily("dropzero_watched_products", "Products watched now.", value=publisher.watched_products)
         yield CounterMetricFamily("dropzero_stock_readings", "Readings of live stock.", value=publisher.readings)

@@ -24,7 +24,7 @@ from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.operator_token import make_operator_token
-from api.protocol import BoundedHttp
+from api.protocol import BoundedHttp, BoundedWebSocket
 from api.settings import EMBEDDED_REGIONS, Settings
 
 logger = logging.getLogger("dropzero.server")
@@ -178,7 +178,7 @@ def run(
         factory=True,
         workers=workers,
         http=BoundedHttp,
-        ws="websockets-sansio",
+        ws=BoundedWebSocket,
         ws_per_message_deflate=False,
         ws_max_size=MAX_MESSAGE,
         proxy_headers=False,  # nothing here depends on the client's address
@@ -222,14 +222,16 @@ def shutdown_timeout(settings: Settings) -> int:
     return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + COMMIT_TIMEOUT) + 2
 
 
-def raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: every buyer's connection is one, and the usual limit is 1,024."""
+def raise_file_limit() -> float:
+    """Allow as many open files as the system lets us, and return how many: every buyer's connection is one, and the
+    usual limit is 1,024."""
     try:
         import resource
     except ImportError:  # not on Windows
-        return
+        return math.inf
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return math.inf if hard == resource.RLIM_INFINITY else hard
 
 
 def _worker_app(settings: Settings) -> Starlette:
@@ -239,7 +241,13 @@ def _worker_app(settings: Settings) -> Starlette:
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
-    raise_file_limit()
+    files = raise_file_limit()
+    if files <= settings.seats:
+        logger.warning(
+            "this process may have %d open files, and DROPZERO_SOCKETS %d connections; raise ulimit -Hn or lower it",
+            files,
+            settings.seats,
+        )
     app = create_app(settings)
     gc.collect()
     gc.freeze()

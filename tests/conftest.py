@@ -20,7 +20,7 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.database.tokens import AuthTokens
-from api.protocol import BoundedHttp
+from api.protocol import BoundedHttp, BoundedWebSocket
 from api.settings import EMBEDDED_REGIONS, Settings, read_settings
 from tests.dsql.certificates import Authority
 from tests.dsql.cluster import Cluster, create_role
@@ -217,6 +217,14 @@ class Server:
         [error] = answer["errors"]
         return error["extensions"]["code"], error["message"]
 
+    async def metrics(self) -> dict[str, float]:
+        """What /metrics says now, without what has labels."""
+        async with self.session.get(f"{self.url}/metrics") as response:
+            assert response.status == 200
+            lines = (await response.text()).splitlines()
+        figures = (line.rpartition(" ") for line in lines if line[0] != "#" and "{" not in line)
+        return {name: float(figure) for name, _, figure in figures}
+
     async def create_product(self, stock: int = 10, **more: Any) -> str:
         """The id of a new product."""
         product = {"name": "Tee", "dropName": "First Light", "stock": stock, **more}
@@ -262,7 +270,7 @@ async def serving(settings: Settings, port: int = 0) -> AsyncIterator[Server]:
         log_config=None,
         access_log=False,
         http=BoundedHttp,
-        ws="websockets-sansio",
+        ws=BoundedWebSocket,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=5,
     )

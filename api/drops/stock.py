@@ -55,13 +55,13 @@ class Watcher:
         self._slots[change.level.product_id] = change
         self._filled.set()
 
-    async def take(self) -> StockChange:
-        """Wait for a change and take the one of the product that has waited longest."""
+    async def take(self) -> list[StockChange]:
+        """Wait for a change and take all that wait, one for a product at most, in the order in which they came."""
         await self._filled.wait()
-        change = self._slots.pop(next(iter(self._slots)))
-        if not self._slots:
-            self._filled.clear()
-        return change
+        self._filled.clear()
+        changes = list(self._slots.values())
+        self._slots.clear()
+        return changes
 
 
 @dataclass(slots=True)

@@ -67,6 +67,11 @@ def client_error(message: str) -> dict[str, Any]:
     return _entry(message, ErrorCode.BAD_USER_INPUT)
 
 
+def unavailable_error(message: str) -> dict[str, Any]:
+    """One entry of `errors` for what cannot be done at this moment."""
+    return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+
+
 def internal_error(error: Exception, place: object) -> dict[str, Any]:
     """One entry of `errors` for a defect of ours: the traceback goes to the log, the client gets a reference."""
     reference = uuid4().hex[:12]

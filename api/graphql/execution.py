@@ -5,11 +5,19 @@ adds per request (extensions, its own result types) is of no use to us and costs
 """
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, cast
 
 import strawberry
-from graphql import DocumentNode, ExecutionResult, GraphQLError, execute, subscribe
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    create_source_event_stream,
+    execute,
+    execute_subscription_event,
+)
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -29,6 +37,27 @@ class _Execution(StrawberryGraphQLCoreExecutionContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.async_helpers = None  # type: ignore[assignment]
+
+
+class CannotSubscribe(Exception):
+    """The subscription cannot begin; `errors` say why."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__(errors[0].message)
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription under way: the events of its source, each to be answered by an execution of the operation."""
+
+    events: AsyncGenerator[Any]
+    _execution: _Execution
+
+    async def respond(self, event: Any) -> dict[str, Any]:
+        """Execute the operation on an event and return its response, ready to be encoded."""
+        result = execute_subscription_event(self._execution.build_per_event_executor(event))
+        return response_of(await result if isawaitable(result) else result)
 
 
 class Executor:
@@ -68,18 +97,25 @@ class Executor:
         operation_name: str | None,
         variables: dict[str, Any] | None,
         context: Context,
-    ) -> AsyncGenerator[ExecutionResult] | ExecutionResult:
-        """Start a subscription: its results as they come, or the one result that says why it cannot start."""
-        result = subscribe(
+    ) -> Subscription:
+        """Begin a subscription. Raises CannotSubscribe; what its source fails with later comes from its events."""
+        execution = _Execution.build(
             self.schema,
             document,
             context_value=context,
-            variable_values=variables,
+            raw_variable_values=variables,
             operation_name=operation_name,
-            **self._kwargs,
+            is_awaitable=cast("Any", optimized_is_awaitable),
+            max_coercion_errors=MAX_ERRORS,
+            operation_extensions=None,
         )
-        started = await result if isawaitable(result) else result
-        return cast("AsyncGenerator[ExecutionResult] | ExecutionResult", started)
+        if isinstance(execution, list):
+            raise CannotSubscribe(execution)
+        started = create_source_event_stream(execution)
+        source = await started if isawaitable(started) else started
+        if isinstance(source, ExecutionResult):
+            raise CannotSubscribe(source.errors or [])
+        return Subscription(cast("AsyncGenerator[Any]", source), cast("_Execution", execution))
 
 
 def response_of(result: ExecutionResult) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""GraphQL over HTTP, as the specification of that name has it: POST and GET, two media types, exact refusals."""
+"""GraphQL over HTTP, as the specification of that name has it: POST and GET, its two media types, exact refusals; and
+event streams beside it."""
 
 import re
 from collections.abc import Mapping
@@ -8,17 +9,21 @@ from typing import Any, cast
 from urllib.parse import parse_qs
 
 import orjson
-from graphql import OperationType
+from graphql import DocumentNode, OperationType
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from api.drops.drops import Drops
+from api.graphql.broadcast import Broadcasts, Operation
 from api.graphql.caller import Authenticator
 from api.graphql.context import Context
 from api.graphql.documents import Documents, InvalidDocument, operation_type
-from api.graphql.errors import client_error, internal_error
-from api.graphql.execution import Executor, format_errors
+from api.graphql.errors import client_error, internal_error, unavailable_error
+from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
+from api.graphql.event_stream import send_events, send_response
+from api.graphql.execution import CannotSubscribe, Executor, format_errors
 from api.graphql.graphiql import GraphiQL
+from api.graphql.seats import NoSeat, Seats
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
@@ -29,8 +34,8 @@ MAX_PARAMETERS = 20
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 
-_OFFERED = (JSON, GRAPHQL_RESPONSE)
-_CONTENT_TYPES = {media_type: f"{media_type}; charset=utf-8".encode() for media_type in _OFFERED}
+_OFFERED = (JSON, GRAPHQL_RESPONSE, EVENT_STREAM)
+_CONTENT_TYPES = {media_type: f"{media_type}; charset=utf-8".encode() for media_type in (JSON, GRAPHQL_RESPONSE)}
 _QUALITY = re.compile(r";\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*(?:;|$)")
 
 
@@ -52,6 +57,14 @@ class Request:
     variables: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A subscription to be answered with a stream of events."""
+
+    operation: Operation
+    document: DocumentNode
+
+
 class GraphQLHTTP:
     """The ASGI application behind POST and GET /graphql."""
 
@@ -60,13 +73,17 @@ class GraphQLHTTP:
         drops: Drops,
         executor: Executor,
         documents: Documents,
+        broadcasts: Broadcasts,
         authenticator: Authenticator,
+        seats: Seats,
         graphiql: GraphiQL | None,
     ) -> None:
         self._drops = drops
         self._executor = executor
         self._documents = documents
+        self._broadcasts = broadcasts
         self._authenticator = authenticator
+        self._seats = seats
         self._graphiql = graphiql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +94,8 @@ class GraphQLHTTP:
             return
         media_type, allow = JSON, None
         try:
-            media_type = negotiate(headers.get("accept", ""))
+            accepted = negotiate(headers.get("accept", ""))
+            media_type = JSON if accepted is EVENT_STREAM else accepted
             if method == "POST":
                 request = parse_post(headers, await _read_body(headers, receive))
             elif method == "GET":
@@ -85,29 +103,49 @@ class GraphQLHTTP:
             else:
                 raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
             response = await self._respond(request, headers, only_queries=method == "GET")
+            if isinstance(response, Watch):
+                if method == "GET":
+                    await _read_body(headers, receive)  # so that what is received next is the end
+                with self._seats.take():
+                    await send_events(send, receive, self._broadcasts, response.operation, response.document)
+                return
+            if accepted is EVENT_STREAM:
+                await send_response(send, response)
+                return
             # The older media type tells request errors with status 200, as its clients expect.
             status = 200 if "data" in response or media_type is JSON else 400
             body = orjson.dumps(response)
         except Refusal as refusal:
             body = orjson.dumps({"errors": [client_error(str(refusal))]})
             status, allow = refusal.status, refusal.allow
+        except NoSeat as full:
+            body, status = orjson.dumps({"errors": [unavailable_error(str(full))]}), 503
         except ClientDisconnect:
             return
         except Exception as error:
             body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
         await _send(send, status, media_type, body, allow)
 
-    async def _respond(self, request: Request, headers: Mapping[str, str], *, only_queries: bool) -> dict[str, Any]:
+    async def _respond(
+        self, request: Request, headers: Mapping[str, str], *, only_queries: bool
+    ) -> dict[str, Any] | Watch:
+        caller = self._authenticator.identify(headers.get("authorization"))
         try:
             document = self._documents.get(request.query)
-        except InvalidDocument as invalid:
-            return {"errors": format_errors(invalid.errors)}
-        kind = operation_type(document, request.operation_name)
-        if kind is OperationType.SUBSCRIPTION:
-            raise Refusal(400, "a subscription needs a websocket: connect to this address as graphql-transport-ws")
+            kind = operation_type(document, request.operation_name)
+            if kind is OperationType.SUBSCRIPTION:
+                if not takes_events(headers.get("accept", "")):
+                    raise Refusal(
+                        400,
+                        "a subscription needs a websocket: connect to this address as graphql-transport-ws; "
+                        f"or server-sent events: send it with accept: {EVENT_STREAM}",
+                    )
+                operation = Operation.of(request.query, request.operation_name, request.variables, caller)
+                return Watch(operation, document)
+        except (InvalidDocument, CannotSubscribe) as refusal:
+            return {"errors": format_errors(refusal.errors)}
         if only_queries and kind is OperationType.MUTATION:
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
-        caller = self._authenticator.identify(headers.get("authorization"))
         context = Context(self._drops, caller)
         return await self._executor.execute(document, request.operation_name, request.variables, context)
 
@@ -152,24 +190,35 @@ def parse_get(query_string: bytes) -> Request:
 @lru_cache(maxsize=256)
 def negotiate(accept: str) -> str:
     """The media type that a client with this Accept header is answered in: of highest quality, then named most
-    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes neither."""
-    ranges: dict[str, float] = {}
-    for entry in accept.split(",") if accept.strip() else ["*/*"]:
-        name, _, parameters = entry.partition(";")
-        quality = _QUALITY.search(f";{parameters}")
-        ranges.setdefault(name.strip().lower(), float(quality[1]) if quality else 1.0)
+    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes none."""
+    ranges = _ranges(accept)
     order = list(ranges)
 
     def rank(media_type: str) -> tuple[float, int, int]:
-        for exactness, name in ((2, media_type), (1, "application/*"), (0, "*/*")):
+        for exactness, name in ((2, media_type), (1, f"{media_type.partition('/')[0]}/*"), (0, "*/*")):
             if name in ranges:
                 return ranges[name], exactness, -order.index(name)
         return 0.0, 0, 0
 
     best = max(_OFFERED, key=rank)
     if rank(best)[0] == 0.0:
-        raise Refusal(406, f"this is answered as {GRAPHQL_RESPONSE} or {JSON}; accept one of them")
+        raise Refusal(406, f"this is answered as {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; accept one of them")
     return best
+
+
+def takes_events(accept: str) -> bool:
+    """Whether a client names the media type of event streams: who takes just anything expects an answer that ends."""
+    return _ranges(accept).get(EVENT_STREAM, 0.0) > 0.0
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    """The media types and wildcards of an Accept header in their order, and their qualities."""
+    ranges: dict[str, float] = {}
+    for entry in accept.split(",") if accept.strip() else ["*/*"]:
+        name, _, parameters = entry.partition(";")
+        quality = _QUALITY.search(f";{parameters}")
+        ranges.setdefault(name.strip().lower(), float(quality[1]) if quality else 1.0)
+    return ranges
 
 
 def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:

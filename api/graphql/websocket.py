@@ -3,23 +3,24 @@
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine
-from contextlib import aclosing
 from typing import Any
 
 import orjson
-from graphql import ExecutionResult, GraphQLError, OperationType
+from graphql import DocumentNode, OperationType
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.http.websocket_origin import is_same_origin
 
 from api.drops.drops import Drops
+from api.graphql.broadcast import Broadcast, Broadcasts, Operation
 from api.graphql.caller import Authenticator
 from api.graphql.context import Context
 from api.graphql.documents import Documents, InvalidDocument, operation_type
-from api.graphql.errors import client_error, format_error, internal_error
-from api.graphql.execution import Executor, format_errors, response_of
+from api.graphql.errors import internal_error
+from api.graphql.execution import CannotSubscribe, Executor, format_errors
+from api.graphql.outbox import Outbox
+from api.graphql.seats import NoSeat, Seats
 
 logger = logging.getLogger("dropzero.websocket")
 
@@ -28,24 +29,28 @@ PROTOCOL = "graphql-transport-ws"
 INIT_TIMEOUT = 10.0
 """Seconds. A socket that has not sent connection_init by then is closed with 4408."""
 
-SEND_TIMEOUT = 10.0
-"""Seconds. A socket that does not take a message in that time is given up: its client reads no more."""
-
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
+SERVICE_RESTART = 1012
+"""Clients of graphql-ws come back after it, as after 1013."""
 
-class Violation(Exception):
-    """The client broke the protocol: the code and the reason to close its socket with."""
+TRY_AGAIN_LATER = 1013
+POLICY_VIOLATION = 1008
+"""Clients of graphql-ws do not come back: they would do the same again."""
+
+
+END = ""
+"""The slot of an operation's last message."""
+
+
+class Closing(Exception):
+    """Why the server closes a socket: the code and the reason of the close frame, 123 bytes at most."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
-
-
-class Stalled(Exception):
-    """The client does not read what it is sent."""
 
 
 class GraphQLSocket:
@@ -56,14 +61,18 @@ class GraphQLSocket:
         drops: Drops,
         executor: Executor,
         documents: Documents,
+        broadcasts: Broadcasts,
         authenticator: Authenticator,
+        seats: Seats,
         allowed_origins: re.Pattern[str],
     ) -> None:
         """`allowed_origins` matches the origins of other sites whose pages may connect."""
         self.drops = drops
         self.executor = executor
         self.documents = documents
+        self.broadcasts = broadcasts
         self.authenticator = authenticator
+        self._seats = seats
         self._allowed_origins = allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,12 +81,17 @@ class GraphQLSocket:
             origin, host = websocket.headers["origin"], websocket.headers.get("host")
             logger.warning("refused a page of %r a socket to %r; DROPZERO_ALLOWED_ORIGINS would allow it", origin, host)
             await websocket.send_denial_response(PlainTextResponse("pages of this origin may not connect\n", 403))
-        elif PROTOCOL not in scope["subprotocols"]:
+            return
+        if PROTOCOL not in scope["subprotocols"]:
             await websocket.accept()
             await websocket.close(4406, f"Subprotocol not acceptable; this server speaks {PROTOCOL}")
-        else:
-            await websocket.accept(subprotocol=PROTOCOL)
-            await Session(self, websocket).run()
+            return
+        await websocket.accept(subprotocol=PROTOCOL)
+        try:
+            with self._seats.take():
+                await Session(self, websocket, send).run()
+        except NoSeat as full:
+            await websocket.close(TRY_AGAIN_LATER, str(full))
 
     def _may_connect(self, websocket: WebSocket) -> bool:
         """Browsers let any page open a socket to any host and say whose page it is; this is the only check there is.
@@ -98,50 +112,58 @@ class GraphQLSocket:
 class Session:
     """One socket: its caller, and its operations under way, by id."""
 
-    def __init__(self, server: GraphQLSocket, websocket: WebSocket) -> None:
+    def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send) -> None:
         self._server = server
         self._websocket = websocket
+        self._send_event = send
         self._caller = server.authenticator.identify(websocket.headers.get("authorization"))
         self._initialised = False
         self._until_initialised = asyncio.timeout(INIT_TIMEOUT)
         self._tasks = asyncio.TaskGroup()
-        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._operations: dict[str, asyncio.Task[None] | Watching] = {}
+        self.outbox = Outbox(self._send_text)
 
     async def run(self) -> None:
         """Serve the socket until either side closes it. When this returns, no operation is left."""
         try:
             async with self._tasks:
-                violation = await self._listen()
-                for operation in self._operations.values():
-                    operation.cancel()
-            await _in_time(self._websocket.close(violation.code, violation.reason))
+                closing = await self._listen()
+                if closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
+                    for operation in self._operations.values():
+                        operation.cancel()
+            await self._websocket.close(closing.code, closing.reason)
         except* WebSocketDisconnect:
             pass
-        except* Stalled:
-            logger.info("gave up a socket that took no message for %g seconds", SEND_TIMEOUT)
 
-    async def _listen(self) -> Violation:
-        """Handle messages until one is not as it should be, and return what is wrong with it."""
+    async def _listen(self) -> Closing:
+        """Handle messages until the socket is to be closed, and return why. From then on it is told no more stock."""
         try:
             async with self._until_initialised:
                 while True:
                     await self._handle(await self._receive())
         except TimeoutError:
-            return Violation(4408, "Connection initialisation timeout")
-        except Violation as violation:
-            return violation
+            return Closing(4408, "Connection initialisation timeout")
+        except Closing as closing:
+            return closing
+        finally:
+            self.outbox.close()
+            for operation_id, operation in list(self._operations.items()):
+                if isinstance(operation, Watching):
+                    self._operations.pop(operation_id).cancel()
 
     async def _receive(self) -> dict[str, Any]:
         event = await self._websocket.receive()
         if event["type"] == "websocket.disconnect":
+            if event["code"] == SERVICE_RESTART:  # what the server says when it stops
+                raise Closing(SERVICE_RESTART, "The server restarts")
             raise WebSocketDisconnect(event["code"])
         text = event.get("text")
         if text is None:
-            raise Violation(4400, "Message must be text")
+            raise Closing(4400, "Message must be text")
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:
-            raise Violation(4400, "Message must be JSON") from None
+            raise Closing(4400, "Message must be JSON") from None
         return checked_message(message)
 
     async def _handle(self, message: dict[str, Any]) -> None:
@@ -157,7 +179,7 @@ class Session:
 
     async def _initialise(self, payload: dict[str, Any]) -> None:
         if self._initialised:
-            raise Violation(4429, "Too many initialisation requests")
+            raise Closing(4429, "Too many initialisation requests")
         self._initialised = True
         self._until_initialised.reschedule(None)
         # Browsers cannot set headers on a websocket, so the operator's token may come here.
@@ -170,99 +192,107 @@ class Session:
         try:
             await self._send({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
         except orjson.JSONEncodeError:
-            raise Violation(4400, "The payload of ping is nested too deeply") from None
+            raise Closing(4400, "The payload of ping is nested too deeply") from None
 
     async def _start(self, operation_id: str, payload: dict[str, Any]) -> None:
         if not self._initialised:
-            raise Violation(4401, "Unauthorized: send connection_init first")
+            raise Closing(4401, "Unauthorized: send connection_init first")
         if operation_id in self._operations:
-            # The reason of a close frame has 123 bytes at most, which the id alone may exceed.
-            raise Violation(4409, f"Subscriber for {operation_id[:20]!a} already exists")
+            raise Closing(4409, f"Subscriber for {operation_id[:20]!a} already exists")
         if len(self._operations) >= MAX_OPERATIONS:
-            errors = [client_error(f"a socket can have {MAX_OPERATIONS} operations at a time; complete one first")]
-            await self._send({"id": operation_id, "type": "error", "payload": errors})
-            return
-        self._operations[operation_id] = self._tasks.create_task(self._run(operation_id, payload))
-
-    async def _run(self, operation_id: str, payload: dict[str, Any]) -> None:
-        """Run one operation and say how it ended. A client's complete, and the end of the socket, cancel this."""
+            raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
+        query, operation_name = payload["query"], payload.get("operationName")
         try:
-            errors = await self._execute(operation_id, payload)
-        except (WebSocketDisconnect, Stalled):
-            raise
-        except InvalidDocument as invalid:
-            errors = format_errors(invalid.errors)
-        except GraphQLError as error:
-            errors = [format_error(error)]  # of a subscription's source: an unknown product, a database that is away
+            document = self._server.documents.get(query)
+            if operation_type(document, operation_name) is OperationType.SUBSCRIPTION:
+                operation = Operation.of(query, operation_name, payload.get("variables"), self._caller)
+                watching = self._operations[operation_id] = Watching(self, operation_id)
+                watching.broadcast = self._server.broadcasts.join(operation, document, watching)
+                return
+        except (InvalidDocument, CannotSubscribe) as refusal:
+            await self._send({"id": operation_id, "type": "error", "payload": format_errors(refusal.errors)})
+            return
+        running = self._run(operation_id, document, operation_name, payload.get("variables"))
+        self._operations[operation_id] = self._tasks.create_task(running)
+
+    async def _run(
+        self, operation_id: str, document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
+    ) -> None:
+        """Run a query or mutation and send its response. The client's complete, or its leaving, cancels this."""
+        context = Context(self._server.drops, self._caller)
+        try:
+            response = await self._server.executor.execute(document, operation_name, variables, context)
         except Exception as error:
-            errors = [internal_error(error, "/graphql")]
-        del self._operations[operation_id]  # before the last message, after which the client may use the id again
-        if errors:
-            await self._send({"id": operation_id, "type": "error", "payload": errors})
-        else:
+            response = {"errors": [internal_error(error, "/graphql")]}
+        self.forget(operation_id)
+        if "data" in response:
+            await self._send({"id": operation_id, "type": "next", "payload": response})
             await self._send({"id": operation_id, "type": "complete"})
+        else:
+            await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
 
-    async def _execute(self, operation_id: str, payload: dict[str, Any]) -> list[dict[str, Any]]:
-        """Execute an operation and send its results; returns the errors that kept it from having any."""
-        server = self._server
-        document = server.documents.get(payload["query"])
-        operation_name = payload.get("operationName")
-        context = Context(server.drops, self._caller)
-        arguments = (document, operation_name, payload.get("variables"), context)
-        if operation_type(document, operation_name) is not OperationType.SUBSCRIPTION:
-            response = await server.executor.execute(*arguments)
-            if "data" not in response:
-                errors: list[dict[str, Any]] = response["errors"]
-                return errors
-            await self._send_next(operation_id, response)
-            return []
-        results = await server.executor.subscribe(*arguments)
-        if isinstance(results, ExecutionResult):
-            return format_errors(results.errors or [])
-        async with aclosing(results):
-            async for result in results:
-                await self._send_next(operation_id, response_of(result))
-        return []
-
-    async def _send_next(self, operation_id: str, response: dict[str, Any]) -> None:
-        await self._send({"id": operation_id, "type": "next", "payload": response})
+    def forget(self, operation_id: str) -> None:
+        """An operation has ended, and before its last message is sent: after that the client may use the id again."""
+        del self._operations[operation_id]
 
     async def _send(self, message: dict[str, Any]) -> None:
         # As text: bytes would become a binary frame, and graphql-ws clients close on those.
-        text = orjson.dumps(message).decode()
-        await _in_time(self._websocket.send_text(text))
+        await self._websocket.send_text(orjson.dumps(message).decode())
+
+    async def _send_text(self, text: str) -> None:
+        """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast."""
+        await self._send_event({"type": "websocket.send", "text": text})
 
 
-async def _in_time(sending: Coroutine[Any, Any, None]) -> None:
-    """Wait until the socket has taken a message. Raises Stalled when it does not."""
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            await sending
-    except TimeoutError:
-        raise Stalled from None
+class Watching:
+    """A subscription of a socket: the broadcast's subscriber, which puts its own id before each response."""
+
+    __slots__ = ("_head", "_id", "_session", "broadcast")
+
+    def __init__(self, session: Session, operation_id: str) -> None:
+        self.broadcast: Broadcast | None = None
+        self._session = session
+        self._id = operation_id
+        self._head = f'{{"id":{orjson.dumps(operation_id).decode()},"type":"next","payload":'
+
+    def next(self, product_id: str, response: str) -> None:
+        self._session.outbox.put(self._id, product_id, f"{self._head}{response}}}")
+
+    def end(self, errors: list[dict[str, Any]]) -> None:
+        self._session.forget(self._id)
+        message = (
+            {"id": self._id, "type": "error", "payload": errors} if errors else {"id": self._id, "type": "complete"}
+        )
+        self._session.outbox.put(self._id, END, orjson.dumps(message).decode())
+
+    def cancel(self) -> None:
+        """The client, or the end of the socket, asks for no more."""
+        if self.broadcast is not None:
+            self.broadcast.leave(self)
+        self._session.outbox.drop(self._id)
 
 
 def checked_message(message: Any) -> dict[str, Any]:
-    """The message itself, if it is one that a client sends. Raises Violation.
+    """The message itself, if it is one that a client sends. Raises Closing.
 
     The rules are those of graphql-ws.
     """
     if not isinstance(message, dict):
-        raise Violation(4400, f"Message must be an object, not {type(message).__name__}")
+        raise Closing(4400, f"Message must be an object, not {type(message).__name__}")
     kind, payload = message.get("type"), message.get("payload")
     if kind not in ("connection_init", "ping", "pong", "subscribe", "complete"):
-        raise Violation(4400, "Message has an unknown type")
+        raise Closing(4400, "Message has an unknown type")
     if kind in ("subscribe", "complete") and not (isinstance(message.get("id"), str) and message["id"]):
-        raise Violation(4400, f"A {kind} message must have an id, a string that is not empty")
+        raise Closing(4400, f"A {kind} message must have an id, a string that is not empty")
     if kind != "subscribe":
         if not isinstance(payload, dict | None):
-            raise Violation(4400, f"The payload of {kind} must be an object")
+            raise Closing(4400, f"The payload of {kind} must be an object")
         return message
     if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-        raise Violation(4400, "The payload of subscribe must be an object with a query, a string")
+        raise Closing(4400, "The payload of subscribe must be an object with a query, a string")
     if not isinstance(payload.get("operationName"), str | None):
-        raise Violation(4400, "The operationName of subscribe must be a string")
+        raise Closing(4400, "The operationName of subscribe must be a string")
     for name in ("variables", "extensions"):
         if not isinstance(payload.get(name), dict | None):
-            raise Violation(4400, f"The {name} of subscribe must be an object")
+            raise Closing(4400, f"The {name} of subscribe must be an object")
     return message

@@ -84,8 +84,10 @@ class TestMediaTypes:
         assert negotiate(accept) == answered
 
     @pytest.mark.parametrize("accept", ["text/html", "application/xml, image/*", "*/*;q=0", "application/json;q=0.0"])
-    def test_a_client_that_takes_neither_is_refused(self, accept: str) -> None:
-        with pytest.raises(Refusal, match=r"application/graphql-response\+json or application/json") as refused:
+    def test_a_client_that_takes_none_of_ours_is_refused(self, accept: str) -> None:
+        with pytest.raises(
+            Refusal, match=r"application/graphql-response\+json, application/json or text/event-stream"
+        ) as refused:
             negotiate(accept)
         assert refused.value.status == 406
 
@@ -362,7 +364,7 @@ class TestDefects:
                 raise RuntimeError("password=hunter2")
 
         schema = make_schema()._schema
-        handler = GraphQLHTTP(None, Broken(), Documents(schema), Authenticator(None), None)  # type: ignore[arg-type]
+        handler = GraphQLHTTP(None, Broken(), Documents(schema), None, Authenticator(None), None, None)  # type: ignore[arg-type]
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:

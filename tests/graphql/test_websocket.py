@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
+from api import protocol
 from api.graphql import websocket
 from api.settings import Settings, read_settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
@@ -323,15 +324,23 @@ async def test_operations_of_one_socket_are_limited(
         await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
         await client.next(str(number))
 
-    await client.subscribe(WATCH, {"ids": [product_id]}, id="one too many")
-    assert await client.error("one too many") == (
-        "BAD_USER_INPUT",
-        "a socket can have 3 operations at a time; complete one first",
-    )
-
     await client.complete("0")
-    await client.subscribe(WATCH, {"ids": [product_id]}, id="one too many")
-    assert await client.next("one too many") == {"stockChanged": {"stock": 10, "version": 1}}
+    await client.subscribe(WATCH, {"ids": [product_id]}, id="another")
+    assert await client.next("another") == {"stockChanged": {"stock": 10, "version": 1}}
+
+    await client.subscribe("{ __typename }", id="one too many")
+    assert await client.closed() == (1008, "A socket can have 3 operations at a time")
+
+
+async def test_sockets_of_one_process_are_limited(settings: Settings) -> None:
+    async with serving(replace(settings, seats=2)) as server:
+        async with connected(server), connected(server) as second:
+            async with connected(server, init=False) as third:
+                assert await third.closed() == (1013, "All 2 places of this server are taken; try again later")
+            await assert_alive(second)
+        await until(server, sockets=0)
+        async with connected(server) as client:
+            await assert_alive(client)
 
 
 @pytest.mark.parametrize("name", ["authorization", "Authorization"])
@@ -393,40 +402,38 @@ async def test_where_endpoints_are_configured_only_named_origins_and_ones_own_ma
                     pass
 
 
-def operations_under_way() -> int:
-    """Tasks of the servers in this process that run an operation of a socket."""
-    coroutines = (task.get_coro() for task in asyncio.all_tasks())
-    return sum(getattr(coroutine, "__qualname__", "") == "Session._run" for coroutine in coroutines)
-
-
-async def until_no_operation_is_left() -> None:
+async def until(server: Server, **expected: int) -> None:
+    """Wait for these figures among the server's metrics."""
     async with asyncio.timeout(10):
-        while operations_under_way():
+        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("leave", ["close", "abort", "malformed"])
+@pytest.mark.parametrize("leave", ["close", "abort", "malformed", "complete"])
 async def test_no_operation_outlives_its_socket(server: Server, leave: str) -> None:
-    await until_no_operation_is_left()
+    await until(server, sockets=0, watchers=0, broadcasts=0)
     product_id = await server.create_product()
     async with connected(server) as client:
         for number in range(20):
             await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
             await client.next(str(number))
-        assert operations_under_way() == 20
+        await until(server, sockets=1, watchers=20, broadcasts=1)
 
         if leave == "close":
             await client.connection.close()
         elif leave == "abort":
             client.connection.transport.abort()
-        else:
+        elif leave == "malformed":
             await client.send("malformed")
+        else:
+            for number in range(20):
+                await client.complete(str(number))
 
-        await until_no_operation_is_left()
+        await until(server, sockets=int(leave == "complete"), watchers=0, broadcasts=0, watched_products=0)
 
 
 async def test_a_client_that_reads_nothing_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "SEND_TIMEOUT", 0.2)
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.2)
     async with serving(settings) as server, connected(server) as client:
         product_id = await server.create_product()
         await client.subscribe(WATCH, {"ids": [product_id]})
@@ -434,7 +441,7 @@ async def test_a_client_that_reads_nothing_is_given_up(settings: Settings, monke
         client.connection.transport.pause_reading()
         flood = asyncio.create_task(flood_with_pings(client))
 
-        await until_no_operation_is_left()
+        await until(server, sockets=0, watchers=0)
 
         client.connection.transport.abort()
         await flood
@@ -458,4 +465,3 @@ async def test_a_stopping_server_closes_its_sockets(settings: Settings) -> None:
 
         assert (await watching.closed())[0] == 1012
         assert (await idle.closed())[0] == 1012
-    assert operations_under_way() == 0

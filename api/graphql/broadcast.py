@@ -1,0 +1,182 @@
+"""Broadcasts: one execution of a subscription, and one encoding of each of its responses, for all who sent the same."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import orjson
+from graphql import DocumentNode, GraphQLError
+
+from api.drops.drops import Drops
+from api.graphql.caller import Caller
+from api.graphql.context import Context
+from api.graphql.errors import format_error, internal_error, unavailable_error
+from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
+from api.graphql.turns import Turns
+
+MAX_CHARACTERS = 2_000_000
+"""Characters of all documents and variables that are broadcast, each counted once: the memory that strangers can take
+by sending ever different ones. A parsed document takes about 100 bytes per character. A counter of one product has
+about 200."""
+
+
+class Subscriber(Protocol):
+    """One of those whom a broadcast is for. It must neither wait nor raise."""
+
+    def next(self, product_id: str, response: str) -> None:
+        """Take a response, as JSON. A later one for the same product makes an earlier one worthless."""
+
+    def end(self, errors: list[dict[str, Any]]) -> None:
+        """Nothing more will come, because of these errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What makes subscriptions the same: text, name, values (JSON with sorted keys), and who asks."""
+
+    query: str
+    name: str | None
+    variables: bytes
+    caller: Caller
+
+    @classmethod
+    def of(cls, query: str, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Operation":
+        """Raises CannotSubscribe for variables that cannot be written down again."""
+        try:
+            return cls(query, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS), caller)
+        except orjson.JSONEncodeError:
+            raise CannotSubscribe([GraphQLError("The variables are nested too deeply.")]) from None
+
+    @property
+    def characters(self) -> int:
+        return len(self.query) + len(self.variables)
+
+
+class Broadcasts:
+    """The broadcasts of a process, each as long as somebody is subscribed to it."""
+
+    def __init__(self, drops: Drops, executor: Executor) -> None:
+        self._drops = drops
+        self._executor = executor
+        self._turns = Turns()
+        self._under_way: dict[Operation, Broadcast] = {}
+        self._characters = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def subscribers(self) -> int:
+        """Subscribers of all broadcasts now."""
+        return sum(len(broadcast.subscribers) for broadcast in self._under_way.values())
+
+    def join(self, operation: Operation, document: DocumentNode, subscriber: Subscriber) -> "Broadcast | None":
+        """Subscribe: what was told last comes at once, then all that follows, and an end at most once.
+
+        Returns the broadcast, to be left; None when there is no room for one more, and then the subscriber has been
+        told so.
+        """
+        broadcast = self._under_way.get(operation)
+        if broadcast is None:
+            if self._characters + operation.characters > MAX_CHARACTERS:
+                message = "This server has too many different subscriptions under way. Try again in a moment."
+                subscriber.end([unavailable_error(message)])
+                return None
+            broadcast = self._begin(operation, document)
+        broadcast.add(subscriber)
+        return broadcast
+
+    def forget(self, broadcast: "Broadcast") -> None:
+        """Let nobody join a broadcast any more."""
+        if self._under_way.get(broadcast.operation) is broadcast:
+            del self._under_way[broadcast.operation]
+            self._characters -= broadcast.operation.characters
+
+    async def close(self) -> None:
+        """End all broadcasts, without a word to their subscribers."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _begin(self, operation: Operation, document: DocumentNode) -> "Broadcast":
+        broadcast = Broadcast(self, operation)
+        self._under_way[operation] = broadcast
+        self._characters += operation.characters
+        context = Context(self._drops, operation.caller)
+        running = broadcast.run(self._executor, document, context, self._turns)
+        broadcast.task = asyncio.create_task(running, name="broadcast")
+        self._tasks.add(broadcast.task)
+        broadcast.task.add_done_callback(self._tasks.discard)
+        return broadcast
+
+
+class Broadcast:
+    """One execution, its subscribers, and the latest response for each product."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, broadcasts: Broadcasts, operation: Operation) -> None:
+        self.operation = operation
+        self.subscribers: dict[Subscriber, None] = {}
+        """In the order in which they came, and in which they are told."""
+        self._broadcasts = broadcasts
+        self._latest: dict[str, str] = {}
+
+    def add(self, subscriber: Subscriber) -> None:
+        self.subscribers[subscriber] = None
+        for product_id, response in self._latest.items():
+            subscriber.next(product_id, response)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Tell a subscriber nothing more; one that has been told the end already may leave too. The last one to leave
+        ends the execution."""
+        if subscriber in self.subscribers:
+            del self.subscribers[subscriber]
+            if not self.subscribers:
+                self._broadcasts.forget(self)
+                self.task.cancel()
+
+    async def run(self, executor: Executor, document: DocumentNode, context: Context, turns: Turns) -> None:
+        """Execute the operation, and tell all subscribers of each response, and how it ended."""
+        errors: list[dict[str, Any]] = []
+        try:
+            variables = orjson.loads(self.operation.variables)
+            subscription = await executor.subscribe(document, self.operation.name, variables, context)
+            async with aclosing(subscription.events) as events:
+                async for event in events:
+                    await self._tell(subscription, event, turns)
+        except CannotSubscribe as refusal:
+            errors = format_errors(refusal.errors)
+        except GraphQLError as error:
+            errors = [format_error(error)]  # of the source: an unknown product, a database that is away
+        except Exception as error:
+            errors = [internal_error(error, "a subscription")]
+        self._broadcasts.forget(self)
+        subscribers, self.subscribers = self.subscribers, {}
+        for subscriber in subscribers:
+            subscriber.end(errors)
+
+    async def _tell(self, subscription: Subscription, event: Any, turns: Turns) -> None:
+        async with turns.turn() as end:
+            response = orjson.dumps(await subscription.respond(event)).decode()
+            self._latest[event.product_id] = response
+            # Whoever joins from here on finds it there.
+            waiting = iter(list(self.subscribers))
+            more = self._deliver(waiting, event.product_id, response, end)
+        while more:
+            async with turns.turn() as end:
+                more = self._deliver(waiting, event.product_id, response, end)
+
+    def _deliver(self, waiting: Iterator[Subscriber], product_id: str, response: str, end: float) -> bool:
+        """Tell one subscriber after the other until the end of the turn; whether some still wait."""
+        for subscriber in waiting:
+            if subscriber in self.subscribers:
+                subscriber.next(product_id, response)
+                if perf_counter() >= end:
+                    return True
+        return False

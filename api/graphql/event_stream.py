@@ -1,0 +1,88 @@
+"""GraphQL over server-sent events, for where websockets do not pass: npm's graphql-sse in distinct connections mode.
+
+The rules are those of its PROTOCOL.md. Its clients come back to a stream that ends without `complete`.
+"""
+
+import asyncio
+from typing import Any
+
+import orjson
+from graphql import DocumentNode
+from starlette.types import Receive, Send
+
+from api.graphql.broadcast import Broadcasts, Operation
+from api.graphql.outbox import Outbox
+
+MEDIA_TYPE = "text/event-stream"
+
+KEEP_ALIVE = 12.0
+"""Seconds between comments, for proxies that give up what is silent."""
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx would keep events back until it has a page of them
+]
+_COMMENT = b":\n\n"
+_COMPLETE = b"event: complete\ndata:\n\n"  # browsers tell their page of no event without data
+
+
+async def send_response(send: Send, response: dict[str, Any]) -> None:
+    """Answer with the one response of a query, of a mutation, or of what cannot be executed."""
+    await _start(send)
+    await send({"type": "http.response.body", "body": _next(orjson.dumps(response)) + _COMPLETE})
+
+
+async def send_events(
+    send: Send, receive: Receive, broadcasts: Broadcasts, operation: Operation, document: DocumentNode
+) -> None:
+    """Answer with the responses of a subscription, until it ends, its client leaves or the server stops."""
+    await _start(send)
+    stream = EventStream(send)
+    # After the request's body nothing is received but that the client has left, or that the server stops.
+    leaving = asyncio.create_task(_receive(receive), name="event stream")
+    broadcast = broadcasts.join(operation, document, stream)
+    try:
+        while not (leaving.done() or stream.ended.done()):
+            stream.outbox.put("", "", _COMMENT)
+            await asyncio.wait({leaving, stream.ended}, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+        if stream.ended.done():
+            await stream.outbox.flush()
+    finally:
+        leaving.cancel()
+        if broadcast is not None:
+            broadcast.leave(stream)
+        stream.outbox.close()
+    await send({"type": "http.response.body", "body": b""})
+
+
+class EventStream:
+    """A broadcast's subscriber whose messages are events of one response."""
+
+    def __init__(self, send: Send) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.outbox = Outbox(self._send_part)
+        self._send = send
+
+    def next(self, product_id: str, response: str) -> None:
+        self.outbox.put("", product_id, _next(response.encode()))
+
+    def end(self, errors: list[dict[str, Any]]) -> None:
+        last = _next(orjson.dumps({"errors": errors})) if errors else b""
+        self.outbox.put("", "end", last + _COMPLETE)
+        self.ended.set_result(None)
+
+    async def _send_part(self, part: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _receive(receive: Receive) -> None:
+    await receive()
+
+
+async def _start(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+
+
+def _next(response: bytes) -> bytes:
+    return b"event: next\ndata: %b\n\n" % response

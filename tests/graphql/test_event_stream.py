@@ -1,0 +1,222 @@
+"""Subscriptions as server-sent events, as npm's graphql-sse and browsers speak them."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from api.graphql import event_stream
+from api.settings import Settings
+from tests.conftest import Server, serving
+from tests.graphql.transport import PATIENCE
+
+WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
+PURCHASE = "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }"
+EVENTS = "text/event-stream"
+
+
+class Stream:
+    """An answer in events."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+
+    async def line(self) -> str:
+        async with asyncio.timeout(PATIENCE):
+            return (await self.response.content.readline()).decode()
+
+    async def event(self) -> tuple[str, Any]:
+        """The name and the data of the next event; comments are skipped."""
+        while (line := await self.line()).startswith(":"):
+            assert await self.line() == "\n"
+        name, data = line.removeprefix("event: ").strip(), (await self.line()).removeprefix("data:").strip()
+        assert await self.line() == "\n"
+        return name, json.loads(data) if data else None
+
+    async def next(self) -> Any:
+        """The data of a response without errors."""
+        name, response = await self.event()
+        assert name == "next"
+        assert list(response) == ["data"], response
+        return response["data"]
+
+    async def ends(self) -> None:
+        """The answer ends in good order, without another event."""
+        async with asyncio.timeout(PATIENCE):
+            while line := await self.response.content.readline():
+                assert line in (b":\n", b"\n")
+
+
+@contextlib.asynccontextmanager
+async def streaming(
+    server: Server, query: str, variables: dict[str, Any] | None = None, *, accept: str = EVENTS, get: bool = False
+) -> AsyncIterator[Stream]:
+    url, headers = f"{server.url}/graphql", {"accept": accept}
+    if get:
+        parameters = {"query": query, "variables": json.dumps(variables)}
+        request = server.session.get(url, params=parameters, headers=headers)
+    else:
+        request = server.session.post(url, json={"query": query, "variables": variables}, headers=headers)
+    async with request as response:
+        assert (response.status, response.headers["content-type"]) == (200, f"{EVENTS}; charset=utf-8")
+        yield Stream(response)
+
+
+@pytest.fixture(scope="module")
+def server(shared_server: Server) -> Server:
+    return shared_server
+
+
+async def until(server: Server, **expected: int) -> None:
+    """Wait for these figures among the server's metrics."""
+    async with asyncio.timeout(PATIENCE):
+        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("get", [False, True])
+async def test_the_current_stock_comes_at_once_and_then_every_change(server: Server, get: bool) -> None:
+    product_id = await server.create_product(stock=2)
+
+    async with streaming(server, WATCH, {"ids": [product_id]}, get=get) as stream:
+        assert stream.response.headers["cache-control"] == "no-store, no-transform"
+        assert stream.response.headers["x-accel-buffering"] == "no"
+        assert await stream.line() == ":\n"  # at once, before the database has answered
+        assert await stream.line() == "\n"
+        assert await stream.next() == {"stockChanged": {"stock": 2, "version": 1}}
+        for stock, version in ((1, 2), (0, 3)):
+            await server.purchase(product_id)
+            assert await stream.next() == {"stockChanged": {"stock": stock, "version": version}}
+
+
+async def test_who_leaves_is_forgotten(server: Server) -> None:
+    product_id = await server.create_product()
+    async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
+        await stream.next()
+        await until(server, watchers=1, sockets=1)
+        stream.response.close()
+
+        await until(server, watchers=0, sockets=0, broadcasts=0, watched_products=0)
+
+
+async def test_who_leaves_with_a_second_request_behind_the_stream_is_found_out_by_the_next_comment(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
+    async with serving(settings) as server:
+        product_id = await server.create_product()
+        body = json.dumps({"query": WATCH, "variables": {"ids": [product_id]}}).encode()
+        head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\naccept: text/event-stream\r\n"
+        request = head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+        reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
+        writer.write(request + request)
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"event: next")
+        await until(server, watchers=1)
+        writer.transport.abort()
+
+        await until(server, watchers=0, sockets=0)
+
+
+async def test_a_query_is_answered_with_one_event_and_the_end(server: Server) -> None:
+    async with streaming(server, "{ __typename }") as stream:
+        assert await stream.next() == {"__typename": "Query"}
+        assert await stream.event() == ("complete", None)
+        await stream.ends()
+
+
+async def test_a_purchase_is_answered_with_one_event_and_the_end(server: Server) -> None:
+    product_id = await server.create_product(stock=1)
+
+    async with streaming(server, PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}}) as stream:
+        assert await stream.next() == {"purchase": {"status": "CONFIRMED"}}
+        assert await stream.event() == ("complete", None)
+        await stream.ends()
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "code"),
+    [
+        ("{ products(", [], "BAD_USER_INPUT"),
+        ("{ nonsense }", [], "BAD_USER_INPUT"),
+        ("subscription { stockChanged(productIds: 5) { stock } }", [], "BAD_USER_INPUT"),
+        (WATCH, [None], "BAD_USER_INPUT"),
+        (WATCH, ["tee"], "BAD_USER_INPUT"),
+        (WATCH, ["00000000-0000-4000-8000-000000000000"], "NOT_FOUND"),
+    ],
+)
+async def test_what_cannot_be_watched_is_told_as_an_event_and_the_end(
+    server: Server, query: str, ids: list[Any], code: str
+) -> None:
+    async with streaming(server, query, {"ids": ids}) as stream:
+        name, response = await stream.event()
+        assert (name, list(response)) == ("next", ["errors"])
+        assert [error["extensions"]["code"] for error in response["errors"]] == [code]
+        assert await stream.event() == ("complete", None)
+        await stream.ends()
+
+
+@pytest.mark.parametrize("accept", ["application/json, text/event-stream", "text/event-stream;q=0.1, */*"])
+async def test_who_takes_events_among_others_gets_them_for_a_subscription_only(server: Server, accept: str) -> None:
+    product_id = await server.create_product(stock=2)
+    async with streaming(server, WATCH, {"ids": [product_id]}, accept=accept) as stream:
+        assert await stream.next() == {"stockChanged": {"stock": 2, "version": 1}}
+
+    body = {"query": "{ __typename }"}
+    async with server.session.post(f"{server.url}/graphql", json=body, headers={"accept": accept}) as response:
+        assert await response.json() == {"data": {"__typename": "Query"}}
+
+
+async def test_a_mutation_is_not_sent_by_get(server: Server) -> None:
+    parameters, headers = {"query": "mutation { __typename }"}, {"accept": EVENTS}
+    async with server.session.get(f"{server.url}/graphql", params=parameters, headers=headers) as response:
+        assert (response.status, response.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_the_single_connection_mode_is_not_offered(server: Server, method: str) -> None:
+    headers = {"accept": EVENTS, "x-graphql-event-stream-token": "x"}
+    async with server.session.request(method, f"{server.url}/graphql", headers=headers) as response:
+        assert (response.status, response.headers["allow"]) == (405, "GET, POST")
+
+
+async def test_a_silent_stream_shows_that_it_is_alive(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
+    async with serving(settings) as server:
+        product_id = await server.create_product()
+        async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
+            await stream.next()
+            for _ in range(3):
+                assert [await stream.line(), await stream.line()] == [":\n", "\n"]
+
+
+async def test_streams_and_sockets_of_one_process_are_limited_together(settings: Settings) -> None:
+    async with serving(replace(settings, seats=1)) as server:
+        product_id = await server.create_product()
+        async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
+            await stream.next()
+            body = {"query": WATCH, "variables": {"ids": [product_id]}}
+            async with server.session.post(f"{server.url}/graphql", json=body, headers={"accept": EVENTS}) as response:
+                assert response.status == 503
+                [error] = (await response.json())["errors"]
+                assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+
+
+async def test_a_stopping_server_ends_its_streams_without_complete_so_that_clients_come_back(
+    settings: Settings,
+) -> None:
+    async with contextlib.AsyncExitStack() as client:
+        session = await client.enter_async_context(aiohttp.ClientSession())
+        async with serving(settings) as server:
+            product_id = await server.create_product()
+            watching = streaming(replace(server, session=session), WATCH, {"ids": [product_id]})
+            stream = await client.enter_async_context(watching)
+            await stream.next()
+
+        await stream.ends()
