@@ -1,0 +1,70 @@
+// What the scripted sessions of GraphQL clients share. Each prints what it saw, one line of JSON per check; the test
+// knows what it should have seen.
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+
+/** Print what was seen in a check. */
+export function saw(check, seen) {
+  console.log(JSON.stringify({ check, saw: seen }));
+}
+
+/** Ask the test for something, and wait until it is done. */
+export async function please(wish) {
+  console.log(JSON.stringify({ please: wish }));
+  const lines = createInterface({ input: process.stdin });
+  await once(lines, 'line');
+  lines.close();
+}
+
+/** An operation of a client, and what it tells its caller: `take` waits for the next of it, `untaken` is the rest. */
+export function run(client, request) {
+  const untaken = [];
+  let arrived = () => {};
+  const tell = (...event) => {
+    untaken.push(event);
+    arrived();
+  };
+  const stop = client.subscribe(request, {
+    next: (result) => tell('next', result.errors ? codes(result.errors) : result.data),
+    error: (error) => tell('error', Array.isArray(error) ? codes(error) : error.response?.status ?? String(error)),
+    complete: () => tell('complete'),
+  });
+  const take = async () => {
+    while (untaken.length === 0) await new Promise((resolve) => (arrived = resolve));
+    return untaken.shift();
+  };
+  return { stop, take, untaken };
+}
+
+/** All that an operation tells its caller until it has ended. */
+export async function outcome(client, request) {
+  const { take } = run(client, request);
+  const events = [await take()];
+  while (events.at(-1)[0] === 'next') events.push(await take());
+  return events;
+}
+
+function codes(errors) {
+  return errors.map((error) => error.extensions.code);
+}
+
+export function watch(productId) {
+  return {
+    query: 'subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }',
+    variables: { ids: [productId] },
+  };
+}
+
+export function buy(productId) {
+  return {
+    query: 'mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }',
+    variables: { input: { productId, userRef: 'ada' } },
+  };
+}
+
+export const HELLO = { query: '{ __typename }' };
+export const SYNTAX_ERROR = { query: '{ products(' };
+export const INVALID = { query: '{ nonsense }' };
+export const CREATE = {
+  query: 'mutation { createProduct(input: { name: "Cap", dropName: "Second Light", stock: 3 }) { stock } }',
+};
