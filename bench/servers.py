@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
@@ -41,9 +42,15 @@ class Process:
         """The most resident memory the process has ever had."""
         return self._status("VmHWM") / 1024
 
-    def open_files(self) -> int:
-        """Files and sockets that the process has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+    def connections(self) -> int:
+        """Connections on its port that the process has not closed."""
+        port = f":{urlsplit(self.url).port:04X}"
+        lines = Path(f"/proc/{self.pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        # Of what is closed the system may still hold a line for a while, without an inode; 0A is who listens.
+        return sum(
+            address.endswith(port) and state != "0A" and inode != "0"
+            for _, address, _, state, _, _, _, _, _, inode, *_ in map(str.split, lines)
+        )
 
     def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()

@@ -63,7 +63,7 @@ def watched(
         with audience(server.url, [Seat(ids[number % products]) for number in range(watchers)]) as crowd:
             time.sleep(SETTLED)
             full, readings = server.memory_mib(), metrics.total(server.url, "dropzero_stock_readings_total")
-            _, idle = _spent(server, changes.buy(database, server.url, unwatched, per_second))
+            idle = _idle_cpu(server, changes.buy(database, server.url, unwatched, per_second))
             readings = metrics.total(server.url, "dropzero_stock_readings_total") - readings
 
             def told(case: str, changing: Coroutine[Any, Any, list[Change]]) -> dict[str, Any]:
@@ -90,18 +90,16 @@ def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[s
         database = Database(data)
         product_id = database.new_product()
         _warm_up(server, database)
-        before = server.open_files()
         reading, silent = [Seat(product_id)] * (watchers - stalled), [Seat(product_id, LONG_IDS, stalls=True)] * stalled
         with audience(server.url, reading + silent) as crowd:
-            full = server.open_files()
             changing = changes.buy(database, server.url, [product_id], 1)
-            row = _row(name, crowd, server, changing, 0.0, lambda: database.levels([product_id]))
+            row = _row(name, crowd, server, changing, None, lambda: database.levels([product_id]))
             deadline = time.monotonic() + GIVEN_UP_TIMEOUT
-            while (given_up := full - server.open_files()) < stalled and time.monotonic() < deadline:
+            while (left := server.connections()) > len(reading) and time.monotonic() < deadline:
                 time.sleep(0.5)
-            if given_up != stalled or full < before + watchers:
-                raise SystemExit(f"{given_up} sockets were given up, and {stalled} do not read")
-    return {**row, "given_up": given_up}
+    if left != len(reading):
+        raise SystemExit(f"{left} sockets are left of {watchers}, of which {stalled} do not read")
+    return {**row, "given_up": watchers - left}
 
 
 def bare(data: Path, watchers: int) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def bare(data: Path, watchers: int) -> dict[str, Any]:
     ]
     with bare_websocket() as server, audience(server.url, [Seat(product_id, operations=())] * watchers) as crowd:
         time.sleep(SETTLED)
-        _, idle = _spent(server, changes.post(server.url, [(0, "")] * len(messages), product_id, 1))
+        idle = _idle_cpu(server, changes.post(server.url, [(0, "")] * len(messages), product_id, 1))
         truth = {product_id: Level(int(stock[1]), messages[-1][0])}
         return _row(BARE, crowd, server, changes.post(server.url, messages, product_id, 1), idle, lambda: truth)
 
@@ -128,13 +126,16 @@ def _row(
     crowd: Audience,
     server: Process,
     changing: Coroutine[Any, Any, list[Change]],
-    idle: float,
+    idle: float | None,
     truth: Callable[[], dict[str, Level]],
 ) -> dict[str, Any]:
-    """Make changes, and see them arrive. `idle` is what the server's process uses without deliveries, in seconds."""
+    """Make changes, and see them arrive. `idle` is the share of a core that the server uses for the same without any
+    delivery, where that was measured."""
     crowd.mark()
-    made, cpu = _spent(server, changing)
+    cpu, started = server.cpu_seconds(), time.perf_counter()
+    made = asyncio.run(changing)
     crowd.settle(truth())
+    cpu, seconds = server.cpu_seconds() - cpu, time.perf_counter() - started
     arrived = crowd.deliveries()
     row: dict[str, Any] = {
         "case": name,
@@ -143,9 +144,9 @@ def _row(
         "changes": len(made),
         **latencies(made, arrived, crowd.seats),
         "deliveries": len(arrived.times),
-        "server_us_per_delivery": (cpu - idle) / len(arrived.times) * 1e6,
-        "idle_cpu": idle / PHASE,
     }
+    if idle is not None:
+        row |= {"server_us_per_delivery": (cpu - idle * seconds) / len(arrived.times) * 1e6, "idle_cpu": idle}
     console.print(
         f"{name}: first {row['first_p50_ms']:,.0f}, median {row['median_p50_ms']:,.0f}, "
         f"last {row['last_p50_ms']:,.0f}, its p99 {row['last_p99_ms']:,.0f} ms",
@@ -154,11 +155,11 @@ def _row(
     return row
 
 
-def _spent(server: Process, changing: Coroutine[Any, Any, list[Change]]) -> tuple[list[Change], float]:
-    """The changes, and the seconds of processor time that the server used meanwhile."""
+def _idle_cpu(server: Process, changing: Coroutine[Any, Any, list[Change]]) -> float:
+    """The share of a core that the server uses while things change that nobody watches."""
     cpu = server.cpu_seconds()
-    made = asyncio.run(changing)
-    return made, server.cpu_seconds() - cpu
+    asyncio.run(changing)
+    return (server.cpu_seconds() - cpu) / PHASE
 
 
 def _warm_up(server: Process, database: Database) -> None:
@@ -193,7 +194,9 @@ def run(cases: Sequence[str], crowd: int) -> tuple[list[dict[str, Any]], list[di
                     watchers = min(int(number), crowd)
                     rows += watched(data, f"{watchers:,} of one product", watchers, polled=number == CASES[2])
     for floor in [row["server_us_per_delivery"] for row in rows if row["case"] == BARE]:
-        rows = [{**row, "of_bare": row["server_us_per_delivery"] / floor} for row in rows]
+        for row in rows:
+            if "server_us_per_delivery" in row:
+                row["of_bare"] = row["server_us_per_delivery"] / floor
     return rows, sold
 
 
