@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 
@@ -34,6 +35,9 @@ START_TIMEOUT = 60.0
 
 MAX_MESSAGE = 32 * 1024
 """Bytes of one websocket message. A document has 20,000 characters at most, the variables of a subscription 4 KB."""
+
+OTHER_FILES = 1_000
+"""Open files that are left for what is no websocket and no event stream: buyers' requests, and the database."""
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -241,13 +245,10 @@ def _worker_app(settings: Settings) -> Starlette:
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
-    files = raise_file_limit()
-    if files <= settings.seats:
-        logger.warning(
-            "this process may have %d open files, and DROPZERO_SOCKETS %d connections; raise ulimit -Hn or lower it",
-            files,
-            settings.seats,
-        )
+    most = raise_file_limit() - OTHER_FILES
+    if most < settings.seats:
+        logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", most, settings.seats)
+        settings = replace(settings, seats=max(1, int(most)))
     app = create_app(settings)
     gc.collect()
     gc.freeze()

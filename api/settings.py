@@ -105,7 +105,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             seconds=read("DROPZERO_DEADLINE_MS", 15_000, _whole(100, 120_000)) / 1000,
         ),
         poll_interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000,
-        seats=read("DROPZERO_SOCKETS", 20_000, _whole(1, 1_000_000)),
+        seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
         federation=_federation(environment),
     )
     for name in environment.keys() - known:
