@@ -1,29 +1,160 @@
-"""The storefront's static files, with the headers that a page which sells should have."""
+"""The storefront: three pages in the reader's language, and the files that they load."""
 
+import hashlib
+import html
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import orjson
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Message, Receive, Scope, Send
+
+FOLDER = Path(__file__).with_name("storefront")
+
+LANGUAGES = {
+    "en": "English",
+    "ja": "日本語",
+    "zh-Hans": "简体中文",
+    "ko": "한국어",
+    "es": "Español",
+    "fr": "Français",
+    "pt-BR": "Português",
+    "ar": "العربية",
+}
+"""What the page speaks, by BCP 47 tag, each under the name that its speakers give it. English where nothing fits."""
+
+RIGHT_TO_LEFT = {"ar"}
+
+COOKIE = "dropzero_language"
+"""Where the page keeps the language that its reader chose."""
 
 _HEADERS = {
     # Asked for again each time, and answered by 304 where nothing changed: no stale script after an upgrade.
     "cache-control": "no-cache",
-    # Nothing from elsewhere runs or loads, and no other site may put the Buy button into a frame of its own.
+    # Nothing from elsewhere runs or loads, no text becomes markup, and no other site may put the Buy button into a
+    # frame of its own.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
 
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_ACCEPTED = re.compile(r"\s*([A-Za-z0-9-]+|\*)\s*(?:;\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*)?")
 
-class Storefront(StaticFiles):
-    """The files under api/storefront, the page itself at `/`."""
 
-    def __init__(self) -> None:
-        super().__init__(directory=Path(__file__).with_name("storefront"), html=True)
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is particular to a page: the file of its main part, and the modules it runs, its own first."""
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers.update(_HEADERS)
-        return response
+    file: str
+    title: str
+    modules: tuple[str, ...]
+
+
+SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"))
+DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "locale.js", "purchase.js"))
+ARCHITECTURE = Page(
+    "architecture.html", "architecture_title", ("architecture.js", "api.js", "locale.js", "purchase.js")
+)
+PAGES = (SHOP, DROP, ARCHITECTURE)
+
+
+class Storefront:
+    """The ASGI application that answers for all of the storefront's addresses."""
+
+    def __init__(self, *, graphiql: bool) -> None:
+        """`graphiql` says whether there is an IDE at /graphql to link to."""
+        self._router = Router(
+            [
+                _page_route("/", SHOP, graphiql=graphiql),
+                _page_route("/drop/{id:uuid}", DROP, graphiql=graphiql),
+                _page_route("/architecture", ARCHITECTURE, graphiql=graphiql),
+                Mount("/static", StaticFiles(directory=FOLDER / "static")),
+                Mount("/locales", StaticFiles(directory=FOLDER / "locales")),
+            ]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._router(scope, receive, send_with_headers)
+
+
+def choose_language(asked: str | None, chosen: str | None, accepted: str) -> str:
+    """The tag of the language to answer in: what the address asks for, else what the reader chose before, else what
+    the browser accepts (RFC 9110, section 12.5.4), else English."""
+    wishes: list[tuple[float, str]] = []
+    for entry in accepted.split(","):
+        if (match := _ACCEPTED.fullmatch(entry)) is not None:
+            wishes.append((float(match[2] or 1), match[1]))
+    preferred = [tag for quality, tag in sorted(wishes, key=lambda wish: -wish[0]) if quality > 0]
+    for tag in (asked, chosen, *preferred):
+        # Any Portuguese is read better than English by who asks for Portuguese of another country.
+        wanted = (tag or "").lower()
+        for language in LANGUAGES:
+            if wanted.partition("-")[0] == language.partition("-")[0]:
+                return language
+    return "en"
+
+
+def read_messages(language: str) -> dict[str, Any]:
+    """The texts of a language by key; a text that depends on a number is an object of its plural forms."""
+    messages: dict[str, Any] = orjson.loads((FOLDER / "locales" / f"{language}.json").read_bytes())
+    return messages
+
+
+def render_page(page: Page, language: str, *, graphiql: bool) -> str:
+    """A whole document, so that language, direction and texts are right before any script runs."""
+    messages = read_messages(language)
+    layout, main = ((FOLDER / file).read_text(encoding="utf-8") for file in ("layout.html", page.file))
+    markup = {
+        "lang": language,
+        "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
+        "page_title": html.escape(messages[page.title]),
+        "language_name": LANGUAGES[language],
+        "main": main.rstrip(),
+        "script": page.modules[0],
+        "modules": "\n    ".join(
+            f'<link rel="modulepreload" href="/static/{module}" />' for module in page.modules[1:]
+        ),
+        "languages": "\n              ".join(_language_link(tag, language) for tag in LANGUAGES),
+        "graphiql_link": '<a href="/graphql">GraphiQL</a>' if graphiql else "",
+    }
+    document = _PLACEHOLDER.sub(lambda found: markup.get(found[1], found[0]), layout)
+    return _PLACEHOLDER.sub(lambda found: html.escape(messages[found[1]]), document)
+
+
+def _language_link(tag: str, current: str) -> str:
+    mark = ' aria-current="true"' if tag == current else ""
+    return f'<li><a href="?lang={tag}" hreflang="{tag}" lang="{tag}"{mark}>{LANGUAGES[tag]}</a></li>'
+
+
+def _page_route(path: str, page: Page, *, graphiql: bool) -> Route:
+    """The page in all languages, rendered once."""
+    rendered = {language: render_page(page, language, graphiql=graphiql).encode() for language in LANGUAGES}
+    answers = {language: (body, f'"{hashlib.sha256(body).hexdigest()[:32]}"') for language, body in rendered.items()}
+
+    async def answer(request: Request) -> Response:
+        language = choose_language(
+            request.query_params.get("lang"),
+            request.cookies.get(COOKIE),
+            request.headers.get("accept-language", ""),
+        )
+        body, etag = answers[language]
+        headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="text/html", headers=headers)
+
+    return Route(path, answer)

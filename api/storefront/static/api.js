@@ -1,0 +1,142 @@
+// The API: operations over fetch, live stock over one websocket, and what time it is at the server.
+
+const GRAPHQL = new URL("/graphql", location.href);
+const STOCK = `subscription Watch($ids: [ID!]!) {
+  stockChanged(productIds: $ids) { productId stock version stale }
+}`;
+
+const ANSWER_DEADLINE = 20_000; // ms; the server has decided a purchase within 15 s
+const CONNECT_DEADLINE = 10_000; // ms until the connection is acknowledged
+const PING_INTERVAL = 20_000; // ms; a pong is due before the next ping
+const FIRST_PAUSE = 500; // ms
+const LONGEST_PAUSE = 20_000; // ms
+const COME_BACK_LATER = 1013; // the close code of a server that has all the sockets it takes
+const DATE_PRECISION = 2000; // ms; the header has whole seconds, and uvicorn makes it once a second
+
+export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+// Exponential, and jittered by half: the pages of one server do not all come back to it in the same moment.
+export function backoff(failures) {
+  const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
+  return longest * (0.5 + Math.random() / 2);
+}
+
+// The data of an operation. An error carries the `code` of the API's contract; one without any had no answer.
+export async function ask(query, variables) {
+  const sent = here();
+  const response = await fetch(GRAPHQL, {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "application/json" },
+    body: JSON.stringify({ query, variables }),
+    signal: AbortSignal.timeout(ANSWER_DEADLINE),
+  });
+  readDate(response.headers.get("date"), sent, here());
+  const { data, errors } = await response.json();
+  if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code });
+  return data;
+}
+
+// The server's clock. The API tells no time, so this is the Date header of its answers, which says that the server's
+// clock was somewhere within DATE_PRECISION, at some moment between sending and receiving. What every answer so far
+// agrees on is kept, and the middle of it is taken; a clock that was set, or a machine that slept, begins anew.
+let ahead; // how many ms the server's clock is ahead of ours, at least and at most
+
+const here = () => performance.timeOrigin + performance.now(); // which nobody sets while the page is open
+
+function readDate(header, sent, received) {
+  const date = Date.parse(header);
+  if (Number.isNaN(date)) return;
+  const heard = { least: date - received, most: date + DATE_PRECISION - sent };
+  const both = ahead && { least: Math.max(ahead.least, heard.least), most: Math.min(ahead.most, heard.most) };
+  ahead = both && both.least <= both.most ? both : heard;
+}
+
+export const now = () => (ahead ? here() + (ahead.least + ahead.most) / 2 : Date.now());
+
+// Watches products' stock over one socket and one subscription, for as long as the page is open. `onChange` hears every
+// change, only upwards in version whichever connection brings it; `onState` hears "live", and "reconnecting" when the
+// connection is lost; `onAway` is called where more than one attempt has failed, to read over fetch what it can.
+export class StockWatch {
+  #versions = new Map();
+  #failures = 0;
+  #ids;
+  #retry;
+  #end;
+
+  constructor({ onChange, onState, onAway }) {
+    Object.assign(this, { onChange, onState, onAway });
+    const comeBack = () => {
+      if (this.#retry === undefined || document.visibilityState === "hidden") return;
+      this.#connect();
+    };
+    addEventListener("online", comeBack);
+    document.addEventListener("visibilitychange", comeBack);
+  }
+
+  // From now on these, over a new socket where another one is open.
+  watch(ids) {
+    this.#ids = ids;
+    this.#end?.();
+    this.#connect();
+  }
+
+  #connect() {
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    const url = new URL(GRAPHQL);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url, "graphql-transport-ws");
+    const send = (message) => socket.send(JSON.stringify(message));
+    let heard = true;
+    const pinging = setInterval(() => {
+      if (!heard) return lose();
+      heard = false;
+      if (socket.readyState === WebSocket.OPEN) send({ type: "ping" });
+    }, PING_INTERVAL);
+    const connecting = setTimeout(() => lose(), CONNECT_DEADLINE);
+
+    const end = () => {
+      clearInterval(pinging);
+      clearTimeout(connecting);
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close(); // which a dead network makes slow: nobody waits for it
+      this.#end = undefined;
+    };
+    const lose = (code) => {
+      end();
+      this.onState("reconnecting");
+      const later = code === COME_BACK_LATER ? 4 : 0;
+      this.#retry = setTimeout(() => this.#comeBack(), backoff(this.#failures + later));
+      this.#failures += 1;
+    };
+    this.#end = end;
+
+    socket.onclose = ({ code }) => lose(code);
+    socket.onopen = () => send({ type: "connection_init" });
+    socket.onmessage = ({ data }) => {
+      heard = true;
+      const { type, payload } = JSON.parse(data);
+      if (type === "connection_ack") {
+        clearTimeout(connecting);
+        send({ id: "stock", type: "subscribe", payload: { query: STOCK, variables: { ids: this.#ids } } });
+      } else if (type === "next" && payload.data) {
+        this.#failures = 0;
+        this.onState("live");
+        this.#hear(payload.data.stockChanged);
+      } else if (type === "ping") send({ type: "pong" });
+      else if (type !== "pong") lose(); // the subscription has ended, by an error or otherwise
+    };
+  }
+
+  async #comeBack() {
+    this.#retry = undefined;
+    if (this.#failures > 1) await this.onAway();
+    if (!this.#end) this.#connect();
+  }
+
+  #hear(change) {
+    if (change.version < (this.#versions.get(change.productId) ?? 0)) return;
+    this.#versions.set(change.productId, change.version);
+    this.onChange(change);
+  }
+}

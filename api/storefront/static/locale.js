@@ -1,0 +1,69 @@
+// The reader's language: texts by key, and numbers, moments and plurals as Intl has them.
+
+export const language = document.documentElement.lang;
+
+const response = await fetch(`/locales/${language}.json`);
+const messages = await response.json();
+const plurals = new Intl.PluralRules(language);
+const numbers = new Intl.NumberFormat(language);
+const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
+const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+
+const LEFT_TO_RIGHT = "\u2066";
+const END_OF_ISOLATE = "\u2069";
+
+export const number = (value) => numbers.format(value);
+export const moment = (value) => moments.format(new Date(value));
+// An id keeps its own direction amid text of the other.
+export const isolated = (id) => LEFT_TO_RIGHT + id + END_OF_ISOLATE;
+
+// The text of a key. Where it has plural forms, `count` chooses among them.
+export function text(key, values = {}) {
+  const message = messages[key];
+  const form = typeof message === "string" ? message : (message[plurals.select(values.count)] ?? message.other);
+  return form.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values[name];
+    return typeof value === "number" ? number(value) : value;
+  });
+}
+
+// How long ago, in the largest unit that fits. `milliseconds` have passed.
+export function ago(milliseconds) {
+  const units = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000]];
+  const [unit, length] = units.find(([, length]) => milliseconds >= length) ?? ["second", 1000];
+  return ages.format(-Math.max(0, Math.floor(milliseconds / length)), unit);
+}
+
+// What a clock shows for the time left: hours, minutes, seconds, behind the days where there are any.
+export function countdown(milliseconds) {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const clock = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  return { days: Math.floor(seconds / 86_400), clock: clock.map((part) => twoDigits.format(part)).join(":") };
+}
+
+// Says it to those who hear the page, after what is being read to them. For milestones only.
+export function announce(said) {
+  document.getElementById("announcer").textContent = said;
+}
+
+// The choice of a language lasts; a link with ?lang= does not change what its reader chose before.
+const menu = document.querySelector(".languages");
+menu.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link) return;
+  event.preventDefault();
+  document.cookie = `dropzero_language=${link.lang}; path=/; max-age=31536000; samesite=lax`;
+  const address = new URL(location.href);
+  address.searchParams.delete("lang");
+  if (address.href === location.href) location.reload();
+  else location.replace(address);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !menu.open) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+document.addEventListener("click", (event) => {
+  if (!menu.contains(event.target)) menu.open = false;
+});
