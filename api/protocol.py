@@ -99,6 +99,7 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn forgets it where a connection was reset
         if self._answering is not None and not self._answering.response_complete:
             # uvicorn tells the last request only, behind which an event stream would go on for ever.
             self._answering.disconnected = True
@@ -110,6 +111,11 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
             # Wakes who waits to receive something, with a message of nothing. Whose request is not complete waits on;
             # an event stream, which expects no more than the end of its client, ends.
             self._answering.message_event.set()
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        # The two refer to each other, and all of the connection would wait for the garbage collector.
+        self.parser = None  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -129,6 +135,10 @@ class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
         with suppress(OSError, AttributeError):  # not every system has it
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.conn.parser.close()  # it refers to the connection, which refers to it
 
     def shutdown(self) -> None:
         if self.handshake_complete and not self.close_sent:

@@ -64,7 +64,7 @@ class Broadcasts:
         self._turns = Turns()
         self._under_way: dict[Operation, Broadcast] = {}
         self._characters = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Broadcast, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -90,41 +90,51 @@ class Broadcasts:
         broadcast.add(subscriber)
         return broadcast
 
-    def forget(self, broadcast: "Broadcast") -> None:
-        """Let nobody join a broadcast any more."""
-        if self._under_way.get(broadcast.operation) is broadcast:
-            del self._under_way[broadcast.operation]
-            self._characters -= broadcast.operation.characters
+    def leave(self, broadcast: "Broadcast", subscriber: Subscriber) -> None:
+        """Tell a subscriber nothing more, if it has not left or been told the end before. The last one to leave ends
+        the execution."""
+        if subscriber in broadcast.subscribers:
+            del broadcast.subscribers[subscriber]
+            if not broadcast.subscribers:
+                self._forget(broadcast.operation)
+                self._tasks[broadcast].cancel()
 
     async def close(self) -> None:
         """End all broadcasts, without a word to their subscribers."""
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _begin(self, operation: Operation, document: DocumentNode) -> "Broadcast":
-        broadcast = Broadcast(self, operation)
-        self._under_way[operation] = broadcast
+        broadcast = self._under_way[operation] = Broadcast(operation)
         self._characters += operation.characters
-        context = Context(self._drops, operation.caller)
-        running = broadcast.run(self._executor, document, context, self._turns)
-        broadcast.task = asyncio.create_task(running, name="broadcast")
-        self._tasks.add(broadcast.task)
-        broadcast.task.add_done_callback(self._tasks.discard)
+        task = self._tasks[broadcast] = asyncio.create_task(self._run(broadcast, document), name="broadcast")
+        task.add_done_callback(lambda _: self._tasks.pop(broadcast))
         return broadcast
+
+    async def _run(self, broadcast: "Broadcast", document: DocumentNode) -> None:
+        context = Context(self._drops, broadcast.operation.caller)
+        errors = await broadcast.run(self._executor, document, context, self._turns)
+        self._forget(broadcast.operation)
+        subscribers, broadcast.subscribers = broadcast.subscribers, {}
+        for subscriber in subscribers:
+            subscriber.end(errors)
+
+    def _forget(self, operation: Operation) -> None:
+        """Whoever subscribes to it from here on begins it anew."""
+        del self._under_way[operation]
+        self._characters -= operation.characters
 
 
 class Broadcast:
     """One execution, its subscribers, and the latest response for each product."""
 
-    task: asyncio.Task[None]
-
-    def __init__(self, broadcasts: Broadcasts, operation: Operation) -> None:
+    def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.subscribers: dict[Subscriber, None] = {}
         """In the order in which they came, and in which they are told."""
-        self._broadcasts = broadcasts
         self._latest: dict[str, str] = {}
 
     def add(self, subscriber: Subscriber) -> None:
@@ -132,18 +142,10 @@ class Broadcast:
         for product_id, response in self._latest.items():
             subscriber.next(product_id, response)
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Tell a subscriber nothing more; one that has been told the end already may leave too. The last one to leave
-        ends the execution."""
-        if subscriber in self.subscribers:
-            del self.subscribers[subscriber]
-            if not self.subscribers:
-                self._broadcasts.forget(self)
-                self.task.cancel()
-
-    async def run(self, executor: Executor, document: DocumentNode, context: Context, turns: Turns) -> None:
-        """Execute the operation, and tell all subscribers of each response, and how it ended."""
-        errors: list[dict[str, Any]] = []
+    async def run(
+        self, executor: Executor, document: DocumentNode, context: Context, turns: Turns
+    ) -> list[dict[str, Any]]:
+        """Execute the operation and tell the subscribers of each response, until it ends; the errors that ended it."""
         try:
             variables = orjson.loads(self.operation.variables)
             subscription = await executor.subscribe(document, self.operation.name, variables, context)
@@ -151,15 +153,12 @@ class Broadcast:
                 async for event in events:
                     await self._tell(subscription, event, turns)
         except CannotSubscribe as refusal:
-            errors = format_errors(refusal.errors)
+            return format_errors(refusal.errors)
         except GraphQLError as error:
-            errors = [format_error(error)]  # of the source: an unknown product, a database that is away
+            return [format_error(error)]  # of the source: an unknown product, a database that is away
         except Exception as error:
-            errors = [internal_error(error, "a subscription")]
-        self._broadcasts.forget(self)
-        subscribers, self.subscribers = self.subscribers, {}
-        for subscriber in subscribers:
-            subscriber.end(errors)
+            return [internal_error(error, "a subscription")]
+        return []
 
     async def _tell(self, subscription: Subscription, event: Any, turns: Turns) -> None:
         async with turns.turn() as end:

@@ -4,6 +4,7 @@ The rules are those of its PROTOCOL.md. Its clients come back to a stream that e
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import orjson
@@ -51,7 +52,7 @@ async def send_events(
     finally:
         leaving.cancel()
         if broadcast is not None:
-            broadcast.leave(stream)
+            broadcasts.leave(broadcast, stream)
         stream.outbox.close()
     await send({"type": "http.response.body", "body": b""})
 
@@ -61,8 +62,7 @@ class EventStream:
 
     def __init__(self, send: Send) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.outbox = Outbox(self._send_part)
-        self._send = send
+        self.outbox = Outbox(partial(_send_part, send))
 
     def next(self, product_id: str, response: str) -> None:
         self.outbox.put("", product_id, _next(response.encode()))
@@ -72,12 +72,13 @@ class EventStream:
         self.outbox.put("", "end", last + _COMPLETE)
         self.ended.set_result(None)
 
-    async def _send_part(self, part: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": part, "more_body": True})
-
 
 async def _receive(receive: Receive) -> None:
     await receive()
+
+
+async def _send_part(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 async def _start(send: Send) -> None:

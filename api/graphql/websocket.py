@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import re
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -115,28 +117,31 @@ class Session:
     def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send) -> None:
         self._server = server
         self._websocket = websocket
-        self._send_event = send
         self._caller = server.authenticator.identify(websocket.headers.get("authorization"))
         self._initialised = False
         self._until_initialised = asyncio.timeout(INIT_TIMEOUT)
         self._tasks = asyncio.TaskGroup()
         self._operations: dict[str, asyncio.Task[None] | Watching] = {}
-        self.outbox = Outbox(self._send_text)
+        self.broadcasts = server.broadcasts
+        self.outbox = Outbox(partial(_send_text, send))
 
     async def run(self) -> None:
-        """Serve the socket until either side closes it. When this returns, no operation is left."""
-        try:
-            async with self._tasks:
-                closing = await self._listen()
-                if closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
-                    for operation in self._operations.values():
-                        operation.cancel()
-            await self._websocket.close(closing.code, closing.reason)
-        except* WebSocketDisconnect:
-            pass
+        """Serve the socket until either side closes it. When this returns, no operation is left.
 
-    async def _listen(self) -> Closing:
-        """Handle messages until the socket is to be closed, and return why. From then on it is told no more stock."""
+        No exception may leave the group of tasks: it would keep the whole session for the garbage collector.
+        """
+        async with self._tasks:
+            closing = await self._listen()
+            if closing is None or closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
+                for operation in self._operations.values():
+                    operation.cancel()
+        if closing is not None:
+            with suppress(WebSocketDisconnect):
+                await self._websocket.close(closing.code, closing.reason)
+
+    async def _listen(self) -> Closing | None:
+        """Handle messages until the socket is to be closed, and return why; None when its client has left. From then
+        on it is told no more stock."""
         try:
             async with self._until_initialised:
                 while True:
@@ -145,6 +150,8 @@ class Session:
             return Closing(4408, "Connection initialisation timeout")
         except Closing as closing:
             return closing
+        except WebSocketDisconnect:
+            return None
         finally:
             self.outbox.close()
             for operation_id, operation in list(self._operations.items()):
@@ -207,7 +214,7 @@ class Session:
             if operation_type(document, operation_name) is OperationType.SUBSCRIPTION:
                 operation = Operation.of(query, operation_name, payload.get("variables"), self._caller)
                 watching = self._operations[operation_id] = Watching(self, operation_id)
-                watching.broadcast = self._server.broadcasts.join(operation, document, watching)
+                watching.begin(operation, document)
                 return
         except (InvalidDocument, CannotSubscribe) as refusal:
             await self._send({"id": operation_id, "type": "error", "payload": format_errors(refusal.errors)})
@@ -225,11 +232,12 @@ class Session:
         except Exception as error:
             response = {"errors": [internal_error(error, "/graphql")]}
         self.forget(operation_id)
-        if "data" in response:
-            await self._send({"id": operation_id, "type": "next", "payload": response})
-            await self._send({"id": operation_id, "type": "complete"})
-        else:
-            await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
+        with suppress(WebSocketDisconnect):
+            if "data" in response:
+                await self._send({"id": operation_id, "type": "next", "payload": response})
+                await self._send({"id": operation_id, "type": "complete"})
+            else:
+                await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
 
     def forget(self, operation_id: str) -> None:
         """An operation has ended, and before its last message is sent: after that the client may use the id again."""
@@ -239,21 +247,25 @@ class Session:
         # As text: bytes would become a binary frame, and graphql-ws clients close on those.
         await self._websocket.send_text(orjson.dumps(message).decode())
 
-    async def _send_text(self, text: str) -> None:
-        """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast."""
-        await self._send_event({"type": "websocket.send", "text": text})
+
+async def _send_text(send: Send, text: str) -> None:
+    """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast."""
+    await send({"type": "websocket.send", "text": text})
 
 
 class Watching:
     """A subscription of a socket: the broadcast's subscriber, which puts its own id before each response."""
 
-    __slots__ = ("_head", "_id", "_session", "broadcast")
+    __slots__ = ("_broadcast", "_head", "_id", "_session")
 
     def __init__(self, session: Session, operation_id: str) -> None:
-        self.broadcast: Broadcast | None = None
+        self._broadcast: Broadcast | None = None
         self._session = session
         self._id = operation_id
         self._head = f'{{"id":{orjson.dumps(operation_id).decode()},"type":"next","payload":'
+
+    def begin(self, operation: Operation, document: DocumentNode) -> None:
+        self._broadcast = self._session.broadcasts.join(operation, document, self)
 
     def next(self, product_id: str, response: str) -> None:
         self._session.outbox.put(self._id, product_id, f"{self._head}{response}}}")
@@ -267,8 +279,8 @@ class Watching:
 
     def cancel(self) -> None:
         """The client, or the end of the socket, asks for no more."""
-        if self.broadcast is not None:
-            self.broadcast.leave(self)
+        if self._broadcast is not None:
+            self._session.broadcasts.leave(self._broadcast, self)
         self._session.outbox.drop(self._id)
 
 

@@ -1,0 +1,97 @@
+"""Connections leave no reference cycles: the server's garbage collector is set to run seldom, and what only it can free
+would grow with every visitor."""
+
+import asyncio
+import gc
+import socket
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.conftest import Server
+from tests.graphql.test_event_stream import WATCH, streaming
+from tests.graphql.transport import connected
+
+VISITS = 20
+
+
+@pytest.fixture(scope="module")
+def server(shared_server: Server) -> Server:
+    return shared_server
+
+
+async def watch_over_a_socket(server: Server, product_id: str) -> None:
+    async with connected(server) as client:
+        await client.subscribe(WATCH, {"ids": [product_id]})
+        await client.next()
+
+
+async def buy_over_a_socket(server: Server, product_id: str) -> None:
+    async with connected(server) as client:
+        await client.answer(
+            "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }",
+            {"input": {"productId": product_id, "userRef": "ada"}},
+        )
+
+
+async def break_the_protocol(server: Server, product_id: str) -> None:
+    async with connected(server) as client:
+        await client.subscribe(WATCH, {"ids": [product_id]})
+        await client.send("malformed")
+        await client.connection.wait_closed()
+
+
+async def watch_over_events(server: Server, product_id: str) -> None:
+    async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
+        await stream.next()
+
+
+async def reset(server: Server, product_id: str) -> None:
+    """Ask for the page, and reset the connection."""
+    reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    await reader.readline()
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def settled(server: Server) -> None:
+    """Nobody is connected any more, and what the loop still had to do for them is done."""
+    async with asyncio.timeout(10):
+        while (await server.metrics())["dropzero_sockets"]:
+            await asyncio.sleep(0.005)
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+
+
+def servers_objects() -> Counter[str]:
+    """The objects of the server's own classes and of uvicorn's that have not been freed, by class."""
+    classes = (type(each) for each in gc.get_objects())
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in classes)
+    return Counter(name for name in names if name.startswith(("api.", "uvicorn.", "starlette.", "websockets.server")))
+
+
+@pytest.mark.parametrize(
+    "visit", [watch_over_a_socket, buy_over_a_socket, break_the_protocol, watch_over_events, reset]
+)
+async def test_a_visit_leaves_nothing_to_the_garbage_collector(
+    server: Server, visit: Callable[[Server, str], Awaitable[None]]
+) -> None:
+    product_id = await server.create_product(stock=1_000)
+    await visit(server, product_id)
+    await settled(server)
+    gc.collect()
+    gc.disable()
+    try:
+        before = servers_objects()
+        for _ in range(VISITS):
+            await visit(server, product_id)
+        await settled(server)
+        left = servers_objects() - before
+    finally:
+        gc.enable()
+
+    assert {kind: number for kind, number in left.items() if number >= VISITS} == {}
