@@ -1,6 +1,5 @@
 """Purchases of a product that thousands watch, beside the same when nobody does."""
 
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -15,21 +14,27 @@ from bench.watching_socket import Seat
 
 BUYERS = 200
 SECONDS = 6
+WARM_UP = 2
+WATCHERS = (100, 1_000, 10_000)
 COMMIT_DELAYS_MS = (0, 20)
 DRAIN_TIMEOUT = 30.0
 
 
 def measure(data: Path, most: int) -> list[dict[str, Any]]:
-    """Every number of watchers on the same server, with nobody watching both first and last."""
-    rows = []
+    """Every number of watchers on the same server, each between two loads that nobody watches."""
+    rows: list[dict[str, Any]] = []
+    crowds = list(dict.fromkeys(min(watchers, most) for watchers in WATCHERS))
     for delay in COMMIT_DELAYS_MS:
         with dropzero(data, DROPZERO_COMMIT_DELAY_MS=str(delay)) as server, tempfile.TemporaryDirectory() as log:
             database = Database(data)
-            wrk.purchases(server.url, database.new_product(), BUYERS, 2, Path(log))  # warms up
-            numbers = dict.fromkeys(min(watchers, most) for watchers in (100, 1_000, 10_000))
-            measured = [_sell(server, database, delay, watchers, Path(log)) for watchers in (0, *numbers, 0)]
-        alone = statistics.mean(row["purchases_per_s"] for row in measured if not row["watchers"])
-        rows += [{**row, "of_nobody_watching": row["purchases_per_s"] / alone} for row in measured]
+            wrk.purchases(server.url, database.new_product(), BUYERS, WARM_UP, Path(log))
+            alone = _sell(server, database, delay, 0, Path(log))
+            rows.append(alone)
+            for watchers in crowds:
+                watched = _sell(server, database, delay, watchers, Path(log))
+                before, alone = alone, _sell(server, database, delay, 0, Path(log))
+                unwatched = (before["purchases_per_s"] + alone["purchases_per_s"]) / 2
+                rows += [{**watched, "of_unwatched": watched["purchases_per_s"] / unwatched}, alone]
     return rows
 
 
@@ -56,6 +61,7 @@ def _sell(server: Process, database: Database, delay: int, watchers: int, log: P
         "updates_per_s_and_watcher": delivered / watchers / load.seconds if watchers else 0.0,
         "deliveries_per_s": delivered / load.seconds,
         "server_cpu": cpu / load.seconds,
+        "of_unwatched": "",
     }
     console.print(
         f"+{delay} ms, {watchers:,} watchers: {row['purchases_per_s']:,.0f} purchases/s, p99 {load.p99:,.0f} ms, "
