@@ -8,7 +8,7 @@ import gc
 import multiprocessing
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -136,12 +136,19 @@ class _Attendance:
         gc.freeze()
         gc.disable()  # what arrives leaves no cycles
         self._connection.send("")
+        answers: dict[str, Callable[..., Awaitable[Any]]] = {
+            "mark": self._mark,
+            "deliveries": self._deliveries,
+            "message": self._message,
+            "settle": self._settle,
+            "leave": self._leave,
+        }
         while True:
             try:
                 request, arguments = await asyncio.to_thread(self._connection.recv)
             except EOFError:
                 return
-            self._connection.send(await getattr(self, f"_{request}")(*arguments))
+            self._connection.send(await answers[request](*arguments))
 
     async def _connect(self, url: str, seats: Sequence[Seat]) -> None:
         where = urlsplit(url)

@@ -1,6 +1,6 @@
 """Thousands who watch one number fall: how soon each change is at the last of them, and what that costs.
 
-    python -m bench.watchers                              everything, about 9 minutes
+    python -m bench.watchers                              everything, about 10 minutes
     python -m bench.watchers --case 10000 --case bare     some cases, with nothing written to results/
     python -m bench.watchers --crowd 500                  the same with fewer watchers, to try it out
 
