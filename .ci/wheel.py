@@ -18,7 +18,12 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 CHECKOUT = Path(__file__).parent.parent
-CARRIED = ("api/migrations/0001_products.sql", "api/graphql/graphiql.html", "api/storefront/index.html")
+STOREFRONT = CHECKOUT / "api" / "storefront"
+CARRIED = (
+    "api/migrations/0001_products.sql",
+    "api/graphql/graphiql.html",
+    *(str(path.relative_to(CHECKOUT)) for path in STOREFRONT.rglob("*") if path.is_file()),
+)
 SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 BUY_ONE = f'mutation {{ purchase(input: {{ productId: "{SAMPLE}", userRef: "wheel" }}) {{ status }} }}'
 

@@ -1,4 +1,4 @@
-"""The storefront: three pages in the reader's language, and the files that they load."""
+"""The storefront: its pages in the reader's language, and the files that they load."""
 
 import hashlib
 import html
@@ -57,6 +57,7 @@ class Page:
     file: str
     title: str
     modules: tuple[str, ...]
+    status: int = 200
 
 
 SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"))
@@ -64,7 +65,8 @@ DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "locale.js", "purch
 ARCHITECTURE = Page(
     "architecture.html", "architecture_title", ("architecture.js", "api.js", "locale.js", "purchase.js")
 )
-PAGES = (SHOP, DROP, ARCHITECTURE)
+MISSING = Page("missing.html", "missing_title", ("locale.js",), status=404)
+PAGES = (SHOP, DROP, ARCHITECTURE, MISSING)
 
 
 class Storefront:
@@ -79,6 +81,7 @@ class Storefront:
                 _page_route("/architecture", ARCHITECTURE, graphiql=graphiql),
                 Mount("/static", StaticFiles(directory=FOLDER / "static")),
                 Mount("/locales", StaticFiles(directory=FOLDER / "locales")),
+                _page_route("/{path:path}", MISSING, graphiql=graphiql),
             ]
         )
 
@@ -155,6 +158,6 @@ def _page_route(path: str, page: Page, *, graphiql: bool) -> Route:
         headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        return Response(body, media_type="text/html", headers=headers)
+        return Response(body, status_code=page.status, media_type="text/html", headers=headers)
 
     return Route(path, answer)

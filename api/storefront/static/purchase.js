@@ -17,7 +17,6 @@ const FINAL_CODES = ["BAD_USER_INPUT", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
 const BUDGET = 120_000; // ms for which a purchase is asked for again before the buyer is asked
 const RECENT = 600_000; // ms
 const OPENING = 3000; // ms; a purchase this near to the opening is sent again when it is open
-const SHORTEST_PAUSE = 100; // ms
 
 // What a browser does not let a page keep is kept for as long as the page is open.
 function kept(place) {
@@ -92,7 +91,7 @@ export async function decide(input, tell = () => {}) {
       } else if (purchase.status === "NOT_OPEN" && Date.parse(purchase.opensAt) - now() < OPENING) {
         // Our clock is nearly the database's, and only the latter counts.
         tell("OPENING");
-        wait = Math.max(SHORTEST_PAUSE, Date.parse(purchase.opensAt) - now()) * (1 + Math.random() / 2);
+        wait = Math.max(Date.parse(purchase.opensAt) - now(), backoff(failures) / 2);
       } else return purchase;
     } catch (error) {
       if (FINAL_CODES.includes(error.code)) return { status: "REFUSED", message: error.message };

@@ -1,0 +1,53 @@
+"""The page of one drop, as a buyer sees it."""
+
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from api.pages import read_messages
+from tests.conftest import ADMIN_TOKEN, Server
+
+ORDERS = "query ($id: ID) { orders(productId: $id) { edges { node { id userRef quantity status } } } }"
+
+
+class DropPage:
+    """What there is to see and to press."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.units = page.locator("#units")
+        self.button = page.locator("#buy")
+        self.connection = page.locator("#connection")
+        self.verdict = page.locator("#answer .verdict")
+        self.detail = page.locator("#answer .detail")
+        self.order_number = page.locator("#answer .order bdi")
+        self.countdown = page.locator("#countdown")
+        self.announced = page.locator("#announcer")
+        self.orders = page.locator("#orders li")
+
+    async def buy(self) -> None:
+        await self.button.click()
+
+    async def expect_live(self, units: str) -> None:
+        await expect(self.connection).to_have_text(english("live"))
+        await expect(self.units).to_have_text(units)
+
+    async def expect_confirmed(self) -> None:
+        await expect(self.verdict).to_have_text(english("answer_confirmed"))
+
+    async def expect_button(self, key: str, *, enabled: bool) -> None:
+        await expect(self.button).to_have_text(english(key))
+        await expect(self.button).to_have_attribute("aria-disabled", "false" if enabled else "true")
+
+
+def english(key: str, number: int = 2, **values: object) -> str:
+    """A text of the page, in the form for a number."""
+    message = read_messages("en")[key]
+    form: str = message if isinstance(message, str) else message["one" if number == 1 else "other"]
+    return form.format(count=number, **values)
+
+
+async def orders_of(server: Server, product_id: str) -> list[dict[str, Any]]:
+    """Everybody's orders of a product."""
+    found = await server.data(ORDERS, {"id": product_id}, token=ADMIN_TOKEN)
+    return [edge["node"] for edge in found["orders"]["edges"]]

@@ -1,0 +1,240 @@
+"""What the pages look like and how they are reached: every language, width, scheme and way of reading."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from api.pages import LANGUAGES
+from tests.browser.conftest import Visit, Visits, packaged
+from tests.browser.drop_page import DropPage, english
+from tests.conftest import Server
+
+PATHS = ("/", "/drop/{id}", "/architecture", "/none")
+NARROW = 320
+"""CSS pixels: WCAG 2.2, success criterion 1.4.10."""
+MAX_CODE = 60_000
+MAX_REQUESTS = 9
+INTERACTIVE = 1000.0
+"""Milliseconds from the start of the navigation, with nothing in the cache."""
+
+LAYOUT_SHIFTS = """
+() => {
+  window.shifts = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      window.shifts.push(entry.sources.map(({ node }) => node?.nodeName + "." + node?.className + "#" + node?.id));
+    }
+  }).observe({ type: "layout-shift", buffered: false });
+}
+"""
+INTERACTIVE_MARK = """
+() => new Promise((done) => new PerformanceObserver((list) => {
+  if (list.getEntriesByName("interactive").length > 0) done();
+}).observe({ type: "mark", buffered: true }))
+"""
+TOO_WIDE = """
+(screen) => [...document.querySelectorAll("main *")].filter((at) => {
+  const { left, right, width } = at.getBoundingClientRect();
+  const isText = at.matches("p, h1, h2, h3, li, th, td, dt, dd, button, legend, label, caption, strong, small");
+  const cutOff = isText && at.clientWidth > 1 && at.scrollWidth > at.clientWidth + 1;
+  return cutOff || (width > 1 && (left < -1 || right > screen + 1));
+}).map((at) => at.outerHTML.slice(0, 80))
+"""
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+async def ready(page: Page) -> None:
+    """Until the page can be used, except where there is nothing to use."""
+    if await page.locator("#main :is(#drops, #drop, #race)").count():
+        await page.evaluate(INTERACTIVE_MARK)
+
+
+async def box(page: Page, selector: str) -> dict[str, float]:
+    found = await page.locator(selector).first.bounding_box()
+    assert found is not None
+    return {"left": found["x"], "right": found["x"] + found["width"]}
+
+
+async def test_arabic_is_the_mirror_image_of_english(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=77, limitPerBuyer=2)
+    width = 1280
+    places = {}
+    for language in ("en", "ar"):
+        page = (await visits.open(f"/drop/{product_id}?lang={language}", width=width)).page
+        await ready(page)
+        selectors = (".wordmark", ".languages", ".ticket", "#units", ".drop > header", ".connection", ".back a")
+        places[language] = {selector: await box(page, selector) for selector in selectors}
+        places[language]["inside"] = await box(page, "#buy")
+
+    for selector, english_place in places["en"].items():
+        arabic = places["ar"][selector]
+        if selector in (".ticket", "#buy", ".drop > header", "inside"):
+            assert arabic["left"] == pytest.approx(width - english_place["right"], abs=1), selector
+        assert arabic["right"] == pytest.approx(width - english_place["left"], abs=1) or (
+            arabic["left"] == pytest.approx(width - english_place["right"], abs=1)
+        ), selector
+    assert places["ar"][".wordmark"]["left"] > places["ar"][".languages"]["right"]
+    assert places["ar"][".ticket"]["right"] < places["ar"][".drop > header"]["left"]
+
+
+async def test_ids_and_numbers_run_left_to_right_in_arabic(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=77)
+    page = DropPage((await visits.open(f"/drop/{product_id}", locale="ar")).page)
+    await page.buy()
+    await expect(page.order_number).not_to_be_empty()
+
+    for place in (page.units, page.order_number, page.orders.locator(".order-id bdi"), page.countdown):
+        assert await place.evaluate("(at) => getComputedStyle(at).direction") == "ltr"
+    assert "\u2066" in await page.announced.inner_text()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_nothing_is_wider_than_the_narrowest_screen(server: Server, visits: Visits, language: str) -> None:
+    product_id = await server.create_product(stock=1_234_567, name="A rather long name of a product, for all that")
+    page = (await visits.open(f"/?lang={language}", width=NARROW)).page
+    for path in PATHS[:3]:
+        await page.goto(f"{server.url}{path.format(id=product_id)}?lang={language}")
+        await ready(page)
+        if path == "/architecture":
+            await page.get_by_role("button").last.click()
+            await expect(page.locator("#sum dd").last).not_to_have_text("–")
+        elif path != "/":
+            await page.locator("#buy").click()
+            await expect(page.locator("#answer .order bdi")).not_to_be_empty()
+        assert await page.evaluate("document.documentElement.scrollWidth") == NARROW, path
+        assert await page.evaluate(TOO_WIDE, NARROW) == [], path
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_axe_finds_nothing_serious(server: Server, visits: Visits, dark: bool) -> None:
+    product_id = await server.create_product(stock=7)
+    await server.create_product(name="Gone", stock=0)
+    await server.create_product(name="Later", opensAt="2999-01-01T00:00:00Z")
+    visit = await visits.open("/", dark=dark, still=True)
+    for path in PATHS:
+        await visit.page.goto(f"{server.url}{path.format(id=product_id)}")
+        await ready(visit.page)
+        await visit.page.locator(".languages summary").click()
+        assert await violations(visit) == [], path
+        if "drop" in path:
+            await visit.page.locator("#buy").click()
+            await expect(visit.page.locator("#orders li")).to_have_count(1)
+            assert await violations(visit) == [], "confirmed"
+    visit.problems.clear()  # of the page that was not found
+
+
+async def violations(visit: Visit) -> list[str]:
+    """What axe finds serious or critical."""
+    await visit.page.evaluate(packaged(visit.packages / "axe-core-4.14.1.tgz", "axe.min.js").decode())
+    report: dict[str, Any] = await visit.page.evaluate(
+        "(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", AXE_TAGS
+    )
+    assert len(report["passes"]) > 10, "axe has looked"
+    return [
+        f"{found['id']}: {node['target']} {node['failureSummary']}"
+        for found in report["violations"]
+        if found["impact"] in ("serious", "critical")
+        for node in found["nodes"]
+    ]
+
+
+async def test_the_keyboard_alone_is_enough_to_buy(server: Server, visits: Visits) -> None:
+    await server.create_product(stock=5)
+    page = (await visits.open("/")).page
+    await ready(page)
+
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name=english("skip"))).to_be_focused()
+    await expect(page.get_by_role("link", name=english("skip"))).to_be_in_viewport()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Tee")
+    drop = DropPage(page)
+    await drop.expect_button("buy", enabled=True)
+    while not await drop.button.evaluate("(at) => at === document.activeElement"):
+        await page.keyboard.press("Tab")
+    outline: str = await drop.button.evaluate("(at) => getComputedStyle(at).outlineStyle")
+    assert outline == "solid"
+
+    await page.keyboard.press("Space")
+
+    await drop.expect_confirmed()
+    await expect(drop.button).to_be_focused()
+    await drop.expect_button("buy_another", enabled=True)
+
+
+async def test_nothing_moves_when_numbers_change(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=1001)
+    await server.create_product(name="Beside", stock=3)
+    shop = (await visits.open("/")).page
+    drop = (await visits.open(f"/drop/{product_id}")).page
+    narrow = (await visits.open(f"/drop/{product_id}", width=NARROW)).page
+    pages = (shop, drop, narrow)
+    for page in pages:
+        await expect(page.get_by_text("1,001")).to_be_visible()
+        await expect(page.locator("#connection")).to_have_text(english("live"))
+        await page.evaluate(TWO_FRAMES)
+        await page.evaluate(LAYOUT_SHIFTS)
+
+    for quantity, left in ((2, "999"), (900, "99"), (90, "9"), (9, "0")):
+        await server.purchase(product_id, quantity=quantity)
+        for page in pages:
+            await expect(page.get_by_text(left, exact=True)).to_be_visible()
+            await page.evaluate(TWO_FRAMES)
+
+    for page in pages:
+        assert await page.evaluate("window.shifts") == []
+
+
+async def test_the_answer_moves_nothing_but_the_orders_below_it(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=10)
+    page = DropPage((await visits.open(f"/drop/{product_id}")).page)
+    await page.expect_live("10")
+    before = {selector: await page.page.locator(selector).bounding_box() for selector in ("#buy", ".ticket", "footer")}
+
+    await page.buy()
+    await page.expect_confirmed()
+    await expect(page.orders).to_have_count(1)
+
+    after = {selector: await page.page.locator(selector).bounding_box() for selector in before}
+    assert after == before
+
+
+@pytest.mark.parametrize("path", PATHS[:3])
+async def test_a_page_is_small_and_interactive_within_a_second(server: Server, visits: Visits, path: str) -> None:
+    product_id = await server.create_product(stock=10)
+    visit = await visits.open("/none")
+    visit.problems.clear()  # of the page that was not found
+    page = visit.page
+    await page.unroute_all()  # which would take its time for every request
+    session = await page.context.new_cdp_session(page)
+    await session.send("Network.clearBrowserCache")
+    await session.send("Network.enable")
+    asked: list[str] = []
+    session.on("Network.requestWillBeSent", lambda sent: asked.append(sent["request"]["url"]))
+    session.on("Network.webSocketCreated", lambda created: asked.append(created["url"]))
+
+    await page.goto(f"{server.url}{path.format(id=product_id)}", wait_until="load")
+    await ready(page)
+    if path != "/architecture":
+        await expect(page.locator("#connection")).to_have_text(english("live"))
+
+    over_the_network = [url for url in asked if not url.startswith("data:")]
+    assert len(over_the_network) <= MAX_REQUESTS, over_the_network
+    assert len(set(over_the_network)) == len(over_the_network), "nothing is asked for twice"
+    sizes = await page.evaluate("performance.getEntriesByType('resource').map((at) => [at.name, at.decodedBodySize])")
+    code = sum(size for name, size in sizes if "/static/" in name)
+    assert 0 < code < MAX_CODE
+    assert await page.evaluate("performance.getEntriesByName('interactive')[0].startTime") < INTERACTIVE
+
+
+async def test_who_prefers_no_motion_gets_none(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=10)
+    moving, still = [DropPage((await visits.open(f"/drop/{product_id}", still=still)).page) for still in (False, True)]
+    for page, some in ((moving, True), (still, False)):
+        await page.expect_live("10")
+        running = await page.page.evaluate("document.getAnimations().filter((at) => at.animationName).length")
+        assert (running > 0) is some

@@ -1,0 +1,322 @@
+"""Buying from the page: one click, one purchase, one answer, whatever happens on the way."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Request, Route, expect
+
+from api.database.pool import Pool
+from api.pages import LANGUAGES, read_messages
+from api.settings import Settings
+from tests.browser.conftest import Visits, visiting
+from tests.browser.drop_page import DropPage, english, orders_of
+from tests.conftest import Server, serving
+
+
+async def open_drop(visits: Visits, product_id: str, **options: Any) -> DropPage:
+    return DropPage((await visits.open(f"/drop/{product_id}", **options)).page)
+
+
+def is_purchase(request: Request) -> bool:
+    return "mutation" in (request.post_data or "")
+
+
+def key_of(request: Request) -> str:
+    key: str = json.loads(request.post_data or "")["variables"]["input"]["idempotencyKey"]
+    return key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_one_is_bought_in_each_language(server: Server, visits: Visits, language: str) -> None:
+    messages = read_messages(language)
+    product_id = await server.create_product(stock=3)
+    page = await open_drop(visits, product_id, locale=language)
+    await expect(page.page.locator("html")).to_have_attribute("lang", language)
+    await expect(page.button).to_have_text(messages["buy"])
+
+    await page.buy()
+
+    await expect(page.verdict).to_have_text(messages["answer_confirmed"])
+    [order] = await orders_of(server, product_id)
+    await expect(page.order_number).to_have_text(order["id"])
+    await expect(page.announced).to_contain_text(order["id"])
+    await expect(page.orders).to_have_count(1)
+    two_left = messages["answer_left"].get("two", messages["answer_left"]["other"])
+    await expect(page.detail).to_have_text(two_left.format(count=2))
+
+
+async def test_one_buys_and_the_other_pages_counter_falls_within_a_second(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=3)
+    ada, bob = await open_drop(visits, product_id), await open_drop(visits, product_id, dark=True)
+    shop = (await visits.open("/")).page.locator(".card.live .units")
+    for page in (ada, bob):
+        await page.expect_live("3")
+    await expect(shop).to_have_text("3")
+
+    await ada.buy()
+    await ada.expect_confirmed()
+
+    await expect(bob.units).to_have_text("2", timeout=1000)
+    await expect(shop).to_have_text("2", timeout=1000)
+    await expect(bob.verdict).to_be_empty()
+
+
+async def test_the_last_unit_goes_to_exactly_one_of_two_pages(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=1)
+    pages = [await open_drop(visits, product_id) for _ in range(2)]
+    both_arrived = asyncio.Barrier(2)
+
+    async def start_together(route: Route) -> None:
+        if is_purchase(route.request):
+            await both_arrived.wait()
+        await route.continue_()
+
+    for page in pages:
+        await page.expect_live("1")
+        await page.page.route("**/graphql", start_together)
+
+    await asyncio.gather(*(page.buy() for page in pages))
+
+    for page in pages:
+        await expect(page.verdict).not_to_be_empty()
+        await page.expect_button("sold_out", enabled=False)
+        await expect(page.units).to_have_text("0")
+    verdicts = [await page.verdict.inner_text() for page in pages]
+    assert sorted(verdicts) == sorted([english("answer_confirmed"), english("answer_sold_out")])
+    assert len(await orders_of(server, product_id)) == 1
+
+
+class TestExactlyOnce:
+    async def test_a_double_click_buys_one(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=9)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("9")
+
+        await page.button.dblclick()
+
+        await page.expect_confirmed()
+        await page.expect_button("buy_another", enabled=True)
+        assert len(await orders_of(server, product_id)) == 1
+
+    async def test_a_key_held_down_buys_one(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=9)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("9")
+
+        await page.button.focus()
+        for _ in range(20):
+            await page.page.keyboard.down("Enter")
+        await page.page.keyboard.up("Enter")
+
+        await page.expect_button("buy_another", enabled=True)
+        assert len(await orders_of(server, product_id)) == 1
+
+    async def test_each_further_click_buys_one_more_for_the_same_buyer(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=2)
+        page = await open_drop(visits, product_id)
+        await page.expect_button("buy", enabled=True)
+        await page.buy()
+        await page.expect_button("buy_another", enabled=True)
+
+        await page.buy()
+
+        await expect(page.orders).to_have_count(2)
+        orders = await orders_of(server, product_id)
+        assert len(orders) == 2
+        assert len({order["userRef"] for order in orders}) == 1
+
+    async def test_an_answer_that_was_cut_off_is_asked_for_again(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=5)
+        visit = await visits.open(f"/drop/{product_id}")
+        page = DropPage(visit.page)
+        await page.expect_live("5")
+        keys = []
+
+        async def lose_the_answer(route: Route) -> None:
+            keys.append(key_of(route.request))
+            await route.fetch()  # the server has decided
+            await route.abort()
+
+        await page.page.route("**/graphql", lose_the_answer, times=2)
+        await page.buy()
+
+        await page.expect_confirmed()
+        await expect(page.detail).to_have_text(english("answer_once"))
+        [order] = await orders_of(server, product_id)
+        await expect(page.order_number).to_have_text(order["id"])
+        await page.expect_live("4")
+        assert len(set(keys)) == 1
+        assert all("ERR_FAILED" in problem for problem in visit.problems)
+        visit.problems.clear()
+
+    @pytest.mark.parametrize("way", ["reload", "back"])
+    async def test_leaving_during_the_purchase_buys_one_and_shows_its_answer(
+        self, server: Server, visits: Visits, way: str
+    ) -> None:
+        product_id = await server.create_product(stock=5)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("5")
+        decided = asyncio.Event()
+
+        async def hold_the_answer(route: Route) -> None:
+            await route.fetch()
+            decided.set()
+
+        await page.page.route("**/graphql", hold_the_answer, times=1)
+        await page.buy()
+        await decided.wait()
+        if way == "reload":
+            await page.page.reload()
+        else:
+            await page.page.goto(f"{server.url}/architecture")
+            await page.page.go_back()
+
+        await page.expect_confirmed()
+        [order] = await orders_of(server, product_id)
+        await expect(page.order_number).to_have_text(order["id"])
+
+        await page.page.reload()  # the answer is still there, and nothing is bought again
+        await expect(page.order_number).to_have_text(order["id"])
+        await page.expect_button("buy_another", enabled=True)
+        assert len(await orders_of(server, product_id)) == 1
+
+    async def test_a_click_of_long_ago_is_not_carried_out_without_asking(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=5)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("5")
+        intent = json.dumps({"key": "of yesterday", "at": 0})
+        await page.page.evaluate(f"localStorage.setItem('dropzero.intent.{product_id}', '{intent}')")
+
+        await page.page.reload()
+
+        await expect(page.verdict).to_have_text(english("answer_unanswered"))
+        assert await orders_of(server, product_id) == []
+        await page.buy()
+        await page.expect_confirmed()
+        assert len(await orders_of(server, product_id)) == 1
+
+
+class TestAnswers:
+    async def test_busy_is_tried_again_for_the_buyer_under_the_same_key(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=5)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("5")
+        keys = []
+        released = asyncio.Event()
+
+        async def be_busy_once(route: Route) -> None:
+            if not is_purchase(route.request):
+                await route.continue_()
+                return
+            keys.append(key_of(route.request))
+            if len(keys) == 1:
+                await route.fulfill(json={"data": {"purchase": {"status": "BUSY", "retryAfterMs": 50}}})
+            else:
+                await released.wait()
+                await route.continue_()
+
+        await page.page.route("**/graphql", be_busy_once)
+        await page.buy()
+        await expect(page.verdict).to_have_text(english("answer_busy"))
+        await page.expect_button("buying", enabled=False)
+        released.set()
+
+        await page.expect_confirmed()
+        assert len(keys) == 2
+        assert keys[0] == keys[1]
+
+    async def test_whoever_holds_the_limit_is_told_so(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=5, limitPerBuyer=1)
+        first_tab = await visits.open(f"/drop/{product_id}")
+        first, second = DropPage(first_tab.page), await open_drop(visits, product_id, beside=first_tab)
+        await second.expect_button("buy", enabled=True)
+        await first.buy()
+        await first.expect_confirmed()
+        await first.expect_button("limit_reached", enabled=False)
+
+        await second.buy()  # which does not know yet
+
+        await expect(second.verdict).to_have_text(english("limit_reached"))
+        await expect(second.detail).to_have_text(english("answer_limit", 1, held=1))
+        await second.expect_button("limit_reached", enabled=False)
+
+    async def test_the_button_waits_for_the_countdown_and_opens_by_itself(self, server: Server, visits: Visits) -> None:
+        soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+        product_id = await server.create_product(stock=5, opensAt=soon)
+        page = await open_drop(visits, product_id)
+        await page.expect_button("not_open_yet", enabled=False)
+        await expect(page.countdown).to_have_text("00:00:01")
+
+        await page.expect_button("buy", enabled=True)
+        await expect(page.countdown).to_be_empty()
+        await page.buy()  # at once: where our clock is ahead, the page waits for the database's
+
+        await page.expect_confirmed()
+
+    async def test_a_click_before_the_database_opens_is_sent_again_when_it_has(
+        self, server: Server, visits: Visits, behind: Pool
+    ) -> None:
+        later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        product_id = await server.create_product(stock=5, opensAt=later)
+        visit = await visits.open("/none")
+        visit.problems.clear()  # of the page that was not found
+
+        async def be_ahead(route: Route) -> None:
+            response = await route.fetch()
+            await route.fulfill(
+                response=response, headers={**response.headers, "date": "Mon, 01 Jan 2990 00:00:00 GMT"}
+            )
+
+        await visit.page.route("**/graphql", be_ahead)
+        await visit.page.goto(f"{server.url}/drop/{product_id}")
+        page = DropPage(visit.page)
+        await page.buy()
+        await expect(page.verdict).to_have_text(english("answer_opening"))
+        await page.expect_button("buying", enabled=False)
+
+        await behind.execute("UPDATE products SET opens_at = now()")
+
+        await page.expect_confirmed()
+        assert len(await orders_of(server, product_id)) == 1
+
+    async def test_a_far_opening_is_counted_in_days(self, server: Server, visits: Visits) -> None:
+        then = (datetime.now(UTC) + timedelta(days=3, hours=1)).isoformat()
+        page = await open_drop(visits, await server.create_product(stock=5, opensAt=then))
+
+        await expect(page.page.locator("#opening")).to_have_text("Opens in 3 days")
+        await expect(page.page.locator("#opens")).to_contain_text("Opens ")
+
+    async def test_a_drop_that_does_not_exist_is_said_so(self, visits: Visits) -> None:
+        visit = await visits.open("/drop/00000000-0000-4000-8000-000000000000")
+        await expect(visit.page.get_by_text(english("no_such_drop"))).to_be_visible()
+
+
+class TestOutage:
+    async def test_a_server_that_stops_and_starts_loses_no_click(
+        self, settings: Settings, browser: Browser, packages: Path
+    ) -> None:
+        async with serving(settings) as server:
+            port = int(server.url.rsplit(":", 1)[1])
+            product_id = await server.create_product(stock=5)
+            visits = visiting(browser, server, packages)
+            opened = await visits.__aenter__()
+            visit = await opened.open(f"/drop/{product_id}")
+            page = DropPage(visit.page)
+            await page.expect_live("5")
+
+        await expect(page.connection).to_have_text(english("last_known"))
+        await expect(page.units).to_have_text("5")
+        await page.buy()
+        await expect(page.verdict).to_have_text(english("answer_asking"))
+
+        async with serving(settings, port) as server:
+            await page.expect_confirmed()
+            await page.expect_live("4")
+            assert len(await orders_of(server, product_id)) == 1
+            assert all("ERR_CONNECTION" in problem for problem in visit.problems)
+            visit.problems.clear()
+            await visits.__aexit__(None, None, None)

@@ -1,0 +1,134 @@
+"""The race through two Regions on the page about the architecture."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, Route, expect
+
+from api.settings import Settings
+from tests.browser.conftest import Visits, visiting
+from tests.browser.drop_page import english, orders_of
+from tests.conftest import Server, serving
+
+NOTHING_TO_RETURN = """
+() => new Promise((done) => {
+  const look = () => (localStorage.getItem("dropzero.race") === "[]" ? done() : requestAnimationFrame(look));
+  look();
+})
+"""
+STOCK = "query ($id: ID!) { product(id: $id) { stock } }"
+
+
+async def stock_of(server: Server, product_id: str) -> int:
+    stock: int = (await server.data(STOCK, {"id": product_id}))["product"]["stock"]
+    return stock
+
+
+async def start(page: Page, kind: str) -> None:
+    await page.get_by_label(english(kind)).check()
+    await page.get_by_role("button", name=english("race_start")).click()
+
+
+async def rows(page: Page) -> list[list[str]]:
+    found: list[list[str]] = await page.locator(".results tbody tr").evaluate_all(
+        "(rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText))"
+    )
+    return found
+
+
+def sums(page: Page) -> list[str]:
+    return [english(key) for key in ("sum_before", "sum_sold", "sum_after", "sum_verdict", "sum_returned")]
+
+
+async def total(page: Page) -> dict[str, str]:
+    """The sum of the race, once its units are put back."""
+    returned = page.locator("#sum dd").last
+    await expect(returned).not_to_have_text("–")
+    return dict(zip(sums(page), await page.locator("#sum dd").all_inner_texts(), strict=True))
+
+
+async def test_two_buyers_get_different_units_and_the_sum_is_right(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=100)
+    page = (await visits.open("/architecture")).page
+
+    await start(page, "race_two_buyers")
+
+    assert await total(page) == {
+        english("sum_before"): "100",
+        english("sum_sold"): "20",
+        english("sum_after"): "80 · 80",
+        english("sum_verdict"): english("sum_exact"),
+        english("sum_returned"): "20",
+    }
+    told = await rows(page)
+    units = [int(found) for row in told for found in re.findall(r"Unit (\d+)", " ".join(row))]
+    assert sorted(units) == list(range(81, 101))
+    versions = [int(row[-1]) for row in told]
+    assert versions == sorted(set(versions))
+    assert await page.locator(".results .first").count() == 10
+    assert await stock_of(server, product_id) == 100
+    assert {order["status"] for order in await orders_of(server, product_id)} == {"CANCELLED"}
+
+
+async def test_one_purchase_through_both_regions_is_one_order(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=100, limitPerBuyer=1)
+    page = (await visits.open("/architecture")).page
+
+    await start(page, "race_one_purchase")
+
+    total_ = await total(page)
+    assert (total_[english("sum_sold")], total_[english("sum_verdict")]) == ("10", english("sum_exact"))
+    for row in await rows(page):
+        orders = re.findall(r"([0-9a-f]{8}) (new|same) order", " ".join(row))
+        assert len({number for number, _ in orders}) == 1
+        assert sorted(kind for _, kind in orders) == ["new", "same"]
+    assert len(await orders_of(server, product_id)) == 10
+
+
+async def test_the_last_unit_has_one_winner(server: Server, visits: Visits) -> None:
+    await server.create_product(stock=1)
+    page = (await visits.open("/architecture")).page
+
+    await start(page, "race_two_buyers")
+
+    total_ = await total(page)
+    assert (total_[english("sum_sold")], total_[english("sum_after")]) == ("1", "0 · 0")
+    first = (await rows(page))[0][1:3]
+    assert sorted(re.sub(r"\s.*", "", told, flags=re.S) for told in first) == ["Sold", "Unit"]
+
+
+async def test_a_race_that_is_left_gives_its_units_back_next_time(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=100)
+    visit = await visits.open("/architecture")
+    page = visit.page
+
+    async def stop_before_the_return(route: Route) -> None:
+        if "cancelOrder" in (route.request.post_data or ""):
+            await route.abort()
+        else:
+            await route.continue_()
+
+    await page.route("**/graphql", stop_before_the_return)
+    await start(page, "race_one_purchase")
+    await expect(page.get_by_text(english("race_broken_off"))).to_be_visible()
+    assert await stock_of(server, product_id) == 90
+    visit.problems.clear()  # of the request that was cut off
+
+    await page.unroute("**/graphql")
+    await page.reload()
+
+    await page.evaluate(NOTHING_TO_RETURN)
+    assert await stock_of(server, product_id) == 100
+
+
+async def test_a_server_with_one_region_has_no_race(settings: Settings, browser: Browser, packages: Path) -> None:
+    async with (
+        serving(replace(settings, endpoints=settings.endpoints[:1])) as server,
+        visiting(browser, server, packages) as visits,
+    ):
+        await server.create_product()
+        page = (await visits.open("/architecture")).page
+        await expect(page.get_by_text(english("race_one_region"))).to_be_visible()
+        button = page.get_by_role("button", name=english("race_start"))
+        await expect(button).to_have_attribute("aria-disabled", "true")

@@ -1,0 +1,147 @@
+"""Watching: live counters over one subscription, marked when they are not live, and what is said aloud."""
+
+import asyncio
+import json
+
+from playwright.async_api import Locator, Page, WebSocket, WebSocketRoute, expect
+
+from tests.browser.conftest import Visits
+from tests.browser.drop_page import DropPage, english
+from tests.conftest import Server
+
+
+def card(page: Page, name: str = "Tee") -> Locator:
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+async def test_all_counters_of_the_page_share_one_subscription(server: Server, visits: Visits) -> None:
+    names = ["Tee", "Cap", "Tote"]
+    ids = [await server.create_product(name=name, stock=stock) for name, stock in zip(names, (7, 5, 0), strict=True)]
+    visit = await visits.open("/none")
+    page = visit.page
+    visit.problems.clear()  # of the page that was not found
+    sent: list[list[str]] = []
+
+    def record(socket: WebSocket) -> None:
+        frames: list[str] = []
+        sent.append(frames)
+        socket.on("framesent", lambda frame: frames.append(str(frame)))
+
+    page.on("websocket", record)
+
+    await page.goto(f"{server.url}/")
+
+    for name, stock in zip(names, ("7", "5", "0"), strict=True):
+        await expect(card(page, name).locator(".units")).to_have_text(stock)
+    await expect(page.locator("#connection")).to_have_text(english("live"))
+    await expect(card(page, "Tote").locator(".state")).to_have_text(english("sold_out"))
+    await expect(page.locator(".card").last).to_contain_text("Tote")
+    for product_id in ids[:2]:
+        await server.purchase(product_id)
+    await expect(card(page, "Tee").locator(".units")).to_have_text("6")
+    await expect(card(page, "Cap").locator(".units")).to_have_text("4")
+    [frames] = sent
+    [subscription] = [frame for frame in map(json.loads, frames) if frame["type"] == "subscribe"]
+    assert set(subscription["payload"]["variables"]["ids"]) == set(ids)
+
+
+async def test_a_card_leads_to_its_drop(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product()
+    page = (await visits.open("/")).page
+
+    await card(page).get_by_role("link").click()
+
+    await expect(page).to_have_url(f"{server.url}/drop/{product_id}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Tee")
+    await expect(page).to_have_title("Tee · DROPZERO")
+
+
+async def test_a_lost_connection_is_marked_and_comes_back_by_itself(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=5)
+    visit = await visits.open("/none")
+    page = visit.page
+    sockets: list[WebSocketRoute] = []
+    may_connect = asyncio.Event()
+    may_connect.set()
+
+    async def connect(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        await may_connect.wait()
+        socket.connect_to_server()
+
+    await page.route_web_socket("**/graphql", connect)
+    visit.problems.clear()  # of the page that was not found
+    for path, marks in (("/", (".card .state", "#connection")), (f"/drop/{product_id}", ("#connection",))):
+        await page.goto(f"{server.url}{path}")
+        await expect(page.locator("#connection")).to_have_text(english("live"))
+        units = page.locator(".units")
+        stock = await units.inner_text()
+
+        may_connect.clear()
+        await sockets[-1].close(code=1012)
+        await expect(page.locator(marks[0])).to_have_text(english("last_known"))
+        await expect(units).to_have_text(stock)
+        await server.purchase(product_id)
+        may_connect.set()
+
+        await expect(page.locator("#connection")).to_have_text(english("live"))
+        await expect(units).to_have_text(str(int(stock) - 1))
+    assert len(sockets) == 4
+
+
+async def test_milestones_are_announced_and_ticks_are_not(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=12)
+    page = DropPage((await visits.open(f"/drop/{product_id}")).page)
+    await page.expect_live("12")
+
+    await server.purchase(product_id)
+    await expect(page.units).to_have_text("11")
+    await expect(page.announced).to_be_empty()
+
+    await server.purchase(product_id)
+    await expect(page.announced).to_have_text(english("announce_left", 10, name="Tee"))
+    await server.purchase(product_id)
+    await expect(page.units).to_have_text("9")
+    await expect(page.announced).to_have_text(english("announce_left", 10, name="Tee"))
+
+    await server.purchase(product_id, quantity=9)
+    await expect(page.announced).to_have_text(english("announce_sold_out", name="Tee"))
+    assert await page.page.locator("[aria-live], [role=status], [role=alert], output").count() == 1
+
+
+async def test_without_a_drop_the_page_says_so_and_shows_the_first_one(server: Server, visits: Visits) -> None:
+    page = (await visits.open("/")).page
+    await expect(page.get_by_text(english("no_drops"))).to_be_visible()
+
+    await server.create_product(stock=7)
+
+    await expect(card(page).locator(".units")).to_have_text("7")
+    await expect(page.get_by_text(english("no_drops"))).to_be_hidden()
+
+
+async def test_names_are_shown_as_they_are_and_never_run(server: Server, visits: Visits) -> None:
+    name = "<img src=x onerror=alert(1)></h2><script>alert(2)</script>"
+    product_id = await server.create_product(name=name, dropName="<b>&amp;")
+    page = (await visits.open("/")).page
+
+    await expect(card(page, name)).to_be_visible()
+    await expect(card(page, name).locator(".eyebrow")).to_have_text("<b>&amp;")
+    await page.goto(f"{server.url}/drop/{product_id}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+async def test_the_language_that_is_chosen_is_kept_and_a_link_does_not_change_it(
+    server: Server, visits: Visits
+) -> None:
+    page = (await visits.open("/", locale="ja")).page
+    await expect(page.locator("html")).to_have_attribute("lang", "ja")
+
+    await page.locator(".languages summary").click()
+    await page.get_by_role("link", name="한국어").click()
+    await expect(page.locator("html")).to_have_attribute("lang", "ko")
+    await expect(page).to_have_url(f"{server.url}/")
+
+    await page.goto(f"{server.url}/architecture?lang=ar")
+    await expect(page.locator("html")).to_have_attribute("dir", "rtl")
+    await page.get_by_role("navigation").get_by_role("link").first.click()
+    await expect(page.locator("html")).to_have_attribute("lang", "ko")

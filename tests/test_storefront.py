@@ -1,0 +1,225 @@
+"""The storefront's files and what the server makes of them, without a browser."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api.pages import (
+    ARCHITECTURE,
+    COOKIE,
+    DROP,
+    FOLDER,
+    LANGUAGES,
+    PAGES,
+    RIGHT_TO_LEFT,
+    SHOP,
+    Page,
+    choose_language,
+    read_messages,
+    render_page,
+)
+from api.settings import Settings
+from tests.conftest import Server, serving
+
+# The categories of CLDR's plural rules for whole numbers and decimals.
+PLURAL_FORMS = {
+    "en": ["one", "other"],
+    "ja": ["other"],
+    "zh-Hans": ["other"],
+    "ko": ["other"],
+    "es": ["one", "many", "other"],
+    "fr": ["one", "many", "other"],
+    "pt-BR": ["one", "many", "other"],
+    "ar": ["zero", "one", "two", "few", "many", "other"],
+}
+MAX_CODE = 60_000
+"""Bytes of script and style together."""
+MAX_REQUESTS = 9
+"""Of one page load, the websocket included."""
+
+SCRIPTS = sorted((FOLDER / "static").glob("*.js"))
+TEMPLATES = sorted(FOLDER.glob("*.html"))
+ADDRESSES = {SHOP: "/", DROP: "/drop/0d509e70-0000-4000-8000-000000000001", ARCHITECTURE: "/architecture"}
+
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.file)
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", text))
+
+
+def forms(message: Any) -> list[str]:
+    return list(message.values()) if isinstance(message, dict) else [message]
+
+
+class TestLocales:
+    @every_language
+    def test_has_the_same_keys_in_the_same_order_as_english(self, language: str) -> None:
+        assert list(read_messages(language)) == list(read_messages("en"))
+
+    def test_there_is_a_file_for_every_language_and_no_other(self) -> None:
+        assert {path.name for path in (FOLDER / "locales").iterdir()} == {f"{tag}.json" for tag in LANGUAGES}
+
+    @every_language
+    def test_has_every_plural_form_of_the_language_where_english_has_any(self, language: str) -> None:
+        english = read_messages("en")
+        for key, message in read_messages(language).items():
+            assert isinstance(message, dict) == isinstance(english[key], dict), key
+            if isinstance(message, dict):
+                assert list(message) == PLURAL_FORMS[language], key
+
+    @every_language
+    def test_says_the_same_of_the_same_values(self, language: str) -> None:
+        english = read_messages("en")
+        for key, message in read_messages(language).items():
+            known = set().union(*map(placeholders, forms(english[key])))
+            assert all(placeholders(form) <= known for form in forms(message)), key
+            # A form for one number, such as Arabic's for two, may leave the number to the word.
+            assert known - {"count", "held"} <= placeholders(forms(message)[-1]), key
+            assert all(form.strip() == form and form for form in forms(message)), key
+
+    @every_language
+    def test_is_translated(self, language: str) -> None:
+        if language == "en":
+            return
+        english = read_messages("en")
+        # What is the same word in both, or a unit, or a name.
+        alike = {"drop", "drops", "drop_title", "stock", "milliseconds", "race_version"}
+        same = {key for key, message in read_messages(language).items() if message == english[key]}
+        assert same <= alike
+
+    def test_every_text_that_is_asked_for_exists_and_every_text_is_asked_for(self) -> None:
+        templates = "".join(path.read_text() for path in TEMPLATES)
+        scripts = "".join(path.read_text() for path in SCRIPTS)
+        keys = set(read_messages("en"))
+        made_by_the_server = {"lang", "dir", "page_title", "main", "script", "modules", "languages", "graphiql_link"}
+        in_templates = set(re.findall(r"\{\{(\w+)\}\}", templates)) - made_by_the_server - {"language_name"}
+        literally = set(re.findall(r"\btext\(\s*\"(\w+)\"", scripts)) | set(re.findall(r"\bsay\(\"(\w+)\"", scripts))
+        titles = {page.title for page in PAGES}
+        assert in_templates | literally | titles <= keys
+        anyhow = in_templates | titles | {word for word in re.findall(r'"(\w+)"', scripts) if word in keys}
+        assert anyhow == keys
+
+
+class TestDocuments:
+    @every_language
+    @every_page
+    def test_is_whole_and_says_its_language_and_direction(self, page: Page, language: str) -> None:
+        document = render_page(page, language, graphiql=True)
+        direction = "rtl" if language in RIGHT_TO_LEFT else "ltr"
+        assert f'<html lang="{language}" dir="{direction}">' in document
+        assert "{{" not in document
+        assert document.count("<h1") == 1
+        assert all(f"<{landmark}" in document for landmark in ("header", "nav", "main", "footer"))
+
+    @every_page
+    def test_has_no_inline_script_or_style(self, page: Page) -> None:
+        document = render_page(page, "en", graphiql=True)
+        assert re.findall(r"<script(?![^>]*\bsrc=)", document) == []
+        assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", document) == []
+
+    @every_page
+    def test_asks_nobody_else_for_anything(self, page: Page) -> None:
+        document = render_page(page, "en", graphiql=True).replace("http://www.w3.org/2000/svg", "")
+        code = "".join(path.read_text() for path in (*SCRIPTS, FOLDER / "static" / "storefront.css"))
+        assert [link for link in re.findall(r'(?:href|src)="([^"]*)"', document) if "//" in link] == []
+        assert re.findall(r"https?://|url\(", code) == []
+
+    @every_page
+    def test_loads_with_fewer_than_ten_requests_and_knows_all_its_modules(self, page: Page) -> None:
+        imported, unread = set(), {page.modules[0]}
+        while unread:
+            imported |= unread
+            code = "".join((FOLDER / "static" / module).read_text() for module in unread)
+            unread = set(re.findall(r'from "\./([\w.]+)"', code)) - imported
+        assert imported == set(page.modules), "a module that is not preloaded waits for the one that imports it"
+        document, style, locale, operation, websocket = 1, 1, 1, 1, 1
+        assert document + style + len(imported) + locale + operation + websocket <= MAX_REQUESTS
+
+    def test_script_and_style_are_small(self) -> None:
+        code = [*SCRIPTS, *(FOLDER / "static").glob("*.css")]
+        assert set((FOLDER / "static").iterdir()) == set(code)
+        assert sum(path.stat().st_size for path in code) < MAX_CODE
+
+
+class TestLanguage:
+    @pytest.mark.parametrize(
+        ("asked", "chosen", "accepted", "language"),
+        [
+            ("ar", "ko", "fr", "ar"),
+            (None, "ko", "fr", "ko"),
+            (None, None, "fr", "fr"),
+            (None, None, "", "en"),
+            ("tlh", None, "ja", "ja"),
+            ("<script>", "", "*", "en"),
+            ("zh", None, "", "zh-Hans"),
+            ("PT-br", None, "", "pt-BR"),
+            (None, None, "pt-PT", "pt-BR"),
+            (None, None, "zh-TW, en;q=0.5", "zh-Hans"),
+            (None, None, "de-CH, de;q=0.9, es;q=0.4, en;q=0.6", "en"),
+            (None, None, "en;q=0, ko;q=0.1", "ko"),
+            (None, None, "ja;q=many, ;;, es", "es"),
+        ],
+    )
+    def test_is_what_is_asked_for_then_chosen_then_accepted(
+        self, asked: str | None, chosen: str | None, accepted: str, language: str
+    ) -> None:
+        assert choose_language(asked, chosen, accepted) == language
+
+    async def test_is_told_to_caches_and_readers(self, server: Server) -> None:
+        headers = {"accept-language": "fr", "cookie": f"{COOKIE}=ja"}
+        async with server.session.get(f"{server.url}/", headers=headers) as response:
+            assert response.headers["content-language"] == "ja"
+            assert response.headers["vary"] == "accept-language, cookie"
+            assert "なくなり次第" in await response.text()
+        async with server.session.get(f"{server.url}/?lang=ar", headers=headers) as response:
+            assert 'dir="rtl"' in await response.text()
+
+
+class TestServing:
+    async def test_everything_is_asked_for_again_and_answered_by_304(self, server: Server) -> None:
+        files = ["/static/storefront.css", "/static/drop.js", "/locales/ja.json"]
+        for address in [*ADDRESSES.values(), *files]:
+            async with server.session.get(f"{server.url}{address}") as response:
+                assert response.status == 200
+                assert response.headers["cache-control"] == "no-cache"
+                assert response.headers["x-content-type-options"] == "nosniff"
+                etag = response.headers["etag"]
+            async with server.session.get(f"{server.url}{address}", headers={"if-none-match": etag}) as response:
+                assert (response.status, await response.read()) == (304, b"")
+
+    async def test_a_page_in_another_language_is_another_page_to_a_cache(self, server: Server) -> None:
+        async with server.session.get(f"{server.url}/?lang=en") as response:
+            etag = response.headers["etag"]
+        headers = {"if-none-match": etag, "accept-language": "ko"}
+        async with server.session.get(f"{server.url}/", headers=headers) as response:
+            assert response.status == 200
+
+    async def test_nothing_but_its_own_files_may_run(self, server: Server) -> None:
+        async with server.session.get(f"{server.url}/") as response:
+            policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+
+    @pytest.mark.parametrize(
+        "address", ["/nothing", "/drop/", "/drop/1", "/layout.html", "/drop.html", "/static/", "/static/../pages.py"]
+    )
+    async def test_nothing_else_is_served(self, server: Server, address: str) -> None:
+        async with server.session.get(f"{server.url}{address}") as response:
+            assert response.status == 404
+
+    async def test_an_address_without_a_page_has_one_that_leads_back(self, server: Server) -> None:
+        async with server.session.get(f"{server.url}/drop/none?lang=es") as response:
+            assert response.status == 404
+            assert "Aquí no hay nada." in await response.text()
+
+    @pytest.mark.parametrize("graphiql", [True, False])
+    async def test_graphiql_is_linked_to_where_it_is_on(self, settings: Settings, graphiql: bool) -> None:
+        async with serving(replace(settings, graphiql=graphiql)) as server:
+            for address in ADDRESSES.values():
+                async with server.session.get(f"{server.url}{address}") as response:
+                    assert ('href="/graphql"' in await response.text()) is graphiql
