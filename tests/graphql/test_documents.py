@@ -2,7 +2,7 @@
 
 import inspect
 import itertools
-import time
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -323,33 +323,42 @@ ATTACKS = {
 }
 
 
+def processor_time() -> float:
+    """Seconds that this process has spent in its own code.
+
+    The wall clock belongs to whatever else runs here. And the system's time depends on how deep the stack of the test
+    already is: where it grows out of one piece of memory into the next, CPython maps and unmaps one at every call.
+    """
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime
+
+
 class TestTime:
-    """Of the processor, as the wall clock belongs to whatever else runs here. Client and server are this process."""
+    """Of client and server, which are this process."""
 
     @pytest.mark.parametrize("attack", ATTACKS)
     async def test_no_document_takes_long(self, server: Server, attack: str) -> None:
         took = []
         for attempt in range(2):
-            started = time.process_time()
+            started = processor_time()
             answer = await server.ask(f"{ATTACKS[attack]} # {attempt}"[:MAX_LENGTH])
-            took.append(time.process_time() - started)
+            took.append(processor_time() - started)
             codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
             assert codes <= {"BAD_USER_INPUT"}, answer["errors"]
         assert min(took) < 0.2
 
     @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if "double" in attack])
     def test_doubling_takes_milliseconds(self, kept: Documents, attack: str) -> None:
-        started = time.process_time()
+        started = processor_time()
         told = refusal(kept, ATTACKS[attack])
-        assert time.process_time() - started < 0.05
+        assert processor_time() - started < 0.05
         assert all("are allowed" in each for each in told)
 
     async def test_a_hundred_thousand_variables_of_a_wrong_type_are_answered_soon(self, server: Server) -> None:
         query = "query ($ids: [ID!]) { __typename }"
         values: list[Any] = [None] * 50_000
-        started = time.process_time()
+        started = processor_time()
         answer = await server.ask(query, {"ids": values})
-        assert time.process_time() - started < 0.2
+        assert processor_time() - started < 0.2
         assert len(answer["errors"]) <= MAX_ERRORS + 1
 
 
