@@ -43,21 +43,20 @@ class Cluster:
                 await self.catalogue.close()
 
     async def _serve(self, endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        age = asyncio.get_running_loop().call_later(endpoint.max_age, writer.transport.abort)
         try:
             backend = await log_in(endpoint, self._database_url, reader, writer)
+            age = asyncio.get_running_loop().call_later(endpoint.max_age, writer.transport.abort)
             try:
                 session = Session(endpoint, self.catalogue, backend)
                 await Conversation(endpoint, session, reader, writer).run()
             finally:
+                age.cancel()
                 backend.close()
         except Refused as refused:
             writer.write(refused.response)
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-        finally:
-            age.cancel()
 
 
 async def create_role(database_url: str, role: str) -> None:

@@ -39,7 +39,7 @@ class Endpoint:
     `waking_up`: how many are told to come back later.
     `expired_tokens`: how many tokens are found to be expired, whatever they say.
     `revoked`: database roles that IAM lets nobody log in as.
-    `max_age`: how long it lives; it is then dropped without a word.
+    `max_age`: how long it lives once it is open; it is then dropped without a word.
     `tls`: what is presented; see Authority.
     `clock`: what time it is, for a token.
 
