@@ -85,8 +85,15 @@ class Account:
     naps: list[float] = field(default_factory=list)
     _tokens: dict[tuple[str, str], Made] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
+    _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, region: str) -> Any:
+        """The one of a Region, for all commands: making it takes longer than a command."""
+        if region not in self._clients:
+            self._clients[region] = self._make_client(region)
+        return self._clients[region]
+
+    def _make_client(self, region: str) -> Any:
         client = boto3.client(
             "dsql", region_name=region, aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="a-secret-key"
         )
