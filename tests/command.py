@@ -26,8 +26,12 @@ DROPZERO = (sys.executable, "-m", "api.cli")
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without anything that dropzero or a terminal's width would read, and the changes."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DROPZERO_", "COLUMNS"))}
+    """This process's environment without anything that dropzero or a terminal's width would read, and the changes.
+
+    Bytecode is kept, so that not every process compiles this project again.
+    """
+    others = ("DROPZERO_", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, **changes}
 
 

@@ -210,7 +210,7 @@ async def load_that_has_sold(server: Server, data: Path, units: int) -> asyncio.
 async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the_load(
     local: Serving, tmp_path: Path
 ) -> None:
-    load = await load_that_has_sold(local, tmp_path / "data", units=10_000)
+    load = await load_that_has_sold(local, tmp_path / "data", units=4_000)
     local.process.kill()
     async with asyncio.timeout(30):
         out, err = await load.communicate()
@@ -219,7 +219,7 @@ async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the
     confirmed, errors = (int(rows(run)[name].replace(",", "")) for name in ("confirmed", "errors"))
     assert confirmed > 0
     assert errors > 0
-    assert confirmed + errors == 10_000
+    assert confirmed + errors == 4_000
     assert rows(run)["final stock"] == "unknown"
     assert "Connection refused; is the server running there?" in run.err
     assert run.err.endswith("dropzero: the final stock could not be read, so it is not known what was sold\n")
