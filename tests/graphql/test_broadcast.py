@@ -1,0 +1,252 @@
+"""Who shares an execution, who does not, and what becomes of them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from api.graphql import broadcast
+from api.graphql.execution import Subscription
+from api.graphql.turns import Turns
+from api.settings import Settings
+from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.graphql.test_event_stream import streaming
+from tests.graphql.transport import Client, connected
+
+WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
+NAMED = """
+subscription Watch($first: ID!, $second: ID!) { stockChanged(productIds: [$first, $second]) { productId stock } }
+"""
+
+
+@pytest.fixture(scope="module")
+def server(shared_server: Server) -> Server:
+    return shared_server
+
+
+@pytest.fixture
+def executions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The events on which a subscription was executed from now on."""
+    events: list[Any] = []
+    original = Subscription.respond
+
+    async def respond(self: Subscription, event: Any) -> dict[str, Any]:
+        events.append(event)
+        return await original(self, event)
+
+    monkeypatch.setattr(Subscription, "respond", respond)
+    return events
+
+
+async def broadcasts(server: Server) -> float:
+    return (await server.metrics())["dropzero_broadcasts"]
+
+
+@contextlib.asynccontextmanager
+async def sockets(server: Server, number: int, **more: Any) -> AsyncIterator[list[Client]]:
+    async with contextlib.AsyncExitStack() as open_sockets:
+        yield [await open_sockets.enter_async_context(connected(server, **more)) for _ in range(number)]
+
+
+async def test_a_change_is_executed_once_for_all_who_watch_it(server: Server, executions: list[Any]) -> None:
+    product_id = await server.create_product(stock=5)
+
+    async with sockets(server, 5) as clients, streaming(server, WATCH, {"ids": [product_id]}) as stream:
+        assert await stream.next() == {"stockChanged": {"stock": 5, "version": 1}}
+        for number, client in enumerate(clients):
+            await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
+            assert await client.next(str(number)) == {"stockChanged": {"stock": 5, "version": 1}}
+        assert await broadcasts(server) == 1
+        await server.purchase(product_id)
+        for number, client in enumerate(clients):
+            assert await client.next(str(number)) == {"stockChanged": {"stock": 4, "version": 2}}
+        assert await stream.next() == {"stockChanged": {"stock": 4, "version": 2}}
+
+    assert [event.version for event in executions] == [1, 2]
+
+
+async def test_newcomers_are_told_the_current_stock_without_another_reading(server: Server) -> None:
+    product_id = await server.create_product(stock=5)
+
+    async with sockets(server, 3) as (first, *others):
+        await first.subscribe(WATCH, {"ids": [product_id]})
+        await first.next()
+        await server.purchase(product_id)
+        assert await first.next() == {"stockChanged": {"stock": 4, "version": 2}}
+        for client in others:
+            await client.subscribe(WATCH, {"ids": [product_id]})
+            assert await client.next() == {"stockChanged": {"stock": 4, "version": 2}}
+
+
+async def test_every_id_comes_back_as_it_was_sent(server: Server, executions: list[Any]) -> None:
+    product_id = await server.create_product()
+    ids = ['"', "\\", "é😀", "}", "\n", "1"]
+
+    async with connected(server) as client:
+        for each in ids:
+            await client.subscribe(WATCH, {"ids": [product_id]}, id=each)
+            await client.next(each)
+        await server.purchase(product_id)
+        told = [await client.receive() for _ in ids]
+
+    assert [message["id"] for message in told] == ids
+    assert len(executions) == 2
+
+
+async def test_the_order_of_the_variables_does_not_matter(server: Server) -> None:
+    tee, cap = await server.create_product(), await server.create_product()
+
+    async with connected(server) as client:
+        for number, variables in enumerate(({"first": tee, "second": cap}, {"second": cap, "first": tee})):
+            await client.subscribe(NAMED, variables, id=str(number))
+            assert {(await client.next(str(number)))["stockChanged"]["productId"] for _ in range(2)} == {tee, cap}
+        assert await broadcasts(server) == 1
+
+
+async def test_another_text_other_values_and_another_caller_share_nothing(server: Server) -> None:
+    tee, cap = await server.create_product(), await server.create_product()
+
+    async with connected(server) as anyone, connected(server, init=False) as operator:
+        await operator.init({"authorization": f"Bearer {ADMIN_TOKEN}"})
+        different: list[tuple[Client, str, dict[str, Any]]] = [
+            (anyone, WATCH, {"ids": [tee]}),
+            (anyone, WATCH, {"ids": [cap]}),
+            (anyone, WATCH, {"ids": [tee, cap]}),
+            (anyone, WATCH.replace("version", "stale"), {"ids": [tee]}),
+            (operator, WATCH, {"ids": [tee]}),
+        ]
+        for number, (client, query, variables) in enumerate(different):
+            await client.subscribe(query, variables, id=str(number))
+            for _ in variables["ids"]:
+                await client.next(str(number))
+
+        assert await broadcasts(server) == len(different)
+
+
+async def test_names_choose_among_the_operations_of_one_text(server: Server) -> None:
+    product_id = await server.create_product(stock=5)
+    query = WATCH.replace("subscription", "subscription A") + WATCH.replace("subscription", "subscription B").replace(
+        "stock version", "soldOut"
+    )
+
+    async with connected(server) as client:
+        for name, expected in (("A", {"stock": 5, "version": 1}), ("B", {"soldOut": False})):
+            payload = {"query": query, "operationName": name, "variables": {"ids": [product_id]}}
+            await client.send({"id": name, "type": "subscribe", "payload": payload})
+            assert await client.next(name) == {"stockChanged": expected}
+        assert await broadcasts(server) == 2
+
+
+async def test_who_leaves_takes_nothing_from_those_who_stay(server: Server) -> None:
+    product_id = await server.create_product(stock=5)
+
+    async with connected(server) as stays:
+        async with connected(server) as leaves:
+            for client in (leaves, stays):
+                await client.subscribe(WATCH, {"ids": [product_id]})
+                await client.next()
+            await leaves.complete()
+            leaves.connection.transport.abort()
+        await server.purchase(product_id)
+        assert await stays.next() == {"stockChanged": {"stock": 4, "version": 2}}
+
+
+async def test_all_who_wait_for_an_unknown_product_are_told_and_the_next_asks_anew(server: Server) -> None:
+    nowhere = "00000000-0000-4000-8000-000000000000"
+
+    async with connected(server) as client:
+        for number in range(3):
+            await client.subscribe(WATCH, {"ids": [nowhere]}, id=str(number))
+        assert {(await client.receive())["type"] for _ in range(3)} == {"error"}
+        await client.subscribe(WATCH, {"ids": [nowhere]}, id="again")
+        assert (await client.error("again"))[0] == "NOT_FOUND"
+        assert await broadcasts(server) == 0
+
+
+async def test_variables_nested_beyond_reason_are_refused(server: Server) -> None:
+    nested: Any = "x"
+    for _ in range(300):
+        nested = [nested]
+
+    async with connected(server) as client:
+        await client.subscribe(WATCH, {"ids": nested})
+        assert await client.error() == ("BAD_USER_INPUT", "The variables are nested too deeply.")
+
+
+async def test_ever_different_subscriptions_meet_a_bound_and_leaving_makes_room(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product_id = await server.create_product()
+    monkeypatch.setattr(broadcast, "MAX_CHARACTERS", 3 * (len(WATCH) + 100))
+
+    async with connected(server) as client:
+        for number in range(3):
+            await client.subscribe(f"{WATCH} #{number}", {"ids": [product_id]}, id=str(number))
+            await client.next(str(number))
+        await client.subscribe(f"{WATCH} {'#' * 300}", {"ids": [product_id]}, id="one more")
+        assert (await client.error("one more"))[0] == "SERVICE_UNAVAILABLE"
+        await client.subscribe(f"{WATCH} #0", {"ids": [product_id]}, id="shared")
+        assert await client.next("shared") == {"stockChanged": {"stock": 10, "version": 1}}
+
+        for each in ("0", "shared", "1", "2"):
+            await client.complete(each)
+        await client.subscribe(f"{WATCH} {'#' * 300}", {"ids": [product_id]}, id="one more")
+        assert await client.next("one more") == {"stockChanged": {"stock": 10, "version": 1}}
+
+
+async def test_a_stopping_server_sends_its_watchers_home_and_answers_the_purchases_of_their_sockets(
+    settings: Settings, postgres_url: str
+) -> None:
+    async with contextlib.AsyncExitStack() as clients, contextlib.AsyncExitStack() as running:
+        holding = await asyncpg.connect(postgres_url)
+        clients.push_async_callback(holding.close)
+        server = await running.enter_async_context(serving(settings))
+        product_id = await server.create_product(stock=5)
+        watcher = await clients.enter_async_context(connected(server))
+        buyer = await clients.enter_async_context(connected(server))
+        for client in (watcher, buyer):
+            await client.subscribe(WATCH, {"ids": [product_id]}, id="watch")
+            await client.next("watch")
+        locked = holding.transaction()
+        await locked.start()
+        await holding.execute("UPDATE inventory SET stock = stock WHERE product_id = $1", product_id)
+        wanted = {"input": {"productId": product_id, "userRef": "ada"}}
+        await buyer.subscribe("mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }", wanted)
+        await buyer.send({"type": "ping"})
+        assert await buyer.receive() == {"type": "pong"}  # the purchase has begun
+
+        stopping = asyncio.create_task(running.aclose())
+        assert await watcher.closed() == (1012, "The server restarts")
+        await locked.rollback()
+        assert await buyer.next() == {"purchase": {"status": "CONFIRMED"}}
+        assert await buyer.receive() == {"id": "1", "type": "complete"}
+        assert await buyer.closed() == (1012, "The server restarts")
+        await stopping
+
+
+async def test_deliveries_take_turns_in_their_order_and_everybody_else_comes_between() -> None:
+    turns = Turns()
+    happened: list[str] = []
+
+    async def deliver(name: str) -> None:
+        for _ in range(3):
+            async with turns.turn():
+                happened.append(name)
+
+    async def live() -> None:
+        while len(happened) - happened.count("live") < 6:
+            happened.append("live")
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for name in ("first", "second"):
+            tasks.create_task(deliver(name))
+        tasks.create_task(live())
+
+    deliveries = [name for name in happened if name != "live"]
+    assert deliveries == ["first", "second"] * 3
+    assert "firstsecond" not in "".join(happened)
+    assert "secondfirst" not in "".join(happened)
