@@ -58,9 +58,8 @@ class _Impatient(asyncio.Protocol):
     def _hang_up(self) -> None:
         unsent = self.transport.get_write_buffer_size()
         if unsent:
-            logger.info(
-                "hung up on a client that took nothing for %g seconds; %d bytes were left", SEND_TIMEOUT, unsent
-            )
+            # No more than debug: there can be thousands of them, and nothing for an operator to do.
+            logger.debug("hung up on a client that took nothing for %g s; %d bytes were left", SEND_TIMEOUT, unsent)
         self.transport.abort()
 
 
