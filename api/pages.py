@@ -46,6 +46,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
 }
 
+_CURRENT = ' aria-current="page"'
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _ACCEPTED = re.compile(r"\s*([A-Za-z0-9-]+|\*)\s*(?:;\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*)?")
 
@@ -126,6 +127,8 @@ def render_page(page: Page, language: str, *, graphiql: bool) -> str:
         "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "page_title": html.escape(messages[page.title]),
         "language_name": LANGUAGES[language],
+        "at_drops": _CURRENT if page is SHOP else "",
+        "at_architecture": _CURRENT if page is ARCHITECTURE else "",
         "main": main.rstrip(),
         "script": page.modules[0],
         "modules": "\n    ".join(

@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from pathlib import Path
 
-from playwright.async_api import Locator, Page, WebSocket, WebSocketRoute, expect
+from playwright.async_api import Browser, Locator, Page, WebSocket, WebSocketRoute, expect
 
-from tests.browser.conftest import Visits
+from api.database.endpoint import Endpoint
+from api.settings import Settings
+from tests.browser.conftest import Visits, visiting
 from tests.browser.drop_page import DropPage, english
-from tests.conftest import Server
+from tests.conftest import Server, serving
+from tests.faults import Faulty
 
 
 def card(page: Page, name: str = "Tee") -> Locator:
@@ -145,3 +150,22 @@ async def test_the_language_that_is_chosen_is_kept_and_a_link_does_not_change_it
     await expect(page.locator("html")).to_have_attribute("dir", "rtl")
     await page.get_by_role("navigation").get_by_role("link").first.click()
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
+
+
+async def test_a_database_that_is_away_leaves_the_last_known_number(
+    settings: Settings, faulty: Faulty, browser: Browser, packages: Path
+) -> None:
+    endpoints = tuple(Endpoint(endpoint.region, faulty.url) for endpoint in settings.endpoints)
+    async with (
+        serving(replace(settings, endpoints=endpoints)) as server,
+        visiting(browser, server, packages) as visits,
+    ):
+        page = DropPage((await visits.open(f"/drop/{await server.create_product(stock=5)}")).page)
+        await page.expect_live("5")
+
+        faulty.down()
+        await expect(page.connection).to_have_text(english("last_known"))
+        await expect(page.units).to_have_text("5")
+
+        await faulty.up()
+        await page.expect_live("5")

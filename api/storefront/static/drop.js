@@ -9,7 +9,8 @@ const DROP = `query Drop($id: ID!, $buyer: String!) {
   orders(productId: $id, userRef: $buyer, first: 20) { edges { node { id quantity status region createdAt } } }
 }`;
 const FEW = 10; // units left that are worth saying
-const REST = 1000; // ms after an answer until the next click counts: a double click can be this slow
+// ms after an answer until the next click counts: the second of a double click, or a key held down, is no second wish.
+const REST = 1000;
 const AGE_INTERVAL = 60_000; // ms
 
 const id = location.pathname.split("/").pop();
@@ -168,10 +169,9 @@ function begin(product) {
   if (opensIn() > 0) tick();
 }
 
-part.buy.addEventListener("click", (event) => {
-  // The second click of a double click, and a key that is held down, are no second wish.
-  if (part.buy.getAttribute("aria-disabled") === "true" || event.detail > 1) return;
-  purchase();
+// A button that is aria-disabled keeps the focus, and its clicks.
+part.buy.addEventListener("click", () => {
+  if (part.buy.getAttribute("aria-disabled") === "false") purchase();
 });
 
 for (let failures = 0; state.product === null; failures += 1) {
@@ -182,8 +182,12 @@ for (let failures = 0; state.product === null; failures += 1) {
     part.notice.hidden = false;
     const missing = ["NOT_FOUND", "BAD_USER_INPUT"].includes(error.code);
     show(part.notice, text(missing ? "no_such_drop" : "unreachable"));
-    part.drop.hidden = missing;
-    if (missing) break;
+    if (missing) {
+      part.drop.classList.add("missing");
+      part.drop.setAttribute("aria-busy", "false");
+      show(part.name, text("missing_heading"));
+      break;
+    }
     await pause(backoff(failures));
   }
 }

@@ -1,0 +1,114 @@
+"""Screenshots of every page in every language, for people to look at: python -m tests.browser.screenshots DIRECTORY.
+
+DIRECTORY/LANGUAGE/PAGE-SCHEME-WIDTH.png, of a server with drops in every state that a buyer meets.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from api.database.embedded import embedded_postgres
+from api.database.endpoint import Endpoint
+from api.database.migrations import load_migrations, migrate, migrations_directory
+from api.database.pool import Pool
+from api.pages import LANGUAGES
+from api.settings import read_settings
+from tests.browser.conftest import CHROMIUM_FLAGS
+from tests.conftest import ADMIN_TOKEN, Server, serving
+
+Scheme = Literal["light", "dark"]
+LOOKS: tuple[tuple[Scheme, int], ...] = (("light", 1280), ("dark", 1280), ("light", 320), ("dark", 390))
+"""Colour schemes, and widths in CSS pixels."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A page, and what is done on it before it is taken."""
+
+    name: str
+    path: str
+    prepare: Callable[[Page], Awaitable[None]]
+
+
+async def live(page: Page) -> None:
+    await expect(page.locator(".connection.live, .drop.live").first).to_be_visible()
+
+
+async def bought(page: Page) -> None:
+    await live(page)
+    await page.locator("#buy").click()
+    await expect(page.locator("#orders li")).to_have_count(1)
+    await expect(page.locator("#buy[aria-disabled=false]")).to_be_visible()
+
+
+async def raced(page: Page) -> None:
+    await page.locator("#race button[aria-disabled=false]").click()
+    await expect(page.locator("#sum dd").last).not_to_have_text("–")
+
+
+async def nothing(page: Page) -> None:
+    pass
+
+
+async def stock_up(server: Server) -> list[View]:
+    """Drops in every state, and the views of them."""
+    soon = (datetime.now(UTC) + timedelta(hours=3, minutes=12)).isoformat()
+    gone = await server.create_product(name="Night Runner 01", dropName="After Hours", stock=0)
+    later = await server.create_product(
+        name="Field Jacket", dropName="After Hours", stock=40, limitPerBuyer=1, opensAt=soon
+    )
+    await server.create_product(name="Studio Tote", dropName="Second Light", stock=8, limitPerBuyer=2)
+    open_ = await server.create_product(name="Aurora Tee", dropName="First Light", stock=128)
+    await server.create_product(name="Halo Lamp, brushed aluminium", dropName="Interiors", stock=1250)
+    return [
+        View("drops", "/", live),
+        View("drop-bought", f"/drop/{open_}", bought),
+        View("drop-soon", f"/drop/{later}", live),
+        View("drop-sold-out", f"/drop/{gone}", live),
+        View("architecture", "/architecture", raced),
+        View("missing", "/none", nothing),
+    ]
+
+
+async def take(browser: Browser, server: Server, views: list[View], directory: Path) -> None:
+    for language in LANGUAGES:
+        folder = directory / language
+        folder.mkdir(parents=True, exist_ok=True)
+        for scheme, width in LOOKS:
+            context = await browser.new_context(
+                color_scheme=scheme, locale=language, viewport={"width": width, "height": 800}, reduced_motion="reduce"
+            )
+            page = await context.new_page()
+            for view in views:
+                await page.goto(server.url + view.path)
+                await view.prepare(page)
+                await page.screenshot(path=folder / f"{view.name}-{scheme}-{width}.png", full_page=True)
+            await context.close()
+
+
+async def main(directory: Path, postgres_url: str) -> None:
+    async with Pool(Endpoint("here", postgres_url), size=1) as pool:
+        await migrate(pool, load_migrations(migrations_directory()))
+    async with (
+        serving(read_settings({}).with_embedded(postgres_url, ADMIN_TOKEN)) as server,
+        async_playwright() as playwright,
+    ):
+        views = await stock_up(server)
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        await take(browser, server, views, directory)
+        await browser.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("which directory? python -m tests.browser.screenshots DIRECTORY")
+    with tempfile.TemporaryDirectory(prefix="dropzero-screenshots-") as data, embedded_postgres(Path(data)) as url:
+        asyncio.run(main(Path(sys.argv[1]), url))
