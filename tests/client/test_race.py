@@ -158,10 +158,11 @@ async def test_a_product_is_read_through_the_region_that_is_named(exposed: Serve
 @on_both_engines
 async def test_commits_whose_answers_are_lost_leave_the_race_exact(exposed: Server, seoul: Faulty) -> None:
     seoul.cut_before_commit, seoul.cut_after_commit = 1, 10
-    run = await race(exposed.url, "--rounds", "30")
-    assert run.status == 0, run.err
-    assert sum(counts(run, "confirmed")) == 30
-    assert seoul.cut_after_commit < 9, "Seoul was first in half of the rounds"
+    async with asyncio.timeout(60):
+        while seoul.cut_after_commit > 8:  # Seoul is first in half of the rounds, but not of any thirty
+            run = await race(exposed.url, "--rounds", "30")
+            assert run.status == 0, run.err
+            assert sum(counts(run, "confirmed")) == 30
 
 
 async def test_a_busy_answer_is_asked_for_again_until_it_is_decided(server: Server) -> None:
