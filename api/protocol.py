@@ -22,8 +22,8 @@ CLOSE_TIMEOUT = 3.0
 """Seconds that a websocket's client is given to answer a close frame."""
 
 MAX_UNSENT = 16 * 1024
-"""Bytes that wait for a websocket's client on this side, in the process and again in the kernel, which would by itself
-take megabytes: what is in there when a reader falls behind, it reads before it skips to the present."""
+"""Bytes that wait for a client in the kernel, which would by itself take megabytes, and for a websocket's again in the
+process: what is in there when a reader falls behind, it reads before it skips to the present."""
 
 
 class _Impatient(asyncio.Protocol):
@@ -32,6 +32,12 @@ class _Impatient(asyncio.Protocol):
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        with suppress(OSError, AttributeError):  # not every system has it
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -131,9 +137,6 @@ class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.close_timeout = CLOSE_TIMEOUT
         self.transport.set_write_buffer_limits(high=MAX_UNSENT)
-        with suppress(OSError, AttributeError):  # not every system has it
-            connection = self.transport.get_extra_info("socket")
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -146,6 +149,8 @@ class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
             super().shutdown()
 
     def keepalive_timeout(self) -> None:
+        # uvicorn says 1011, after which clients of graphql-ws stay away for good; whoever slept is to come back.
+        self.conn.fail(1001, "keepalive ping timeout")
         super().keepalive_timeout()
         self._hang_up_later()
 

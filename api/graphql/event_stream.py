@@ -24,14 +24,15 @@ _HEADERS = [
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would keep events back until it has a page of them
 ]
-_COMMENT = b":\n\n"
-_COMPLETE = b"event: complete\ndata:\n\n"  # browsers tell their page of no event without data
+_COMMENT = ":\n\n"
+_NEXT = "event: next\ndata: "
+_COMPLETE = "event: complete\ndata:\n\n"  # browsers tell their page of no event without data
 
 
 async def send_response(send: Send, response: dict[str, Any]) -> None:
     """Answer with the one response of a query, of a mutation, or of what cannot be executed."""
     await _start(send)
-    await send({"type": "http.response.body", "body": _next(orjson.dumps(response)) + _COMPLETE})
+    await send({"type": "http.response.body", "body": (_next(orjson.dumps(response).decode()) + _COMPLETE).encode()})
 
 
 async def send_events(
@@ -43,9 +44,10 @@ async def send_events(
     # After the request's body nothing is received but that the client has left, or that the server stops.
     leaving = asyncio.create_task(_receive(receive), name="event stream")
     broadcast = broadcasts.join(operation, document, stream)
+    del operation, document  # the broadcast has its own; this one may wait for hours
     try:
         while not (leaving.done() or stream.ended.done()):
-            stream.outbox.put("", "", _COMMENT)
+            stream.outbox.put("", "", (_COMMENT,))
             await asyncio.wait({leaving, stream.ended}, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
         if stream.ended.done():
             await stream.outbox.flush()
@@ -62,14 +64,14 @@ class EventStream:
 
     def __init__(self, send: Send) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.outbox = Outbox(partial(_send_part, send))
+        self.outbox = Outbox(partial(_send_parts, send))
 
     def next(self, product_id: str, response: str) -> None:
-        self.outbox.put("", product_id, _next(response.encode()))
+        self.outbox.put("", product_id, (_NEXT, response, "\n\n"))
 
     def end(self, errors: list[dict[str, Any]]) -> None:
-        last = _next(orjson.dumps({"errors": errors})) if errors else b""
-        self.outbox.put("", "end", last + _COMPLETE)
+        last = _next(orjson.dumps({"errors": errors}).decode()) if errors else ""
+        self.outbox.put("", "end", (last, _COMPLETE))
         self.ended.set_result(None)
 
 
@@ -77,13 +79,14 @@ async def _receive(receive: Receive) -> None:
     await receive()
 
 
-async def _send_part(send: Send, part: bytes) -> None:
-    await send({"type": "http.response.body", "body": part, "more_body": True})
+async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
+    """Put together only now, so that events that wait share the response within them."""
+    await send({"type": "http.response.body", "body": "".join(parts).encode(), "more_body": True})
 
 
 async def _start(send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
 
 
-def _next(response: bytes) -> bytes:
-    return b"event: next\ndata: %b\n\n" % response
+def _next(response: str) -> str:
+    return f"{_NEXT}{response}\n\n"

@@ -107,7 +107,9 @@ class GraphQLHTTP:
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
                 with self._seats.take():
-                    await send_events(send, receive, self._broadcasts, response.operation, response.document)
+                    events = send_events(send, receive, self._broadcasts, response.operation, response.document)
+                    del request, response  # of which nothing is to be kept as long as the events last
+                    await events
                 return
             if accepted is EVENT_STREAM:
                 await send_response(send, response)

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from time import perf_counter
+from time import perf_counter, thread_time
 
 SHORTEST = 0.001
 """Seconds of a turn at least, for some 60 messages. Whatever else becomes ready meanwhile is late by as much."""
 
-SHARE = 0.15
-"""Of the event loop's time, for deliveries while others fill the rest: purchases are to keep 80 % of their speed."""
+SHARE = 0.1
+"""Of the process's time, for deliveries while others fill the rest: purchases are to keep 80 % of their speed, of which
+sending takes as much again from whoever shares the machine."""
 
 
 class Turns:
@@ -28,7 +29,8 @@ class Turns:
         """Wait for a turn; its end as `perf_counter` will show it, at which the block is to be left."""
         async with self._lock:
             yield perf_counter() + self._length
-            left = perf_counter()
+            # Their time on the processor: what the system gave to other processes meanwhile is nobody's share.
+            left = thread_time()
             await asyncio.sleep(0)
-            others = perf_counter() - left
+            others = thread_time() - left
             self._length = max(SHORTEST, others * SHARE / (1 - SHARE))

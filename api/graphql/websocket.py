@@ -123,7 +123,7 @@ class Session:
         self._tasks = asyncio.TaskGroup()
         self._operations: dict[str, asyncio.Task[None] | Watching] = {}
         self.broadcasts = server.broadcasts
-        self.outbox = Outbox(partial(_send_text, send))
+        self.outbox = Outbox(partial(_send_parts, send))
 
     async def run(self) -> None:
         """Serve the socket until either side closes it. When this returns, no operation is left.
@@ -135,6 +135,7 @@ class Session:
             if closing is None or closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
                 for operation in self._operations.values():
                     operation.cancel()
+                self._operations.clear()
         if closing is not None:
             with suppress(WebSocketDisconnect):
                 await self._websocket.close(closing.code, closing.reason)
@@ -248,9 +249,12 @@ class Session:
         await self._websocket.send_text(orjson.dumps(message).decode())
 
 
-async def _send_text(send: Send, text: str) -> None:
-    """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast."""
-    await send({"type": "websocket.send", "text": text})
+async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
+    """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast.
+
+    They come in parts, put together only now, so that messages that wait share the response and the id within them.
+    """
+    await send({"type": "websocket.send", "text": "".join(parts)})
 
 
 class Watching:
@@ -268,14 +272,14 @@ class Watching:
         self._broadcast = self._session.broadcasts.join(operation, document, self)
 
     def next(self, product_id: str, response: str) -> None:
-        self._session.outbox.put(self._id, product_id, f"{self._head}{response}}}")
+        self._session.outbox.put(self._id, product_id, (self._head, response, "}"))
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         self._session.forget(self._id)
         message = (
             {"id": self._id, "type": "error", "payload": errors} if errors else {"id": self._id, "type": "complete"}
         )
-        self._session.outbox.put(self._id, END, orjson.dumps(message).decode())
+        self._session.outbox.put(self._id, END, (orjson.dumps(message).decode(),))
 
     def cancel(self) -> None:
         """The client, or the end of the socket, asks for no more."""

@@ -21,7 +21,8 @@ const answer = document.getElementById("answer");
 const state = { product: null, stock: null, live: false, orders: [], phase: "ready", told: null, outcome: null };
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
-const held = () => state.orders.filter(({ status }) => status === "CONFIRMED").reduce((sum, { quantity }) => sum + quantity, 0);
+const held = () =>
+  state.orders.filter(({ status }) => status === "CONFIRMED").reduce((sum, { quantity }) => sum + quantity, 0);
 const limitReached = () => state.product.limitPerBuyer !== null && held() >= state.product.limitPerBuyer;
 
 function show(element, said) {

@@ -30,7 +30,11 @@ export function text(key, values = {}) {
 
 // How long ago, in the largest unit that fits. `milliseconds` have passed.
 export function ago(milliseconds) {
-  const units = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000]];
+  const units = [
+    ["day", 86_400_000],
+    ["hour", 3_600_000],
+    ["minute", 60_000],
+  ];
   const [unit, length] = units.find(([, length]) => milliseconds >= length) ?? ["second", 1000];
   return ages.format(-Math.max(0, Math.floor(milliseconds / length)), unit);
 }

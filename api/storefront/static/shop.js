@@ -99,7 +99,7 @@ async function read() {
   notice.textContent = text("no_drops");
 }
 
-for (let failures = 0; cards.size === 0; ) {
+for (let failures = 0; cards.size === 0;) {
   try {
     await read();
     failures = 0;

@@ -1,0 +1,73 @@
+"""What clients can make the server keep: who reads slowly or says much costs little more than who does not."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+from tests.conftest import Server
+from tests.graphql.stranger import connection, event_stream, subscribe
+
+PATIENCE = 10.0
+"""Seconds after which a test that waits for something has failed."""
+
+KIB = 1024
+
+_FIELDS = " ".join(f"{letter * 780}: stock" for letter in "abcdefghij")
+WIDE = f"subscription ($ids: [ID!]!) {{ stockChanged(productIds: $ids) {{ {_FIELDS} }} }}"
+"""What is told of a product takes 8 KB."""
+
+
+class Kept:
+    """Bytes taken in a block that are in use at its end."""
+
+    bytes = 0
+
+
+@contextmanager
+def tracing() -> Iterator[Kept]:
+    """Count what the block takes and does not give back, in the server and in this test."""
+    kept = Kept()
+    tracemalloc.start()
+    try:
+        yield kept
+        gc.collect()
+        kept.bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+
+async def until_watchers(server: Server, number: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (await server.metrics())["dropzero_watchers"] != number:
+            await asyncio.sleep(0.005)
+
+
+async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Server) -> None:
+    variables = {"ids": [await server.create_product() for _ in range(50)]}
+    async with connection(server) as reading, connection(server) as stalled:
+        await reading.open_session()
+        await reading.send(subscribe(WIDE, variables), until=b'"next"')
+        await stalled.open_session()
+        stalled.transport.pause_reading()
+        with tracing() as kept:
+            for number in range(100):
+                stalled.transport.write(subscribe(WIDE, variables, id=str(number)))
+            await until_watchers(server, 101)
+
+    assert kept.bytes < 4_000 * KIB, "5,000 messages of 8 KB"
+
+
+async def test_event_streams_do_not_keep_what_was_asked(server: Server) -> None:
+    text = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock } } #" + "x" * 15_000
+    request = event_stream(text, {"ids": [await server.create_product()], "undeclared": "x" * 200_000})
+    streams = 20
+    async with AsyncExitStack() as clients:
+        await (await clients.enter_async_context(connection(server))).send(request, until=b"event: next")
+        with tracing() as kept:
+            for _ in range(streams):
+                watching = await clients.enter_async_context(connection(server))
+                await watching.send(request, until=b"event: next")
+
+    assert kept.bytes < streams * 48 * KIB
