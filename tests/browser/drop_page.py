@@ -22,7 +22,7 @@ class DropPage:
         self.detail = page.locator("#answer .detail")
         self.order_number = page.locator("#answer .order bdi")
         self.countdown = page.locator("#countdown")
-        self.announced = page.locator("#announcer")
+        self.announced = page.locator("#announcer p")
         self.orders = page.locator("#orders li")
 
     async def buy(self) -> None:

@@ -118,7 +118,10 @@ async function purchase() {
   const { status, order, opensAt } = state.outcome;
   const [verdict, detail] = ANSWERS[status](state.outcome);
   announce([text(verdict), detail, order && `${text("order_number")} ${isolated(order.id)}`].filter(Boolean).join(" "));
-  if (status === "NOT_OPEN") state.product.opensAt = opensAt;
+  if (order) {
+    state.orders = [order, ...state.orders.filter((other) => other.id !== order.id)];
+    renderOrders();
+  }
   render();
   if (state.phase === "resting") {
     setTimeout(() => {
@@ -126,7 +129,11 @@ async function purchase() {
       render();
     }, REST);
   }
-  if (status === "CONFIRMED" || status === "LIMIT_REACHED") await read().catch(() => {});
+  if (status === "NOT_OPEN") {
+    state.product.opensAt = opensAt;
+    tick();
+  }
+  if (status === "LIMIT_REACHED") await read().catch(() => {}); // bought elsewhere
 }
 
 function hear({ stock, stale }) {

@@ -10,6 +10,7 @@ const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
 const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
+const ANNOUNCED = 5; // milestones that can still be read again
 const LEFT_TO_RIGHT = "\u2066";
 const END_OF_ISOLATE = "\u2069";
 
@@ -46,9 +47,14 @@ export function countdown(milliseconds) {
   return { days: Math.floor(seconds / 86_400), clock: clock.map((part) => twoDigits.format(part)).join(":") };
 }
 
-// Says it to those who hear the page, after what is being read to them. For milestones only.
+// Says it to those who hear the page, after what is being read to them. For milestones only. Each is a paragraph of its
+// own, so that one that follows at once does not take another's place.
 export function announce(said) {
-  document.getElementById("announcer").textContent = said;
+  const paragraph = document.createElement("p");
+  paragraph.textContent = said;
+  const announcer = document.getElementById("announcer");
+  announcer.append(paragraph);
+  if (announcer.childElementCount > ANNOUNCED) announcer.firstElementChild.remove();
 }
 
 // The choice of a language lasts; a link with ?lang= does not change what its reader chose before.

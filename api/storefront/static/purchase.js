@@ -5,7 +5,7 @@ import { ask, backoff, now, pause } from "./api.js";
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
   purchase(input: $input) {
     status region
-    ... on PurchaseConfirmed { order { id status quantity createdAt } remaining replayed }
+    ... on PurchaseConfirmed { order { id status quantity region createdAt } remaining replayed }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
     ... on PurchaseLimitReached { limit held }

@@ -3,8 +3,8 @@
 import { StockWatch, ask, backoff, now, pause } from "./api.js";
 import { announce, moment, number, text } from "./locale.js";
 
-const DROPS = `query Drops($after: String) {
-  products(first: 100, after: $after) { edges { node { id name dropName stock opensAt } } }
+const DROPS = `query Drops {
+  products(first: 100) { edges { node { id name dropName stock opensAt } } }
 }`;
 const FEW = 10; // units left that are worth saying
 const EMPTY_INTERVAL = 4000; // ms between two looks for the first drop
@@ -25,8 +25,12 @@ class Card {
     part("h2 a").href = `/drop/${this.id}`;
     this.units.style.setProperty("--digits", number(this.stock).length);
     this.live = false;
+    this.awaitOpening();
+  }
+
+  awaitOpening() {
     this.render();
-    if (this.opensIn() > 0) setTimeout(() => this.render(), Math.min(this.opensIn(), LONGEST_TIMER));
+    if (this.opensIn() > 0) setTimeout(() => this.awaitOpening(), Math.min(this.opensIn() + 1, LONGEST_TIMER));
   }
 
   opensIn = () => (this.opensAt ? Date.parse(this.opensAt) - now() : 0);
