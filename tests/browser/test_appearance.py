@@ -97,10 +97,10 @@ async def test_nothing_is_wider_than_the_narrowest_screen(server: Server, visits
     for path in PATHS[:3]:
         await page.goto(f"{server.url}{path.format(id=product_id)}?lang={language}")
         await ready(page)
-        if path == "/architecture":
+        if path == "/architecture" and language in ("ar", "fr"):
             await page.get_by_role("button").last.click()
             await expect(page.locator("#sum dd").last).not_to_have_text("–")
-        elif path != "/":
+        elif path == "/drop/{id}":
             await page.locator("#buy").click()
             await expect(page.locator("#answer .order bdi")).not_to_be_empty()
         assert await page.evaluate("document.documentElement.scrollWidth") == NARROW, path

@@ -115,10 +115,13 @@ async def test_milestones_are_announced_and_ticks_are_not(server: Server, visits
 
 
 async def test_without_a_drop_the_page_says_so_and_shows_the_first_one(server: Server, visits: Visits) -> None:
-    page = (await visits.open("/")).page
+    page = (await visits.open("/architecture")).page
+    await page.clock.install()
+    await page.goto(f"{server.url}/")
     await expect(page.get_by_text(english("no_drops"))).to_be_visible()
 
     await server.create_product(stock=7)
+    await page.clock.fast_forward(10_000)
 
     await expect(card(page).locator(".units")).to_have_text("7")
     await expect(page.get_by_text(english("no_drops"))).to_be_hidden()
