@@ -15,7 +15,8 @@ from api.drops.limits import MAX_UNITS, checked_moment, checked_text, checked_un
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as read at one moment. `version` rises by one with every change of `stock`."""
+    """A product as read at one moment. `version` rises by one with every change of `stock`; `stocked` are the units
+    that were ever put in, those sold among them."""
 
     id: UUID
     name: str
@@ -24,6 +25,7 @@ class Product:
     limit_per_buyer: int | None
     created_at: datetime
     stock: int
+    stocked: int
     version: int
 
     @property
@@ -66,7 +68,7 @@ class NewProduct:
 
 
 SELECT_PRODUCTS = """
-SELECT products.id, name, drop_name, opens_at, limit_per_buyer, created_at, stock, version
+SELECT products.id, name, drop_name, opens_at, limit_per_buyer, created_at, stock, stocked, version
 FROM products JOIN inventory ON inventory.product_id = products.id
 """
 _INSERT_PRODUCT = """
@@ -175,5 +177,6 @@ def product_of(row: Record) -> Product:
         row["limit_per_buyer"],
         row["created_at"],
         row["stock"],
+        row["stocked"],
         row["version"],
     )

@@ -6,7 +6,7 @@ held units and the orders of the same ids among it, is as safe as what it wrote.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -50,8 +50,8 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Sold. `remaining` units are left, of the `product` as the transaction read it before it sold any; `replayed`
-    when an earlier request under the same key bought them."""
+    """Sold. `remaining` units were left right after it, and perhaps fewer in the `product` as the transaction leaves
+    it; `replayed` when an earlier request under the same key bought them."""
 
     order: Order
     product: Product
@@ -147,7 +147,8 @@ async def execute_purchases(
             await transaction.commit()
         except OutcomeUnknown as lost:
             raise SaleUnknown(lost, frozenset(order.id for order in confirmed), now) from lost
-        return Decisions(decisions, transaction.region, level)
+        left = replace(product, stock=level.stock, version=level.version)
+        return Decisions([_with_product(decision, left) for decision in decisions], transaction.region, level)
 
 
 def decide(
@@ -201,6 +202,12 @@ def decide(
             decision = Confirmed(order, product, stock, replayed=False)
         decisions.append(decision)
     return decisions, confirmed
+
+
+def _with_product(decision: Decision, product: Product) -> Decision:
+    if isinstance(decision, Confirmed):
+        return Confirmed(decision.order, product, decision.remaining, decision.replayed)
+    return decision
 
 
 async def _read_orders(transaction: Transaction, purchases: Sequence[Purchase]) -> dict[UUID, Order]:

@@ -20,8 +20,12 @@ class Product:
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
     stock: int = strawberry.field(description="Units that can be bought now.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
+    stocked: int = strawberry.field(description="Units that were ever put in: the stock, and those sold.")
+    version: int = strawberry.field(
+        description="Rises by one with every change of the stock; `stockChanged` counts the same."
+    )
     opens_at: datetime | None = strawberry.field(
-        description="When buying begins, by the database's clock; null when it is open already."
+        description="When buying begins, by the database's clock, which `now` tells; null when it is open already."
     )
     limit_per_buyer: int | None = strawberry.field(
         description="Units that one buyer can hold in confirmed orders; null for no limit."
@@ -36,6 +40,8 @@ class Product:
             drop_name=product.drop_name,
             stock=product.stock,
             sold_out=product.stock == 0,
+            stocked=product.stocked,
+            version=product.version,
             opens_at=product.opens_at,
             limit_per_buyer=product.limit_per_buyer,
             created_at=product.created_at,

@@ -1,6 +1,5 @@
 """The purchase mutation and the outcomes that it answers with."""
 
-from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
@@ -38,7 +37,9 @@ class PurchaseResult:
 
 @strawberry.type(description="The buyer has an order.")
 class PurchaseConfirmed(PurchaseResult):
-    order: Order = strawberry.field(description="The order.")
+    order: Order = strawberry.field(
+        description="The order. Its product is as the transaction left it, which may have served other buyers too."
+    )
     remaining: int = strawberry.field(description="Units left right after this purchase.")
     replayed: bool = strawberry.field(
         description="Whether an earlier request under the same idempotency key had bought it; nothing was sold again."
@@ -141,7 +142,7 @@ def _result(outcome: Outcome) -> PurchaseResult:
                 message=_confirmed_message(order, replayed),
                 attempts=attempts,
                 region=region,
-                order=Order.of(order, replace(product, stock=remaining)),
+                order=Order.of(order, product),
                 remaining=remaining,
                 replayed=replayed,
             )

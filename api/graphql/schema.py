@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from api.graphql.clock import ClockQueries
 from api.graphql.moment import DATE_TIME
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.products import ProductMutations, ProductQueries
@@ -14,7 +15,7 @@ from api.graphql.stock import Subscription
 
 
 @strawberry.type(description="What can be read.")
-class Query(ProductQueries, OrderQueries, RegionQueries):
+class Query(ProductQueries, OrderQueries, RegionQueries, ClockQueries):
     pass
 
 
