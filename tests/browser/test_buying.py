@@ -267,9 +267,10 @@ class TestAnswers:
 
         async def be_ahead(route: Route) -> None:
             response = await route.fetch()
-            await route.fulfill(
-                response=response, headers={**response.headers, "date": "Mon, 01 Jan 2990 00:00:00 GMT"}
-            )
+            answer = await response.json()
+            if "now" in answer["data"]:
+                answer["data"]["now"] = "2990-01-01T00:00:00+00:00"
+            await route.fulfill(response=response, json=answer)
 
         await visit.page.route("**/graphql", be_ahead)
         await visit.page.goto(f"{server.url}/drop/{product_id}")

@@ -68,6 +68,7 @@ async def test_first_come_first_served_within_a_group(pool: Pool) -> None:
     assert cyd.remaining == 0
     assert result.level is not None
     assert (result.level.stock, result.level.version) == (0, 2)
+    assert [(each.product.stock, each.product.version) for each in (ada, cyd)] == [(0, 2), (0, 2)]
 
 
 async def test_the_same_key_twice_is_one_purchase(pool: Pool) -> None:

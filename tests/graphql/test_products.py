@@ -217,3 +217,22 @@ async def test_a_page_is_found_through_its_index(pool: Pool, drop: str, statemen
             for plan in await plans(pool, statement):
                 assert index in plan.indexes, statement.text
                 assert "products" not in plan.scanned, statement.text
+
+
+async def test_now_is_the_databases_clock(server: Server, pool: Pool) -> None:
+    before = (await pool.fetch("SELECT now() AS now"))[0]["now"]
+    told = datetime.fromisoformat((await server.data("{ now }"))["now"])
+    after = (await pool.fetch("SELECT now() AS now"))[0]["now"]
+
+    assert before <= told <= after
+
+
+async def test_a_product_tells_its_version_and_all_units_that_were_put_in(server: Server) -> None:
+    product_id = await server.create_product(stock=5)
+    read = "query ($id: ID!) { product(id: $id) { stock stocked version } }"
+    assert await server.data(read, {"id": product_id}) == {"product": {"stock": 5, "stocked": 5, "version": 1}}
+
+    await server.purchase(product_id, quantity=2)
+    assert await server.data(read, {"id": product_id}) == {"product": {"stock": 3, "stocked": 5, "version": 2}}
+    await server.data(RESTOCK, {"input": {"productId": product_id, "delta": 4}}, token=ADMIN_TOKEN)
+    assert await server.data(read, {"id": product_id}) == {"product": {"stock": 7, "stocked": 9, "version": 3}}

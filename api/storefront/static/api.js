@@ -1,4 +1,4 @@
-// The API: operations over fetch, live stock over one websocket, and what time it is at the server.
+// The API: operations over fetch, live stock over one websocket, and what time it is at the database.
 
 const GRAPHQL = new URL("/graphql", location.href);
 const STOCK = `subscription Watch($ids: [ID!]!) {
@@ -11,7 +11,6 @@ const PING_INTERVAL = 20_000; // ms; a pong is due before the next ping
 const FIRST_PAUSE = 500; // ms
 const LONGEST_PAUSE = 20_000; // ms
 const COME_BACK_LATER = 1013; // the close code of a server that has all the sockets it takes
-const DATE_PRECISION = 2000; // ms; the header has whole seconds, and uvicorn makes it once a second
 
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -30,28 +29,26 @@ export async function ask(query, variables) {
     body: JSON.stringify({ query, variables }),
     signal: AbortSignal.timeout(ANSWER_DEADLINE),
   });
-  readDate(response.headers.get("date"), sent, here());
   const { data, errors } = await response.json();
   if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code });
+  if (data.now) readClock(data.now, sent, here());
   return data;
 }
 
-// The server's clock. The API tells no time, so this is the Date header of its answers, which says that the server's
-// clock was somewhere within DATE_PRECISION, at some moment between sending and receiving. What every answer so far
-// agrees on is kept, and the middle of it is taken; a clock that was set, or a machine that slept, begins anew.
-let ahead; // how many ms the server's clock is ahead of ours, at least and at most
+// The database's clock, by which drops open, as the answers with a `now` tell it: it showed that at some moment between
+// sending and receiving, and the middle is taken. The answer that was quickest tells it best, until one contradicts it: a
+// clock was set, or this machine slept.
+const clock = { ahead: 0, within: Infinity }; // ms
 
 const here = () => performance.timeOrigin + performance.now(); // which nobody sets while the page is open
 
-function readDate(header, sent, received) {
-  const date = Date.parse(header);
-  if (Number.isNaN(date)) return;
-  const heard = { least: date - received, most: date + DATE_PRECISION - sent };
-  const both = ahead && { least: Math.max(ahead.least, heard.least), most: Math.min(ahead.most, heard.most) };
-  ahead = both && both.least <= both.most ? both : heard;
+function readClock(shown, sent, received) {
+  const heard = { ahead: Date.parse(shown) - (sent + received) / 2, within: (received - sent) / 2 };
+  const contradicts = Math.abs(heard.ahead - clock.ahead) > heard.within + clock.within;
+  if (heard.within <= clock.within || contradicts) Object.assign(clock, heard);
 }
 
-export const now = () => (ahead ? here() + (ahead.least + ahead.most) / 2 : Date.now());
+export const now = () => here() + clock.ahead;
 
 // Watches products' stock over one socket and one subscription, for as long as the page is open. `onChange` hears every
 // change, only upwards in version whichever connection brings it; `onState` hears "live", and "reconnecting" when the

@@ -5,6 +5,7 @@ import { announce, number, text } from "./locale.js";
 import { decide, lasting, randomKey } from "./purchase.js";
 
 const COURSE = `query Course {
+  now
   regions { name }
   products(first: 100) { edges { node { id name dropName stock opensAt } } }
 }`;

@@ -5,6 +5,7 @@ import { ago, announce, countdown, isolated, moment, number, text } from "./loca
 import { buy, buyer, isRecent, lastOutcome, unanswered } from "./purchase.js";
 
 const DROP = `query Drop($id: ID!, $buyer: String!) {
+  now
   product(id: $id) { name dropName stock opensAt limitPerBuyer }
   orders(productId: $id, userRef: $buyer, first: 20) { edges { node { id quantity status region createdAt } } }
 }`;

@@ -4,6 +4,7 @@ import { StockWatch, ask, backoff, now, pause } from "./api.js";
 import { announce, moment, number, text } from "./locale.js";
 
 const DROPS = `query Drops {
+  now
   products(first: 100) { edges { node { id name dropName stock opensAt } } }
 }`;
 const FEW = 10; // units left that are worth saying
