@@ -134,6 +134,9 @@ class Endpoint:
                 raise result
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it went down between the connection and this call
+            _abort(writer)
+            return
         self._writers.add(writer)
         task = asyncio.get_running_loop().create_task(self._connection(reader, writer))
         self._tasks.add(task)
