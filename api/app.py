@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
-            Mount("/", Storefront(graphiql=settings.graphiql)),
+            Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
         ],
         middleware=middleware,
     )

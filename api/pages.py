@@ -53,33 +53,36 @@ _ACCEPTED = re.compile(r"\s*([A-Za-z0-9-]+|\*)\s*(?:;\s*q=(0(?:\.\d*)?|1(?:\.0*)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is particular to a page: the file of its main part, and the modules it runs, its own first."""
+    """What is particular to a page: the files of its main part, and the modules it runs, its own first."""
 
-    file: str
+    files: tuple[str, ...]
     title: str
     modules: tuple[str, ...]
     status: int = 200
 
 
-SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"))
-DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "locale.js", "purchase.js"))
-ARCHITECTURE = Page(
-    "architecture.html", "architecture_title", ("architecture.js", "api.js", "locale.js", "purchase.js")
+SHOP = Page(("index.html",), "shop_title", ("shop.js", "api.js", "locale.js"))
+DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "locale.js", "purchase.js"))
+ARCHITECTURE = Page(("architecture.html",), "architecture_title", ("locale.js",))
+ARCHITECTURE_WITH_RACE = Page(
+    ("architecture.html", "race.html"), "architecture_title", ("race.js", "api.js", "locale.js", "purchase.js")
 )
-MISSING = Page("missing.html", "missing_title", ("locale.js",), status=404)
-PAGES = (SHOP, DROP, ARCHITECTURE, MISSING)
+MISSING = Page(("missing.html",), "missing_title", ("locale.js",), status=404)
+PAGES = (SHOP, DROP, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)
 
 
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, *, graphiql: bool) -> None:
-        """`graphiql` says whether there is an IDE at /graphql to link to."""
+    def __init__(self, *, graphiql: bool, race: bool) -> None:
+        """`graphiql` says whether there is an IDE at /graphql to link to, `race` whether readers may buy made-up
+        customers' units of the drops that are on sale, and give them back."""
+        architecture = ARCHITECTURE_WITH_RACE if race else ARCHITECTURE
         self._router = Router(
             [
                 _page_route("/", SHOP, graphiql=graphiql),
                 _page_route("/drop/{id:uuid}", DROP, graphiql=graphiql),
-                _page_route("/architecture", ARCHITECTURE, graphiql=graphiql),
+                _page_route("/architecture", architecture, graphiql=graphiql),
                 Mount("/static", StaticFiles(directory=FOLDER / "static")),
                 Mount("/locales", StaticFiles(directory=FOLDER / "locales")),
                 _page_route("/{path:path}", MISSING, graphiql=graphiql),
@@ -121,15 +124,15 @@ def read_messages(language: str) -> dict[str, Any]:
 def render_page(page: Page, language: str, *, graphiql: bool) -> str:
     """A whole document, so that language, direction and texts are right before any script runs."""
     messages = read_messages(language)
-    layout, main = ((FOLDER / file).read_text(encoding="utf-8") for file in ("layout.html", page.file))
+    layout, *parts = ((FOLDER / file).read_text(encoding="utf-8") for file in ("layout.html", *page.files))
     markup = {
         "lang": language,
         "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "page_title": html.escape(messages[page.title]),
         "language_name": LANGUAGES[language],
         "at_drops": _CURRENT if page is SHOP else "",
-        "at_architecture": _CURRENT if page is ARCHITECTURE else "",
-        "main": main.rstrip(),
+        "at_architecture": _CURRENT if page.title == ARCHITECTURE.title else "",
+        "main": "".join(parts).rstrip(),
         "script": page.modules[0],
         "modules": "\n    ".join(
             f'<link rel="modulepreload" href="/static/{module}" />' for module in page.modules[1:]

@@ -46,6 +46,7 @@ class Settings:
     admin_token: str | None = field(repr=False)
     allowed_origins: re.Pattern[str]
     graphiql: bool
+    race: bool
     open_metrics: bool
     group: GroupPolicy
     budget: RetryBudget
@@ -66,8 +67,8 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
-    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the metrics, and pages of
-    localhost.
+    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on the page about the
+    architecture, which buys of real drops, the metrics, and pages of localhost.
     """
     known = set()
 
@@ -98,6 +99,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         admin_token=read("DROPZERO_ADMIN_TOKEN", None, _token),
         allowed_origins=read("DROPZERO_ALLOWED_ORIGINS", re.compile(LOCALHOST if laptop else "(?!)"), _origins),
         graphiql=read("DROPZERO_GRAPHIQL", laptop, _switch),
+        race=read("DROPZERO_RACE", laptop, _switch),
         open_metrics=laptop,
         group=GroupPolicy(size=1, in_flight=connections) if one_by_one else GroupPolicy(),
         budget=RetryBudget(

@@ -20,6 +20,7 @@ def test_an_empty_environment_is_a_laptop() -> None:
     settings = read_settings({})
     assert settings.embedded
     assert settings.graphiql
+    assert settings.race
     assert settings.data_directory == Path(".dropzero")
     assert settings.allowed_origins.fullmatch("http://localhost:5173")
     assert not settings.allowed_origins.fullmatch("https://shop.example")
@@ -30,6 +31,7 @@ def test_an_endpoint_closes_what_is_open_on_a_laptop() -> None:
     settings = read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS})
     assert not settings.embedded
     assert not settings.graphiql
+    assert not settings.race
     assert not settings.allowed_origins.fullmatch("http://localhost:5173")
     assert not settings.allowed_origins.fullmatch("")
 
@@ -75,6 +77,7 @@ def test_secrets_stay_out_of_the_repr() -> None:
         ("DROPZERO_COMMIT_DELAY_MS", "101", "expected a whole number from 0 to 100"),
         ("DROPZERO_POLL_INTERVAL_MS", "1.5", "expected a whole number from 10 to 60000"),
         ("DROPZERO_GRAPHIQL", "maybe", "expected on or off, not 'maybe'"),
+        ("DROPZERO_RACE", "1st", "expected on or off, not '1st'"),
         ("DROPZERO_GROUP_COMMIT", "2", "expected on or off, not '2'"),
         (
             "DROPZERO_ALLOWED_ORIGINS",

@@ -44,7 +44,7 @@ TEMPLATES = sorted(FOLDER.glob("*.html"))
 ADDRESSES = {SHOP: "/", DROP: "/drop/0d509e70-0000-4000-8000-000000000001", ARCHITECTURE: "/architecture"}
 
 every_language = pytest.mark.parametrize("language", LANGUAGES)
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.file)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.files[-1])
 
 
 def placeholders(text: str) -> set[str]:
@@ -224,3 +224,14 @@ class TestServing:
             for address in ADDRESSES.values():
                 async with server.session.get(f"{server.url}{address}") as response:
                     assert ('href="/graphql"' in await response.text()) is graphiql
+
+    @pytest.mark.parametrize("race", [True, False])
+    async def test_a_race_buys_of_the_drops_only_where_it_is_on(self, settings: Settings, race: bool) -> None:
+        async with (
+            serving(replace(settings, race=race)) as server,
+            server.session.get(f"{server.url}/architecture") as response,
+        ):
+            document = await response.text()
+        assert ('id="race"' in document, "/static/race.js" in document) == (race, race)
+        assert "/static/locale.js" in document
+        assert ' aria-current="page">How it works' in document
