@@ -274,11 +274,13 @@ async def test_two_that_join_during_a_first_reading_both_find_the_stock(
 ) -> None:
     tee, cap = await new_product(pool, stock=1), await new_product(pool, stock=2)
 
-    async with joining(seldom, tee) as first, joining(seldom, tee, cap) as second:
-        async with readings_held(behind):
+    async with contextlib.AsyncExitStack() as held:
+        await held.enter_async_context(readings_held(behind))
+        async with joining(seldom, tee) as first, joining(seldom, tee, cap) as second:
             await until_readings_wait(behind, 2)
-        assert await first == [current(tee, 1, 1)]
-        assert {change.level for change in await second} == {StockLevel(tee, 1, 1), StockLevel(cap, 2, 1)}
+            await held.aclose()
+            assert await first == [current(tee, 1, 1)]
+            assert {change.level for change in await second} == {StockLevel(tee, 1, 1), StockLevel(cap, 2, 1)}
 
 
 async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
@@ -286,11 +288,13 @@ async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
 ) -> None:
     product_id = await new_product(pool)
 
-    async with joining(seldom, product_id) as joined:
-        async with readings_held(behind):
+    async with contextlib.AsyncExitStack() as held:
+        await held.enter_async_context(readings_held(behind))
+        async with joining(seldom, product_id) as joined:
             await until_readings_wait(behind, 1)
             seldom.publish(StockLevel(product_id, 9, 2))  # the reading under way finds 10, version 1
-        assert await joined == [current(product_id, 9, 2)]
+            await held.aclose()
+            assert await joined == [current(product_id, 9, 2)]
 
 
 async def test_a_product_that_is_left_during_a_reading_does_no_harm(

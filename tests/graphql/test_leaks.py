@@ -8,7 +8,7 @@ import random
 import re
 import sys
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -178,16 +178,6 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.fixture
-def frozen_heap() -> Iterator[None]:
-    """Leave what is there out of the collector's work, as a server does when it starts: it is a third of all work."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("frozen_heap")
 async def test_ten_thousand_clients_vanish_and_leave_nothing_behind(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
