@@ -13,7 +13,7 @@ import pytest
 from api.graphql import event_stream
 from api.settings import Settings
 from tests.conftest import Server, serving
-from tests.graphql.transport import PATIENCE
+from tests.graphql.transport import PATIENCE, until
 
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 PURCHASE = "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }"
@@ -70,13 +70,6 @@ async def streaming(
 @pytest.fixture(scope="module")
 def server(shared_server: Server) -> Server:
     return shared_server
-
-
-async def until(server: Server, **expected: int) -> None:
-    """Wait for these figures among the server's metrics."""
-    async with asyncio.timeout(PATIENCE):
-        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("get", [False, True])

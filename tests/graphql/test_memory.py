@@ -1,6 +1,5 @@
 """What clients can make the server keep: who reads slowly or says much costs little more than who does not."""
 
-import asyncio
 import gc
 import tracemalloc
 from collections.abc import Iterator
@@ -8,9 +7,7 @@ from contextlib import AsyncExitStack, contextmanager
 
 from tests.conftest import Server
 from tests.graphql.stranger import connection, event_stream, subscribe
-
-PATIENCE = 10.0
-"""Seconds after which a test that waits for something has failed."""
+from tests.graphql.transport import until
 
 KIB = 1024
 
@@ -38,12 +35,6 @@ def tracing() -> Iterator[Kept]:
         tracemalloc.stop()
 
 
-async def until_watchers(server: Server, number: int) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while (await server.metrics())["dropzero_watchers"] != number:
-            await asyncio.sleep(0.005)
-
-
 async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Server) -> None:
     variables = {"ids": [await server.create_product() for _ in range(50)]}
     async with connection(server) as reading, connection(server) as stalled:
@@ -54,7 +45,7 @@ async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Ser
         with tracing() as kept:
             for number in range(100):
                 stalled.transport.write(subscribe(WIDE, variables, id=str(number)))
-            await until_watchers(server, 101)
+            await until(server, watchers=101)
 
     assert kept.bytes < 4_000 * KIB, "5,000 messages of 8 KB"
 

@@ -16,7 +16,7 @@ from api import protocol
 from api.graphql import websocket
 from api.settings import Settings, read_settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
-from tests.graphql.transport import Client, connected
+from tests.graphql.transport import Client, connected, until
 
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 CREATE = """
@@ -400,13 +400,6 @@ async def test_where_endpoints_are_configured_only_named_origins_and_ones_own_ma
             with pytest.raises(InvalidStatus):
                 async with connected(server, origin=origin):
                     pass
-
-
-async def until(server: Server, **expected: int) -> None:
-    """Wait for these figures among the server's metrics."""
-    async with asyncio.timeout(10):
-        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("leave", ["close", "abort", "malformed", "complete"])

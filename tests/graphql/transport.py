@@ -99,3 +99,10 @@ async def connected(
         if init:
             await client.init()
         yield client
+
+
+async def until(server: Server, **expected: int) -> None:
+    """Wait for these figures among the server's metrics."""
+    async with asyncio.timeout(PATIENCE):
+        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
+            await asyncio.sleep(0.005)
