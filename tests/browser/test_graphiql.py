@@ -123,3 +123,30 @@ async def test_without_any_product_the_tabs_say_what_is_missing(visits: Visits) 
     await run(page)
 
     await expect(page.locator(".result-window")).to_contain_text("productId must be a UUID")
+
+
+async def test_what_was_run_is_in_the_history_and_comes_back_from_it(page: Page, server: Server) -> None:
+    await run(page)
+    await result(page, "edges")
+    await page.get_by_role("button", name="Show History").click()
+    await page.get_by_role("button", name="Add tab").click()
+    query = page.locator(".graphiql-query-editor")
+    await expect(query).not_to_contain_text("ListProducts")
+
+    await page.locator(".graphiql-history").get_by_text("ListProducts").click()
+
+    await expect(query).to_contain_text("query ListProducts")
+    await run(page)
+    await result(page, "edges")
+
+
+async def test_clearing_its_data_leaves_the_storefronts_alone(page: Page) -> None:
+    await stored(page, "graphiql:tabState")
+    await page.evaluate("localStorage.setItem('dropzero.buyer', 'ada')")
+
+    await page.get_by_role("button", name="Open settings dialog").click()
+    await page.get_by_role("button", name="Clear data").click()
+
+    await expect(page.get_by_role("button", name="Cleared data")).to_be_visible()
+    kept = await page.evaluate("Object.keys(localStorage)")
+    assert kept == ["dropzero.buyer"]
