@@ -162,7 +162,7 @@ def _page_route(path: str, page: Page, *, graphiql: bool) -> Route:
         )
         body, etag = answers[language]
         headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
-        if etag in request.headers.get("if-none-match", ""):
+        if page.status == 200 and etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(body, status_code=page.status, media_type="text/html", headers=headers)
 

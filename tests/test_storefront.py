@@ -217,6 +217,9 @@ class TestServing:
         async with server.session.get(f"{server.url}/drop/none?lang=es") as response:
             assert response.status == 404
             assert "Aquí no hay nada." in await response.text()
+            etag = response.headers["etag"]
+        async with server.session.get(f"{server.url}/drop/none?lang=es", headers={"if-none-match": etag}) as response:
+            assert response.status == 404, "no condition makes it a page that is there (RFC 9110, section 13.2.1)"
 
     @pytest.mark.parametrize("graphiql", [True, False])
     async def test_graphiql_is_linked_to_where_it_is_on(self, settings: Settings, graphiql: bool) -> None:
