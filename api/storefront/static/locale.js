@@ -62,8 +62,10 @@ const menu = document.querySelector(".languages");
 menu.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link) return;
+  const choice = `dropzero_language=${link.lang}`;
+  document.cookie = `${choice}; path=/; max-age=31536000; samesite=lax`;
+  if (!document.cookie.includes(choice)) return; // nothing is kept here: the link's ?lang= says it for this page
   event.preventDefault();
-  document.cookie = `dropzero_language=${link.lang}; path=/; max-age=31536000; samesite=lax`;
   const address = new URL(location.href);
   address.searchParams.delete("lang");
   if (address.href === location.href) location.reload();
