@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Request, Route, expect
+from playwright.async_api import Browser, Request, Route, WebSocketRoute, expect
 
 from api.database.pool import Pool
 from api.pages import LANGUAGES, read_messages
@@ -110,9 +111,11 @@ class TestExactlyOnce:
         await page.button.focus()
         for _ in range(20):
             await page.page.keyboard.down("Enter")
-        await page.page.keyboard.up("Enter")
+        await page.expect_button("buy_another", enabled=True)
+        await page.page.keyboard.down("Enter")  # still held
 
         await page.expect_button("buy_another", enabled=True)
+        await page.page.keyboard.up("Enter")
         assert len(await orders_of(server, product_id)) == 1
 
     async def test_each_further_click_buys_one_more_for_the_same_buyer(self, server: Server, visits: Visits) -> None:
@@ -184,12 +187,56 @@ class TestExactlyOnce:
         await page.expect_button("buy_another", enabled=True)
         assert len(await orders_of(server, product_id)) == 1
 
-    async def test_a_click_of_long_ago_is_not_carried_out_without_asking(self, server: Server, visits: Visits) -> None:
+    async def test_a_browser_that_keeps_nothing_more_buys_all_the_same(self, server: Server, visits: Visits) -> None:
         product_id = await server.create_product(stock=5)
         page = await open_drop(visits, product_id)
         await page.expect_live("5")
-        intent = json.dumps({"key": "of yesterday", "at": 0})
-        await page.page.evaluate(f"localStorage.setItem('dropzero.intent.{product_id}', '{intent}')")
+        await page.page.evaluate(
+            "() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }"
+        )
+
+        await page.buy()
+
+        await page.expect_confirmed()
+        await page.expect_button("buy_another", enabled=True)
+        await page.buy()
+        await expect(page.orders).to_have_count(2)
+        assert len(await orders_of(server, product_id)) == 2
+
+    async def test_tabs_that_were_first_opened_at_once_buy_for_one_buyer(self, server: Server, visits: Visits) -> None:
+        product_id = await server.create_product(stock=5)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("5")
+        await page.page.evaluate("localStorage.setItem('dropzero.buyer', 'the other tab made up')")
+
+        await page.buy()
+        await page.expect_confirmed()
+
+        assert [order["userRef"] for order in await orders_of(server, product_id)] == ["the other tab made up"]
+
+    async def test_whoever_comes_back_to_the_page_sees_what_was_bought_meanwhile(
+        self, server: Server, visits: Visits
+    ) -> None:
+        product_id = await server.create_product(stock=5)
+        tab = await visits.open(f"/drop/{product_id}")
+        kept, other = DropPage(tab.page), await open_drop(visits, product_id, beside=tab)
+        await kept.expect_live("5")
+        await other.buy()
+        await other.expect_confirmed()
+
+        await kept.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+
+        await expect(kept.orders).to_have_count(1)
+
+    @pytest.mark.parametrize("at", ["0", "Date.now() + 86_400_000"], ids=["yesterday", "before a clock was set back"])
+    async def test_a_click_of_long_ago_is_not_carried_out_without_asking(
+        self, server: Server, visits: Visits, at: str
+    ) -> None:
+        product_id = await server.create_product(stock=5)
+        page = await open_drop(visits, product_id)
+        await page.expect_live("5")
+        intent = f"JSON.stringify({{ key: 'of yesterday', at: {at} }})"
+        await page.page.evaluate(f"localStorage.setItem('dropzero.intent.{product_id}', {intent})")
 
         await page.page.reload()
 
@@ -283,6 +330,34 @@ class TestAnswers:
 
         await page.expect_confirmed()
         assert len(await orders_of(server, product_id)) == 1
+
+    async def test_a_machine_that_slept_counts_down_by_the_databases_clock_again(
+        self, server: Server, visits: Visits
+    ) -> None:
+        then = (datetime.now(UTC) + timedelta(hours=2, minutes=30)).isoformat()
+        product_id = await server.create_product(stock=5, opensAt=then)
+        visit = await visits.open("/none")
+        visit.problems.clear()  # of the page that was not found
+        sockets: list[WebSocketRoute] = []
+
+        def connect(socket: WebSocketRoute) -> None:
+            sockets.append(socket)
+            socket.connect_to_server()
+
+        await visit.page.route_web_socket("**/graphql", connect)
+        await visit.page.goto(f"{server.url}/drop/{product_id}")
+        page = DropPage(visit.page)
+        await page.expect_live("5")
+        await expect(page.countdown).to_have_text(re.compile("^02:"))
+
+        await page.page.evaluate("""() => {
+            const before = performance.now.bind(performance);
+            performance.now = () => before() - 3_600_000;  // it stands still while the machine sleeps
+        }""")
+        await expect(page.countdown).to_have_text(re.compile("^03:"))
+        await sockets[-1].close(code=1001)
+
+        await expect(page.countdown).to_have_text(re.compile("^02:"))
 
     async def test_a_far_opening_is_counted_in_days(self, server: Server, visits: Visits) -> None:
         then = (datetime.now(UTC) + timedelta(days=3, hours=1)).isoformat()

@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.async_api import Browser, Locator, Page, WebSocket, WebSocketRoute, expect
 
 from api.database.endpoint import Endpoint
+from api.database.pool import Pool
 from api.settings import Settings
 from tests.browser.conftest import Visits, visiting
 from tests.browser.drop_page import DropPage, english
@@ -94,6 +95,33 @@ async def test_a_lost_connection_is_marked_and_comes_back_by_itself(server: Serv
     assert len(sockets) == 4
 
 
+async def test_a_drop_that_is_gone_from_the_database_takes_no_other_along(
+    server: Server, visits: Visits, behind: Pool
+) -> None:
+    await server.create_product(name="Tee", stock=5)
+    cap = await server.create_product(name="Cap", stock=5)
+    visit = await visits.open("/none")
+    page = visit.page
+    visit.problems.clear()  # of the page that was not found
+    ends: list[WebSocketRoute] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        ends[:] = [socket.connect_to_server(), socket]
+
+    await page.route_web_socket("**/graphql", connect)
+    await page.goto(f"{server.url}/")
+    await expect(page.locator(".card.live")).to_have_count(2)
+
+    for statement in ("DELETE FROM products WHERE id = $1", "DELETE FROM inventory WHERE product_id = $1"):
+        await behind.execute(statement, cap)
+    for end in ends:
+        await end.close(code=3000)
+
+    await expect(card(page, "Cap")).to_have_count(0)
+    await expect(page.locator("#connection")).to_have_text(english("live"))
+    await expect(card(page, "Tee").locator(".state")).to_have_text(english("open_now"))
+
+
 async def test_milestones_are_announced_and_ticks_are_not(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=12)
     page = DropPage((await visits.open(f"/drop/{product_id}")).page)
@@ -155,6 +183,16 @@ async def test_the_language_that_is_chosen_is_kept_and_a_link_does_not_change_it
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 
+async def test_a_language_can_be_chosen_where_no_cookie_is_kept(server: Server, visits: Visits) -> None:
+    page = (await visits.open("/architecture")).page
+    await page.evaluate("Object.defineProperty(document, 'cookie', { get: () => '', set() {} })")
+
+    await page.locator(".languages summary").click()
+    await page.get_by_role("link", name="한국어").click()
+
+    await expect(page.locator("html")).to_have_attribute("lang", "ko")
+
+
 async def test_a_database_that_is_away_leaves_the_last_known_number(
     settings: Settings, faulty: Faulty, browser: Browser, packages: Path
 ) -> None:
@@ -166,9 +204,16 @@ async def test_a_database_that_is_away_leaves_the_last_known_number(
         page = DropPage((await visits.open(f"/drop/{await server.create_product(stock=5)}")).page)
         await page.expect_live("5")
 
+        shop = (await visits.open("/")).page
+        await expect(shop.locator("#connection")).to_have_text(english("live"))
+
         faulty.down()
         await expect(page.connection).to_have_text(english("last_known"))
         await expect(page.units).to_have_text("5")
+        await expect(card(shop).locator(".state")).to_have_text(english("last_known"))
+        await expect(shop.locator("#connection")).to_have_text(english("reconnecting"))
 
         await faulty.up()
         await page.expect_live("5")
+        await expect(shop.locator("#connection")).to_have_text(english("live"))
+        await expect(card(shop).locator(".state")).to_have_text(english("open_now"))

@@ -10,6 +10,7 @@ const CONNECT_DEADLINE = 10_000; // ms until the connection is acknowledged
 const PING_INTERVAL = 20_000; // ms; a pong is due before the next ping
 const FIRST_PAUSE = 500; // ms
 const LONGEST_PAUSE = 20_000; // ms
+const DOUBT = 1000; // ms between two clocks after which neither is believed
 const COME_BACK_LATER = 1013; // the close code of a server that has all the sockets it takes
 
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -38,21 +39,32 @@ export async function ask(query, variables) {
 // The database's clock, by which drops open, as the answers with a `now` tell it: it showed that at some moment between
 // sending and receiving, and the middle is taken. The answer that was quickest tells it best, until one contradicts it: a
 // clock was set, or this machine slept.
-const clock = { ahead: 0, within: Infinity }; // ms
+const clock = { ahead: 0, within: Infinity, drift: drift() }; // ms
 
-const here = () => performance.timeOrigin + performance.now(); // which nobody sets while the page is open
+// Nobody sets it while the page is open, but on some machines it stands still while they sleep.
+function here() {
+  return performance.timeOrigin + performance.now();
+}
+
+// How far the clock on the wall is from it: this changes while the machine sleeps, or when that clock is set.
+function drift() {
+  return Date.now() - here();
+}
 
 function readClock(shown, sent, received) {
   const heard = { ahead: Date.parse(shown) - (sent + received) / 2, within: (received - sent) / 2 };
   const contradicts = Math.abs(heard.ahead - clock.ahead) > heard.within + clock.within;
   if (heard.within <= clock.within || contradicts) Object.assign(clock, heard);
+  clock.drift = drift();
 }
 
 export const now = () => here() + clock.ahead;
+const isDoubtful = () => Math.abs(drift() - clock.drift) > DOUBT;
 
 // Watches products' stock over one socket and one subscription, for as long as the page is open. `onChange` hears every
-// change, only upwards in version whichever connection brings it; `onState` hears "live", and "reconnecting" when the
-// connection is lost; `onAway` is called where more than one attempt has failed, to read over fetch what it can.
+// change, only upwards in version whichever connection brings it; `onLost` is called when the connection is lost; and
+// `onDoubt` where the page may have missed more than that, to read it over fetch: more than one attempt has failed, the
+// machine has slept, or the reader has come back to a page that the browser had put away.
 export class StockWatch {
   #versions = new Map();
   #failures = 0;
@@ -60,12 +72,13 @@ export class StockWatch {
   #retry;
   #end;
 
-  constructor({ onChange, onState, onAway }) {
-    Object.assign(this, { onChange, onState, onAway });
+  constructor({ onChange, onLost, onDoubt }) {
+    Object.assign(this, { onChange, onLost, onDoubt });
     const comeBack = () => {
       if (this.#retry === undefined || document.visibilityState === "hidden") return;
       this.#connect();
     };
+    addEventListener("pageshow", ({ persisted }) => persisted && this.onDoubt());
     addEventListener("online", comeBack);
     document.addEventListener("visibilitychange", comeBack);
   }
@@ -88,6 +101,7 @@ export class StockWatch {
     const pinging = setInterval(() => {
       if (!heard) return lose();
       heard = false;
+      if (isDoubtful()) this.onDoubt();
       if (socket.readyState === WebSocket.OPEN) send({ type: "ping" });
     }, PING_INTERVAL);
     const connecting = setTimeout(() => lose(), CONNECT_DEADLINE);
@@ -101,7 +115,7 @@ export class StockWatch {
     };
     const lose = (code) => {
       end();
-      this.onState("reconnecting");
+      this.onLost();
       const later = code === COME_BACK_LATER ? 4 : 0;
       this.#retry = setTimeout(() => this.#comeBack(), backoff(this.#failures + later));
       this.#failures += 1;
@@ -115,10 +129,10 @@ export class StockWatch {
       const { type, payload } = JSON.parse(data);
       if (type === "connection_ack") {
         clearTimeout(connecting);
+        if (isDoubtful()) this.onDoubt();
         send({ id: "stock", type: "subscribe", payload: { query: STOCK, variables: { ids: this.#ids } } });
       } else if (type === "next" && payload.data) {
         this.#failures = 0;
-        this.onState("live");
         this.#hear(payload.data.stockChanged);
       } else if (type === "ping") send({ type: "pong" });
       else if (type !== "pong") lose(); // the subscription has ended, by an error or otherwise
@@ -127,7 +141,7 @@ export class StockWatch {
 
   async #comeBack() {
     this.#retry = undefined;
-    if (this.#failures > 1) await this.onAway();
+    if (this.#failures > 1) await this.onDoubt();
     if (!this.#end) this.#connect();
   }
 

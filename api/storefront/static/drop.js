@@ -10,7 +10,7 @@ const DROP = `query Drop($id: ID!, $buyer: String!) {
   orders(productId: $id, userRef: $buyer, first: 20) { edges { node { id quantity status region createdAt } } }
 }`;
 const FEW = 10; // units left that are worth saying
-// ms after an answer until the next click counts: the second of a double click, or a key held down, is no second wish.
+// ms after an answer until the next click counts: the second of a double click is no second wish.
 const REST = 1000;
 const AGE_INTERVAL = 60_000; // ms
 
@@ -18,8 +18,8 @@ const id = location.pathname.split("/").pop();
 const part = Object.fromEntries([...document.querySelectorAll("#drop [id], #drop, #notice")].map((at) => [at.id, at]));
 const answer = document.getElementById("answer");
 
-// What the page knows; `phase` is "ready", "buying" (then `told` says what it waits for), "resting" or "unanswered".
-const state = { product: null, stock: null, live: false, orders: [], phase: "ready", told: null, outcome: null };
+// What the page knows; `live` is null until the first connection, false once it was lost; `phase` is "ready", "buying" (then `told` says what it waits for), "resting" or "unanswered".
+const state = { product: null, stock: null, live: null, orders: [], phase: "ready", told: null, outcome: null };
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
 const held = () =>
@@ -44,8 +44,8 @@ function render() {
   if (!state.product) return;
   show(part.units, number(state.stock));
   show(part.label, text("units_left", { count: state.stock }));
-  show(part.connection, text(state.live ? "live" : "last_known"));
-  part.drop.classList.toggle("live", state.live);
+  show(part.connection, text({ null: "connecting", true: "live", false: "last_known" }[state.live]));
+  part.drop.classList.toggle("live", state.live === true);
   part.drop.classList.toggle("gone", state.stock === 0);
 
   const wait = opensIn();
@@ -148,21 +148,23 @@ function hear({ stock, stale }) {
 
 // Once a second while it is not open, at the moment when the second changes, and then once more at the opening.
 function tick() {
+  clearTimeout(state.ticking);
   const wait = opensIn();
   render();
-  if (wait > 0) setTimeout(tick, Math.min(wait, wait % 1000 || 1000) + 5);
+  if (wait > 0) state.ticking = setTimeout(tick, Math.min(wait, wait % 1000 || 1000) + 5);
   else announce(text("announce_open", { name: state.product.name }));
 }
 
 // Throws NotFound's code when there is no such drop.
 async function read() {
-  const { product, orders } = await ask(DROP, { id, buyer });
+  const { product, orders } = await ask(DROP, { id, buyer: buyer() });
   if (product === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
   if (state.product === null) begin(product);
   else if (!state.live) state.stock = product.stock;
   state.orders = orders.edges.map(({ node }) => node);
   renderOrders();
-  render();
+  if (opensIn() > 0) tick();
+  else render();
 }
 
 function begin(product) {
@@ -175,9 +177,12 @@ function begin(product) {
   show(part.limit, product.limitPerBuyer === null ? text("no_limit") : text("limit", { count: product.limitPerBuyer }));
   part.units.style.setProperty("--digits", number(product.stock).length);
   part.drop.setAttribute("aria-busy", "false");
-  if (opensIn() > 0) tick();
 }
 
+// A key held down clicks once.
+part.buy.addEventListener("keydown", (event) => {
+  if (event.repeat) event.preventDefault();
+});
 // A button that is aria-disabled keeps the focus, and its clicks.
 part.buy.addEventListener("click", () => {
   if (part.buy.getAttribute("aria-disabled") === "false") purchase();
@@ -207,12 +212,11 @@ if (state.product) {
   if (begun && isRecent(begun)) purchase();
   else if (begun) Object.assign(state, { phase: "unanswered", outcome: { status: "UNANSWERED" } });
   render();
-  const onState = (now) => {
-    if (now === "live" || !state.live) return;
+  const onLost = () => {
     state.live = false;
     render();
   };
-  new StockWatch({ onChange: hear, onState, onAway: () => read().catch(() => {}) }).watch([id]);
+  new StockWatch({ onChange: hear, onLost, onDoubt: () => read().catch(() => {}) }).watch([id]);
   setInterval(renderOrders, AGE_INTERVAL);
   performance.mark("interactive");
 }

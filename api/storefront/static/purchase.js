@@ -18,24 +18,45 @@ const BUDGET = 120_000; // ms for which a purchase is asked for again before the
 const RECENT = 600_000; // ms
 const OPENING = 3000; // ms; a purchase this near to the opening is sent again when it is open
 
-// What a browser does not let a page keep is kept for as long as the page is open.
-function kept(place) {
-  try {
-    const storage = window[place];
-    storage.setItem("dropzero", "1");
-    storage.removeItem("dropzero");
-    return storage;
-  } catch {
-    const values = new Map();
-    return {
-      getItem: (name) => values.get(name) ?? null,
-      setItem: (name, value) => values.set(name, value),
-      removeItem: (name) => values.delete(name),
-    };
+// One of the browser's storages. What it does not let the page keep, being forbidden or full, is kept for as long as the
+// page is open.
+class Kept {
+  #place;
+  #unkept = new Map();
+
+  constructor(place) {
+    this.#place = place;
+  }
+
+  getItem(name) {
+    if (this.#unkept.has(name)) return this.#unkept.get(name);
+    try {
+      return window[this.#place].getItem(name);
+    } catch {
+      return null;
+    }
+  }
+
+  setItem(name, value) {
+    this.#unkept.delete(name);
+    try {
+      window[this.#place].setItem(name, value);
+    } catch {
+      this.#unkept.set(name, value);
+    }
+  }
+
+  removeItem(name) {
+    this.#unkept.delete(name);
+    try {
+      window[this.#place].removeItem(name);
+    } catch {
+      // it was not kept there
+    }
   }
 }
-export const lasting = kept("localStorage");
-const visit = kept("sessionStorage"); // survives a reload and the way back, and ends with the tab
+export const lasting = new Kept("localStorage");
+const visit = new Kept("sessionStorage"); // survives a reload and the way back, and ends with the tab
 
 // randomUUID asks for https, and a laptop on the local network has none.
 export function randomKey() {
@@ -43,14 +64,14 @@ export function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function buyerOfThisBrowser() {
+// Whoever uses this browser. Looked up each time: of two tabs that were the first, the later one has made it up.
+export function buyer() {
   const known = lasting.getItem("dropzero.buyer");
   if (known) return known;
-  const buyer = randomKey();
-  lasting.setItem("dropzero.buyer", buyer);
-  return buyer;
+  const made = randomKey();
+  lasting.setItem("dropzero.buyer", made);
+  return made;
 }
-export const buyer = buyerOfThisBrowser();
 
 const intentOf = (productId) => `dropzero.intent.${productId}`;
 const outcomeOf = (productId) => `dropzero.outcome.${productId}`;
@@ -59,7 +80,8 @@ const outcomeOf = (productId) => `dropzero.outcome.${productId}`;
 export const unanswered = (productId) => JSON.parse(lasting.getItem(intentOf(productId)));
 
 // What was meant a moment ago is still meant. Whoever comes back days later is asked first: it may buy now.
-export const isRecent = ({ at }) => Date.now() - at < RECENT;
+// A moment that is yet to come is one of a clock that was set back since.
+export const isRecent = ({ at }) => Math.abs(Date.now() - at) < RECENT;
 
 // The last answer that this tab has had, or null.
 export const lastOutcome = (productId) => JSON.parse(visit.getItem(outcomeOf(productId)));
@@ -71,7 +93,7 @@ export async function buy(productId, tell) {
   const key = unanswered(productId)?.key ?? randomKey();
   lasting.setItem(intentOf(productId), JSON.stringify({ key, at: Date.now() }));
   visit.removeItem(outcomeOf(productId));
-  const outcome = await decide({ productId, userRef: buyer, idempotencyKey: key }, tell);
+  const outcome = await decide({ productId, userRef: buyer(), idempotencyKey: key }, tell);
   if (outcome.status === "UNANSWERED") return outcome;
   visit.setItem(outcomeOf(productId), JSON.stringify(outcome));
   if (unanswered(productId)?.key === key) lasting.removeItem(intentOf(productId));

@@ -36,8 +36,8 @@ const watch = new StockWatch({
     latest = change;
     heard();
   },
-  onState() {},
-  onAway: () => Promise.resolve(),
+  onLost() {},
+  onDoubt: () => Promise.resolve(),
 });
 
 function say(key, values) {

@@ -8,7 +8,6 @@ const DROPS = `query Drops {
   products(first: 100) { edges { node { id name dropName stock opensAt } } }
 }`;
 const FEW = 10; // units left that are worth saying
-const EMPTY_INTERVAL = 4000; // ms between two looks for the first drop
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
 
 const cards = new Map();
@@ -25,13 +24,15 @@ class Card {
     part("h2 bdi").textContent = this.name;
     part("h2 a").href = `/drop/${this.id}`;
     this.units.style.setProperty("--digits", number(this.stock).length);
-    this.live = false;
+    this.live = null; // until the first connection, and false once it was lost
     this.awaitOpening();
   }
 
   awaitOpening() {
+    clearTimeout(this.opening);
     this.render();
-    if (this.opensIn() > 0) setTimeout(() => this.awaitOpening(), Math.min(this.opensIn() + 1, LONGEST_TIMER));
+    const wait = this.opensIn() + 1;
+    if (wait > 1) this.opening = setTimeout(() => this.awaitOpening(), Math.min(wait, LONGEST_TIMER));
   }
 
   opensIn = () => (this.opensAt ? Date.parse(this.opensAt) - now() : 0);
@@ -46,19 +47,19 @@ class Card {
     const put = (element, said) => element.textContent !== said && (element.textContent = said);
     put(this.units, number(this.stock));
     put(this.label, text("units_left", { count: this.stock }));
-    this.element.classList.toggle("live", this.live);
+    this.element.classList.toggle("live", this.live === true);
     this.element.classList.toggle("gone", this.stock === 0);
     this.element.classList.toggle("open", this.rank() === 0);
     if (this.stock === 0) put(this.state, text("sold_out"));
-    else if (!this.live) put(this.state, text("last_known"));
+    else if (this.live === false) put(this.state, text("last_known"));
     else if (this.opensIn() > 0) put(this.state, text("opens_at", { moment: moment(this.opensAt) }));
     else put(this.state, text("open_now"));
   }
 
-  // A reading has no version to tell whether it is newer than what was heard live: then it does not count.
+  // A reading may be older than what is heard live: then its stock does not count.
   read(stock) {
     if (!this.live) this.stock = stock;
-    this.render();
+    this.awaitOpening();
   }
 
   hear({ stock, stale }) {
@@ -71,48 +72,55 @@ class Card {
   }
 }
 
-function showConnection(state) {
-  connection.textContent = text(state);
-  connection.classList.toggle("live", state === "live");
+function showConnection(live) {
+  const said = text(live ? "live" : "reconnecting");
+  if (connection.textContent !== said) connection.textContent = said;
+  connection.classList.toggle("live", live);
 }
 
 const watch = new StockWatch({
-  onChange: (change) => cards.get(change.productId).hear(change),
-  onState(state) {
-    if (connection.textContent !== text(state)) showConnection(state);
-    if (state === "live") return;
+  onChange(change) {
+    cards.get(change.productId).hear(change);
+    showConnection(!change.stale);
+  },
+  onLost() {
+    showConnection(false);
     for (const card of cards.values()) {
       card.live = false;
       card.render();
     }
   },
-  onAway: () => read().catch(() => {}),
+  onDoubt: () => read().catch(() => {}),
 });
 
-// A card keeps its place while the page is open, also when it is sold out: nothing moves under the reader's finger.
+// A card keeps its place while the page is open, also when it is sold out: nothing moves under the reader's finger. One
+// that is not found any more goes, since nobody could watch the others together with it.
 async function read() {
   const { products } = await ask(DROPS);
   const found = products.edges.map(({ node }) => node);
+  const lost = [...cards.values()].filter(({ id }) => !found.some((product) => product.id === id));
+  for (const { id, element } of lost) {
+    cards.delete(id);
+    element.remove();
+  }
   for (const { id, stock } of found) cards.get(id)?.read(stock);
   const added = found.filter(({ id }) => !cards.has(id));
   const fresh = added.map((product) => new Card(product)).sort((one, other) => one.rank() - other.rank());
   for (const card of fresh) cards.set(card.id, card);
   document.getElementById("drops").append(...fresh.map(({ element }) => element));
-  if (added.length > 0) watch.watch([...cards.keys()].slice(-100));
+  if (cards.size > 0 && added.length + lost.length > 0) watch.watch([...cards.keys()]);
   connection.hidden = cards.size === 0;
   notice.hidden = cards.size > 0;
   notice.textContent = text("no_drops");
 }
 
-for (let failures = 0; cards.size === 0;) {
+for (let looks = 0; cards.size === 0; looks += 1) {
+  if (looks > 0) await pause(backoff(looks));
   try {
     await read();
-    failures = 0;
     performance.mark("interactive");
-    if (cards.size === 0) await pause(EMPTY_INTERVAL * (0.5 + Math.random()));
   } catch {
     notice.hidden = false;
     notice.textContent = text("unreachable");
-    await pause(backoff((failures += 1)));
   }
 }
