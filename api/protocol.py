@@ -15,6 +15,9 @@ MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers. uvicorn has a bound with h11 and none with httptools: 200 MB of headers took
 2.3 GB of memory."""
 
+RECEIVE_TIMEOUT = 30.0
+"""Seconds from a connection, or from a request's first byte, until all of it is there. uvicorn would wait for ever."""
+
 SEND_TIMEOUT = 10.0
 """Seconds. A client that did not take what it was sent for so long is hung up on. uvicorn would wait for ever."""
 
@@ -32,6 +35,7 @@ class _Impatient(asyncio.Protocol):
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None
+    _unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -54,6 +58,7 @@ class _Impatient(asyncio.Protocol):
 
     def _hang_up_later(self) -> None:
         if self._hanging_up is None:
+            self._unsent = self.transport.get_write_buffer_size()
             self._hanging_up = asyncio.get_running_loop().call_later(SEND_TIMEOUT, self._hang_up)
 
     def _stay(self) -> None:
@@ -62,7 +67,11 @@ class _Impatient(asyncio.Protocol):
             self._hanging_up = None
 
     def _hang_up(self) -> None:
+        self._hanging_up = None
         unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:
+            self._hang_up_later()  # it reads, if slowly
+            return
         if unsent:
             # No more than debug: there can be thousands of them, and nothing for an operator to do.
             logger.debug("hung up on a client that took nothing for %g s; %d bytes were left", SEND_TIMEOUT, unsent)
@@ -75,10 +84,21 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     _head = 0
     _in_head = True
+    _complete = False
     _answering: RequestResponseCycle | None = None
+    _receiving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_request()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        # Most requests come in one piece, and need no timer.
+        if self._complete:
+            self._stop_awaiting()
+        else:
+            self._await_request()
         if self._in_head:
             self._head += len(data)
             if self._head > MAX_HEAD and not self.transport.is_closing():
@@ -86,12 +106,17 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
+        self._complete = False
         self._head = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -103,6 +128,7 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
         self._hang_up_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_awaiting()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # uvicorn forgets it where a connection was reset
         if self._answering is not None and not self._answering.response_complete:
@@ -112,12 +138,18 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()
-        if self._answering is not None:
-            # Wakes who waits to receive something, with a message of nothing. Whose request is not complete waits on;
-            # an event stream, which expects no more than the end of its client, ends.
+        self.pipeline.clear()  # uvicorn would begin with them now, and with event streams that nobody would end
+        if self._answering is None:
+            return
+        self._answering.keep_alive = False
+        if self._answering.more_body:
+            self.transport.close()  # its request is not complete, and may be for an event stream too
+        else:
+            # Wakes an event stream, which expects no more than the end of its client, with a message of nothing.
             self._answering.message_event.set()
 
     def handle_websocket_upgrade(self) -> None:
+        self._complete = True
         super().handle_websocket_upgrade()
         # The two refer to each other, and all of the connection would wait for the garbage collector.
         self.parser = None  # type: ignore[assignment]
@@ -125,6 +157,15 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _await_request(self) -> None:
+        if self._receiving is None and not self.transport.is_closing():
+            self._receiving = asyncio.get_running_loop().call_later(RECEIVE_TIMEOUT, self.transport.abort)
+
+    def _stop_awaiting(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
 
 
 class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
@@ -152,7 +193,22 @@ class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
         # uvicorn says 1011, after which clients of graphql-ws stay away for good; whoever slept is to come back.
         self.conn.fail(1001, "keepalive ping timeout")
         super().keepalive_timeout()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})
+        self.disconnected = True  # see handle_parser_exception
         self._hang_up_later()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        # From here on sending fails as it does to any client that has left. For uvicorn it would be the application's
+        # mistake until the connection is lost, which can be SEND_TIMEOUT later.
+        self.disconnected = True
+        self._hang_up_later()
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # forgets the pong: uvicorn would keep one for every ping of who reads none
 
     async def run_asgi(self) -> None:
         await super().run_asgi()

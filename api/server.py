@@ -39,6 +39,9 @@ MAX_MESSAGE = 32 * 1024
 OTHER_FILES = 1_000
 """Open files that are left for what is no websocket and no event stream: buyers' requests, and the database."""
 
+MAC_FILES = 10_240
+"""Open files that macOS allows a process where it names no limit: it refuses to be asked for all (setrlimit(2))."""
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -233,9 +236,11 @@ def raise_file_limit() -> float:
         import resource
     except ImportError:  # not on Windows
         return math.inf
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return math.inf if hard == resource.RLIM_INFINITY else hard
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(soft, MAC_FILES) if hard == resource.RLIM_INFINITY else hard
+    if soft != most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def _worker_app(settings: Settings) -> Starlette:
@@ -245,10 +250,10 @@ def _worker_app(settings: Settings) -> Starlette:
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
-    most = raise_file_limit() - OTHER_FILES
-    if most < settings.seats:
-        logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", most, settings.seats)
-        settings = replace(settings, seats=max(1, int(most)))
+    seats = max(1, raise_file_limit() - OTHER_FILES)
+    if seats < settings.seats:
+        logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", seats, settings.seats)
+        settings = replace(settings, seats=int(seats))
     app = create_app(settings)
     gc.collect()
     gc.freeze()

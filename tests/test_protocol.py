@@ -1,9 +1,13 @@
-"""The bound on a request's head, on raw sockets."""
+"""The bounds on a request, on raw sockets."""
 
 import asyncio
 
+import pytest
+
+from api import protocol
 from api.protocol import MAX_HEAD
-from tests.conftest import Server
+from api.settings import Settings
+from tests.conftest import Server, serving
 
 BODY = b'{"query":"{ __typename }"}'
 
@@ -49,3 +53,25 @@ async def test_an_ordinary_head_and_a_large_body_pass(server: Server) -> None:
     padded = BODY + b" " * (2 * MAX_HEAD)
     request = request_with(b"").replace(b"%d" % len(BODY), b"%d" % len(padded), 1).replace(BODY, padded)
     assert b'{"data":{"__typename":"Query"}}' in await exchange(server, request)
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /graphql HT", request_with(b"")[:-5]])
+async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "RECEIVE_TIMEOUT", 0.1)
+    async with serving(settings) as server, asyncio.timeout(10):
+        assert await exchange(server, begun) == b""
+
+
+async def test_a_connection_that_is_used_is_not_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "RECEIVE_TIMEOUT", 0.1)
+    request = request_with(b"").replace(b"connection: close", b"connection: keep-alive")
+    async with serving(settings) as server, asyncio.timeout(10):
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        begun = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < begun + 0.3:
+            writer.write(request)
+            assert await reader.readuntil(b'{"data":{"__typename":"Query"}}')
+        writer.close()

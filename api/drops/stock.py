@@ -57,11 +57,16 @@ class Watcher:
 
     async def take(self) -> list[StockChange]:
         """Wait for a change and take all that wait, one for a product at most, in the order in which they came."""
-        await self._filled.wait()
-        self._filled.clear()
+        while not self._slots:
+            self._filled.clear()
+            await self._filled.wait()
         changes = list(self._slots.values())
         self._slots.clear()
         return changes
+
+    def latest(self, taken: StockChange) -> StockChange:
+        """The change itself, or what has come in its place since it was taken."""
+        return self._slots.pop(taken.level.product_id, taken)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Broadcasts: one execution of a subscription, and one encoding of each of its responses, for all who sent the same."""
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
@@ -17,10 +18,15 @@ from api.graphql.errors import format_error, internal_error, unavailable_error
 from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
 from api.graphql.turns import Turns
 
+logger = logging.getLogger("dropzero.watchers")
+
 MAX_CHARACTERS = 2_000_000
 """Characters of all documents and variables that are broadcast, each counted once: the memory that strangers can take
 by sending ever different ones. A parsed document takes about 100 bytes per character. A counter of one product has
 about 200."""
+
+FIXED_CHARACTERS = 200
+"""What a broadcast counts for beside them: its task, its watcher, and its turns among those of all others."""
 
 
 class Subscriber(Protocol):
@@ -52,7 +58,8 @@ class Operation:
 
     @property
     def characters(self) -> int:
-        return len(self.query) + len(self.variables)
+        """Towards MAX_CHARACTERS."""
+        return FIXED_CHARACTERS + len(self.query) + len(self.variables)
 
 
 class Broadcasts:
@@ -95,7 +102,7 @@ class Broadcasts:
         the execution."""
         if subscriber in broadcast.subscribers:
             del broadcast.subscribers[subscriber]
-            if not broadcast.subscribers:
+            if not broadcast.subscribers and self._under_way.get(broadcast.operation) is broadcast:
                 self._forget(broadcast.operation)
                 self._tasks[broadcast].cancel()
 
@@ -118,9 +125,7 @@ class Broadcasts:
         context = Context(self._drops, broadcast.operation.caller)
         errors = await broadcast.run(self._executor, document, context, self._turns)
         self._forget(broadcast.operation)
-        subscribers, broadcast.subscribers = broadcast.subscribers, {}
-        for subscriber in subscribers:
-            subscriber.end(errors)
+        await broadcast.end(errors, self._turns)
 
     def _forget(self, operation: Operation) -> None:
         """Whoever subscribes to it from here on begins it anew."""
@@ -140,7 +145,7 @@ class Broadcast:
     def add(self, subscriber: Subscriber) -> None:
         self.subscribers[subscriber] = None
         for product_id, response in self._latest.items():
-            subscriber.next(product_id, response)
+            _told(subscriber.next, product_id, response)
 
     async def run(
         self, executor: Executor, document: DocumentNode, context: Context, turns: Turns
@@ -160,6 +165,14 @@ class Broadcast:
             return [internal_error(error, "a subscription")]
         return []
 
+    async def end(self, errors: list[dict[str, Any]], turns: Turns) -> None:
+        """Tell all subscribers that nothing more will come."""
+        while self.subscribers:
+            async with turns.turn() as end:
+                while self.subscribers and perf_counter() < end:
+                    subscriber, _ = self.subscribers.popitem()
+                    _told(subscriber.end, errors)
+
     async def _tell(self, subscription: Subscription, event: Any, turns: Turns) -> None:
         async with turns.turn() as end:
             response = orjson.dumps(await subscription.respond(event)).decode()
@@ -175,7 +188,15 @@ class Broadcast:
         """Tell one subscriber after the other until the end of the turn; whether some still wait."""
         for subscriber in waiting:
             if subscriber in self.subscribers:
-                subscriber.next(product_id, response)
+                _told(subscriber.next, product_id, response)
                 if perf_counter() >= end:
                     return True
         return False
+
+
+def _told(tell: Callable[..., None], *what: Any) -> None:
+    """Tell one subscriber; a defect met there must not keep it from all others."""
+    try:
+        tell(*what)
+    except Exception:
+        logger.exception("defect: a watcher could not be told")

@@ -12,6 +12,9 @@ SHARE = 0.1
 """Of the processor's time, while others could use all of it: purchases are to keep 80 % of their speed, and those whom
 the messages go to need time as well."""
 
+OTHERS = (1 - SHARE) / SHARE
+"""Seconds of the others for each second of deliveries."""
+
 IDLE = 0.00005
 """Seconds. A round of the event loop that takes no longer than this had nothing else to do."""
 
@@ -22,6 +25,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()  # first come, first served
+        self._owed = 0.0
+        """Seconds of the others' share. Below zero they had more: the turns that follow need not wait."""
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
@@ -31,11 +36,12 @@ class Turns:
             begun = thread_time()
             yield perf_counter() + LENGTH
             now = thread_time()
-            owed = (now - begun) * (1 - SHARE) / SHARE
-            while owed > 0:
+            self._owed += (now - begun) * OTHERS
+            while self._owed > 0:
                 before = now
                 await asyncio.sleep(0)
                 now = thread_time()
                 if now - before < IDLE:
-                    break
-                owed -= now - before
+                    self._owed = 0.0
+                else:
+                    self._owed = max(self._owed - (now - before), -LENGTH * OTHERS)

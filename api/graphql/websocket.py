@@ -34,6 +34,10 @@ INIT_TIMEOUT = 10.0
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
+MAX_ID = 200
+"""Characters of an operation's id, which is kept as long as the operation, and comes back with each of its messages.
+Clients use UUIDs, or count."""
+
 SERVICE_RESTART = 1012
 """Clients of graphql-ws come back after it, as after 1013."""
 
@@ -117,13 +121,14 @@ class Session:
     def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send) -> None:
         self._server = server
         self._websocket = websocket
+        self._to_client = partial(_send_parts, send)
         self._caller = server.authenticator.identify(websocket.headers.get("authorization"))
         self._initialised = False
         self._until_initialised = asyncio.timeout(INIT_TIMEOUT)
         self._tasks = asyncio.TaskGroup()
         self._operations: dict[str, asyncio.Task[None] | Watching] = {}
         self.broadcasts = server.broadcasts
-        self.outbox = Outbox(partial(_send_parts, send))
+        self.outbox = Outbox(self._to_client)
 
     async def run(self) -> None:
         """Serve the socket until either side closes it. When this returns, no operation is left.
@@ -147,11 +152,12 @@ class Session:
             async with self._until_initialised:
                 while True:
                     await self._handle(await self._receive())
+                    await asyncio.sleep(0)  # hundreds can have come together, each of them milliseconds of work
         except TimeoutError:
             return Closing(4408, "Connection initialisation timeout")
         except Closing as closing:
             return closing
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, OSError):
             return None
         finally:
             self.outbox.close()
@@ -233,7 +239,7 @@ class Session:
         except Exception as error:
             response = {"errors": [internal_error(error, "/graphql")]}
         self.forget(operation_id)
-        with suppress(WebSocketDisconnect):
+        with suppress(OSError):
             if "data" in response:
                 await self._send({"id": operation_id, "type": "next", "payload": response})
                 await self._send({"id": operation_id, "type": "complete"})
@@ -246,11 +252,12 @@ class Session:
 
     async def _send(self, message: dict[str, Any]) -> None:
         # As text: bytes would become a binary frame, and graphql-ws clients close on those.
-        await self._websocket.send_text(orjson.dumps(message).decode())
+        await self._to_client((orjson.dumps(message).decode(),))
 
 
 async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
-    """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast.
+    """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast, and because the
+    second message to a client that has left is a defect to them. Raises OSError for each.
 
     They come in parts, put together only now, so that messages that wait share the response and the id within them.
     """
@@ -300,6 +307,8 @@ def checked_message(message: Any) -> dict[str, Any]:
         raise Closing(4400, "Message has an unknown type")
     if kind in ("subscribe", "complete") and not (isinstance(message.get("id"), str) and message["id"]):
         raise Closing(4400, f"A {kind} message must have an id, a string that is not empty")
+    if kind == "subscribe" and len(message["id"]) > MAX_ID:
+        raise Closing(4400, f"The id of subscribe must have at most {MAX_ID} characters")
     if kind != "subscribe":
         if not isinstance(payload, dict | None):
             raise Closing(4400, f"The payload of {kind} must be an object")

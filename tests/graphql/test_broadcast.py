@@ -10,6 +10,7 @@ import pytest
 
 from api.graphql import broadcast
 from api.graphql.execution import Subscription
+from api.graphql.outbox import Outbox
 from api.graphql.turns import Turns
 from api.settings import Settings
 from tests.conftest import ADMIN_TOKEN, Server, serving
@@ -154,6 +155,28 @@ async def test_who_leaves_takes_nothing_from_those_who_stay(server: Server) -> N
         assert await stays.next() == {"stockChanged": {"stock": 4, "version": 2}}
 
 
+async def test_a_defect_met_with_one_watcher_keeps_nothing_from_the_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    product_id = await server.create_product(stock=5)
+    original = Outbox.put
+
+    def put(self: Outbox[Any], operation_id: str, subject: str, message: Any) -> None:
+        if operation_id == "cursed":
+            raise RuntimeError("defect")
+        original(self, operation_id, subject, message)
+
+    monkeypatch.setattr(Outbox, "put", put)
+    async with connected(server) as cursed, connected(server) as client:
+        await cursed.subscribe(WATCH, {"ids": [product_id]}, id="cursed")
+        await client.subscribe(WATCH, {"ids": [product_id]})
+        assert await client.next() == {"stockChanged": {"stock": 5, "version": 1}}
+        await server.purchase(product_id)
+        assert await client.next() == {"stockChanged": {"stock": 4, "version": 2}}
+
+    assert "a watcher could not be told" in caplog.text
+
+
 async def test_all_who_wait_for_an_unknown_product_are_told_and_the_next_asks_anew(server: Server) -> None:
     nowhere = "00000000-0000-4000-8000-000000000000"
 
@@ -180,7 +203,7 @@ async def test_ever_different_subscriptions_meet_a_bound_and_leaving_makes_room(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product_id = await server.create_product()
-    monkeypatch.setattr(broadcast, "MAX_CHARACTERS", 3 * (len(WATCH) + 100))
+    monkeypatch.setattr(broadcast, "MAX_CHARACTERS", 3 * (len(WATCH) + 100 + broadcast.FIXED_CHARACTERS))
 
     async with connected(server) as client:
         for number in range(3):

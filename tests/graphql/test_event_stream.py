@@ -13,6 +13,7 @@ import pytest
 from api.graphql import event_stream
 from api.settings import Settings
 from tests.conftest import Server, serving
+from tests.graphql.stranger import event_stream as event_stream_request
 from tests.graphql.transport import PATIENCE, until
 
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
@@ -213,3 +214,18 @@ async def test_a_stopping_server_ends_its_streams_without_complete_so_that_clien
             await stream.next()
 
         await stream.ends()
+
+
+async def test_a_stopping_server_ends_a_stream_with_another_behind_it(settings: Settings) -> None:
+    async with contextlib.AsyncExitStack() as running:
+        server = await running.enter_async_context(serving(settings))
+        request = event_stream_request(WATCH, {"ids": [await server.create_product()]})
+        reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
+        writer.write(request + request)
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"event: next")
+
+            await running.aclose()
+
+            assert (await reader.read()).endswith(b"0\r\n\r\n")
+        writer.close()
