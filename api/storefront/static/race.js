@@ -219,9 +219,9 @@ for (let failures = 0; regions.length === 0; failures += 1) {
     lineUp(course.products.edges.map(({ node }) => node));
     notice.hidden = !start.matches("[aria-disabled=true]");
     performance.mark("interactive");
-    await returnUnits();
   } catch {
     say("unreachable");
     await pause(backoff(failures));
   }
 }
+await returnUnits().catch(() => {}); // then they are when the page is opened again
