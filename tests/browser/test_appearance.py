@@ -107,21 +107,26 @@ async def test_nothing_is_wider_than_the_narrowest_screen(server: Server, visits
         assert await page.evaluate(TOO_WIDE, NARROW) == [], path
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_axe_finds_nothing_serious(server: Server, visits: Visits, dark: bool) -> None:
-    product_id = await server.create_product(stock=7)
-    await server.create_product(name="Gone", stock=0)
-    await server.create_product(name="Later", opensAt="2999-01-01T00:00:00Z")
-    visit = await visits.open("/", dark=dark, still=True)
-    for path in PATHS:
+@pytest.mark.parametrize(("dark", "language"), [(False, "en"), (True, "ar")], ids=["light", "dark"])
+async def test_axe_finds_nothing_serious(server: Server, visits: Visits, dark: bool, language: str) -> None:
+    product_id = await server.create_product(stock=70)
+    gone = await server.create_product(name="Gone", stock=0)
+    later = await server.create_product(name="Later", opensAt="2999-01-01T00:00:00Z")
+    visit = await visits.open("/", dark=dark, locale=language, still=True)
+    for path in (*PATHS, f"/drop/{gone}", f"/drop/{later}"):
         await visit.page.goto(f"{server.url}{path.format(id=product_id)}")
         await ready(visit.page)
         await visit.page.locator(".languages summary").click()
         assert await violations(visit) == [], path
-        if "drop" in path:
+        await visit.page.keyboard.press("Escape")
+        if path == "/drop/{id}":
             await visit.page.locator("#buy").click()
             await expect(visit.page.locator("#orders li")).to_have_count(1)
             assert await violations(visit) == [], "confirmed"
+        elif path == "/architecture":
+            await visit.page.get_by_role("button").last.click()
+            await expect(visit.page.locator("#sum dd").last).not_to_have_text("–")
+            assert await violations(visit) == [], "raced"
     visit.problems.clear()  # of the page that was not found
 
 
@@ -229,6 +234,18 @@ async def test_a_page_is_small_and_interactive_within_a_second(server: Server, v
     code = sum(size for name, size in sizes if "/static/" in name)
     assert 0 < code < MAX_CODE
     assert await page.evaluate("performance.getEntriesByName('interactive')[0].startTime") < INTERACTIVE
+
+
+async def test_buttons_have_an_edge_where_the_reader_chooses_the_colours(server: Server, visits: Visits) -> None:
+    page = (await visits.open(f"/drop/{await server.create_product(stock=10)}")).page
+    await page.emulate_media(forced_colors="active")
+
+    edge = await page.locator("#buy").evaluate(
+        "(at) => [getComputedStyle(at).borderTopWidth, "
+        "getComputedStyle(at).borderTopColor !== getComputedStyle(at).backgroundColor]"
+    )
+
+    assert edge == ["2px", True]
 
 
 async def test_who_prefers_no_motion_gets_none(server: Server, visits: Visits) -> None:
