@@ -224,4 +224,4 @@ for (let failures = 0; regions.length === 0; failures += 1) {
     await pause(backoff(failures));
   }
 }
-await returnUnits().catch(() => {}); // then they are when the page is opened again
+await returnUnits().catch(() => {}); // what is left is returned when the page is opened again
