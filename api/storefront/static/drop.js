@@ -18,7 +18,8 @@ const id = location.pathname.split("/").pop();
 const part = Object.fromEntries([...document.querySelectorAll("#drop [id], #drop, #notice")].map((at) => [at.id, at]));
 const answer = document.getElementById("answer");
 
-// What the page knows; `live` is null until the first connection, false once it was lost; `phase` is "ready", "buying" (then `told` says what it waits for), "resting" or "unanswered".
+// What the page knows; `live` is null until the first connection, and false once it was lost; `phase` is "ready",
+// "buying" (then `told` says what it waits for), "resting" or "unanswered".
 const state = { product: null, stock: null, live: null, orders: [], phase: "ready", told: null, outcome: null };
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
