@@ -33,8 +33,8 @@ POLLS_PER_S = 4
 SETTLED = 5.0
 """Seconds after which memory is read."""
 
-LONG_IDS = tuple(f"{number}" * 8_000 for number in range(8))
-"""Operations whose messages fill every buffer on the way to a socket that does not read, within a few changes."""
+STALLED = tuple("12345678")
+"""The operations of a socket that does not read."""
 
 GIVEN_UP_TIMEOUT = 30.0
 
@@ -90,7 +90,7 @@ def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[s
         database = Database(data)
         product_id = database.new_product()
         _warm_up(server, database)
-        reading, silent = [Seat(product_id)] * (watchers - stalled), [Seat(product_id, LONG_IDS, stalls=True)] * stalled
+        reading, silent = [Seat(product_id)] * (watchers - stalled), [Seat(product_id, STALLED, stalls=True)] * stalled
         with audience(server.url, reading + silent) as crowd:
             changing = changes.buy(database, server.url, [product_id], 1)
             row = _row(name, crowd, server, changing, None, lambda: database.levels([product_id]))

@@ -18,6 +18,9 @@ SUBSCRIPTION = (
     "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { productId stock soldOut stale version } }"
 )
 
+LARGE_SUBSCRIPTION = SUBSCRIPTION.replace("stale", " ".join(f"{letter * 900}: stale" for letter in "abcdefgh"))
+"""One whose messages have 8 KB, for sockets that stall: they fill every buffer on the way within a few changes."""
+
 TINY_BUFFER = 1024
 """Bytes a stalled socket asks its kernel to receive for it; the kernel has a least size of its own."""
 
@@ -28,7 +31,7 @@ _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 @dataclass(frozen=True, slots=True)
 class Seat:
     """What one socket watches: a product, under each of its operations; without any it only listens. One that stalls
-    reads no more after its first message."""
+    asks for large messages, and reads no more after the first."""
 
     product_id: str
     operations: tuple[str, ...] = ("1",)
@@ -140,7 +143,8 @@ class WatchingSocket(asyncio.Protocol):
                 self._fail(payload.decode())
 
     def _subscribe(self) -> None:
-        asked = {"query": SUBSCRIPTION, "variables": {"ids": [self.seat.product_id]}}
+        query = LARGE_SUBSCRIPTION if self.seat.stalls else SUBSCRIPTION
+        asked = {"query": query, "variables": {"ids": [self.seat.product_id]}}
         for operation in self.seat.operations:
             self._send(_TEXT, orjson.dumps({"id": operation, "type": "subscribe", "payload": asked}))
 
