@@ -18,6 +18,9 @@ OTHERS = (1 - SHARE) / SHARE
 IDLE = 0.00005
 """Seconds. A round of the event loop that takes no longer than this had nothing else to do."""
 
+IDLE_ROUNDS = 5
+"""As many in a row that had nothing to do mean that nobody waits: one alone is found between any two purchases."""
+
 
 class Turns:
     """Gives the event loop to one delivery at a time, for a moment, and then to all others until they had their share,
@@ -37,11 +40,11 @@ class Turns:
             yield perf_counter() + LENGTH
             now = thread_time()
             self._owed += (now - begun) * OTHERS
-            while self._owed > 0:
+            idle_rounds = 0
+            while self._owed > 0 and idle_rounds < IDLE_ROUNDS:
                 before = now
                 await asyncio.sleep(0)
                 now = thread_time()
-                if now - before < IDLE:
-                    self._owed = 0.0
-                else:
-                    self._owed = max(self._owed - (now - before), -LENGTH * OTHERS)
+                idle_rounds = idle_rounds + 1 if now - before < IDLE else 0
+                self._owed = max(self._owed - (now - before), -LENGTH * OTHERS)
+            self._owed = min(self._owed, 0.0)
