@@ -8,7 +8,7 @@ from time import perf_counter, thread_time
 LENGTH = 0.001
 """Seconds of a turn, for some 60 messages. Whatever else becomes ready meanwhile is late by as much."""
 
-SHARE = 0.1
+SHARE = 0.05
 """Of the processor's time, while others could use all of it: purchases are to keep 80 % of their speed, and those whom
 the messages go to need time as well."""
 
