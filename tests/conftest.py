@@ -153,6 +153,20 @@ def cluster(postgres_url: str, authority: Authority, app_role: None, aws_identit
 
 
 @pytest.fixture
+async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
+    """The home Region of the cluster."""
+    async with cluster.endpoint(EMBEDDED_REGIONS[0]) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def peer(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
+    """Its second Region."""
+    async with cluster.endpoint(EMBEDDED_REGIONS[1]) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
 async def stand_in(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
     """An endpoint of that cluster, in whatever Region."""
     async with cluster.endpoint(None) as endpoint:

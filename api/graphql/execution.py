@@ -67,7 +67,7 @@ class Executor:
         # The one place that reaches for Strawberry's graphql-core schema and its way to execute it.
         self.schema = schema._schema
         self._kwargs: dict[str, Any] = {
-            "executor_class": _Execution,
+            "is_awaitable": optimized_is_awaitable,
             "operation_extensions": None,
             "max_coercion_errors": MAX_ERRORS,
         }
@@ -86,7 +86,7 @@ class Executor:
             context_value=context,
             variable_values=variables,
             operation_name=operation_name,
-            is_awaitable=cast("Any", optimized_is_awaitable),
+            executor_class=_Execution,
             **self._kwargs,
         )
         return response_of(await result if isawaitable(result) else result)
@@ -105,9 +105,7 @@ class Executor:
             context_value=context,
             raw_variable_values=variables,
             operation_name=operation_name,
-            is_awaitable=cast("Any", optimized_is_awaitable),
-            max_coercion_errors=MAX_ERRORS,
-            operation_extensions=None,
+            **self._kwargs,
         )
         if isinstance(execution, list):
             raise CannotSubscribe(execution)

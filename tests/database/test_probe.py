@@ -10,16 +10,9 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
 from api.database.probe import Probe
 from api.database.tokens import AuthTokens
-from tests.dsql.cluster import Cluster
 from tests.dsql.endpoint import Endpoint as RegionalEndpoint
 
 HOME = "ap-northeast-1"
-
-
-@pytest.fixture
-async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
-    async with cluster.endpoint(HOME) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable, WakingUp
 from api.database.regions import RegionHealth, Regions, UnknownRegion
 from api.database.tokens import AuthTokens
-from tests.dsql.cluster import Cluster
 from tests.dsql.endpoint import Endpoint as RegionalEndpoint
 
 HOME, PEER = "ap-northeast-1", "ap-northeast-2"
@@ -22,18 +21,6 @@ HOME, PEER = "ap-northeast-1", "ap-northeast-2"
 def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regions_module, "PING_INTERVAL", 0.01)
     monkeypatch.setattr(regions_module, "PING_TIMEOUT", 0.4)
-
-
-@pytest.fixture
-async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
-    async with cluster.endpoint(HOME) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def peer(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
-    async with cluster.endpoint(PEER) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed
 from tests.drops.purchases import assert_books_balance, kinds, new_product, wish
-from tests.dsql.cluster import Cluster
 from tests.dsql.endpoint import Endpoint as RegionalEndpoint
 
 HOME, PEER = "ap-northeast-1", "ap-northeast-2"
@@ -31,18 +30,6 @@ Lose: TypeAlias = Callable[[RegionalEndpoint], None]
 @pytest.fixture
 def engine() -> str:
     return "dsql"
-
-
-@pytest.fixture
-async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
-    async with cluster.endpoint(HOME) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def peer(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
-    async with cluster.endpoint(PEER) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

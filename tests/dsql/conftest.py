@@ -46,19 +46,6 @@ async def cluster(cluster_url: str, authority: Authority, app_role: None) -> Clu
     return Cluster(cluster_url, authority)
 
 
-@pytest.fixture
-async def home(cluster: Cluster) -> AsyncIterator[Endpoint]:
-    async with cluster.endpoint(HOME) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-async def peer(cluster: Cluster) -> AsyncIterator[Endpoint]:
-    """The second Region of the same cluster."""
-    async with cluster.endpoint(PEER) as endpoint:
-        yield endpoint
-
-
 @pytest.fixture(scope="session")
 def sign() -> Callable[..., str]:
     """Make a token as an application does, with boto3: for whom, for which Region, and what else it takes."""
