@@ -46,8 +46,8 @@ class SchemaBehind(Exception):
 def create_app(settings: Settings) -> Starlette:
     """The whole application. It connects to the database when its lifespan begins."""
     identity = web_identity(settings)
-    regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity))
-    drops = Drops(regions, settings.group, settings.budget, settings.poll_interval)
+    regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
+    drops = Drops(regions, settings.group, settings.budget, settings.polling)
     schema = make_schema()
     executor = Executor(schema)
     documents = Documents(executor.schema)
@@ -75,16 +75,38 @@ def create_app(settings: Settings) -> Starlette:
         healthy = {region.name: region.healthy for region in await regions.health()}
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
+    times = settings.socket_times
     middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
     if identity is not None and identity.from_requests:
         middleware.append(Middleware(OidcHeader, identity))
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/graphql", GraphQLHTTP(drops, executor, documents, broadcasts, authenticator, seats, graphiql)),
+            Route(
+                "/graphql",
+                GraphQLHTTP(
+                    drops,
+                    executor,
+                    documents,
+                    broadcasts,
+                    authenticator,
+                    seats,
+                    graphiql,
+                    times.comment,
+                ),
+            ),
             WebSocketRoute(
                 "/graphql",
-                GraphQLSocket(drops, executor, documents, broadcasts, authenticator, seats, settings.allowed_origins),
+                GraphQLSocket(
+                    drops,
+                    executor,
+                    documents,
+                    broadcasts,
+                    authenticator,
+                    seats,
+                    settings.allowed_origins,
+                    times.initialise,
+                ),
             ),
             Route("/healthz", healthz),
             Route("/readyz", readyz),

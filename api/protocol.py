@@ -4,10 +4,13 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
+from typing import Any
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from api.settings import SocketTimes
 
 logger = logging.getLogger("dropzero.protocol")
 
@@ -15,27 +18,22 @@ MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers. uvicorn has a bound with h11 and none with httptools: 200 MB of headers took
 2.3 GB of memory."""
 
-RECEIVE_TIMEOUT = 30.0
-"""Seconds from a connection, or from a request's first byte, until all of it is there. uvicorn would wait for ever."""
-
-SEND_TIMEOUT = 10.0
-"""Seconds. A client that did not take what it was sent for so long is hung up on. uvicorn would wait for ever."""
-
-CLOSE_TIMEOUT = 3.0
-"""Seconds that a websocket's client is given to answer a close frame."""
-
 MAX_UNSENT = 16 * 1024
 """Bytes that wait for a client in the kernel, which would by itself take megabytes, and for a websocket's again in the
 process: what is in there when a reader falls behind, it reads before it skips to the present."""
 
 
 class _Impatient(asyncio.Protocol):
-    """Hangs up on a client that does not read: SEND_TIMEOUT after the transport had to hold data back, or was to be
-    closed and could not yet be."""
+    """Disconnects a client that does not read: `times.send` seconds after the transport had to hold data back, or was
+    to be closed and could not yet be."""
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None
     _unsent = 0
+
+    def __init__(self, times: SocketTimes, *arguments: Any, **named: Any) -> None:
+        self.times = times
+        super().__init__(*arguments, **named)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -59,7 +57,7 @@ class _Impatient(asyncio.Protocol):
     def _hang_up_later(self) -> None:
         if self._hanging_up is None:
             self._unsent = self.transport.get_write_buffer_size()
-            self._hanging_up = asyncio.get_running_loop().call_later(SEND_TIMEOUT, self._hang_up)
+            self._hanging_up = asyncio.get_running_loop().call_later(self.times.send, self._hang_up)
 
     def _stay(self) -> None:
         if self._hanging_up is not None:
@@ -74,7 +72,7 @@ class _Impatient(asyncio.Protocol):
             return
         if unsent:
             # No more than debug: there can be thousands of them, and nothing for an operator to do.
-            logger.debug("hung up on a client that took nothing for %g s; %d bytes were left", SEND_TIMEOUT, unsent)
+            logger.debug("hung up on a client that took nothing for %g s; %d bytes were left", self.times.send, unsent)
         self.transport.abort()
 
 
@@ -160,7 +158,7 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     def _await_request(self) -> None:
         if self._receiving is None and not self.transport.is_closing():
-            self._receiving = asyncio.get_running_loop().call_later(RECEIVE_TIMEOUT, self.transport.abort)
+            self._receiving = asyncio.get_running_loop().call_later(self.times.receive, self.transport.abort)
 
     def _stop_awaiting(self) -> None:
         if self._receiving is not None:
@@ -176,7 +174,7 @@ class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.close_timeout = CLOSE_TIMEOUT
+        self.close_timeout = self.times.close
         self.transport.set_write_buffer_limits(high=MAX_UNSENT)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -200,7 +198,7 @@ class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
     def handle_parser_exception(self) -> None:
         super().handle_parser_exception()
         # From here on sending fails as it does to any client that has left. For uvicorn it would be the application's
-        # mistake until the connection is lost, which can be SEND_TIMEOUT later.
+        # mistake until the connection is lost, which can be `times.send` seconds later.
         self.disconnected = True
         self._hang_up_later()
 

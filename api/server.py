@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from api.app import create_app, require_ready_database, web_identity
 from api.database.embedded import embedded_postgres, running_embedded_url
 from api.database.migrations import load_migrations, migrate, migrations_directory
-from api.database.pool import COMMIT_TIMEOUT, TRANSACTION_TIMEOUT
+from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
@@ -108,7 +108,7 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
     """Make sure of the schema: the embedded database is brought up to date and given a sample drop; any other
     is only looked at. Raises SchemaBehind, MigrationError, RightsMissing, Unavailable."""
     tokens = AuthTokens(web_identity(settings))
-    async with Regions(settings.endpoints, connections=1, tokens=tokens) as regions:
+    async with Regions(settings.endpoints, connections=1, tokens=tokens, times=settings.region_times) as regions:
         if embedded:
             await migrate(regions.home, load_migrations(migrations_directory()))
         schema = await require_ready_database(regions)
@@ -180,12 +180,24 @@ def run(
 
     Raises CannotServe, and whatever `prepare` does.
     """
-    config = uvicorn.Config(
-        partial(_worker_app, settings),
+    config = uvicorn_config(settings, partial(_worker_app, settings), workers)
+    started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
+    if not started:
+        raise CannotServe("the server could not start; the lines above say why")
+    logger.info("stopped")
+
+
+def uvicorn_config(settings: Settings, make_app: Callable[[], Starlette], workers: int = 1) -> uvicorn.Config:
+    """How uvicorn serves the application that `make_app` makes, once in each worker process."""
+    times = settings.socket_times
+    return uvicorn.Config(
+        make_app,
         factory=True,
         workers=workers,
-        http=BoundedHttp,
-        ws=BoundedWebSocket,
+        http=partial(BoundedHttp, times),  # type: ignore[arg-type]  # uvicorn calls it as it would call the class
+        ws=partial(BoundedWebSocket, times),  # type: ignore[arg-type]
+        ws_ping_interval=times.ping,
+        ws_ping_timeout=times.ping,
         ws_per_message_deflate=False,
         ws_max_size=MAX_MESSAGE,
         proxy_headers=False,  # nothing here depends on the client's address
@@ -194,10 +206,6 @@ def run(
         server_header=False,
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
-    started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
-    if not started:
-        raise CannotServe("the server could not start; the lines above say why")
-    logger.info("stopped")
 
 
 def _run_here(
@@ -226,7 +234,7 @@ def _run_workers(
 def shutdown_timeout(settings: Settings) -> int:
     """Seconds that requests in flight are given when the server stops: a purchase may wait in line until its deadline,
     and then be in a transaction that is answered, or not, by its COMMIT."""
-    return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + COMMIT_TIMEOUT) + 2
+    return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + settings.region_times.pool.commit) + 2
 
 
 def raise_file_limit() -> float:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from api.database.endpoint import Endpoint, parse_endpoints
+from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.group_commit import GroupPolicy
+from api.drops.stock import PollingTimes
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 """The two names of the one embedded database, so that all that speaks of Regions works on a laptop."""
@@ -34,6 +36,26 @@ class OidcFederation:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketTimes:
+    """How long a client's connection may wait, in seconds.
+
+    `receive`: from a connection, or from a request's first byte, until the request is complete.
+    `send`: a client that has not taken what it was sent by then is disconnected. uvicorn would wait for ever for both.
+    `close`: for a websocket's client to answer a close frame.
+    `initialise`: a websocket that has not sent connection_init by then is closed with 4408.
+    `ping`: from one websocket ping to the next, and from a ping to its pong.
+    `comment`: between the comments of an event stream, for proxies that end a stream without traffic.
+    """
+
+    receive: float = 30.0
+    send: float = 10.0
+    close: float = 3.0
+    initialise: float = 10.0
+    ping: float = 20.0
+    comment: float = 12.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory` and
     offered as `embedded_regions`. Home is the first of either."""
@@ -50,9 +72,11 @@ class Settings:
     open_metrics: bool
     group: GroupPolicy
     budget: RetryBudget
-    poll_interval: float
+    polling: PollingTimes
     seats: int
     federation: OidcFederation | None
+    region_times: RegionTimes = RegionTimes()
+    socket_times: SocketTimes = SocketTimes()
 
     @property
     def embedded(self) -> bool:
@@ -106,7 +130,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             attempts=read("DROPZERO_ATTEMPTS", 40, _whole(1, 1000)),
             seconds=read("DROPZERO_DEADLINE_MS", 15_000, _whole(100, 120_000)) / 1000,
         ),
-        poll_interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000,
+        polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
         seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
         federation=_federation(environment),
     )

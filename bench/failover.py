@@ -27,6 +27,7 @@ from api.drops.drops import Drops
 from api.drops.group_commit import GroupPolicy
 from api.drops.products import NewProduct, create_product
 from api.drops.purchase import Purchase
+from api.drops.stock import PollingTimes
 from bench.report import print_table, write_json
 from bench.stand_in import REGIONS
 from tests.dsql.token import CREDENTIALS
@@ -42,7 +43,7 @@ CONNECTIONS = 100
 
 async def lose_home(urls: list[str], behind_url: str, commands: IO[str], fault: str) -> dict[str, Any]:
     regions = Regions(tuple(map(Endpoint, REGIONS, urls)), connections=10)
-    drops = Drops(regions, GroupPolicy(), RetryBudget(), poll_interval=0.25)
+    drops = Drops(regions, GroupPolicy(), RetryBudget(), PollingTimes())
     await drops.open()
     await regions.warm_up(3)
     async with Pool(Endpoint("behind", behind_url), size=1) as behind:

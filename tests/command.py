@@ -20,7 +20,7 @@ import aiohttp
 
 from api import cli
 from api.settings import read_settings
-from tests.conftest import Server
+from tests.server import Server
 
 DROPZERO = (sys.executable, "-m", "api.cli")
 

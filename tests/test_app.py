@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from api.database.endpoint import Endpoint
 from api.settings import Settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, Server, serving
 
 
 async def get(server: Server, path: str, token: str | None = None) -> tuple[int, str]:

@@ -13,7 +13,7 @@ import pytest
 from api.client.load import Load, LoadReport, percentile
 from api.graphql.schema import sdl
 from tests.command import DROPZERO, Run, Serving, dropzero, dropzero_here, dropzero_serve, environment
-from tests.conftest import ADMIN_TOKEN, Server
+from tests.server import ADMIN_TOKEN, Server
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NOBODY = "http://127.0.0.1:9"

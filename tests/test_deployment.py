@@ -25,7 +25,7 @@ from api.cluster.control_plane import Cluster
 from api.server import shutdown_timeout
 from api.settings import read_settings
 from tests.command import environment
-from tests.conftest import Server
+from tests.server import Server
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.drops.audit import audit
 from api.settings import EMBEDDED_REGIONS, Settings
-from tests.conftest import ADMIN_TOKEN, serving
 from tests.graphql.transport import connected
+from tests.server import ADMIN_TOKEN, serving
 
 API = Path(__file__).parent.parent / "api"
 MODULES = sorted(API.rglob("*.py"))

@@ -7,7 +7,7 @@ import pytest
 from api import protocol
 from api.protocol import MAX_HEAD
 from api.settings import Settings
-from tests.conftest import Server, serving
+from tests.server import Server, serving
 
 BODY = b'{"query":"{ __typename }"}'
 

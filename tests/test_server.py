@@ -22,7 +22,7 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.server import CannotServe, address, bind
 from tests.command import DROPZERO, Serving, dropzero, dropzero_serve, environment
-from tests.conftest import PURCHASE
+from tests.server import PURCHASE
 
 SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 STOCK = f'{{ product(id: "{SAMPLE}") {{ stock }} }}'

@@ -21,7 +21,7 @@ from api.pages import (
     render_page,
 )
 from api.settings import Settings
-from tests.conftest import Server, serving
+from tests.server import Server, serving
 
 # The categories of CLDR's plural rules for whole numbers and decimals.
 PLURAL_FORMS = {

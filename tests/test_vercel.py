@@ -10,7 +10,7 @@ from api.app import create_app
 from api.database.web_identity import WebIdentity
 from api.settings import OidcFederation, Settings, read_settings
 from api.vercel import OidcHeader
-from tests.conftest import serving
+from tests.server import serving
 
 ROLE = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero"}
 

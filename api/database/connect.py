@@ -5,6 +5,7 @@ import logging
 import random
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -17,25 +18,30 @@ from api.database.web_identity import NoToken
 
 logger = logging.getLogger("dropzero.database")
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds for one connection to open."""
-
-LIFETIME = (40 * 60.0, 50 * 60.0)
-"""Seconds after which a connection is used no more, drawn evenly, so that those that opened together do not end
-together. Aurora DSQL drops connections after 60 minutes, in the midst of whatever they do."""
-
-CONNECTIONS_PER_SECOND = 10.0
-"""New connections from one process to one endpoint, after a first burst. An Aurora DSQL cluster takes 100 per second
-from all its clients together, and 1,000 in a burst."""
-
-CONNECTION_BURST = 50
-
 # How Aurora DSQL refuses a connection that is worth another try.
 _WAKING = "waking up"
 _EXPIRED = "Signature expired"
 
-_ATTEMPTS = 6
-"""Connections tried for one that is wanted, while an idle cluster wakes up: some 2 seconds."""
+
+@dataclass(frozen=True, slots=True)
+class ConnectTimes:
+    """How long a connection may take to open, and how long it is used. All times in seconds.
+
+    `timeout`: for one connection to open.
+    `lifetime`: a connection is retired after a time that is drawn evenly from this range, so that connections that
+    were opened together do not end together. Aurora DSQL drops connections after 60 minutes, even in a transaction.
+    `attempts` and `backoff`: connections tried for one that is wanted while an idle cluster wakes up, and the waits
+    between them: some 2 seconds.
+    `per_second` and `burst`: new connections from one process to one endpoint. An Aurora DSQL cluster accepts 100 per
+    second from all its clients together, and 1,000 in a burst.
+    """
+
+    timeout: float = 5.0
+    lifetime: tuple[float, float] = (40 * 60.0, 50 * 60.0)
+    attempts: int = 6
+    backoff: Backoff = Backoff(base=0.1, cap=1.0)
+    per_second: float = 10.0
+    burst: int = 50
 
 
 if TYPE_CHECKING:
@@ -56,7 +62,7 @@ class Connection(_Connection):
 class ConnectionRate:
     """Lets a burst through, and from then on so many per second."""
 
-    def __init__(self, per_second: float = CONNECTIONS_PER_SECOND, burst: int = CONNECTION_BURST) -> None:
+    def __init__(self, per_second: float, burst: int) -> None:
         self._interval = 1 / per_second
         self._burst = burst
         self._due = float("-inf")
@@ -72,12 +78,13 @@ class ConnectionRate:
 class Connector:
     """Opens connections to one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, tokens: AuthTokens) -> None:
+    def __init__(self, endpoint: Endpoint, tokens: AuthTokens, times: ConnectTimes = ConnectTimes()) -> None:
         """Raises ValueError when the endpoint's URL cannot be used."""
         self._endpoint = endpoint
         self._address = endpoint.dsql
         self._tokens = tokens
-        self._rate = ConnectionRate()
+        self._times = times
+        self._rate = ConnectionRate(times.per_second, times.burst)
         self._tls: ssl.SSLContext | None = None
 
     async def connect(self) -> Connection:
@@ -86,7 +93,7 @@ class Connector:
             if self._address is None:
                 connection = await asyncpg.connect(
                     self._endpoint.url,
-                    timeout=CONNECT_TIMEOUT,
+                    timeout=self._times.timeout,
                     connection_class=Connection,
                     server_settings={"application_name": "dropzero"},
                 )
@@ -96,14 +103,13 @@ class Connector:
             # Whatever the reason, a refused login, a database that takes no connections, one too many of them.
             raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
         connection.opened_at = asyncio.get_running_loop().time()
-        connection.retire_at = connection.opened_at + random.uniform(*LIFETIME)  # noqa: S311
+        connection.retire_at = connection.opened_at + random.uniform(*self._times.lifetime)  # noqa: S311
         return connection
 
     async def _connect_to_dsql(self, address: DsqlAddress) -> Connection:
         """Open one to Aurora DSQL, again while its cluster wakes up, and once again when a token was too old."""
-        backoff = Backoff(base=0.1, cap=1.0)
         signed_anew = False
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, self._times.attempts + 1):
             await self._rate.wait()
             try:
                 if self._tls is None:
@@ -115,7 +121,7 @@ class Connector:
                     database=address.database,
                     password=await self._tokens.token(self._endpoint.region, address),
                     ssl=self._tls,  # asyncpg sends the host as its SNI
-                    timeout=CONNECT_TIMEOUT,
+                    timeout=self._times.timeout,
                     connection_class=Connection,
                     server_settings={"application_name": "dropzero"},
                 )
@@ -123,15 +129,18 @@ class Connector:
                 refusal = " ".join(str(error).split())  # with its detail and hint, on lines of their own
                 expired = _EXPIRED in refusal and not signed_anew
                 waking = _WAKING in refusal
-                if attempt == _ATTEMPTS or not (waking or expired):
-                    reason = _explained(error, refusal, self._endpoint.region, address)
+                if attempt == self._times.attempts or not (waking or expired):
+                    reason = self._explained(error, refusal, address)
                     raise (WakingUp if waking else Unavailable)(reason) from error
                 signed_anew |= expired
                 logger.info("%s: %s; trying again", self._endpoint.region, refusal)
             except (NoToken, OSError) as error:
-                raise Unavailable(_explained(error, str(error), self._endpoint.region, address)) from error
-            await asyncio.sleep(backoff.delay(attempt))
+                raise Unavailable(self._explained(error, str(error), address)) from error
+            await asyncio.sleep(self._times.backoff.delay(attempt))
         raise AssertionError("the last attempt returns or raises")
+
+    def _explained(self, error: Exception, reason: str, address: DsqlAddress) -> str:
+        return _explained(error, reason, self._endpoint.region, address, self._times.timeout)
 
 
 def _tls_context(address: DsqlAddress) -> ssl.SSLContext:
@@ -139,7 +148,7 @@ def _tls_context(address: DsqlAddress) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=address.sslrootcert)
 
 
-def _explained(error: Exception, reason: str, region: str, address: DsqlAddress) -> str:
+def _explained(error: Exception, reason: str, region: str, address: DsqlAddress, timeout: float) -> str:
     """What was wrong, and what to do."""
     action = "dsql:DbConnectAdmin" if address.role == "admin" else "dsql:DbConnect"
     where = f"no connection to {region} ({address.host})"
@@ -164,7 +173,7 @@ def _explained(error: Exception, reason: str, region: str, address: DsqlAddress)
             )
         case TimeoutError():
             return (
-                f"{where}: no answer within {CONNECT_TIMEOUT:g} seconds; check that this network reaches port "
+                f"{where}: no answer within {timeout:g} seconds; check that this network reaches port "
                 f"{address.port} there"
             )
         case asyncpg.TooManyConnectionsError():

@@ -28,7 +28,9 @@ from api.database.retry import RetryBudget, run_again
 STATEMENT_TIMEOUT = 3600.0
 """Seconds on plain PostgreSQL, where an index on a table that is full takes its time."""
 
-_BUDGET = RetryBudget(attempts=40, seconds=60.0)
+MIGRATION_BUDGET = RetryBudget(attempts=40, seconds=60.0)
+"""For each statement of a migration."""
+
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _ASYNC_INDEX = re.compile(r"^(CREATE (?:UNIQUE )?INDEX) ASYNC (IF NOT EXISTS (\w+) ON )", re.MULTILINE)
 _NOT_ALLOWED = "42501"
@@ -152,6 +154,7 @@ async def migrate(
     migrations: list[Migration],
     say: Callable[[str], None] = lambda line: None,
     index_budget: IndexBudget = INDEX_BUDGET,
+    budget: RetryBudget = MIGRATION_BUDGET,
 ) -> list[Migration]:
     """Apply what is pending and return it. Safe to run again, and from several processes at once.
 
@@ -165,17 +168,17 @@ async def migrate(
         say(f"the database is ahead of this version: it has {', '.join(schema.ahead)} of a newer one")
     if schema.pending:
         with _explained("schema_migrations", pool.endpoint):
-            await _run(pool, _CREATE_RECORD)
+            await _run(pool, budget, _CREATE_RECORD)
     for migration in schema.pending:
         started = time.monotonic()
         with _explained(str(migration), pool.endpoint):
             if pool.endpoint.dsql is None:
-                await _run(pool, migration.plain_statement)
+                await _run(pool, budget, migration.plain_statement)
             elif migration.async_index is None:
-                await _run(pool, migration.statement)
+                await _run(pool, budget, migration.statement)
             else:
                 await build_index(pool, migration.async_index, migration.statement, index_budget, say)
-            await _run(pool, _WRITE_RECORD, migration.version, migration.name, migration.checksum)
+            await _run(pool, budget, _WRITE_RECORD, migration.version, migration.name, migration.checksum)
         say(f"applied {migration} in {time.monotonic() - started:.2f} s")
     return schema.pending
 
@@ -196,13 +199,13 @@ async def _read(pool: Pool, statement: str) -> list[Record]:
         try:
             return await pool.fetch(statement)
         except Conflict:
-            if failures == _BUDGET.attempts:
+            if failures == MIGRATION_BUDGET.attempts:
                 raise
         await asyncio.sleep(backoff.delay(failures))
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _run(pool: Pool, statement: str, *arguments: object) -> None:
+async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: object) -> None:
     """Run one statement in its own transaction, again when a rival came between, or when its answer was lost."""
     timeout = STATEMENT_TIMEOUT if pool.endpoint.dsql is None else DDL_TIMEOUT
 
@@ -214,7 +217,7 @@ async def _run(pool: Pool, statement: str, *arguments: object) -> None:
                 raise Conflict(f"{error.sqlstate}: {error}") from error
             raise
 
-    await run_again(attempt, _BUDGET, safe_after_lost_commit=True, backoff=Backoff(base=0.02, cap=1.0))
+    await run_again(attempt, budget, safe_after_lost_commit=True, backoff=Backoff(base=0.02, cap=1.0))
 
 
 @contextmanager

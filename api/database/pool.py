@@ -3,21 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from api.database.connect import CONNECT_TIMEOUT, Connection, Connector
+from api.database.connect import Connection, Connector, ConnectTimes
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable, translate
 from api.database.tokens import AuthTokens
 
 Record: TypeAlias = asyncpg.Record
 Lent: TypeAlias = "PoolConnectionProxy[Record]"
-
-ACQUIRE_TIMEOUT = CONNECT_TIMEOUT + 1.0
-"""Seconds to wait for a free connection, a new one included."""
 
 READ_TIMEOUT = 5.0
 """Seconds for a read outside of a transaction, connecting and trying again included."""
@@ -26,21 +24,33 @@ TRANSACTION_TIMEOUT = 10.0
 """Seconds for a transaction up to its COMMIT, connecting included. Aurora DSQL has no statement_timeout and no cancel
 request, so the deadline is ours, and a connection that missed it is dropped rather than cancelled."""
 
-COMMIT_TIMEOUT = 5.0
-"""Seconds to wait for the answer to a COMMIT before its outcome counts as unknown."""
-
-CLOSE_TIMEOUT = 1.0
-"""Seconds for connections to say goodbye, which nothing depends on."""
-
 READ_ATTEMPTS = 3
 """A pooled connection can have died since its last use, and a schema change answers reads with 40001 once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTimes:
+    """Deadlines of a pool, in seconds.
+
+    `connect`: for the connections that it opens.
+    `acquire`: for a free connection, one that has to be opened included.
+    `commit`: for the answer to a COMMIT, before its outcome counts as unknown.
+    `close`: for connections to end properly. Nothing depends on that; those that take longer are dropped.
+    """
+
+    connect: ConnectTimes = ConnectTimes()
+    acquire: float = 6.0
+    commit: float = 5.0
+    close: float = 1.0
 
 
 class Transaction:
     """One open transaction at snapshot isolation. Leaving its block without `commit` rolls it back."""
 
-    def __init__(self, connection: Lent, region: str, deadline: asyncio.Timeout) -> None:
+    def __init__(self, connection: Lent, region: str, deadline: asyncio.Timeout, commit_timeout: float) -> None:
+        """`commit_timeout` in seconds; see PoolTimes."""
         self.region = region
+        self._commit_timeout = commit_timeout
         self._connection = connection
         self._deadline = deadline
         # Sends BEGIN ISOLATION LEVEL REPEATABLE READ, the one level that Aurora DSQL has.
@@ -65,7 +75,7 @@ class Transaction:
         self._open = False
         self._deadline.reschedule(None)  # from here on a timeout means something else
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT):
+            async with asyncio.timeout(self._commit_timeout):
                 await self._transaction.commit()
         except Exception as error:
             if isinstance(translate(error), Unavailable):
@@ -83,11 +93,14 @@ class Transaction:
 class Pool:
     """Connections to one regional endpoint, opened when first needed, at most `size` at a time."""
 
-    def __init__(self, endpoint: Endpoint, size: int, tokens: AuthTokens | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, size: int, tokens: AuthTokens | None = None, times: PoolTimes = PoolTimes()
+    ) -> None:
         """`tokens` are shared by the pools of all Regions. Raises ValueError for a URL that cannot be used."""
         self.endpoint = endpoint
         self._size = size
-        self._connector = Connector(endpoint, tokens or AuthTokens())
+        self._times = times
+        self._connector = Connector(endpoint, tokens or AuthTokens(), times.connect)
         self._lent: set[Lent] = set()
         self._lost_at = float("-inf")
         self._pool: asyncpg.Pool[Record]
@@ -136,7 +149,7 @@ class Pool:
     async def close(self) -> None:
         """Close every connection; those that do not end in time are dropped."""
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with asyncio.timeout(self._times.close):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -164,7 +177,7 @@ class Pool:
         """
         try:
             async with asyncio.timeout(timeout) as deadline, self._connection() as connection:
-                transaction = Transaction(connection, self.region, deadline)
+                transaction = Transaction(connection, self.region, deadline, self._times.commit)
                 try:
                     await transaction.begin()
                     yield transaction
@@ -212,7 +225,7 @@ class Pool:
     async def _acquire(self) -> Lent:
         """A connection that is neither too old nor from before the endpoint was lost. Raises Unavailable."""
         try:
-            async with asyncio.timeout(ACQUIRE_TIMEOUT) as deadline:
+            async with asyncio.timeout(self._times.acquire) as deadline:
                 while True:
                     connection = await self._pool.acquire()
                     age = cast(Connection, connection)  # the pool's proxy passes on what it does not know
@@ -223,7 +236,8 @@ class Pool:
         except (asyncpg.InterfaceError, TimeoutError) as error:
             if isinstance(error, TimeoutError) and not deadline.expired():
                 raise
-            raise Unavailable(f"no connection: {str(error) or f'none within {ACQUIRE_TIMEOUT:g} seconds'}") from error
+            reason = str(error) or f"none within {self._times.acquire:g} seconds"
+            raise Unavailable(f"no connection: {reason}") from error
 
     async def _release(self, connection: Lent) -> None:
         # The work is done, or its error is on the way out: neither is to be replaced by this one's. A connection

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from api.database.connect import Connection, Connector
+from api.database.connect import Connection, Connector, ConnectTimes
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, Unavailable, translate
 from api.database.tokens import AuthTokens
@@ -15,8 +15,8 @@ from api.database.tokens import AuthTokens
 class Probe:
     """One kept connection to an endpoint. Whoever asks while an answer is awaited shares it."""
 
-    def __init__(self, endpoint: Endpoint, tokens: AuthTokens) -> None:
-        self._connector = Connector(endpoint, tokens)
+    def __init__(self, endpoint: Endpoint, tokens: AuthTokens, times: ConnectTimes = ConnectTimes()) -> None:
+        self._connector = Connector(endpoint, tokens, times)
         self._connection: Connection | None = None
         self._asking: asyncio.Task[float] | None = None
 

@@ -15,6 +15,7 @@ from api.database.pool import (
     READ_TIMEOUT,
     TRANSACTION_TIMEOUT,
     Pool,
+    PoolTimes,
     Record,
     Transaction,
     read_again,
@@ -24,18 +25,24 @@ from api.database.tokens import AuthTokens
 
 logger = logging.getLogger("dropzero.regions")
 
-PING_TIMEOUT = 0.8
-"""Seconds after which an endpoint that does not answer counts as away. A read takes 5 to 10 ms on Aurora DSQL; with
-the interval, purchases leave an endpoint that went silent within 1.1 s."""
 
-PING_INTERVAL = 0.25
-"""Seconds between an answer and the next question."""
+@dataclass(frozen=True, slots=True)
+class RegionTimes:
+    """When an endpoint counts as away, and when it is used again. All times in seconds.
 
-ANSWERS_TO_RETURN = 8
-"""Answers in a row, 2 s of them, before an endpoint that was away is used again."""
+    `ping_timeout`: an endpoint that does not answer a ping for so long is away. A read takes 5 to 10 ms on Aurora
+    DSQL; with the interval, purchases leave an endpoint that went silent within 1.1 s.
+    `ping_interval`: between an answer and the next ping.
+    `answers_to_return`: answers in a row, 2 s of them, before an endpoint that was away is used again.
+    `waking`: what a server that starts gives an idle cluster to wake up.
+    `pool`: for the connections to each endpoint.
+    """
 
-WAKING_TIMEOUT = 60.0
-"""Seconds that a server which starts gives an idle cluster to wake up."""
+    ping_timeout: float = 0.8
+    ping_interval: float = 0.25
+    answers_to_return: int = 8
+    waking: float = 60.0
+    pool: PoolTimes = PoolTimes()
 
 
 class UnknownRegion(LookupError):
@@ -59,11 +66,18 @@ class Regions:
     endpoints are watched from `open` to `close`.
     """
 
-    def __init__(self, endpoints: tuple[Endpoint, ...], connections: int, tokens: AuthTokens | None = None) -> None:
+    def __init__(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        connections: int,
+        tokens: AuthTokens | None = None,
+        times: RegionTimes = RegionTimes(),
+    ) -> None:
         """`endpoints` with home first; `connections` is the bound for each of them."""
         tokens = tokens or AuthTokens()
-        self._pools = {endpoint.region: Pool(endpoint, connections, tokens) for endpoint in endpoints}
-        self._probes = {endpoint.region: Probe(endpoint, tokens) for endpoint in endpoints}
+        self._pools = {endpoint.region: Pool(endpoint, connections, tokens, times.pool) for endpoint in endpoints}
+        self._probes = {endpoint.region: Probe(endpoint, tokens, times.pool.connect) for endpoint in endpoints}
+        self._times = times
         self._away: set[str] = set()
         # On a laptop two Regions are one server under two names, and there is nowhere else to go.
         self._watched = len({endpoint.url for endpoint in endpoints}) > 1
@@ -121,7 +135,7 @@ class Regions:
         return ready[0]
 
     async def _warm_up(self, pool: Pool, connections: int) -> Unavailable | None:
-        deadline = time.monotonic() + WAKING_TIMEOUT
+        deadline = time.monotonic() + self._times.waking
         while True:
             try:
                 await pool.warm_up(connections)
@@ -155,12 +169,12 @@ class Regions:
         return self.active.begin(timeout)
 
     async def health(self) -> list[RegionHealth]:
-        """Ask every endpoint at once, home first. Takes PING_TIMEOUT at most, and never raises."""
+        """Ask every endpoint at once, home first. Takes the `ping_timeout` at most, and never raises."""
         return list(await asyncio.gather(*(self._health(pool) for pool in self)))
 
     async def _health(self, pool: Pool) -> RegionHealth:
         try:
-            latency = await self._probes[pool.region].ping(PING_TIMEOUT)
+            latency = await self._probes[pool.region].ping(self._times.ping_timeout)
         except DatabaseError:
             return RegionHealth(pool.region, pool is self.home, healthy=False, latency_ms=None)
         return RegionHealth(pool.region, pool is self.home, healthy=True, latency_ms=round(latency, 3))
@@ -171,7 +185,7 @@ class Regions:
         region, answers, left_at = pool.region, 0, 0.0
         while True:
             try:
-                await self._probes[region].ping(PING_TIMEOUT)
+                await self._probes[region].ping(self._times.ping_timeout)
             except Unavailable as error:
                 answers = 0
                 if region not in self._away:
@@ -181,10 +195,10 @@ class Regions:
                 logger.exception("%s cannot be asked whether it answers; it counts as answering", region)
             else:
                 answers += 1
-                if region in self._away and answers >= ANSWERS_TO_RETURN:
+                if region in self._away and answers >= self._times.answers_to_return:
                     self._away.discard(region)
                     logger.info("%s answers again, after %.1f s%s", region, time.monotonic() - left_at, self._now())
-            await asyncio.sleep(PING_INTERVAL)
+            await asyncio.sleep(self._times.ping_interval)
 
     def _leave(self, pool: Pool, reason: str) -> None:
         self._away.add(pool.region)

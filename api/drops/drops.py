@@ -11,17 +11,16 @@ from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
 from api.drops.orders import Cancellation
 from api.drops.products import NewProduct, Product
 from api.drops.purchase import Purchase
-from api.drops.stock import StockLevel, StockPublisher
+from api.drops.stock import PollingTimes, StockLevel, StockPublisher
 
 
 class Drops:
     """The drops of one database, through all its regional endpoints."""
 
-    def __init__(self, regions: Regions, policy: GroupPolicy, budget: RetryBudget, poll_interval: float) -> None:
-        """`poll_interval` is the publisher's, in seconds."""
+    def __init__(self, regions: Regions, policy: GroupPolicy, budget: RetryBudget, polling: PollingTimes) -> None:
         self.regions = regions
         self._budget = budget
-        self.publisher = StockPublisher(regions, poll_interval)
+        self.publisher = StockPublisher(regions, polling)
         ways: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.lines = {
             region: GroupCommit(database, policy, budget, self.publisher.publish) for region, database in ways.items()

@@ -18,13 +18,21 @@ logger = logging.getLogger("dropzero.stock")
 MAX_WATCHED = 100
 """Products in one subscription at most."""
 
-READING_TIMEOUT = 5.0
-"""Seconds for one reading, a new connection included. A database that says nothing counts as away after that."""
-
-MAX_BACKOFF = 5.0
-"""Seconds between two readings while the database is away, at most, beside the interval."""
-
 _READ_LEVELS = "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::text[]::uuid[])"
+
+
+@dataclass(frozen=True, slots=True)
+class PollingTimes:
+    """When the publisher reads the stock, in seconds.
+
+    `interval`: between two readings. Each wait is jittered by a tenth, so that processes do not read in step.
+    `timeout`: for one reading, a new connection included. A database that does not answer by then counts as away.
+    `max_backoff`: added to the interval at most while the database is away.
+    """
+
+    interval: float = 0.25
+    timeout: float = 5.0
+    max_backoff: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +92,9 @@ class StockPublisher:
     away, watchers keep the last value, told once that it is stale, and the readings back off.
     """
 
-    def __init__(self, database: Database, interval: float) -> None:
-        """`interval` in seconds; each wait is jittered by a tenth so that processes do not read in step."""
+    def __init__(self, database: Database, times: PollingTimes) -> None:
         self._database = database
-        self._interval = interval
+        self._times = times
         self._watched: dict[UUID, _Watched] = {}
         self._polling: asyncio.Task[None] | None = None
         self.watchers = 0
@@ -166,11 +173,12 @@ class StockPublisher:
 
     async def _poll(self) -> None:
         """Read what is watched once per interval, until the last watcher leaves and cancels this."""
-        backoff = Backoff(base=self._interval, cap=MAX_BACKOFF)
+        interval = self._times.interval
+        backoff = Backoff(base=interval, cap=self._times.max_backoff)
         failures = 0
         while True:
             pause = backoff.delay(failures) if failures else 0.0
-            await asyncio.sleep(pause + self._interval * random.uniform(0.9, 1.1))  # noqa: S311
+            await asyncio.sleep(pause + interval * random.uniform(0.9, 1.1))  # noqa: S311
             try:
                 await self._read(list(self._watched))
             except Exception as error:
@@ -189,10 +197,10 @@ class StockPublisher:
         """Read the stock of those products that exist, and tell their watchers. Raises Unavailable."""
         self.readings += 1
         try:
-            async with asyncio.timeout(READING_TIMEOUT):
+            async with asyncio.timeout(self._times.timeout):
                 rows = await self._database.fetch(_READ_LEVELS, [str(product_id) for product_id in product_ids])
         except TimeoutError:
-            raise Unavailable(f"no answer within {READING_TIMEOUT:g} seconds") from None
+            raise Unavailable(f"no answer within {self._times.timeout:g} seconds") from None
         for row in rows:
             self.publish(StockLevel(row["product_id"], row["stock"], row["version"]))
 

@@ -65,8 +65,9 @@ class Operation:
 class Broadcasts:
     """The broadcasts of a process, each as long as somebody is subscribed to it."""
 
-    def __init__(self, drops: Drops, executor: Executor) -> None:
+    def __init__(self, drops: Drops, executor: Executor, max_characters: int = MAX_CHARACTERS) -> None:
         self._drops = drops
+        self._max_characters = max_characters
         self._executor = executor
         self._turns = Turns()
         self._under_way: dict[Operation, Broadcast] = {}
@@ -89,7 +90,7 @@ class Broadcasts:
         """
         broadcast = self._under_way.get(operation)
         if broadcast is None:
-            if self._characters + operation.characters > MAX_CHARACTERS:
+            if self._characters + operation.characters > self._max_characters:
                 message = "This server has too many different subscriptions under way. Try again in a moment."
                 subscriber.end([unavailable_error(message)])
                 return None

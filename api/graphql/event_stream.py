@@ -16,9 +16,6 @@ from api.graphql.outbox import Outbox
 
 MEDIA_TYPE = "text/event-stream"
 
-KEEP_ALIVE = 12.0
-"""Seconds between comments, for proxies that give up what is silent."""
-
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store, no-transform"),
@@ -36,9 +33,17 @@ async def send_response(send: Send, response: dict[str, Any]) -> None:
 
 
 async def send_events(
-    send: Send, receive: Receive, broadcasts: Broadcasts, operation: Operation, document: DocumentNode
+    send: Send,
+    receive: Receive,
+    broadcasts: Broadcasts,
+    operation: Operation,
+    document: DocumentNode,
+    comment_interval: float,
 ) -> None:
-    """Answer with the responses of a subscription, until it ends, its client leaves or the server stops."""
+    """Answer with the responses of a subscription, until it ends, its client leaves or the server stops.
+
+    `comment_interval` in seconds: a comment is sent so often, for proxies that end a stream without traffic.
+    """
     await _start(send)
     stream = EventStream(send)
     # After the request's body nothing is received but that the client has left, or that the server stops.
@@ -48,7 +53,7 @@ async def send_events(
     try:
         while not (leaving.done() or stream.ended.done()):
             stream.outbox.put("", "", (_COMMENT,))
-            await asyncio.wait({leaving, stream.ended}, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({leaving, stream.ended}, timeout=comment_interval, return_when=asyncio.FIRST_COMPLETED)
         if stream.ended.done():
             await stream.outbox.flush()
     finally:

@@ -73,8 +73,10 @@ DATABASE_TIMEOUT = 2.0
 class GraphiQL:
     """The ASGI application that answers a browser's GET /graphql with the IDE."""
 
-    def __init__(self, drops: Drops) -> None:
+    def __init__(self, drops: Drops, timeout: float = DATABASE_TIMEOUT) -> None:
+        """`timeout` in seconds, to look for a product to show."""
         self._drops = drops
+        self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         product = await self._product_to_show()
@@ -92,7 +94,7 @@ class GraphiQL:
     async def _product_to_show(self) -> Product | None:
         """The newest product that can be bought, else the newest; None when there is none, or no database."""
         try:
-            async with asyncio.timeout(DATABASE_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 newest = (await list_products(self._drops.regions, first=20)).items
         except (DatabaseError, TimeoutError):
             return None

@@ -77,7 +77,9 @@ class GraphQLHTTP:
         authenticator: Authenticator,
         seats: Seats,
         graphiql: GraphiQL | None,
+        comment_interval: float,
     ) -> None:
+        """`comment_interval` in seconds, of event streams."""
         self._drops = drops
         self._executor = executor
         self._documents = documents
@@ -85,6 +87,7 @@ class GraphQLHTTP:
         self._authenticator = authenticator
         self._seats = seats
         self._graphiql = graphiql
+        self._comment_interval = comment_interval
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
@@ -107,7 +110,14 @@ class GraphQLHTTP:
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
                 with self._seats.take():
-                    events = send_events(send, receive, self._broadcasts, response.operation, response.document)
+                    events = send_events(
+                        send,
+                        receive,
+                        self._broadcasts,
+                        response.operation,
+                        response.document,
+                        self._comment_interval,
+                    )
                     del request, response  # of which nothing is to be kept as long as the events last
                     await events
                 return

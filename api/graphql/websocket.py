@@ -28,9 +28,6 @@ logger = logging.getLogger("dropzero.websocket")
 
 PROTOCOL = "graphql-transport-ws"
 
-INIT_TIMEOUT = 10.0
-"""Seconds. A socket that has not sent connection_init by then is closed with 4408."""
-
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
@@ -71,8 +68,10 @@ class GraphQLSocket:
         authenticator: Authenticator,
         seats: Seats,
         allowed_origins: re.Pattern[str],
+        init_timeout: float,
     ) -> None:
-        """`allowed_origins` matches the origins of other sites whose pages may connect."""
+        """`allowed_origins` matches the origins of other sites whose pages may connect. `init_timeout` in seconds: a
+        socket that has not sent connection_init by then is closed with 4408."""
         self.drops = drops
         self.executor = executor
         self.documents = documents
@@ -80,6 +79,7 @@ class GraphQLSocket:
         self.authenticator = authenticator
         self._seats = seats
         self._allowed_origins = allowed_origins
+        self.init_timeout = init_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
@@ -124,7 +124,7 @@ class Session:
         self._to_client = partial(_send_parts, send)
         self._caller = server.authenticator.identify(websocket.headers.get("authorization"))
         self._initialised = False
-        self._until_initialised = asyncio.timeout(INIT_TIMEOUT)
+        self._until_initialised = asyncio.timeout(server.init_timeout)
         self._tasks = asyncio.TaskGroup()
         self._operations: dict[str, asyncio.Task[None] | Watching] = {}
         self.broadcasts = server.broadcasts

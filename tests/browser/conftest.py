@@ -18,7 +18,7 @@ from typing import NoReturn
 import pytest
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
-from tests.conftest import Server
+from tests.server import Server
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",

@@ -5,7 +5,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from api.pages import read_messages
-from tests.conftest import ADMIN_TOKEN, Server
+from tests.server import ADMIN_TOKEN, Server
 
 ORDERS = "query ($id: ID) { orders(productId: $id) { edges { node { id userRef quantity status } } } }"
 

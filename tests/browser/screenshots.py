@@ -22,7 +22,7 @@ from api.database.pool import Pool
 from api.pages import LANGUAGES
 from api.settings import read_settings
 from tests.browser.conftest import CHROMIUM_FLAGS
-from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, Server, serving
 
 Scheme = Literal["light", "dark"]
 LOOKS: tuple[tuple[Scheme, int], ...] = (("light", 1280), ("dark", 1280), ("light", 320), ("dark", 390))

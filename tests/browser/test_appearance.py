@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 from api.pages import LANGUAGES
 from tests.browser.conftest import Visit, Visits, packaged
 from tests.browser.drop_page import DropPage, english
-from tests.conftest import Server
+from tests.server import Server
 
 PATHS = ("/", "/drop/{id}", "/architecture", "/none")
 NARROW = 320

@@ -15,7 +15,7 @@ from api.pages import LANGUAGES, read_messages
 from api.settings import Settings
 from tests.browser.conftest import Visits, visiting
 from tests.browser.drop_page import DropPage, english, orders_of
-from tests.conftest import Server, serving
+from tests.server import Server, serving
 
 
 async def open_drop(visits: Visits, product_id: str, **options: Any) -> DropPage:

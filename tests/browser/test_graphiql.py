@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from api.database.pool import Pool
 from api.drops.sample import SAMPLE, create_sample_drop
 from tests.browser.conftest import Visits
-from tests.conftest import ADMIN_TOKEN, Server
+from tests.server import ADMIN_TOKEN, Server
 
 CREATE = """
 mutation CreateCap {

@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Page, Route, expect
 from api.settings import Settings
 from tests.browser.conftest import Visits, visiting
 from tests.browser.drop_page import english, orders_of
-from tests.conftest import Server, serving
+from tests.server import Server, serving
 
 NOTHING_TO_RETURN = """
 () => new Promise((done) => {

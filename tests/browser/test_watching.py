@@ -12,8 +12,8 @@ from api.database.pool import Pool
 from api.settings import Settings
 from tests.browser.conftest import Visits, visiting
 from tests.browser.drop_page import DropPage, english
-from tests.conftest import Server, serving
 from tests.faults import Faulty
+from tests.server import Server, serving
 
 
 def card(page: Page, name: str = "Tee") -> Locator:

@@ -11,7 +11,7 @@ import pytest
 
 from api.client.graphql import NoAnswer, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
-from tests.conftest import ADMIN_TOKEN, Server
+from tests.server import ADMIN_TOKEN, Server
 
 
 class LosingWay:

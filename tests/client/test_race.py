@@ -18,9 +18,10 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.command import DROPZERO, Run, dropzero_here, environment
-from tests.conftest import ADMIN_TOKEN, DSQL, Server, on_both_engines, serving
 from tests.dsql.cluster import Cluster
+from tests.engines import DSQL, on_both_engines
 from tests.faults import Faulty, FaultyEndpoint
+from tests.server import ADMIN_TOKEN, Server, serving
 
 TOKYO, SEOUL = EMBEDDED_REGIONS
 

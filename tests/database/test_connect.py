@@ -27,20 +27,19 @@ from api.database.tokens import AuthTokens
 from api.drops.rights import GRANTS, RightsMissing
 from api.settings import Settings
 from tests import command
-from tests.conftest import serving
 from tests.dsql.certificates import Authority
 from tests.dsql.cluster import Cluster
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
-from tests.dsql.endpoint import utc_now
+from tests.dsql.stand_in import StandIn, utc_now
 from tests.dsql.token import ACCESS_KEY_ID, CREDENTIALS, SECRET_ACCESS_KEY
 from tests.faults import FaultyEndpoint
+from tests.regions import HOME
+from tests.server import serving
 
-HOME = "ap-northeast-1"
 NO_CONNECTION = f"no connection to {HOME} (localhost)"
 
 
 @pytest.fixture
-async def home(cluster: Cluster) -> AsyncIterator[RegionalEndpoint]:
+async def home(cluster: Cluster) -> AsyncIterator[StandIn]:
     async with cluster.endpoint(HOME) as endpoint:
         yield endpoint
 
@@ -64,7 +63,7 @@ async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("role", ["admin", "app"])
-async def test_a_role_comes_in_by_a_token_of_its_own(home: RegionalEndpoint, tokens: AuthTokens, role: str) -> None:
+async def test_a_role_comes_in_by_a_token_of_its_own(home: StandIn, tokens: AuthTokens, role: str) -> None:
     connection = await Connector(Endpoint(HOME, home.url_as(role)), tokens).connect()
     assert await connection.fetchval("SELECT current_user") == {"admin": "postgres"}.get(role, role)
     assert await connection.fetchval("SHOW application_name") == "dropzero"
@@ -72,7 +71,7 @@ async def test_a_role_comes_in_by_a_token_of_its_own(home: RegionalEndpoint, tok
 
 
 async def test_without_aws_credentials_it_is_said_where_to_get_them(
-    home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    home: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in (*CREDENTIALS, "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN"):
         monkeypatch.delenv(name, raising=False)
@@ -86,7 +85,7 @@ async def test_without_aws_credentials_it_is_said_where_to_get_them(
     assert home.connections_opened == 0
 
 
-async def test_an_expired_token_is_signed_anew(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+async def test_an_expired_token_is_signed_anew(home: StandIn, tokens: AuthTokens) -> None:
     home.expired_tokens = 1
     connection = await Connector(Endpoint(HOME, home.url), tokens).connect()
     assert await connection.fetchval("SELECT 1") == 1
@@ -94,7 +93,7 @@ async def test_an_expired_token_is_signed_anew(home: RegionalEndpoint, tokens: A
 
 
 async def test_tokens_that_expire_at_once_are_the_clock_s_fault(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.clock = lambda: utc_now() + timedelta(hours=1)
     told = await refusal(home.url, tokens, caplog)
@@ -115,7 +114,7 @@ async def test_tokens_that_expire_at_once_are_the_clock_s_fault(
     ],
 )
 async def test_whom_iam_does_not_let_in_is_told_what_to_allow(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, role: str, remedy: str
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, role: str, remedy: str
 ) -> None:
     home.revoked = {role}
     assert await refusal(home.url_as(role), tokens, caplog) == (
@@ -126,7 +125,7 @@ async def test_whom_iam_does_not_let_in_is_told_what_to_allow(
 
 
 async def test_a_role_that_is_not_there_is_to_be_created(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await refusal(home.url_as("nobody"), tokens, caplog) == (
         f'{NO_CONNECTION} as nobody: role "nobody" does not exist; as admin: CREATE ROLE nobody WITH LOGIN'
@@ -134,7 +133,7 @@ async def test_a_role_that_is_not_there_is_to_be_created(
 
 
 async def test_a_certificate_that_does_not_verify_is_no_way_in(
-    home: RegionalEndpoint, tokens: AuthTokens, authority: Authority, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     for tls, reason in (
         (authority.context_for("elsewhere.example"), "Hostname mismatch, certificate is not valid for 'localhost'"),
@@ -149,7 +148,7 @@ async def test_a_certificate_that_does_not_verify_is_no_way_in(
 
 
 async def test_without_an_authority_of_its_own_the_system_s_are_asked(
-    home: RegionalEndpoint, tokens: AuthTokens, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "none.pem").write_bytes(b"no certificate")
     for file, reason in (
@@ -161,7 +160,7 @@ async def test_without_an_authority_of_its_own_the_system_s_are_asked(
 
 
 async def test_a_host_that_is_not_there_is_named(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await refusal(home.url.replace("localhost", "nowhere.invalid"), tokens, caplog) == (
         f"no connection to {HOME} (nowhere.invalid): no such host; check the cluster's id and Region "
@@ -170,7 +169,7 @@ async def test_a_host_that_is_not_there_is_named(
 
 
 async def test_a_port_where_nothing_listens_is_named(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.down()
     assert await refusal(home.url, tokens, caplog) == (
@@ -179,7 +178,7 @@ async def test_a_port_where_nothing_listens_is_named(
 
 
 async def test_an_endpoint_that_hangs_is_given_up(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect_module, "CONNECT_TIMEOUT", 0.2)
     home.hang()
@@ -189,7 +188,7 @@ async def test_an_endpoint_that_hangs_is_given_up(
 
 
 async def test_a_cluster_with_too_many_connections_says_so(
-    home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.refusing = True
     assert await refusal(home.url, tokens, caplog) == (
@@ -199,7 +198,7 @@ async def test_a_cluster_with_too_many_connections_says_so(
 
 
 async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
-    postgres_url: str, home: RegionalEndpoint, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+    postgres_url: str, home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FaultyEndpoint(postgres_url).listening() as plain:
         url = home.url.replace(str(home.port), str(urlsplit(plain.url).port))
@@ -208,16 +207,14 @@ async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
         )
 
 
-async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(
-    home: RegionalEndpoint, tokens: AuthTokens
-) -> None:
+async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(home: StandIn, tokens: AuthTokens) -> None:
     home.waking_up = 4
     connection = await Connector(Endpoint(HOME, home.url), tokens).connect()
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
 
 
-async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: StandIn, tokens: AuthTokens) -> None:
     home.waking_up = 1000
     with pytest.raises(WakingUp, match="waking up cluster, please retry later"):
         await Connector(Endpoint(HOME, home.url), tokens).connect()
@@ -225,7 +222,7 @@ async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: Regiona
 
 
 async def test_a_server_that_starts_waits_for_an_idle_cluster(
-    settings: Settings, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect_module, "_ATTEMPTS", 1)
     home.waking_up = 1
@@ -243,7 +240,7 @@ async def newcomer(behind: Pool) -> str:
 
 
 async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
-    behind: Pool, home: RegionalEndpoint, newcomer: str, tokens: AuthTokens
+    behind: Pool, home: StandIn, newcomer: str, tokens: AuthTokens
 ) -> None:
     async with Regions((Endpoint(HOME, home.url_as(newcomer)),), 3, tokens) as regions:
         with pytest.raises(MigrationError, match=f"run: GRANT SELECT ON schema_migrations TO {newcomer}$"):
@@ -261,7 +258,7 @@ async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
         await require_ready_database(regions)
 
 
-async def test_a_command_that_gets_no_connection_is_told_why(home: RegionalEndpoint) -> None:
+async def test_a_command_that_gets_no_connection_is_told_why(home: StandIn) -> None:
     home.revoked = {"app"}
     run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"{HOME}={home.url}", **CREDENTIALS)
     assert run.status == 1
@@ -271,7 +268,7 @@ async def test_a_command_that_gets_no_connection_is_told_why(home: RegionalEndpo
     assert "Traceback" not in run.err
 
 
-async def test_connections_that_open_together_do_not_end_together(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+async def test_connections_that_open_together_do_not_end_together(home: StandIn, tokens: AuthTokens) -> None:
     connector = Connector(Endpoint(HOME, home.url), tokens)
     opened = await asyncio.gather(*(connector.connect() for _ in range(5)))
     lifetimes = {connection.retire_at - connection.opened_at for connection in opened}
@@ -318,7 +315,7 @@ async def test_whoever_was_idle_for_long_has_one_burst_and_no_more() -> None:
 
 
 async def test_connections_to_an_endpoint_take_their_turns(
-    home: RegionalEndpoint, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
+    home: StandIn, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect_module, "ConnectionRate", partial(ConnectionRate, per_second=0.001, burst=1))
     connector = Connector(Endpoint(HOME, home.url), tokens)

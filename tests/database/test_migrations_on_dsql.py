@@ -22,7 +22,7 @@ from tests import command
 from tests.database.mortal import Killed, Mortal
 from tests.dsql.certificates import Authority
 from tests.dsql.cluster import Cluster, create_role
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.stand_in import StandIn
 from tests.dsql.token import CREDENTIALS
 
 MIGRATIONS = load_migrations(migrations_directory())
@@ -36,15 +36,15 @@ class TwoRegions:
     """A cluster without any table, and its two endpoints."""
 
     cluster: Cluster
-    tokyo: RegionalEndpoint
-    seoul: RegionalEndpoint
+    tokyo: StandIn
+    seoul: StandIn
     tokens: AuthTokens
     database_url: str
 
-    def pool(self, endpoint: RegionalEndpoint | None = None, role: str = "admin") -> Pool:
+    def pool(self, endpoint: StandIn | None = None, role: str = "admin") -> Pool:
         return Pool(self.endpoint(endpoint, role), 2, self.tokens)
 
-    def endpoint(self, endpoint: RegionalEndpoint | None = None, role: str = "admin") -> Endpoint:
+    def endpoint(self, endpoint: StandIn | None = None, role: str = "admin") -> Endpoint:
         chosen = endpoint or self.tokyo
         assert chosen.region is not None
         return Endpoint(chosen.region, chosen.url_as(role))

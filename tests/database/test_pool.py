@@ -12,24 +12,23 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.tokens import AuthTokens
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
-
-HOME = "ap-northeast-1"
+from tests.dsql.stand_in import StandIn
+from tests.regions import HOME
 
 
 @pytest.fixture
-async def pool(home: RegionalEndpoint, tokens: AuthTokens) -> AsyncIterator[Pool]:
+async def pool(home: StandIn, tokens: AuthTokens) -> AsyncIterator[Pool]:
     async with Pool(Endpoint(HOME, home.url), 2, tokens) as pool:
         yield pool
 
 
-async def until_statements(home: RegionalEndpoint, count: int) -> None:
+async def until_statements(home: StandIn, count: int) -> None:
     async with asyncio.timeout(10):
         while home.statements < count:
             await asyncio.sleep(0.005)
 
 
-async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Pool, home: RegionalEndpoint) -> None:
+async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Pool, home: StandIn) -> None:
     for _ in range(5):
         assert [tuple(row) for row in await pool.fetch("SELECT 1")] == [(1,)]
     async with pool.begin() as transaction:
@@ -41,7 +40,7 @@ async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Poo
     assert (home.connections_opened, home.statements) == (1, 7)
 
 
-async def test_a_pool_opens_while_its_endpoint_is_away(home: RegionalEndpoint, tokens: AuthTokens) -> None:
+async def test_a_pool_opens_while_its_endpoint_is_away(home: StandIn, tokens: AuthTokens) -> None:
     home.down()
     async with Pool(Endpoint(HOME, home.url), 1, tokens) as pool:
         with pytest.raises(Unavailable, match="nothing listens"):
@@ -55,14 +54,14 @@ async def test_a_pool_opens_while_its_endpoint_is_away(home: RegionalEndpoint, t
 
 
 async def test_connections_are_opened_before_they_are_needed_and_no_more_than_allowed(
-    pool: Pool, home: RegionalEndpoint
+    pool: Pool, home: StandIn
 ) -> None:
     await pool.warm_up(5)
     assert (home.connections_open, home.connections_opened) == (2, 2)
 
 
 async def test_a_connection_past_its_age_is_replaced_before_it_is_lent(
-    pool: Pool, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect_module, "LIFETIME", (0.1, 0.1))
     await pool.warm_up(1)
@@ -78,16 +77,14 @@ async def test_a_connection_past_its_age_is_replaced_before_it_is_lent(
             await asyncio.sleep(0.005)
 
 
-async def test_connections_that_the_server_drops_at_their_age_cost_no_read(pool: Pool, home: RegionalEndpoint) -> None:
+async def test_connections_that_the_server_drops_at_their_age_cost_no_read(pool: Pool, home: StandIn) -> None:
     home.max_age = 0.05
     async with asyncio.timeout(20):
         while home.connections_opened < 8:
             assert len(await asyncio.gather(*(pool.fetch("SELECT 1") for _ in range(2)))) == 2
 
 
-async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_nothing(
-    pool: Pool, home: RegionalEndpoint
-) -> None:
+async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_nothing(pool: Pool, home: StandIn) -> None:
     dropped = asyncio.Event()
     async with pool.begin() as transaction:
         transaction._connection.add_termination_listener(lambda _: dropped.set())
@@ -100,7 +97,7 @@ async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_noth
     assert home.connections_opened == 2
 
 
-async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, home: RegionalEndpoint) -> None:
+async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(2)
     home.statement_latency = 3600.0
     statements = home.statements
@@ -121,7 +118,7 @@ async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, ho
     assert home.connections_opened == 3, "what opens afterwards is not affected"
 
 
-async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool, home: RegionalEndpoint) -> None:
+async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool, home: StandIn) -> None:
     home.hang_at_commit = 1
 
     async def commit() -> None:
@@ -137,9 +134,7 @@ async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool,
             await committing
 
 
-async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(
-    pool: Pool, home: RegionalEndpoint
-) -> None:
+async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(2)
     home.hang()  # whoever asks on one of them waits
     pool.lose()
@@ -150,9 +145,7 @@ async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(
     assert home.connections_opened == 4
 
 
-async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_it(
-    pool: Pool, home: RegionalEndpoint
-) -> None:
+async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_it(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(1)
     home.statement_latency = 3600.0
     async with asyncio.timeout(5):
@@ -165,16 +158,14 @@ async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_i
     assert home.connections_opened == 2
 
 
-async def test_a_read_past_its_time_is_given_up_however_often_it_could_be_tried(
-    pool: Pool, home: RegionalEndpoint
-) -> None:
+async def test_a_read_past_its_time_is_given_up_however_often_it_could_be_tried(pool: Pool, home: StandIn) -> None:
     home.statement_latency = 3600.0
     with pytest.raises(Unavailable, match=r"^no answer within 0\.1 seconds$"):
         await pool.fetch("SELECT 1", timeout=0.1)
 
 
 async def test_nobody_waits_for_a_connection_for_ever(
-    pool: Pool, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "ACQUIRE_TIMEOUT", 0.1)
     async with pool.begin() as first, pool.begin() as second:
@@ -184,7 +175,7 @@ async def test_nobody_waits_for_a_connection_for_ever(
 
 
 async def test_one_statement_commits_by_itself_once_and_says_what_is_known_of_it(
-    pool: Pool, behind: Pool, home: RegionalEndpoint
+    pool: Pool, behind: Pool, home: StandIn
 ) -> None:
     put = "INSERT INTO products (id, name, drop_name) VALUES (gen_random_uuid(), 'Tee', 'Drop')"
 
@@ -211,7 +202,7 @@ async def test_one_statement_commits_by_itself_once_and_says_what_is_known_of_it
 
 
 async def test_connections_that_do_not_end_are_dropped_when_the_pool_closes(
-    home: RegionalEndpoint, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
+    home: StandIn, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "CONNECT_TIMEOUT", 0.1)
     pool = Pool(Endpoint(HOME, home.url), 2, tokens)

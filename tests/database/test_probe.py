@@ -10,19 +10,18 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
 from api.database.probe import Probe
 from api.database.tokens import AuthTokens
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
-
-HOME = "ap-northeast-1"
+from tests.dsql.stand_in import StandIn
+from tests.regions import HOME
 
 
 @pytest.fixture
-async def probe(home: RegionalEndpoint, tokens: AuthTokens) -> AsyncIterator[Probe]:
+async def probe(home: StandIn, tokens: AuthTokens) -> AsyncIterator[Probe]:
     probe = Probe(Endpoint(HOME, home.url), tokens)
     yield probe
     await probe.close()
 
 
-async def test_a_round_trip_is_timed_without_the_time_to_connect(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_a_round_trip_is_timed_without_the_time_to_connect(probe: Probe, home: StandIn) -> None:
     home.statement_latency = 0.05
     started = time.perf_counter()
     first = await probe.ping(10)
@@ -32,20 +31,20 @@ async def test_a_round_trip_is_timed_without_the_time_to_connect(probe: Probe, h
     assert (home.connections_opened, home.statements) == (1, 2)
 
 
-async def test_whoever_asks_while_an_answer_is_awaited_shares_it(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_whoever_asks_while_an_answer_is_awaited_shares_it(probe: Probe, home: StandIn) -> None:
     answers = await asyncio.gather(*(probe.ping(10) for _ in range(5)))
     assert len(set(answers)) == 1
     assert (home.connections_opened, home.statements) == (1, 1)
 
 
-async def test_an_endpoint_that_refuses_says_why_at_once(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_an_endpoint_that_refuses_says_why_at_once(probe: Probe, home: StandIn) -> None:
     home.down()
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable, match="nothing listens"):
             await probe.ping(60)
 
 
-async def test_a_connection_that_died_since_the_last_question_is_replaced(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_a_connection_that_died_since_the_last_question_is_replaced(probe: Probe, home: StandIn) -> None:
     await probe.ping(10)
     home.down()
     await home.up()
@@ -53,9 +52,7 @@ async def test_a_connection_that_died_since_the_last_question_is_replaced(probe:
     assert home.connections_opened == 2
 
 
-async def test_an_endpoint_that_says_nothing_is_given_up_in_time_and_asked_anew(
-    probe: Probe, home: RegionalEndpoint
-) -> None:
+async def test_an_endpoint_that_says_nothing_is_given_up_in_time_and_asked_anew(probe: Probe, home: StandIn) -> None:
     await probe.ping(10)
     home.hang()
     for _ in range(2):  # on the kept connection, and on a new one
@@ -66,7 +63,7 @@ async def test_an_endpoint_that_says_nothing_is_given_up_in_time_and_asked_anew(
     await probe.ping(10)
 
 
-async def test_a_question_that_was_given_up_is_not_shared(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_a_question_that_was_given_up_is_not_shared(probe: Probe, home: StandIn) -> None:
     home.statement_latency = 3600.0
     with pytest.raises(Unavailable, match="no answer"):
         await probe.ping(0.1)
@@ -76,7 +73,7 @@ async def test_a_question_that_was_given_up_is_not_shared(probe: Probe, home: Re
     assert home.connections_opened == 2
 
 
-async def test_a_pause_of_this_process_does_not_pass_for_the_endpoint_s(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_a_pause_of_this_process_does_not_pass_for_the_endpoint_s(probe: Probe, home: StandIn) -> None:
     home.statement_latency = 0.05
     await probe.ping(10)
     asked = home.statements
@@ -87,7 +84,7 @@ async def test_a_pause_of_this_process_does_not_pass_for_the_endpoint_s(probe: P
     await asking
 
 
-async def test_closing_breaks_off_what_is_awaited(probe: Probe, home: RegionalEndpoint) -> None:
+async def test_closing_breaks_off_what_is_awaited(probe: Probe, home: StandIn) -> None:
     home.hang()
     asking = asyncio.create_task(probe.ping(60))
     async with asyncio.timeout(5):

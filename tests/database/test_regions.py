@@ -12,9 +12,8 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable, WakingUp
 from api.database.regions import RegionHealth, Regions, UnknownRegion
 from api.database.tokens import AuthTokens
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
-
-HOME, PEER = "ap-northeast-1", "ap-northeast-2"
+from tests.dsql.stand_in import StandIn
+from tests.regions import HOME, PEER
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +23,7 @@ def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def endpoints(home: RegionalEndpoint, peer: RegionalEndpoint) -> tuple[Endpoint, ...]:
+async def endpoints(home: StandIn, peer: StandIn) -> tuple[Endpoint, ...]:
     return Endpoint(HOME, home.url), Endpoint(PEER, peer.url)
 
 
@@ -40,9 +39,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_each_endpoint_says_how_it_does_home_first(
-    regions: Regions, home: RegionalEndpoint, peer: RegionalEndpoint
-) -> None:
+async def test_each_endpoint_says_how_it_does_home_first(regions: Regions, home: StandIn, peer: StandIn) -> None:
     peer.statement_latency = 0.05
     here, there = await regions.health()
     assert (here.name, here.home, here.healthy) == (HOME, True, True)
@@ -61,7 +58,7 @@ async def test_each_endpoint_says_how_it_does_home_first(
     home.release()
 
 
-async def test_an_endpoint_that_lets_nobody_in_is_not_healthy(regions: Regions, home: RegionalEndpoint) -> None:
+async def test_an_endpoint_that_lets_nobody_in_is_not_healthy(regions: Regions, home: StandIn) -> None:
     home.revoked = {"app"}
     home.down()
     await home.up()
@@ -75,7 +72,7 @@ async def test_a_region_that_nobody_serves_is_refused_by_the_names_of_those_that
 
 
 async def test_home_is_left_once_and_used_again_after_so_many_answers_in_a_row(
-    regions: Regions, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    regions: Regions, home: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dropzero.regions")
     monkeypatch.setattr(regions_module, "ANSWERS_TO_RETURN", 10_000)
@@ -95,7 +92,7 @@ async def test_home_is_left_once_and_used_again_after_so_many_answers_in_a_row(
 
 
 async def test_answers_are_counted_anew_after_one_that_did_not_come(
-    regions: Regions, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+    regions: Regions, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(regions_module, "ANSWERS_TO_RETURN", 20)
     home.down()
@@ -113,7 +110,7 @@ async def test_answers_are_counted_anew_after_one_that_did_not_come(
 
 
 async def test_with_every_endpoint_away_home_is_asked_and_it_is_said_that_nothing_can_be_bought(
-    regions: Regions, home: RegionalEndpoint, peer: RegionalEndpoint, caplog: pytest.LogCaptureFixture
+    regions: Regions, home: StandIn, peer: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.down()
     await until(lambda: regions.is_away(HOME))
@@ -123,7 +120,7 @@ async def test_with_every_endpoint_away_home_is_asked_and_it_is_said_that_nothin
     assert f"{PEER} is away; no endpoint answers, and nothing can be bought: " in caplog.text
 
 
-async def test_what_waits_at_an_endpoint_that_goes_silent_is_let_go(regions: Regions, home: RegionalEndpoint) -> None:
+async def test_what_waits_at_an_endpoint_that_goes_silent_is_let_go(regions: Regions, home: StandIn) -> None:
     async def ask() -> None:
         async with regions.begin(timeout=60) as transaction:
             await transaction.fetch("SELECT 1")
@@ -138,7 +135,7 @@ async def test_what_waits_at_an_endpoint_that_goes_silent_is_let_go(regions: Reg
 
 
 async def test_a_read_goes_round_an_endpoint_that_is_not_yet_known_to_be_away(
-    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(regions_module, "PING_INTERVAL", 60)
     async with Regions(endpoints, 2, tokens) as regions:
@@ -150,9 +147,7 @@ async def test_a_read_goes_round_an_endpoint_that_is_not_yet_known_to_be_away(
         assert not regions.is_away(HOME)
 
 
-async def test_reads_fail_in_time_when_no_endpoint_answers(
-    regions: Regions, home: RegionalEndpoint, peer: RegionalEndpoint
-) -> None:
+async def test_reads_fail_in_time_when_no_endpoint_answers(regions: Regions, home: StandIn, peer: StandIn) -> None:
     home.down()
     peer.down()
     with pytest.raises(Unavailable, match="nothing listens"):
@@ -169,8 +164,8 @@ async def test_reads_fail_in_time_when_no_endpoint_answers(
 async def test_connections_to_every_endpoint_are_opened_before_the_first_request(
     endpoints: tuple[Endpoint, ...],
     tokens: AuthTokens,
-    home: RegionalEndpoint,
-    peer: RegionalEndpoint,
+    home: StandIn,
+    peer: StandIn,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -189,7 +184,7 @@ async def test_connections_to_every_endpoint_are_opened_before_the_first_request
 
 
 async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
-    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: RegionalEndpoint, monkeypatch: pytest.MonkeyPatch
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect_module, "_ATTEMPTS", 1)
     async with Regions(endpoints[:1], 2, tokens) as regions:
@@ -204,7 +199,7 @@ async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
 
 
 async def test_closing_ends_the_watch_and_every_connection(
-    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: RegionalEndpoint, peer: RegionalEndpoint
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn
 ) -> None:
     regions = Regions(endpoints, 2, tokens)
     await regions.open()

@@ -19,12 +19,12 @@ from api.drops.group_commit import GroupPolicy, Outcome
 from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed
+from api.drops.stock import PollingTimes
 from tests.drops.purchases import assert_books_balance, kinds, new_product, wish
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.stand_in import StandIn
+from tests.regions import HOME, PEER
 
-HOME, PEER = "ap-northeast-1", "ap-northeast-2"
-
-Lose: TypeAlias = Callable[[RegionalEndpoint], None]
+Lose: TypeAlias = Callable[[StandIn], None]
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def engine() -> str:
 
 
 @pytest.fixture
-async def drops(home: RegionalEndpoint, peer: RegionalEndpoint) -> AsyncIterator[Drops]:
+async def drops(home: StandIn, peer: StandIn) -> AsyncIterator[Drops]:
     """What a server has of the two Regions."""
     regions = Regions((Endpoint(HOME, home.url), Endpoint(PEER, peer.url)), connections=5)
-    drops = Drops(regions, GroupPolicy(), RetryBudget(), poll_interval=0.05)
+    drops = Drops(regions, GroupPolicy(), RetryBudget(), PollingTimes(interval=0.05))
     await drops.open()
     await regions.warm_up(2)
     yield drops
@@ -50,15 +50,15 @@ async def until_active(drops: Drops, region: str) -> None:
             await asyncio.sleep(0.01)
 
 
-def lose_connections(endpoint: RegionalEndpoint) -> None:
+def lose_connections(endpoint: StandIn) -> None:
     endpoint.down()
 
 
-def go_silent(endpoint: RegionalEndpoint) -> None:
+def go_silent(endpoint: StandIn) -> None:
     endpoint.hang()
 
 
-async def come_back(endpoint: RegionalEndpoint) -> None:
+async def come_back(endpoint: StandIn) -> None:
     endpoint.release()
     endpoint.down()  # whatever was silent is gone
     await endpoint.up()
@@ -71,7 +71,7 @@ async def buy(drops: Drops, product_id: UUID, buyers: range, region: str | None 
 
 @pytest.mark.parametrize("lose", [lose_connections, go_silent])
 async def test_losing_home_costs_no_buyer_an_error_and_purchases_come_home_again(
-    drops: Drops, behind: Pool, home: RegionalEndpoint, lose: Lose, caplog: pytest.LogCaptureFixture
+    drops: Drops, behind: Pool, home: StandIn, lose: Lose, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     product_id = await new_product(behind, stock=300)
@@ -99,7 +99,7 @@ async def test_losing_home_costs_no_buyer_an_error_and_purchases_come_home_again
 
 @pytest.mark.parametrize("fault", ["cut_after_commit", "hang_at_commit"])
 async def test_a_commit_that_home_took_with_it_is_found_or_made_through_the_peer(
-    drops: Drops, behind: Pool, home: RegionalEndpoint, fault: str
+    drops: Drops, behind: Pool, home: StandIn, fault: str
 ) -> None:
     product_id = await new_product(behind, stock=1)
     setattr(home, fault, 1)
@@ -119,7 +119,7 @@ async def test_a_commit_that_home_took_with_it_is_found_or_made_through_the_peer
 
 
 async def test_a_purchase_whose_commit_is_under_way_in_one_region_and_done_in_the_other_is_sold_once(
-    drops: Drops, behind: Pool, home: RegionalEndpoint
+    drops: Drops, behind: Pool, home: StandIn
 ) -> None:
     product_id = await new_product(behind, stock=3)
     home.commit_latency = 0.5
@@ -137,7 +137,7 @@ async def test_a_purchase_whose_commit_is_under_way_in_one_region_and_done_in_th
     assert (await get_product(behind, product_id)).stock == 2
 
 
-async def test_a_named_region_does_not_move(drops: Drops, behind: Pool, home: RegionalEndpoint) -> None:
+async def test_a_named_region_does_not_move(drops: Drops, behind: Pool, home: StandIn) -> None:
     product_id = await new_product(behind, stock=2)
     lose_connections(home)
     await until_active(drops, PEER)
@@ -151,11 +151,11 @@ async def test_a_named_region_does_not_move(drops: Drops, behind: Pool, home: Re
 
 
 async def test_a_named_region_that_stays_away_is_an_error_and_sells_nothing(
-    home: RegionalEndpoint, peer: RegionalEndpoint, behind: Pool
+    home: StandIn, peer: StandIn, behind: Pool
 ) -> None:
     product_id = await new_product(behind, stock=2)
     regions = Regions((Endpoint(HOME, home.url), Endpoint(PEER, peer.url)), connections=2)
-    drops = Drops(regions, GroupPolicy(), RetryBudget(seconds=0.5), poll_interval=0.05)
+    drops = Drops(regions, GroupPolicy(), RetryBudget(seconds=0.5), PollingTimes(interval=0.05))
     await drops.open()
     lose_connections(home)
 
@@ -167,7 +167,7 @@ async def test_a_named_region_that_stays_away_is_an_error_and_sells_nothing(
 
 
 async def test_with_every_region_away_a_purchase_waits_and_goes_through_whichever_comes_back(
-    drops: Drops, behind: Pool, home: RegionalEndpoint, peer: RegionalEndpoint
+    drops: Drops, behind: Pool, home: StandIn, peer: StandIn
 ) -> None:
     product_id = await new_product(behind, stock=2)
     lose_connections(home)
@@ -184,12 +184,12 @@ async def test_with_every_region_away_a_purchase_waits_and_goes_through_whicheve
 
 @pytest.mark.parametrize("lose", [lose_connections, go_silent])
 async def test_watchers_see_the_stock_fall_while_home_is_away(
-    drops: Drops, behind: Pool, home: RegionalEndpoint, lose: Lose, monkeypatch: pytest.MonkeyPatch
+    drops: Drops, behind: Pool, home: StandIn, lose: Lose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(regions_module, "ANSWERS_TO_RETURN", 10_000)
     product_id = await new_product(behind, stock=10)
     elsewhere = Regions((drops.regions.pool(PEER).endpoint,), connections=1)
-    another_server = Drops(elsewhere, GroupPolicy(), RetryBudget(), poll_interval=60)
+    another_server = Drops(elsewhere, GroupPolicy(), RetryBudget(), PollingTimes(interval=60))
     await another_server.open()
 
     async with drops.publisher.watch([product_id]) as watcher:

@@ -16,9 +16,9 @@ from api.drops.group_commit import Busy, GroupCommit, GroupPolicy, Outcome
 from api.drops.orders import OrderStatus, cancel_order, list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed, LimitReached, NotOpen, Purchase, SoldOut, execute_purchases
-from tests.conftest import DSQL
 from tests.drops.purchases import ONE_BY_ONE, assert_books_balance, kinds, line, new_product, wish
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.stand_in import StandIn
+from tests.engines import DSQL
 
 MakeConflict: TypeAlias = Callable[[int], Coroutine[None, None, None]]
 
@@ -266,7 +266,7 @@ async def test_a_full_line_answers_busy_at_once_and_sells_nothing(pool: Pool) ->
 
 
 @pytest.fixture
-def make_commits_conflict(engine: str, behind: Pool, stand_in: RegionalEndpoint) -> MakeConflict:
+def make_commits_conflict(engine: str, behind: Pool, stand_in: StandIn) -> MakeConflict:
     """Let the next so many commits that change the stock end with 40001, raised while COMMIT runs."""
 
     async def make_commits_conflict(times: int) -> None:

@@ -16,7 +16,7 @@ from api.database.pool import READ_TIMEOUT, Pool, Record
 from api.drops import stock
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.products import NewProduct, create_product, restock
-from api.drops.stock import MAX_WATCHED, StockChange, StockLevel, StockPublisher, Watcher
+from api.drops.stock import MAX_WATCHED, PollingTimes, StockChange, StockLevel, StockPublisher, Watcher
 from tests.faults import Faulty
 
 SELDOM = 60.0
@@ -44,7 +44,7 @@ async def counting(faulty: Faulty) -> AsyncIterator[CountingPool]:
 
 @contextlib.asynccontextmanager
 async def publishing(pool: Pool, interval: float) -> AsyncIterator[StockPublisher]:
-    publisher = StockPublisher(pool, interval)
+    publisher = StockPublisher(pool, PollingTimes(interval))
     try:
         yield publisher
     finally:
@@ -489,7 +489,7 @@ async def test_an_error_that_nobody_expected_does_not_end_the_readings(
 
 async def test_closing_ends_the_readings(pool: Pool, counting: Pool) -> None:
     product_id = await new_product(pool)
-    publisher = StockPublisher(counting, SELDOM)
+    publisher = StockPublisher(counting, PollingTimes(SELDOM))
 
     async with publisher.watch([product_id]):
         await publisher.close()

@@ -25,11 +25,12 @@ from api.drops.drops import Drops
 from api.drops.group_commit import Busy, GroupPolicy
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed, LimitReached, Purchase, SoldOut
+from api.drops.stock import PollingTimes
 from tests.drops.purchases import new_product, wish
 from tests.dsql.cluster import Cluster
-from tests.dsql.endpoint import Endpoint as RegionalEndpoint
+from tests.dsql.stand_in import StandIn
+from tests.regions import HOME, PEER
 
-HOME, PEER = "ap-northeast-1", "ap-northeast-2"
 PURCHASES = 20_000
 BUYERS = 1_000
 """Purchases at a time."""
@@ -44,7 +45,7 @@ def engine() -> str:
 
 
 @pytest.fixture
-async def endpoints_of_regions(cluster: Cluster) -> AsyncIterator[list[RegionalEndpoint]]:
+async def endpoints_of_regions(cluster: Cluster) -> AsyncIterator[list[StandIn]]:
     async with cluster.endpoint(HOME) as home, cluster.endpoint(PEER) as peer:
         yield [home, peer]
 
@@ -97,7 +98,7 @@ def wishes(chance: random.Random, product_ids: list[UUID], limited_id: UUID) -> 
     return purchases[:PURCHASES]
 
 
-async def make_weather(chance: random.Random, endpoints: list[RegionalEndpoint]) -> None:
+async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
     """Let something fail every few milliseconds, in one Region or the other, until cancelled."""
     while True:
         endpoint = chance.choice(endpoints)
@@ -137,7 +138,7 @@ async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
 
 
 async def test_in_a_storm_of_faults_exactly_the_stock_is_sold_and_every_buyer_is_told(
-    endpoints_of_regions: list[RegionalEndpoint], behind: Pool
+    endpoints_of_regions: list[StandIn], behind: Pool
 ) -> None:
     seed = int(os.environ.get("STORM_SEED") or random.SystemRandom().randrange(10**9))
     print(f"STORM_SEED={seed} makes the same weather again")  # noqa: T201 - pytest shows it when the test fails
@@ -145,7 +146,7 @@ async def test_in_a_storm_of_faults_exactly_the_stock_is_sold_and_every_buyer_is
     home, peer = (Endpoint(endpoint.region or "", endpoint.url) for endpoint in endpoints_of_regions)
     tokens = AuthTokens()
     servers = [
-        Drops(Regions(endpoints, 5, tokens), GroupPolicy(), RetryBudget(), poll_interval=1)
+        Drops(Regions(endpoints, 5, tokens), GroupPolicy(), RetryBudget(), PollingTimes(interval=1))
         for endpoints in ((home, peer), (peer, home))
     ]
     for server in servers:

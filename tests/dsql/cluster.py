@@ -9,9 +9,9 @@ import asyncpg
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.certificates import Authority
 from tests.dsql.conversation import Conversation
-from tests.dsql.endpoint import Endpoint
 from tests.dsql.login import log_in
 from tests.dsql.session import Session
+from tests.dsql.stand_in import StandIn
 from tests.dsql.wire import Refused
 
 
@@ -26,12 +26,12 @@ class Cluster:
         self.catalogue = Catalogue(database_url)
 
     @contextlib.asynccontextmanager
-    async def endpoint(self, region: str | None) -> AsyncIterator[Endpoint]:
+    async def endpoint(self, region: str | None) -> AsyncIterator[StandIn]:
         """An endpoint of the cluster in a Region, until the block is left; all of them are the same database.
 
         Region None is one that takes tokens made for any.
         """
-        endpoint = Endpoint(region, self._authority, self._serve)
+        endpoint = StandIn(region, self._authority, self._serve)
         await endpoint.up()
         self._endpoints += 1
         try:
@@ -42,7 +42,7 @@ class Cluster:
             if not self._endpoints:
                 await self.catalogue.close()
 
-    async def _serve(self, endpoint: Endpoint, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, endpoint: StandIn, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             backend = await log_in(endpoint, self._database_url, reader, writer)
             age = asyncio.get_running_loop().call_later(endpoint.max_age, writer.transport.abort)

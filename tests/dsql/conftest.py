@@ -13,11 +13,9 @@ import pytest
 
 from tests.dsql.certificates import HOST, Authority
 from tests.dsql.cluster import Cluster
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.stand_in import StandIn
 from tests.dsql.token import ACCESS_KEY_ID, ADMIN, SECRET_ACCESS_KEY
-
-HOME = "ap-northeast-1"
-PEER = "ap-northeast-2"
+from tests.regions import HOME
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[Connection]]
@@ -65,7 +63,7 @@ def connect(authority: Authority, sign: Callable[..., str]) -> Connect:
     trusting = ssl.create_default_context(cafile=authority.file)
 
     @contextlib.asynccontextmanager
-    async def connect(endpoint: Endpoint, role: str = ADMIN, **more: Any) -> AsyncIterator[Connection]:
+    async def connect(endpoint: StandIn, role: str = ADMIN, **more: Any) -> AsyncIterator[Connection]:
         options = {
             "host": HOST,
             "port": urlsplit(endpoint.url).port,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from tests.dsql import wire
 from tests.dsql.dialect import Kind, Statement, read_script
-from tests.dsql.endpoint import Endpoint
 from tests.dsql.session import NeverAnswered, Session
+from tests.dsql.stand_in import StandIn
 from tests.dsql.wire import Refusal, Refused
 
 
@@ -28,7 +28,7 @@ class _Portal:
 
 class Conversation:
     def __init__(
-        self, endpoint: Endpoint, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, endpoint: StandIn, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._endpoint = endpoint
         self._session = session

@@ -6,7 +6,7 @@ import contextlib
 from tests.dsql import wire
 from tests.dsql.backend import Backend
 from tests.dsql.certificates import HOST, expected_name
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.stand_in import StandIn
 from tests.dsql.token import ADMIN, check_token, denied, expired
 from tests.dsql.wire import Refusal, Refused
 
@@ -20,7 +20,7 @@ def _fatal(sqlstate: str, message: str) -> Refused:
 
 
 async def log_in(
-    endpoint: Endpoint, database_url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    endpoint: StandIn, database_url: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Backend:
     """Open a client's connection up to the first ReadyForQuery. Raises Refused, ConnectionError."""
     await endpoint.flowing()
@@ -64,7 +64,7 @@ async def log_in(
     return backend
 
 
-def _check(endpoint: Endpoint, role: str, token: str) -> None:
+def _check(endpoint: StandIn, role: str, token: str) -> None:
     now = endpoint.clock()
     if endpoint.take("expired_tokens"):
         raise expired(now, now)

@@ -18,7 +18,7 @@ from tests.dsql import wire
 from tests.dsql.backend import Answer, Backend
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.dialect import Kind, Statement
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.stand_in import StandIn
 from tests.dsql.transaction import ABORTED, CONFLICT, SCHEMA_CHANGED, Transaction, Write
 from tests.dsql.wire import Refusal, Refused
 
@@ -42,7 +42,7 @@ class NeverAnswered(Exception):
 class Session:
     """What a client's statements do to the database behind `backend`."""
 
-    def __init__(self, endpoint: Endpoint, catalogue: Catalogue, backend: Backend) -> None:
+    def __init__(self, endpoint: StandIn, catalogue: Catalogue, backend: Backend) -> None:
         self._endpoint = endpoint
         self._catalogue = catalogue
         self._backend = backend

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.dsql.conftest import Connect, Connection
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.stand_in import StandIn
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 CONFLICT = r"change conflicts with another transaction \(OC000\)"
@@ -19,7 +19,7 @@ async def values(connection: Connection) -> dict[int, int]:
     return {row["id"]: row["value"] for row in await connection.fetch("SELECT id, value FROM t")}
 
 
-async def test_two_regions_conflict_as_one_database(home: Endpoint, peer: Endpoint, connect: Connect) -> None:
+async def test_two_regions_conflict_as_one_database(home: StandIn, peer: StandIn, connect: Connect) -> None:
     async with connect(home) as first, connect(peer) as second:
         for connection in (first, second):
             await connection.execute(BEGIN)
@@ -34,7 +34,7 @@ async def test_two_regions_conflict_as_one_database(home: Endpoint, peer: Endpoi
 
 
 async def test_a_transaction_sees_its_own_writes_and_the_snapshot_it_began_with(
-    home: Endpoint, connect: Connect
+    home: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as connection, connect(home) as rival:
         await connection.execute(BEGIN)
@@ -47,7 +47,7 @@ async def test_a_transaction_sees_its_own_writes_and_the_snapshot_it_began_with(
         assert await values(rival) == {1: 5, 2: 9, 3: 5, 4: 5}
 
 
-async def test_what_is_rolled_back_or_lost_was_never_written(home: Endpoint, connect: Connect) -> None:
+async def test_what_is_rolled_back_or_lost_was_never_written(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         for end in ("ROLLBACK", "SELECT 1/0", None):
             async with connect(home) as quitter:
@@ -63,7 +63,7 @@ async def test_what_is_rolled_back_or_lost_was_never_written(home: Endpoint, con
 
 
 async def test_a_transaction_that_stands_still_holds_up_nobody(
-    home: Endpoint, connect: Connect, cluster_url: str
+    home: StandIn, connect: Connect, cluster_url: str
 ) -> None:
     async with connect(home) as sleeper, connect(home) as connection:
         await sleeper.execute(BEGIN)
@@ -77,7 +77,7 @@ async def test_a_transaction_that_stands_still_holds_up_nobody(
             await connection.execute("ALTER TABLE t ADD COLUMN more integer")
 
 
-async def test_of_two_new_rows_with_one_key_the_later_commit_loses(home: Endpoint, connect: Connect) -> None:
+async def test_of_two_new_rows_with_one_key_the_later_commit_loses(home: StandIn, connect: Connect) -> None:
     async with connect(home) as first, connect(home) as second:
         for connection in (first, second):
             await connection.execute(BEGIN)
@@ -89,7 +89,7 @@ async def test_of_two_new_rows_with_one_key_the_later_commit_loses(home: Endpoin
             await second.execute("INSERT INTO t VALUES (3, 3)")
 
 
-async def test_a_write_without_begin_can_lose_too(home: Endpoint, connect: Connect) -> None:
+async def test_a_write_without_begin_can_lose_too(home: StandIn, connect: Connect) -> None:
     home.commit_latency = 0.2
     async with connect(home) as first, connect(home) as second:
         writing = asyncio.create_task(first.execute("UPDATE t SET value = 1 WHERE id = 1"))
@@ -101,7 +101,7 @@ async def test_a_write_without_begin_can_lose_too(home: Endpoint, connect: Conne
         assert await values(second) == {1: 2, 2: 0}
 
 
-async def test_a_transaction_that_only_reads_never_loses(home: Endpoint, connect: Connect) -> None:
+async def test_a_transaction_that_only_reads_never_loses(home: StandIn, connect: Connect) -> None:
     async with connect(home) as reader, connect(home) as writer:
         await reader.execute(BEGIN)
         assert await values(reader) == {1: 0, 2: 0}
@@ -113,9 +113,9 @@ async def test_a_transaction_that_only_reads_never_loses(home: Endpoint, connect
 
 
 async def test_of_many_rivals_in_two_regions_each_winner_is_counted(
-    home: Endpoint, peer: Endpoint, connect: Connect
+    home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
-    async def add_one(endpoint: Endpoint) -> bool:
+    async def add_one(endpoint: StandIn) -> bool:
         async with connect(endpoint) as connection:
             await connection.execute(BEGIN)
             try:
@@ -133,7 +133,7 @@ async def test_of_many_rivals_in_two_regions_each_winner_is_counted(
     assert won == home.commits + peer.commits > 0
 
 
-async def test_several_statements_in_one_message_are_one_transaction(home: Endpoint, connect: Connect) -> None:
+async def test_several_statements_in_one_message_are_one_transaction(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute("UPDATE t SET value = 1; INSERT INTO t VALUES (1, 1)")
@@ -145,14 +145,14 @@ async def test_several_statements_in_one_message_are_one_transaction(home: Endpo
 
 
 async def test_what_would_be_answered_otherwise_a_second_time_is_not_answered_at_all(
-    home: Endpoint, connect: Connect
+    home: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as connection:
         with pytest.raises(asyncpg.InternalServerError, match="differently the second time"):
             await connection.fetch("UPDATE t SET value = 1 RETURNING gen_random_uuid()")
 
 
-async def test_rows_are_counted_over_the_whole_transaction(home: Endpoint, connect: Connect) -> None:
+async def test_rows_are_counted_over_the_whole_transaction(home: StandIn, connect: Connect) -> None:
     insert = "INSERT INTO t SELECT generate_series($1::integer, $2::integer)"
     async with connect(home) as connection:
         await connection.execute(BEGIN)
@@ -166,7 +166,7 @@ async def test_rows_are_counted_over_the_whole_transaction(home: Endpoint, conne
         assert await values(connection) == {1: 0, 2: 0}
 
 
-async def test_a_transaction_has_an_age_and_a_size(home: Endpoint, connect: Connect) -> None:
+async def test_a_transaction_has_an_age_and_a_size(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         await connection.execute(BEGIN)
         with pytest.raises(asyncpg.ProgramLimitExceededError, match="size limit"):
@@ -179,7 +179,7 @@ async def test_a_transaction_has_an_age_and_a_size(home: Endpoint, connect: Conn
 
 
 async def test_every_other_session_hears_once_that_the_schema_has_changed(
-    home: Endpoint, peer: Endpoint, connect: Connect
+    home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as operator, connect(home) as reader, connect(peer) as writer:
         await writer.execute(BEGIN)
@@ -198,7 +198,7 @@ async def test_every_other_session_hears_once_that_the_schema_has_changed(
 
 
 async def test_of_two_that_create_one_table_the_later_hears_of_the_earlier(
-    home: Endpoint, peer: Endpoint, connect: Connect
+    home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     create = "CREATE TABLE IF NOT EXISTS made (id integer)"
     async with connect(home) as first, connect(peer) as second:
@@ -212,7 +212,7 @@ async def test_of_two_that_create_one_table_the_later_hears_of_the_earlier(
         assert await second.fetch("SELECT * FROM made") == []
 
 
-async def test_ddl_and_dml_do_not_go_together_in_either_order(home: Endpoint, connect: Connect) -> None:
+async def test_ddl_and_dml_do_not_go_together_in_either_order(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         await connection.execute("BEGIN")
         await connection.execute("UPDATE t SET value = 1")
@@ -220,7 +220,7 @@ async def test_ddl_and_dml_do_not_go_together_in_either_order(home: Endpoint, co
             await connection.execute("GRANT SELECT ON t TO PUBLIC")
 
 
-async def test_a_function_that_writes_is_done_at_commit(home: Endpoint, connect: Connect) -> None:
+async def test_a_function_that_writes_is_done_at_commit(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         await connection.execute(
             "CREATE FUNCTION put(integer) RETURNS void LANGUAGE sql AS 'INSERT INTO t VALUES ($1, 0)'"

@@ -15,20 +15,21 @@ from api.database.endpoint import Endpoint as Address
 from tests.dsql import wire
 from tests.dsql.certificates import HOST, Authority
 from tests.dsql.cluster import Cluster, create_role
-from tests.dsql.conftest import HOME, PEER, Connect
-from tests.dsql.endpoint import Endpoint, utc_now
+from tests.dsql.conftest import Connect
+from tests.dsql.stand_in import StandIn, utc_now
 from tests.dsql.token import ACCESS_DENIED, ACCESS_KEY_ID
+from tests.regions import HOME, PEER
 
 Sign = Callable[..., str]
 
 
-async def test_its_url_is_one_that_the_api_reads(home: Endpoint, authority: Authority) -> None:
+async def test_its_url_is_one_that_the_api_reads(home: StandIn, authority: Authority) -> None:
     address = Address(HOME, home.url_as("admin")).dsql
 
     assert address == DsqlAddress(HOST, home.port, "admin", "postgres", str(authority.file))
 
 
-async def test_admin_and_a_custom_role_come_in(home: Endpoint, connect: Connect) -> None:
+async def test_admin_and_a_custom_role_come_in(home: StandIn, connect: Connect) -> None:
     for role, inside in (("admin", "postgres"), ("app", "app")):
         async with connect(home, role) as connection:
             assert await connection.fetchval("SELECT current_user") == inside
@@ -36,28 +37,28 @@ async def test_admin_and_a_custom_role_come_in(home: Endpoint, connect: Connect)
 
 
 @pytest.mark.usefixtures("table")
-async def test_a_custom_role_writes_rows_and_changes_no_schema(home: Endpoint, connect: Connect) -> None:
+async def test_a_custom_role_writes_rows_and_changes_no_schema(home: StandIn, connect: Connect) -> None:
     async with connect(home, "app") as connection:
         assert await connection.execute("UPDATE t SET value = 1") == "UPDATE 2"
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DROP TABLE t")
 
 
-async def test_creating_a_role_that_is_there_is_fine(cluster_url: str, home: Endpoint, connect: Connect) -> None:
+async def test_creating_a_role_that_is_there_is_fine(cluster_url: str, home: StandIn, connect: Connect) -> None:
     await create_role(cluster_url, "app")
 
     async with connect(home, "app"):
         pass
 
 
-async def test_nobody_comes_in_without_tls(home: Endpoint, connect: Connect) -> None:
+async def test_nobody_comes_in_without_tls(home: StandIn, connect: Connect) -> None:
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="TLS is required"):
         async with connect(home, ssl=False):
             pass
 
 
 async def test_nobody_comes_in_without_saying_whom_they_want(
-    home: Endpoint, connect: Connect, authority: Authority
+    home: StandIn, connect: Connect, authority: Authority
 ) -> None:
     nameless = ssl.create_default_context(cafile=authority.file)
     nameless.check_hostname = False
@@ -68,7 +69,7 @@ async def test_nobody_comes_in_without_saying_whom_they_want(
 
 
 async def test_a_certificate_can_be_of_another_host_or_authority(
-    home: Endpoint, connect: Connect, authority: Authority
+    home: StandIn, connect: Connect, authority: Authority
 ) -> None:
     for tls, reason in (
         (authority.context_for("elsewhere.example"), "Hostname mismatch"),
@@ -94,7 +95,7 @@ async def test_a_certificate_can_be_of_another_host_or_authority(
     ids=["action", "region", "host", "signature", "key", "lifetime", "password"],
 )
 async def test_a_token_that_is_not_right_is_refused(
-    home: Endpoint, connect: Connect, sign: Sign, forge: Callable[[Sign], str], reason: str
+    home: StandIn, connect: Connect, sign: Sign, forge: Callable[[Sign], str], reason: str
 ) -> None:
     with pytest.raises(asyncpg.ConnectionFailureError, match="access denied") as refused:
         async with connect(home, password=forge(sign)):
@@ -104,13 +105,13 @@ async def test_a_token_that_is_not_right_is_refused(
     assert re.search(reason, str(refused.value.hint))
 
 
-async def test_admin_s_token_does_not_open_for_a_custom_role(home: Endpoint, connect: Connect, sign: Sign) -> None:
+async def test_admin_s_token_does_not_open_for_a_custom_role(home: StandIn, connect: Connect, sign: Sign) -> None:
     with pytest.raises(asyncpg.ConnectionFailureError, match="access denied"):
         async with connect(home, "app", password=sign("admin")):
             pass
 
 
-async def test_a_token_opens_until_it_expires(home: Endpoint, connect: Connect, sign: Sign) -> None:
+async def test_a_token_opens_until_it_expires(home: StandIn, connect: Connect, sign: Sign) -> None:
     token = sign("admin", ExpiresIn=60)
     now = utc_now()
 
@@ -132,7 +133,7 @@ async def test_a_token_of_any_region_opens_an_endpoint_that_has_none(
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_only_the_database_postgres_is_there(home: Endpoint, connect: Connect) -> None:
+async def test_only_the_database_postgres_is_there(home: StandIn, connect: Connect) -> None:
     with pytest.raises(asyncpg.InvalidCatalogNameError, match='database "shop" does not exist'):
         async with connect(home, database="shop"):
             pass
@@ -140,14 +141,14 @@ async def test_only_the_database_postgres_is_there(home: Endpoint, connect: Conn
 
 @pytest.mark.parametrize("role", ["nobody", "postgres"])
 async def test_a_role_that_is_not_there_is_refused_as_postgresql_does(
-    home: Endpoint, connect: Connect, role: str
+    home: StandIn, connect: Connect, role: str
 ) -> None:
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match=f'role "{role}" does not exist'):
         async with connect(home, role):
             pass
 
 
-async def test_the_next_connections_can_be_refused(home: Endpoint, connect: Connect) -> None:
+async def test_the_next_connections_can_be_refused(home: StandIn, connect: Connect) -> None:
     home.waking_up = 1
     with pytest.raises(asyncpg.ConnectionFailureError, match="waking up cluster, please retry later"):
         async with connect(home):
@@ -172,7 +173,7 @@ async def test_the_next_connections_can_be_refused(home: Endpoint, connect: Conn
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_a_connection_is_dropped_at_its_age_without_a_word(home: Endpoint, connect: Connect) -> None:
+async def test_a_connection_is_dropped_at_its_age_without_a_word(home: StandIn, connect: Connect) -> None:
     home.max_age = 0.1
     dropped = asyncio.Event()
 
@@ -184,7 +185,7 @@ async def test_a_connection_is_dropped_at_its_age_without_a_word(home: Endpoint,
             await connection.execute("SELECT 1")
 
 
-async def test_there_is_nothing_to_cancel(home: Endpoint) -> None:
+async def test_there_is_nothing_to_cancel(home: StandIn) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", home.port)
     writer.write((16).to_bytes(4) + wire.CANCEL_REQUEST.to_bytes(4) + bytes(8))
 

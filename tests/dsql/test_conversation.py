@@ -10,7 +10,7 @@ import pytest
 
 from tests.dsql import wire
 from tests.dsql.certificates import HOST, Authority
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.stand_in import StandIn
 
 pytestmark = pytest.mark.usefixtures("table")
 
@@ -34,7 +34,7 @@ class Client:
 
 
 @pytest.fixture
-async def client(home: Endpoint, authority: Authority, sign: Callable[..., str]) -> AsyncIterator[Client]:
+async def client(home: StandIn, authority: Authority, sign: Callable[..., str]) -> AsyncIterator[Client]:
     reader, writer = await asyncio.open_connection("127.0.0.1", home.port)
     writer.write((8).to_bytes(4) + wire.SSL_REQUEST.to_bytes(4))
     assert await reader.readexactly(1) == b"S"
@@ -80,7 +80,7 @@ async def test_begin_and_commit_come_by_either_protocol(client: Client) -> None:
     assert await client.kinds(wire.query("SELECT * FROM t")) == b"TDDCZ"
 
 
-async def test_nobody_is_told_of_a_write_that_was_not_committed(client: Client, home: Endpoint) -> None:
+async def test_nobody_is_told_of_a_write_that_was_not_committed(client: Client, home: StandIn) -> None:
     home.conflicts = 2
     assert await client.kinds(wire.query("SELECT 1; UPDATE t SET value = 1 RETURNING id")) == b"TDCEZ"
     assert await client.kinds(extended("UPDATE t SET value = 1 RETURNING id"), wire.SYNC) == b"1EZ"

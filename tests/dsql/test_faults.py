@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests.dsql.conftest import Connect, Connection
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.stand_in import StandIn
 
 LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
 
@@ -19,13 +19,13 @@ async def update(connection: Connection) -> None:
         await connection.execute("UPDATE t SET value = value + 1 WHERE id = 1")
 
 
-async def value(home: Endpoint, connect: Connect) -> int:
+async def value(home: StandIn, connect: Connect) -> int:
     async with connect(home) as connection:
         found: int = await connection.fetchval("SELECT value FROM t WHERE id = 1")
         return found
 
 
-async def test_a_commit_told_to_lose_writes_nothing(home: Endpoint, connect: Connect) -> None:
+async def test_a_commit_told_to_lose_writes_nothing(home: StandIn, connect: Connect) -> None:
     home.conflicts = 2
     async with connect(home) as connection:
         with pytest.raises(asyncpg.SerializationError, match="OC000"):
@@ -40,7 +40,7 @@ async def test_a_commit_told_to_lose_writes_nothing(home: Endpoint, connect: Con
 @pytest.mark.parametrize(("fault", "written"), [("cut_before_commit", 0), ("cut_after_commit", 1)])
 @pytest.mark.parametrize("explicit", [True, False])
 async def test_a_connection_is_cut_before_or_after_its_commit(
-    home: Endpoint, connect: Connect, fault: str, written: int, explicit: bool
+    home: StandIn, connect: Connect, fault: str, written: int, explicit: bool
 ) -> None:
     setattr(home, fault, 1)
     async with connect(home) as connection:
@@ -51,7 +51,7 @@ async def test_a_connection_is_cut_before_or_after_its_commit(
     assert await value(home, connect) == written
 
 
-async def test_a_commit_hangs_until_its_client_gives_up(home: Endpoint, connect: Connect) -> None:
+async def test_a_commit_hangs_until_its_client_gives_up(home: StandIn, connect: Connect) -> None:
     home.hang_at_commit = 1
     async with connect(home) as connection, connect(home) as rival:
         hanging = asyncio.create_task(update(connection))
@@ -65,7 +65,7 @@ async def test_a_commit_hangs_until_its_client_gives_up(home: Endpoint, connect:
     assert await value(home, connect) == 1
 
 
-async def test_statements_and_commits_take_as_long_as_they_are_told(home: Endpoint, connect: Connect) -> None:
+async def test_statements_and_commits_take_as_long_as_they_are_told(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         home.statement_latency, home.commit_latency = 0.02, 0.05
         started = time.monotonic()
@@ -73,7 +73,7 @@ async def test_statements_and_commits_take_as_long_as_they_are_told(home: Endpoi
         assert time.monotonic() - started >= 0.07
 
 
-async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: Endpoint, connect: Connect) -> None:
+async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         home.hang()
         reading = asyncio.create_task(connection.fetchval("SELECT 1"))
@@ -88,7 +88,7 @@ async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: Endpoint
 
 
 async def test_an_endpoint_that_is_down_loses_its_connections_and_comes_up_again(
-    home: Endpoint, peer: Endpoint, connect: Connect
+    home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as connection, connect(peer) as elsewhere:
         await connection.execute("BEGIN")
@@ -105,7 +105,7 @@ async def test_an_endpoint_that_is_down_loses_its_connections_and_comes_up_again
         assert await value(home, connect) == 0
 
 
-async def test_connections_statements_and_commits_are_counted(home: Endpoint, connect: Connect) -> None:
+async def test_connections_statements_and_commits_are_counted(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection, connect(home):
         await update(connection)
         assert (home.connections_opened, home.connections_open, home.statements, home.commits) == (2, 2, 1, 1)

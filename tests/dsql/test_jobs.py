@@ -7,8 +7,9 @@ import pytest
 
 from tests.dsql.certificates import Authority
 from tests.dsql.cluster import Cluster
-from tests.dsql.conftest import HOME, Connect, Connection
-from tests.dsql.endpoint import Endpoint
+from tests.dsql.conftest import Connect, Connection
+from tests.dsql.stand_in import StandIn
+from tests.regions import HOME
 
 CREATE = "CREATE INDEX ASYNC idx ON t (value)"
 CREATE_UNIQUE = "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS idx ON t (value)"
@@ -27,7 +28,7 @@ async def job(connection: Connection, job_id: str) -> tuple[str, str | None]:
     return row["status"], row["details"]
 
 
-async def test_an_index_is_valid_when_its_job_has_run(cluster: Cluster, home: Endpoint, connect: Connect) -> None:
+async def test_an_index_is_valid_when_its_job_has_run(cluster: Cluster, home: StandIn, connect: Connect) -> None:
     cluster.catalogue.run_jobs.clear()
     async with connect(home) as connection:
         job_id = await connection.fetchval(CREATE)
@@ -41,7 +42,7 @@ async def test_an_index_is_valid_when_its_job_has_run(cluster: Cluster, home: En
 
 
 async def test_one_waits_for_a_job_as_long_as_it_takes(
-    cluster: Cluster, home: Endpoint, peer: Endpoint, connect: Connect
+    cluster: Cluster, home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     cluster.catalogue.run_jobs.clear()
     async with connect(home) as connection, connect(peer) as other:
@@ -56,7 +57,7 @@ async def test_one_waits_for_a_job_as_long_as_it_takes(
         assert await is_valid(other)
 
 
-async def test_an_index_of_rows_that_are_not_unique_fails_and_stays_invalid(home: Endpoint, connect: Connect) -> None:
+async def test_an_index_of_rows_that_are_not_unique_fails_and_stays_invalid(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         job_id = await connection.fetchval(CREATE_UNIQUE)
         assert await connection.fetchval("CALL sys.wait_for_job($1)", job_id) is False
@@ -69,7 +70,7 @@ async def test_an_index_of_rows_that_are_not_unique_fails_and_stays_invalid(home
             await connection.execute("INSERT INTO t VALUES (3, 0)")
 
 
-async def test_a_unique_index_is_unique(home: Endpoint, connect: Connect) -> None:
+async def test_a_unique_index_is_unique(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         await connection.execute("UPDATE t SET value = id")
         job_id = await connection.fetchval(CREATE_UNIQUE)
@@ -79,7 +80,7 @@ async def test_a_unique_index_is_unique(home: Endpoint, connect: Connect) -> Non
             await connection.execute("INSERT INTO t VALUES (3, 2)")
 
 
-async def test_a_job_can_say_completed_and_carry_an_error(cluster: Cluster, home: Endpoint, connect: Connect) -> None:
+async def test_a_job_can_say_completed_and_carry_an_error(cluster: Cluster, home: StandIn, connect: Connect) -> None:
     cluster.catalogue.failing_jobs = 1
     cluster.catalogue.failed_status = "completed"
     async with connect(home) as connection:
@@ -89,7 +90,7 @@ async def test_a_job_can_say_completed_and_carry_an_error(cluster: Cluster, home
         assert not await is_valid(connection)
 
 
-async def test_an_index_that_is_there_is_not_made_again_and_has_no_job(home: Endpoint, connect: Connect) -> None:
+async def test_an_index_that_is_there_is_not_made_again_and_has_no_job(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         notices: list[str] = []
         connection.add_log_listener(lambda _, message: notices.append(str(message)))
@@ -102,7 +103,7 @@ async def test_an_index_that_is_there_is_not_made_again_and_has_no_job(home: End
             await connection.execute(CREATE)
 
 
-async def test_every_open_session_hears_that_an_index_has_become_valid(home: Endpoint, connect: Connect) -> None:
+async def test_every_open_session_hears_that_an_index_has_become_valid(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection, connect(home) as reader:
         job_id = await connection.fetchval(CREATE)
         with pytest.raises(asyncpg.SerializationError, match="OC001"):
@@ -113,13 +114,13 @@ async def test_every_open_session_hears_that_an_index_has_become_valid(home: End
             await reader.fetch("SELECT * FROM t")
 
 
-async def test_a_custom_role_reads_jobs(home: Endpoint, connect: Connect) -> None:
+async def test_a_custom_role_reads_jobs(home: StandIn, connect: Connect) -> None:
     async with connect(home, "app") as connection:
         assert await connection.fetch("SELECT * FROM sys.jobs") == []
 
 
 async def test_jobs_outlive_the_cluster_that_ran_them(
-    cluster_url: str, authority: Authority, home: Endpoint, connect: Connect
+    cluster_url: str, authority: Authority, home: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as connection:
         job_id = await connection.fetchval(CREATE)
@@ -129,7 +130,7 @@ async def test_jobs_outlive_the_cluster_that_ran_them(
         assert await job(connection, job_id) == ("completed", None)
 
 
-async def test_nobody_waits_for_a_job_that_is_not_there(home: Endpoint, connect: Connect) -> None:
+async def test_nobody_waits_for_a_job_that_is_not_there(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         with pytest.raises(asyncpg.RaiseError, match="does not exist"):
             await connection.execute("CALL sys.wait_for_job('aaaaaaaaaaaaaaaaaaaaaaaaaa')")

@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 
 from tests.dsql.conftest import Connect, Connection
-from tests.dsql.endpoint import Endpoint
 from tests.dsql.recorded_answers import (
     CONFLICT,
     CONVERSATIONS,
@@ -18,6 +17,7 @@ from tests.dsql.recorded_answers import (
     Conversation,
     Error,
 )
+from tests.dsql.stand_in import StandIn
 
 Ask: TypeAlias = Callable[[Connection, str], Awaitable[str | Error]]
 
@@ -41,7 +41,7 @@ async def extended(connection: Connection, statement: str) -> str | Error:
 @pytest.mark.parametrize("ask", [simple, extended])
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
 async def test_a_conversation_goes_as_it_was_recorded(
-    home: Endpoint, connect: Connect, cluster_url: str, conversation: Conversation, ask: Ask
+    home: StandIn, connect: Connect, cluster_url: str, conversation: Conversation, ask: Ask
 ) -> None:
     plain = await asyncpg.connect(cluster_url)
     for statement in conversation.before:
@@ -55,7 +55,7 @@ async def test_a_conversation_goes_as_it_was_recorded(
 
 
 @pytest.mark.usefixtures("table")
-async def test_an_index_is_answered_with_the_id_of_its_job(home: Endpoint, connect: Connect) -> None:
+async def test_an_index_is_answered_with_the_id_of_its_job(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         rows = await connection.fetch("CREATE INDEX ASYNC idx ON t (value)")
 
@@ -63,20 +63,20 @@ async def test_an_index_is_answered_with_the_id_of_its_job(home: Endpoint, conne
     assert re.fullmatch(JOB_ID, rows[0]["job_id"])
 
 
-async def test_jobs_are_listed_with_these_columns(home: Endpoint, connect: Connect) -> None:
+async def test_jobs_are_listed_with_these_columns(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         prepared = await connection.prepare("SELECT * FROM sys.jobs")
         assert tuple(attribute.name for attribute in prepared.get_attributes()) == JOBS_COLUMNS
 
 
 @pytest.mark.parametrize(("statement", "value"), VALUES.items())
-async def test_a_cluster_says_of_itself(home: Endpoint, connect: Connect, statement: str, value: str) -> None:
+async def test_a_cluster_says_of_itself(home: StandIn, connect: Connect, statement: str, value: str) -> None:
     async with connect(home) as connection:
         assert await connection.fetchval(statement) == value
 
 
 @pytest.mark.usefixtures("table")
-async def test_of_two_writers_of_a_row_both_go_on_and_the_later_commit_loses(home: Endpoint, connect: Connect) -> None:
+async def test_of_two_writers_of_a_row_both_go_on_and_the_later_commit_loses(home: StandIn, connect: Connect) -> None:
     async with connect(home) as first, connect(home) as second:
         await first.execute("BEGIN")
         await second.execute("BEGIN")
@@ -88,7 +88,7 @@ async def test_of_two_writers_of_a_row_both_go_on_and_the_later_commit_loses(hom
 
 
 @pytest.mark.usefixtures("table")
-async def test_of_a_locked_row_and_its_writer_the_later_commit_loses(home: Endpoint, connect: Connect) -> None:
+async def test_of_a_locked_row_and_its_writer_the_later_commit_loses(home: StandIn, connect: Connect) -> None:
     async with connect(home) as reader, connect(home) as writer:
         await reader.execute("BEGIN")
         assert await reader.fetchval("SELECT value FROM t WHERE id = 1 FOR UPDATE") == 0
@@ -99,7 +99,7 @@ async def test_of_a_locked_row_and_its_writer_the_later_commit_loses(home: Endpo
 
 
 @pytest.mark.usefixtures("table")
-async def test_writers_of_different_rows_both_commit(home: Endpoint, connect: Connect) -> None:
+async def test_writers_of_different_rows_both_commit(home: StandIn, connect: Connect) -> None:
     async with connect(home) as first, connect(home) as second:
         for row, connection in enumerate((first, second), start=1):
             await connection.execute("BEGIN")

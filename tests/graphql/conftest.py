@@ -13,9 +13,9 @@ from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
 from api.settings import EMBEDDED_REGIONS, read_settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
+from tests.server import ADMIN_TOKEN, Server, serving
 
 _numbers = itertools.count(1)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from websockets.frames import Frame, Opcode
 
-from tests.conftest import Server
+from tests.server import Server
 
 WINDOW = 4096
 """Bytes that the system takes for a client that does not read, about: the rest waits on the server's side."""

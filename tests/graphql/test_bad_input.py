@@ -14,11 +14,11 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
-from api.settings import EMBEDDED_REGIONS, Settings
-from tests.conftest import ADMIN_TOKEN, PURCHASE, Server, serving
+from api.settings import Settings
 from tests.faults import Faulty
+from tests.regions import PEER
+from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 
-PEER = EMBEDDED_REGIONS[1]
 CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
 RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { stock } }"
 CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { status } }"

@@ -13,9 +13,9 @@ from api.graphql.execution import Subscription
 from api.graphql.outbox import Outbox
 from api.graphql.turns import Turns
 from api.settings import Settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.graphql.test_event_stream import streaming
 from tests.graphql.transport import Client, connected
+from tests.server import ADMIN_TOKEN, Server, serving
 
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 NAMED = """

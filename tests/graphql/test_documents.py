@@ -24,7 +24,7 @@ from api.graphql.documents import (
     InvalidDocument,
 )
 from api.graphql.schema import make_schema
-from tests.conftest import PURCHASE, Server
+from tests.server import PURCHASE, Server
 
 STEPS = 30
 

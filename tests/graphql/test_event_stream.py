@@ -12,9 +12,9 @@ import pytest
 
 from api.graphql import event_stream
 from api.settings import Settings
-from tests.conftest import Server, serving
 from tests.graphql.stranger import event_stream as event_stream_request
 from tests.graphql.transport import PATIENCE, until
+from tests.server import Server, serving
 
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 PURCHASE = "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }"

@@ -2,7 +2,7 @@
 
 import gc
 
-from tests.conftest import PURCHASE, Server
+from tests.server import PURCHASE, Server
 
 
 async def test_a_purchase_leaves_no_work_for_the_garbage_collector(server: Server) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.conftest import Server
 from tests.graphql.test_event_stream import WATCH, streaming
 from tests.graphql.transport import connected
+from tests.server import Server
 
 VISITS = 20
 

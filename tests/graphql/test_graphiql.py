@@ -12,8 +12,8 @@ from api.database.pool import Pool
 from api.graphql import graphiql
 from api.graphql.graphiql import ready_tabs, render_page
 from api.settings import Settings, read_settings
-from tests.conftest import Server, serving
 from tests.faults import FaultyEndpoint
+from tests.server import Server, serving
 
 # What Chromium and Firefox send when an address is opened.
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}

@@ -17,7 +17,7 @@ from api.graphql.documents import Documents
 from api.graphql.http import GRAPHQL_RESPONSE, JSON, MAX_BODY, GraphQLHTTP, Refusal, negotiate
 from api.graphql.schema import make_schema
 from api.settings import Settings, read_settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, Server, serving
 
 TYPENAME = b'{"query": "{ __typename }"}'
 CREATE = 'mutation { createProduct(input: {name: "Tee", dropName: "Not by GET", stock: 1}) { id } }'
@@ -364,7 +364,7 @@ class TestDefects:
                 raise RuntimeError("password=hunter2")
 
         schema = make_schema()._schema
-        handler = GraphQLHTTP(None, Broken(), Documents(schema), None, Authenticator(None), None, None)  # type: ignore[arg-type]
+        handler = GraphQLHTTP(None, Broken(), Documents(schema), None, Authenticator(None), None, None, 12.0)  # type: ignore[arg-type]
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The audit of the GraphQL-over-HTTP specification's own reference implementation, npm's graphql-http."""
 
-from tests.conftest import Server
 from tests.graphql.npm import Node
+from tests.server import Server
 
 CASES = 61
 """What this version of the audit checks: a case that is gone from its output has not passed."""

@@ -18,9 +18,9 @@ import pytest
 from api import protocol
 from api.database.pool import Pool
 from api.settings import Settings
-from tests.conftest import PURCHASE, Server, serving
 from tests.graphql.stranger import UPGRADE, Stranger, connection, event_stream, frame, subscribe
 from tests.graphql.transport import connected
+from tests.server import PURCHASE, Server, serving
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for something has failed."""

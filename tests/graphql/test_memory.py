@@ -5,9 +5,9 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
-from tests.conftest import Server
 from tests.graphql.stranger import connection, event_stream, subscribe
 from tests.graphql.transport import until
+from tests.server import Server
 
 KIB = 1024
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from api.settings import Settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.graphql.npm import Node
+from tests.server import ADMIN_TOKEN, Server, serving
 
 
 class Shop:

@@ -13,8 +13,9 @@ from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product
 from api.drops.purchase import Purchase, execute_purchases
 from api.settings import Settings
-from tests.conftest import ADMIN_TOKEN, PURCHASE, Server, on_both_engines, serving
+from tests.engines import on_both_engines
 from tests.graphql.plans import Statement, plans
+from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 
 PAGE = """
 query ($first: Int, $after: String, $userRef: String, $productId: ID) {

@@ -9,8 +9,8 @@ import pytest
 from api.database.pool import Pool
 from api.drops.products import list_products
 from api.settings import Settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.graphql.plans import Statement, plans
+from tests.server import ADMIN_TOKEN, Server, serving
 
 PAGE = """
 query ($first: Int, $after: String, $dropName: String) {

@@ -12,10 +12,11 @@ import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
+from api.drops.stock import PollingTimes
 from api.settings import Settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.faults import Faulty
 from tests.graphql.transport import Client, connected
+from tests.server import ADMIN_TOKEN, Server, serving
 
 WATCH = """
 subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { productId stock soldOut version stale } }
@@ -33,7 +34,7 @@ def postgres_url(shared_database_url: str) -> str:
 @pytest.fixture
 async def seldom(settings: Settings) -> AsyncIterator[Server]:
     """A server that reads the stock once a minute: what is told sooner was pushed."""
-    async with serving(replace(settings, poll_interval=60)) as server:
+    async with serving(replace(settings, polling=PollingTimes(interval=60))) as server:
         yield server
 
 

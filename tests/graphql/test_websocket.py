@@ -16,9 +16,9 @@ from websockets.frames import Close, Frame, Opcode
 from api import protocol
 from api.graphql import websocket
 from api.settings import Settings, read_settings
-from tests.conftest import ADMIN_TOKEN, Server, serving
 from tests.graphql.stranger import connection, subscribe
 from tests.graphql.transport import Client, connected, until
+from tests.server import ADMIN_TOKEN, Server, serving
 
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 CREATE = """

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
-from tests.conftest import Server
+from tests.server import Server
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for a message has failed."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.dsql.certificates import HOST, Authority
 
-Serve = Callable[["Endpoint", asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+Serve = Callable[["StandIn", asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 def utc_now() -> datetime:
@@ -21,7 +21,7 @@ def _tcp_socket() -> socket.socket:
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
-class Endpoint:
+class StandIn:
     """Attributes are faults, to be set at any time. A count is used up by the faults that it causes; times in seconds.
 
     At a COMMIT, which here is that of a statement without BEGIN too, if it writes:

@@ -1,0 +1,47 @@
+"""How long tests wait. No time decides a test: a time is how long to wait for an event before the test has failed."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+
+from api.database.connect import ConnectTimes
+from api.database.pool import PoolTimes
+from api.database.regions import RegionTimes
+from api.database.retry import RetryBudget
+
+FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
+"""Every time in the tests is multiplied by this. Raise it on a machine that is slower than any we know."""
+
+PATIENCE = 60.0 * FACTOR
+"""Seconds to wait for an event that is sure to come, on a machine that is busy with something else as well."""
+
+STEP = 0.005
+"""Seconds between two looks at a condition."""
+
+PATIENT_TIMES = RegionTimes(
+    ping_timeout=PATIENCE,
+    pool=PoolTimes(connect=ConnectTimes(timeout=PATIENCE), acquire=PATIENCE, commit=PATIENCE),
+)
+"""For tests in which no endpoint goes silent: a busy machine must not pass for an endpoint that is away."""
+
+PATIENT_BUDGET = RetryBudget(seconds=PATIENCE)
+"""For tests that are not about deadlines."""
+
+
+def short(seconds: float) -> float:
+    """A time that the code under test is to wait out, as short as a quiet machine allows.
+
+    Use it where waiting longer than that changes nothing, and never to show that something came soon enough.
+    """
+    return seconds * FACTOR
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], timeout: float = PATIENCE) -> None:
+    """Wait until the condition, a function or a coroutine function, is true. Raises TimeoutError after `timeout` s."""
+    async with asyncio.timeout(timeout):
+        while True:
+            met = condition()
+            if await met if inspect.isawaitable(met) else met:
+                return
+            await asyncio.sleep(STEP)
