@@ -18,6 +18,10 @@ from tests.patience import until
 
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
 
+REUSED_FOR = 1.0
+"""Seconds that the requests' client keeps a connection without a request. uvicorn closes it after 5: a request that is
+sent at that moment is reset."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -125,7 +129,8 @@ async def serving(settings: Settings, port: int = 0) -> AsyncIterator[Server]:
     try:
         await until(lambda: server.started or task.done())
         assert server.started, task.exception()
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=REUSED_FOR)
+        async with aiohttp.ClientSession(connector=connector) as session:
             yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}", settings, session)
     finally:
         server.stopping.set()
