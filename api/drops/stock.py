@@ -34,6 +34,11 @@ class PollingTimes:
     timeout: float = 5.0
     max_backoff: float = 5.0
 
+    @property
+    def backoff(self) -> Backoff:
+        """Waits that are added to the interval while the database is away."""
+        return Backoff(base=self.interval, cap=self.max_backoff)
+
 
 @dataclass(frozen=True, slots=True)
 class StockLevel:
@@ -174,7 +179,7 @@ class StockPublisher:
     async def _poll(self) -> None:
         """Read what is watched once per interval, until the last watcher leaves and cancels this."""
         interval = self._times.interval
-        backoff = Backoff(base=interval, cap=self._times.max_backoff)
+        backoff = self._times.backoff
         failures = 0
         while True:
             pause = backoff.delay(failures) if failures else 0.0
