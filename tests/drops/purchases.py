@@ -1,18 +1,31 @@
 """What the tests of purchases share: products, wishes, lines, and what became of them."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from api.database.pool import Pool
+from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
 from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
 from api.drops.products import NewProduct, create_product
 from api.drops.purchase import Purchase
+from tests.patience import PATIENCE, PATIENT_BUDGET
 
-ONE_BY_ONE = GroupPolicy(size=1, in_flight=20)
+ONE_BY_ONE = GroupPolicy(size=1, in_flight=8)
+"""One purchase in each transaction: eight rivals at a time."""
+
+
+class Unhurried(Pool):
+    """A pool whose transactions do not end at their deadline, as a COMMIT under way does not."""
+
+    @asynccontextmanager
+    async def begin(self, timeout: float = PATIENCE) -> AsyncIterator[Transaction]:
+        async with super().begin(PATIENCE) as transaction:
+            yield transaction
 
 
 def wish(product_id: UUID, user_ref: str = "ada", quantity: int = 1, key: str | None = None) -> Purchase:
@@ -23,11 +36,17 @@ async def new_product(pool: Pool, stock: int, *, limit: int | None = None, opens
     product = NewProduct.checked(
         name="Tee", drop_name="First Light", stock=stock, limit_per_buyer=limit, opens_at=opens_at
     )
-    return (await create_product(pool, product)).id
+    return (await create_product(pool, product, PATIENT_BUDGET)).id
 
 
-def line(pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = RetryBudget()) -> GroupCommit:
+def line(pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = PATIENT_BUDGET) -> GroupCommit:
     return GroupCommit(pool, policy, budget, on_commit=lambda level: None)
+
+
+async def submit_all(lines: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:
+    """Send all purchases at once, to the lines in turn."""
+    tasks = [lines[number % len(lines)].submit(purchase) for number, purchase in enumerate(purchases)]
+    return await asyncio.gather(*tasks)
 
 
 def kinds(outcomes: Sequence[Outcome]) -> Counter[str]:

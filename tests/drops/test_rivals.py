@@ -1,0 +1,213 @@
+"""Purchases, restocks and cancellations that compete for one product's stock, and conflicts at COMMIT.
+
+A conflict takes a rival's commit. So with fewer rivals than attempts in the budget, nobody's attempts can be spent.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TypeAlias
+
+import pytest
+
+from api.database.errors import Conflict
+from api.database.pool import Pool
+from api.database.retry import RetryBudget
+from api.database.tokens import AuthTokens
+from api.drops.group_commit import Busy, GroupPolicy
+from api.drops.orders import OrderStatus, cancel_order, list_orders
+from api.drops.products import get_product, restock
+from api.drops.purchase import Confirmed, execute_purchases
+from tests.drops.purchases import (
+    ONE_BY_ONE,
+    Unhurried,
+    assert_books_balance,
+    kinds,
+    line,
+    new_product,
+    submit_all,
+    wish,
+)
+from tests.dsql.stand_in import StandIn
+from tests.engines import DSQL
+from tests.patience import PATIENT_BUDGET, PATIENT_TIMES, short
+
+MakeConflict: TypeAlias = Callable[[int], Coroutine[None, None, None]]
+
+
+@pytest.fixture
+def engine(both_engines: str) -> str:
+    return both_engines
+
+
+@pytest.mark.parametrize("policy", [GroupPolicy(), GroupPolicy(size=7), ONE_BY_ONE])
+async def test_two_hundred_concurrent_buyers_of_ten_units_leave_ten_orders(pool: Pool, policy: GroupPolicy) -> None:
+    product_id = await new_product(pool, stock=10)
+    buyers = [wish(product_id, f"buyer-{number}") for number in range(200)]
+
+    outcomes = await submit_all([line(pool, policy)], buyers)
+
+    assert kinds(outcomes) == {"Confirmed": 10, "SoldOut": 190}
+    assert (await get_product(pool, product_id)).stock == 0
+    told = {outcome.decision.order.id for outcome in outcomes if isinstance(outcome.decision, Confirmed)}
+    assert told == {order.id for order in (await list_orders(pool, 100)).items}
+    await assert_books_balance(pool)
+
+
+async def test_the_last_unit_goes_to_exactly_one_of_two(pool: Pool) -> None:
+    for _ in range(10):
+        product_id = await new_product(pool, stock=1)
+        rivals = [wish(product_id, "ada"), wish(product_id, "bob")]
+
+        outcomes = await submit_all([line(pool), line(pool)], rivals)
+
+        assert kinds(outcomes) == {"Confirmed": 1, "SoldOut": 1}
+        assert (await get_product(pool, product_id)).stock == 0
+
+
+@pytest.mark.parametrize("policy", [GroupPolicy(), ONE_BY_ONE])
+async def test_the_same_key_fifty_times_at_once_through_two_lines_is_one_purchase(
+    pool: Pool, policy: GroupPolicy
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    wishes = [wish(product_id, key="click-1") for _ in range(50)]
+
+    outcomes = await submit_all([line(pool, policy), line(pool, policy)], wishes)
+
+    decisions = [outcome.decision for outcome in outcomes]
+    assert all(isinstance(decision, Confirmed) for decision in decisions)
+    fresh = [decision for decision in decisions if isinstance(decision, Confirmed) and not decision.replayed]
+    assert len(fresh) == 1
+    assert (await get_product(pool, product_id)).stock == 4
+    await assert_books_balance(pool)
+
+
+async def test_fifty_concurrent_purchases_of_one_buyer_stay_within_the_limit(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=100, limit=3)
+    lines = [line(pool, ONE_BY_ONE), line(pool, ONE_BY_ONE)]
+
+    outcomes = await submit_all(lines, [wish(product_id) for _ in range(50)])
+
+    assert kinds(outcomes) == {"Confirmed": 3, "LimitReached": 47}
+    await assert_books_balance(pool)
+
+
+async def test_late_buyers_of_a_sold_out_drop_conflict_with_nobody(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=0)
+
+    outcomes = await submit_all([line(pool, ONE_BY_ONE)], [wish(product_id) for _ in range(100)])
+
+    assert {outcome.attempts for outcome in outcomes} == {1}
+
+
+async def test_restock_and_cancel_compete_with_purchases(pool: Pool) -> None:
+    early, late, restocks = 6, 20, 3
+    assert early + late + restocks <= PATIENT_BUDGET.attempts
+    product_id = await new_product(pool, stock=15)
+    lines = [line(pool, ONE_BY_ONE), line(pool)]
+    bought = [
+        outcome.decision.order.id
+        for outcome in await submit_all(lines, [wish(product_id, f"early-{number}") for number in range(early)])
+        if isinstance(outcome.decision, Confirmed)
+    ]
+
+    selling = asyncio.create_task(submit_all(lines, [wish(product_id, f"late-{number}") for number in range(late)]))
+    await asyncio.gather(
+        *(cancel_order(pool, order_id, None, PATIENT_BUDGET) for order_id in bought),
+        *(restock(pool, product_id, 1, PATIENT_BUDGET) for _ in range(restocks)),
+    )
+    sold = kinds(await selling)["Confirmed"]
+
+    assert len(bought) == early
+    assert sold >= 15 - early
+    await assert_books_balance(pool)
+    assert (await get_product(pool, product_id)).stock == 15 + restocks - sold
+
+
+async def test_a_cancelled_order_returns_its_units_once(pool: Pool) -> None:
+    product_id = await new_product(pool, stock=5)
+    bought = (await line(pool).submit(wish(product_id, quantity=2))).decision
+    assert isinstance(bought, Confirmed)
+
+    cancelled = await asyncio.gather(*(cancel_order(pool, bought.order.id, "ada") for _ in range(10)))
+
+    assert {cancellation.order.status for cancellation in cancelled} == {OrderStatus.CANCELLED}
+    assert sum(cancellation.first for cancellation in cancelled) == 1
+    assert (await get_product(pool, product_id)).stock == 5
+    await assert_books_balance(pool)
+
+
+@pytest.fixture
+def make_commits_conflict(engine: str, behind: Pool, stand_in: StandIn) -> MakeConflict:
+    """Let the next so many commits that change the stock end with 40001, raised while COMMIT runs."""
+
+    async def make_commits_conflict(times: int) -> None:
+        if engine == DSQL:
+            stand_in.conflicts = times
+            return
+        await behind.execute("CREATE SEQUENCE commits")
+        await behind.execute(f"""
+            CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF nextval('commits') <= {times} THEN
+                    RAISE EXCEPTION 'change conflicts with another transaction (OC000)' USING ERRCODE = '40001';
+                END IF;
+                RETURN NULL;
+            END $$
+        """)
+        await behind.execute("""
+            CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER UPDATE ON inventory DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION conflict()
+        """)
+
+    return make_commits_conflict
+
+
+async def test_a_conflict_at_commit_is_retried_and_counted(pool: Pool, make_commits_conflict: MakeConflict) -> None:
+    product_id = await new_product(pool, stock=5)
+    await make_commits_conflict(3)
+
+    outcome = await line(pool).submit(wish(product_id))
+
+    assert isinstance(outcome.decision, Confirmed)
+    assert not outcome.decision.replayed
+    assert outcome.attempts == 4
+    assert (await get_product(pool, product_id)).stock == 4
+
+
+async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
+    pool: Pool, make_commits_conflict: MakeConflict
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    await make_commits_conflict(1)
+
+    with pytest.raises(Conflict, match="OC000"):
+        await execute_purchases(pool, product_id, [wish(product_id)])
+
+    assert (await get_product(pool, product_id)).stock == 5
+    assert (await list_orders(pool, 10)).items == []
+
+
+async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commits_conflict: MakeConflict) -> None:
+    product_id = await new_product(pool, stock=5)
+    await make_commits_conflict(1000)
+
+    outcome = await line(pool, budget=RetryBudget(attempts=3)).submit(wish(product_id))
+
+    assert isinstance(outcome.decision, Busy)
+    assert outcome.decision.retry_after_ms > 0
+    assert outcome.attempts == 3
+    assert (await get_product(pool, product_id)).stock == 5
+
+
+async def test_a_spent_deadline_is_busy_with_nothing_sold(
+    pool: Pool, tokens: AuthTokens, make_commits_conflict: MakeConflict
+) -> None:
+    product_id = await new_product(pool, stock=5)
+    await make_commits_conflict(1_000_000)
+    budget = RetryBudget(attempts=1_000_000, seconds=short(0.3))
+
+    # Every transaction ends with its conflict, also the one that is under way at the deadline.
+    async with Unhurried(pool.endpoint, 1, tokens, PATIENT_TIMES.pool) as unhurried:
+        outcomes = await submit_all([line(unhurried, budget=budget)], [wish(product_id)] * 3)
+
+    assert kinds(outcomes) == {"Busy": 3}
+    assert (await get_product(pool, product_id)).stock == 5
