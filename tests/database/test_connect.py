@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,9 +14,8 @@ import asyncpg
 import pytest
 
 from api.app import require_ready_database
-from api.database import connect as connect_module
 from api.database.backoff import Backoff
-from api.database.connect import LIFETIME, ConnectionRate, Connector
+from api.database.connect import ConnectionRate, Connector, ConnectTimes
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable, WakingUp
 from api.database.migrations import MigrationError
@@ -27,34 +25,26 @@ from api.database.tokens import AuthTokens
 from api.drops.rights import GRANTS, RightsMissing
 from api.settings import Settings
 from tests import command
+from tests.clock import pass_time
 from tests.dsql.certificates import Authority
-from tests.dsql.cluster import Cluster
 from tests.dsql.stand_in import StandIn, utc_now
 from tests.dsql.token import ACCESS_KEY_ID, CREDENTIALS, SECRET_ACCESS_KEY
 from tests.faults import FaultyEndpoint
+from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 from tests.regions import HOME
 from tests.server import serving
 
 NO_CONNECTION = f"no connection to {HOME} (localhost)"
 
 
-@pytest.fixture
-async def home(cluster: Cluster) -> AsyncIterator[StandIn]:
-    async with cluster.endpoint(HOME) as endpoint:
-        yield endpoint
+TIMES = ConnectTimes(timeout=PATIENCE, backoff=Backoff(base=0.001, cap=0.01))
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two attempts nobody here waits for long."""
-    monkeypatch.setattr(connect_module, "Backoff", lambda **_: Backoff(base=0.001, cap=0.01))
-
-
-async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture) -> str:
+async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture, times: ConnectTimes = TIMES) -> str:
     """What an operator reads of the connection that there is none, and nothing of it is secret."""
     log.set_level(logging.DEBUG, "dropzero")
     with pytest.raises(Unavailable) as refused:
-        await Connector(Endpoint(HOME, url), tokens).connect()
+        await Connector(Endpoint(HOME, url), tokens, times).connect()
     shown = "".join(traceback.format_exception(refused.value))
     shown += "".join(record.getMessage() for record in log.records if record.name.startswith("dropzero"))
     for secret in (SECRET_ACCESS_KEY, ACCESS_KEY_ID, "X-Amz-"):
@@ -64,7 +54,7 @@ async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture) -
 
 @pytest.mark.parametrize("role", ["admin", "app"])
 async def test_a_role_comes_in_by_a_token_of_its_own(home: StandIn, tokens: AuthTokens, role: str) -> None:
-    connection = await Connector(Endpoint(HOME, home.url_as(role)), tokens).connect()
+    connection = await Connector(Endpoint(HOME, home.url_as(role)), tokens, TIMES).connect()
     assert await connection.fetchval("SELECT current_user") == {"admin": "postgres"}.get(role, role)
     assert await connection.fetchval("SHOW application_name") == "dropzero"
     await connection.close()
@@ -87,7 +77,7 @@ async def test_without_aws_credentials_it_is_said_where_to_get_them(
 
 async def test_an_expired_token_is_signed_anew(home: StandIn, tokens: AuthTokens) -> None:
     home.expired_tokens = 1
-    connection = await Connector(Endpoint(HOME, home.url), tokens).connect()
+    connection = await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
 
@@ -178,12 +168,12 @@ async def test_a_port_where_nothing_listens_is_named(
 
 
 async def test_an_endpoint_that_hangs_is_given_up(
-    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(connect_module, "CONNECT_TIMEOUT", 0.2)
+    timeout = short(0.2)
     home.hang()
-    assert await refusal(home.url, tokens, caplog) == (
-        f"{NO_CONNECTION}: no answer within 0.2 seconds; check that this network reaches port {home.port} there"
+    assert await refusal(home.url, tokens, caplog, replace(TIMES, timeout=timeout)) == (
+        f"{NO_CONNECTION}: no answer within {timeout:g} seconds; check that this network reaches port {home.port} there"
     )
 
 
@@ -209,7 +199,7 @@ async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
 
 async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(home: StandIn, tokens: AuthTokens) -> None:
     home.waking_up = 4
-    connection = await Connector(Endpoint(HOME, home.url), tokens).connect()
+    connection = await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
 
@@ -217,16 +207,15 @@ async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(home: S
 async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: StandIn, tokens: AuthTokens) -> None:
     home.waking_up = 1000
     with pytest.raises(WakingUp, match="waking up cluster, please retry later"):
-        await Connector(Endpoint(HOME, home.url), tokens).connect()
+        await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
     assert home.connections_opened == 6
 
 
-async def test_a_server_that_starts_waits_for_an_idle_cluster(
-    settings: Settings, home: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect_module, "_ATTEMPTS", 1)
+async def test_a_server_that_starts_waits_for_an_idle_cluster(settings: Settings, home: StandIn) -> None:
+    once = replace(PATIENT_TIMES.pool, connect=replace(TIMES, attempts=1))
+    times = replace(PATIENT_TIMES, waking=PATIENCE, pool=once)
     home.waking_up = 1
-    async with serving(replace(settings, endpoints=(Endpoint(HOME, home.url),))) as server:
+    async with serving(replace(settings, endpoints=(Endpoint(HOME, home.url),), region_times=times)) as server:
         assert home.waking_up == 0
         assert (await server.data("{ regions { name healthy } }"))["regions"] == [{"name": HOME, "healthy": True}]
 
@@ -242,7 +231,7 @@ async def newcomer(behind: Pool) -> str:
 async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
     behind: Pool, home: StandIn, newcomer: str, tokens: AuthTokens
 ) -> None:
-    async with Regions((Endpoint(HOME, home.url_as(newcomer)),), 3, tokens) as regions:
+    async with Regions((Endpoint(HOME, home.url_as(newcomer)),), 3, tokens, PATIENT_TIMES) as regions:
         with pytest.raises(MigrationError, match=f"run: GRANT SELECT ON schema_migrations TO {newcomer}$"):
             await require_ready_database(regions)
         await behind.execute(f"GRANT SELECT ON schema_migrations TO {newcomer}")
@@ -269,58 +258,75 @@ async def test_a_command_that_gets_no_connection_is_told_why(home: StandIn) -> N
 
 
 async def test_connections_that_open_together_do_not_end_together(home: StandIn, tokens: AuthTokens) -> None:
-    connector = Connector(Endpoint(HOME, home.url), tokens)
+    connector = Connector(Endpoint(HOME, home.url), tokens, TIMES)
     opened = await asyncio.gather(*(connector.connect() for _ in range(5)))
     lifetimes = {connection.retire_at - connection.opened_at for connection in opened}
     assert len(lifetimes) == 5
-    assert LIFETIME[0] <= min(lifetimes) < max(lifetimes) <= LIFETIME[1]
-    assert LIFETIME[1] < 3600, "Aurora DSQL drops connections after an hour"
+    least, most = TIMES.lifetime
+    assert least <= min(lifetimes) < max(lifetimes) <= most
+    assert most < 3600, "Aurora DSQL drops connections after an hour"
     for connection in opened:
         connection.terminate()
 
 
-async def test_a_burst_of_connections_goes_through_and_then_so_many_a_second() -> None:
-    rate = ConnectionRate(per_second=50, burst=5)
-    passed: list[float] = []
+INTERVAL = 1000.0
 
-    async def pass_through() -> None:
-        await rate.wait()
-        passed.append(asyncio.get_running_loop().time() - started)
 
-    started = asyncio.get_running_loop().time()
-    waiting = [asyncio.create_task(pass_through()) for _ in range(10)]
-    await asyncio.sleep(0)
-    assert len(passed) == 5
-    await asyncio.gather(*waiting)
-    for number, at in enumerate(sorted(passed)[5:], start=1):
-        assert at >= number / 50 - 0.001
+class Queue:
+    """Callers of a rate that lets one through in each interval: how many wait and how many have passed."""
+
+    def __init__(self, burst: int) -> None:
+        self._rate = ConnectionRate(per_second=1 / INTERVAL, burst=burst)
+        self._waiting: list[asyncio.Task[None]] = []
+        self.passed = 0
+
+    async def join(self, callers: int) -> None:
+        self._waiting += [asyncio.create_task(self._pass()) for _ in range(callers)]
+        await asyncio.sleep(0)
+
+    async def _pass(self) -> None:
+        await self._rate.wait()
+        self.passed += 1
+
+    def close(self) -> None:
+        for task in self._waiting:
+            task.cancel()
+
+
+@contextlib.contextmanager
+def queue(burst: int) -> Iterator[Queue]:
+    queue = Queue(burst)
+    try:
+        yield queue
+    finally:
+        queue.close()
+
+
+async def test_a_burst_of_connections_goes_through_and_then_one_in_each_interval() -> None:
+    with queue(burst=5) as callers:
+        await callers.join(8)
+        assert callers.passed == 5
+        for passed in (6, 7, 8):
+            pass_time(INTERVAL)
+            await until(lambda passed=passed: callers.passed >= passed)  # type: ignore[misc]
+            assert callers.passed == passed
 
 
 async def test_whoever_was_idle_for_long_has_one_burst_and_no_more() -> None:
-    rate = ConnectionRate(per_second=100, burst=2)
-    for _ in range(3):
-        await rate.wait()
-    await asyncio.sleep(0.1)  # the turns of ten
-    passed = 0
-
-    async def pass_through() -> None:
-        nonlocal passed
-        await rate.wait()
-        passed += 1
-
-    waiting = [asyncio.create_task(pass_through()) for _ in range(4)]
-    await asyncio.sleep(0)
-    assert passed == 2
-    await asyncio.gather(*waiting)
+    with queue(burst=2) as callers:
+        await callers.join(2)
+        pass_time(10 * INTERVAL)
+        await callers.join(4)
+        assert callers.passed == 2 + 2
 
 
-async def test_connections_to_an_endpoint_take_their_turns(
-    home: StandIn, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect_module, "ConnectionRate", partial(ConnectionRate, per_second=0.001, burst=1))
-    connector = Connector(Endpoint(HOME, home.url), tokens)
+async def test_connections_to_an_endpoint_take_their_turns(home: StandIn, tokens: AuthTokens) -> None:
+    one_by_one = replace(TIMES, per_second=1 / INTERVAL, burst=1)
+    connector = Connector(Endpoint(HOME, home.url), tokens, one_by_one)
     (await connector.connect()).terminate()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await connector.connect()
-    assert home.connections_opened == 1
+    second = asyncio.create_task(connector.connect())
+    await asyncio.wait([second], timeout=short(0.2))
+    assert (second.done(), home.connections_opened) == (False, 1)
+    pass_time(INTERVAL)
+    (await second).terminate()
+    assert home.connections_opened == 2

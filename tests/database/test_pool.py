@@ -1,31 +1,37 @@
 """A pool of connections: what is lent again and what is not, and what becomes of work whose connection is lost."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
-from api.database import connect as connect_module
-from api.database import pool as pool_module
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.tokens import AuthTokens
+from tests.clock import pass_time
 from tests.dsql.stand_in import StandIn
+from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 from tests.regions import HOME
+
+FOREVER = 3600.0
+TIMES = replace(PATIENT_TIMES.pool, commit=FOREVER)
+SOON = short(0.1)
+NO_ANSWER = rf"^no answer within {re.escape(f'{SOON:g}')} seconds$"
 
 
 @pytest.fixture
 async def pool(home: StandIn, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    async with Pool(Endpoint(HOME, home.url), 2, tokens) as pool:
+    async with Pool(Endpoint(HOME, home.url), 2, tokens, TIMES) as pool:
         yield pool
 
 
-async def until_statements(home: StandIn, count: int) -> None:
-    async with asyncio.timeout(10):
-        while home.statements < count:
-            await asyncio.sleep(0.005)
+async def read_twice_at_once(pool: Pool) -> list[int]:
+    answers = await asyncio.gather(*(pool.fetch("SELECT 1 AS one", timeout=PATIENCE) for _ in range(2)))
+    return [row["one"] for rows in answers for row in rows]
 
 
 async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Pool, home: StandIn) -> None:
@@ -42,7 +48,7 @@ async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Poo
 
 async def test_a_pool_opens_while_its_endpoint_is_away(home: StandIn, tokens: AuthTokens) -> None:
     home.down()
-    async with Pool(Endpoint(HOME, home.url), 1, tokens) as pool:
+    async with Pool(Endpoint(HOME, home.url), 1, tokens, TIMES) as pool:
         with pytest.raises(Unavailable, match="nothing listens"):
             await pool.warm_up(1)
         with pytest.raises(Unavailable, match="nothing listens"):
@@ -60,37 +66,34 @@ async def test_connections_are_opened_before_they_are_needed_and_no_more_than_al
     assert (home.connections_open, home.connections_opened) == (2, 2)
 
 
-async def test_a_connection_past_its_age_is_replaced_before_it_is_lent(
-    pool: Pool, home: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect_module, "LIFETIME", (0.1, 0.1))
+async def test_a_connection_past_its_age_is_replaced_before_it_is_lent(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(1)
-    monkeypatch.setattr(connect_module, "LIFETIME", (3600.0, 3600.0))
-    async with asyncio.timeout(10):
-        while home.connections_opened == 1:
-            await pool.fetch("SELECT 1")
+    pass_time(TIMES.connect.lifetime[1])
     for _ in range(5):
         await pool.fetch("SELECT 1")
     assert home.connections_opened == 2
-    async with asyncio.timeout(10):
-        while home.connections_open == 2:  # the old one is closed
-            await asyncio.sleep(0.005)
+    await until(lambda: home.connections_open == 1)  # the old one is closed
 
 
-async def test_connections_that_the_server_drops_at_their_age_cost_no_read(pool: Pool, home: StandIn) -> None:
-    home.max_age = 0.05
-    async with asyncio.timeout(20):
-        while home.connections_opened < 8:
-            assert len(await asyncio.gather(*(pool.fetch("SELECT 1") for _ in range(2)))) == 2
+async def test_connections_that_the_server_drops_cost_no_read(pool: Pool, home: StandIn) -> None:
+    home.statement_latency = FOREVER
+    reading = asyncio.create_task(read_twice_at_once(pool))
+    await until(lambda: home.statements == 2)
+    home.statement_latency = 0.0
+    home.drop()
+    assert await reading == [1, 1]
+    for opened in (6, 8):
+        home.drop()  # while they are idle
+        assert await read_twice_at_once(pool) == [1, 1]
+        assert home.connections_opened == opened
 
 
 async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_nothing(pool: Pool, home: StandIn) -> None:
     dropped = asyncio.Event()
     async with pool.begin() as transaction:
         transaction._connection.add_termination_listener(lambda _: dropped.set())
-    home.down()
-    await home.up()
-    async with asyncio.timeout(10):
+    home.drop()
+    async with asyncio.timeout(PATIENCE):
         await dropped.wait()
     async with pool.begin() as transaction:
         assert await transaction.fetch("SELECT 1")
@@ -99,17 +102,16 @@ async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_noth
 
 async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(2)
-    home.statement_latency = 3600.0
-    statements = home.statements
+    home.statement_latency = FOREVER
 
     async def in_a_transaction() -> None:
-        async with pool.begin() as transaction:
+        async with pool.begin(timeout=FOREVER) as transaction:
             await transaction.fetch("SELECT 1")
 
     waiting = [asyncio.create_task(pool.fetch_once("SELECT 1", ())), asyncio.create_task(in_a_transaction())]
-    await until_statements(home, statements + 2)
+    await until(lambda: home.statements == 2)
     pool.lose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable, Unavailable]
 
@@ -127,9 +129,9 @@ async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool,
             await transaction.commit()
 
     committing = asyncio.create_task(commit())
-    await home.commit_arrived.wait()
-    pool.lose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
+        await home.commit_arrived.wait()
+        pool.lose()
         with pytest.raises(OutcomeUnknown, match="no answer to COMMIT"):
             await committing
 
@@ -147,30 +149,30 @@ async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(p
 
 async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_it(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(1)
-    home.statement_latency = 3600.0
-    async with asyncio.timeout(5):
-        with pytest.raises(Unavailable, match=r"^no answer within 0\.1 seconds$"):
-            async with pool.begin(timeout=0.1) as transaction:
+    home.statement_latency = FOREVER
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(Unavailable, match=NO_ANSWER):
+            async with pool.begin(timeout=SOON) as transaction:
                 await transaction.fetch("SELECT 1")
     home.statement_latency = 0.0
-    async with asyncio.timeout(5), pool.begin() as transaction:
+    async with asyncio.timeout(PATIENCE), pool.begin() as transaction:
         assert await transaction.fetch("SELECT 1")
     assert home.connections_opened == 2
 
 
 async def test_a_read_past_its_time_is_given_up_however_often_it_could_be_tried(pool: Pool, home: StandIn) -> None:
-    home.statement_latency = 3600.0
-    with pytest.raises(Unavailable, match=r"^no answer within 0\.1 seconds$"):
-        await pool.fetch("SELECT 1", timeout=0.1)
+    home.statement_latency = FOREVER
+    with pytest.raises(Unavailable, match=NO_ANSWER):
+        await pool.fetch("SELECT 1", timeout=SOON)
 
 
-async def test_nobody_waits_for_a_connection_for_ever(
-    pool: Pool, home: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "ACQUIRE_TIMEOUT", 0.1)
-    async with pool.begin() as first, pool.begin() as second:
-        with pytest.raises(Unavailable, match=r"no connection: none within 0\.1 seconds"):
-            await pool.fetch_once("SELECT 1", ())
+async def test_nobody_waits_for_a_connection_for_ever(pool: Pool, home: StandIn) -> None:
+    async with pool.begin(FOREVER) as first, pool.begin(FOREVER) as second:
+        waiting = asyncio.create_task(pool.fetch_once("SELECT 1", ()))
+        await asyncio.sleep(0)
+        pass_time(TIMES.acquire)
+        with pytest.raises(Unavailable, match=f"no connection: none within {TIMES.acquire:g} seconds"):
+            await waiting
         assert await first.fetch("SELECT 1") == await second.fetch("SELECT 1")
 
 
@@ -194,24 +196,20 @@ async def test_one_statement_commits_by_itself_once_and_says_what_is_known_of_it
     with pytest.raises(OutcomeUnknown):
         await pool.execute(put)
     assert await put_so_far() == 1
-    home.hang_at_commit = 1
+    home.statement_latency = FOREVER
     with pytest.raises(OutcomeUnknown):
-        await pool.execute(put, timeout=0.1)
+        await pool.execute(put, timeout=SOON)
+    home.statement_latency = 0.0
     await pool.execute(put)
     assert await put_so_far() == 2
 
 
-async def test_connections_that_do_not_end_are_dropped_when_the_pool_closes(
-    home: StandIn, tokens: AuthTokens, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "CONNECT_TIMEOUT", 0.1)
-    pool = Pool(Endpoint(HOME, home.url), 2, tokens)
+async def test_connections_that_do_not_end_are_dropped_when_the_pool_closes(home: StandIn, tokens: AuthTokens) -> None:
+    pool = Pool(Endpoint(HOME, home.url), 2, tokens, replace(TIMES, close=SOON))
     await pool.open()
     await pool.warm_up(2)
     home.hang()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE):
         await pool.close()
     home.release()
-    async with asyncio.timeout(5):
-        while home.connections_open:
-            await asyncio.sleep(0.005)
+    await until(lambda: home.connections_open == 0)

@@ -2,24 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from api.database import connect as connect_module
-from api.database import regions as regions_module
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable, WakingUp
 from api.database.regions import RegionHealth, Regions, UnknownRegion
 from api.database.tokens import AuthTokens
+from tests.clock import pass_time
 from tests.dsql.stand_in import StandIn
+from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 from tests.regions import HOME, PEER
 
+FOREVER = 3600.0
+ANSWERS = 20
+"""Answers in a row before an endpoint that was away is used again."""
 
-@pytest.fixture(autouse=True)
-def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions_module, "PING_INTERVAL", 0.01)
-    monkeypatch.setattr(regions_module, "PING_TIMEOUT", 0.4)
+TIMES = replace(PATIENT_TIMES, ping_interval=0.005, answers_to_return=ANSWERS)
+ASKED_ONCE = replace(TIMES, ping_interval=FOREVER)
+SOON = short(0.1)
 
 
 @pytest.fixture
@@ -29,28 +33,38 @@ async def endpoints(home: StandIn, peer: StandIn) -> tuple[Endpoint, ...]:
 
 @pytest.fixture
 async def regions(endpoints: tuple[Endpoint, ...], tokens: AuthTokens) -> AsyncIterator[Regions]:
-    async with Regions(endpoints, 2, tokens) as regions:
+    async with Regions(endpoints, 2, tokens, TIMES) as regions:
         yield regions
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+async def answer(endpoint: StandIn, pings: int) -> None:
+    """Wait until the endpoint has answered so many pings more."""
+    answered = endpoint.statements
+    await until(lambda: endpoint.statements >= answered + pings)
 
 
-async def test_each_endpoint_says_how_it_does_home_first(regions: Regions, home: StandIn, peer: StandIn) -> None:
-    peer.statement_latency = 0.05
+async def refuse(endpoint: StandIn, pings: int) -> None:
+    """Wait until the endpoint has refused so many pings more."""
+    opened = endpoint.connections_opened
+    await until(lambda: endpoint.connections_opened >= opened + pings)
+
+
+async def test_each_endpoint_says_how_it_does_home_first(regions: Regions, peer: StandIn) -> None:
+    peer.statement_latency = short(0.05)
     here, there = await regions.health()
     assert (here.name, here.home, here.healthy) == (HOME, True, True)
     assert (there.name, there.home, there.healthy) == (PEER, False, True)
     assert here.latency_ms is not None
     assert there.latency_ms is not None
-    assert there.latency_ms >= 50
+    assert there.latency_ms >= peer.statement_latency * 1000 * 0.9  # a timer may be a little early
 
+
+async def test_endpoints_that_do_not_answer_are_not_healthy(
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn
+) -> None:
     home.hang()
     peer.down()
-    async with asyncio.timeout(3):
+    async with Regions(endpoints, 2, tokens, replace(TIMES, ping_timeout=SOON)) as regions, asyncio.timeout(PATIENCE):
         assert await regions.health() == [
             RegionHealth(HOME, home=True, healthy=False, latency_ms=None),
             RegionHealth(PEER, home=False, healthy=False, latency_ms=None),
@@ -60,8 +74,7 @@ async def test_each_endpoint_says_how_it_does_home_first(regions: Regions, home:
 
 async def test_an_endpoint_that_lets_nobody_in_is_not_healthy(regions: Regions, home: StandIn) -> None:
     home.revoked = {"app"}
-    home.down()
-    await home.up()
+    home.drop()
     assert [health.healthy for health in await regions.health()] == [False, True]
 
 
@@ -72,41 +85,34 @@ async def test_a_region_that_nobody_serves_is_refused_by_the_names_of_those_that
 
 
 async def test_home_is_left_once_and_used_again_after_so_many_answers_in_a_row(
-    regions: Regions, home: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    regions: Regions, home: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dropzero.regions")
-    monkeypatch.setattr(regions_module, "ANSWERS_TO_RETURN", 10_000)
     assert (regions.region, regions.is_away(HOME)) == (HOME, False)
     home.down()
     await until(lambda: regions.region == PEER)
     assert regions.is_away(HOME)
-    await home.up()
     answered = home.statements
-    await until(lambda: home.statements >= answered + 10)
-    assert regions.region == PEER, "a few answers are not enough"
-    monkeypatch.setattr(regions_module, "ANSWERS_TO_RETURN", 3)
+    await home.up()
     await until(lambda: regions.region == HOME)
+    assert home.statements >= answered + ANSWERS
     left, returned = [record.getMessage() for record in caplog.records]
     assert left.startswith(f"{HOME} is away; what names no Region goes through {PEER}: no connection to {HOME}")
     assert returned.startswith(f"{HOME} answers again, after ")
 
 
-async def test_answers_are_counted_anew_after_one_that_did_not_come(
-    regions: Regions, home: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(regions_module, "ANSWERS_TO_RETURN", 20)
+async def test_answers_are_counted_anew_after_one_that_did_not_come(regions: Regions, home: StandIn) -> None:
     home.down()
     await until(lambda: regions.is_away(HOME))
-    for _ in range(3):  # three times 15 answers are not 20 in a row
+    await home.up()
+    for _ in range(3):
+        await answer(home, ANSWERS // 2)
+        assert regions.is_away(HOME), "half of the answers are not all of them in a row"
         home.refusing = True
-        await home.up()
-        refused = home.connections_opened
-        await until(lambda refused=refused: home.connections_opened >= refused + 2)  # type: ignore[misc]
+        home.drop()
+        await refuse(home, 2)
         home.refusing = False
-        answered = home.statements
-        await until(lambda answered=answered: home.statements >= answered + 15)  # type: ignore[misc]
-        home.down()
-        assert regions.is_away(HOME)
+    await until(lambda: not regions.is_away(HOME))
 
 
 async def test_with_every_endpoint_away_home_is_asked_and_it_is_said_that_nothing_can_be_bought(
@@ -122,24 +128,29 @@ async def test_with_every_endpoint_away_home_is_asked_and_it_is_said_that_nothin
 
 async def test_what_waits_at_an_endpoint_that_goes_silent_is_let_go(regions: Regions, home: StandIn) -> None:
     async def ask() -> None:
-        async with regions.begin(timeout=60) as transaction:
+        async with regions.begin(timeout=FOREVER) as transaction:
             await transaction.fetch("SELECT 1")
             home.hang()
             await transaction.fetch("SELECT 2")
 
-    async with asyncio.timeout(10):
-        with pytest.raises(Unavailable):
-            await ask()
-    assert regions.is_away(HOME)
+    def is_given_up() -> bool:
+        pass_time(TIMES.ping_timeout / 4)  # each of the four parts that a ping waits in
+        return regions.is_away(HOME)
+
+    asking = asyncio.create_task(ask())
+    await until(lambda: home.is_hanging)
+    assert not regions.is_away(HOME)
+    await until(is_given_up, timeout=FOREVER)
+    with pytest.raises(Unavailable):
+        await asking
     home.release()
 
 
 async def test_a_read_goes_round_an_endpoint_that_is_not_yet_known_to_be_away(
-    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, monkeypatch: pytest.MonkeyPatch
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn
 ) -> None:
-    monkeypatch.setattr(regions_module, "PING_INTERVAL", 60)
-    async with Regions(endpoints, 2, tokens) as regions:
-        await regions.health()  # whose answer is that to the last question for a minute
+    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
+        await regions.health()  # whose answer is that to the only question
         home.down()
         row = await regions.fetchrow("SELECT 1 AS one")
         assert row is not None
@@ -151,48 +162,42 @@ async def test_reads_fail_in_time_when_no_endpoint_answers(regions: Regions, hom
     home.down()
     peer.down()
     with pytest.raises(Unavailable, match="nothing listens"):
-        await regions.fetch("SELECT 1")
+        await regions.fetch("SELECT 1", timeout=PATIENCE)
     for endpoint in (home, peer):
         await endpoint.up()
         endpoint.hang()
-    with pytest.raises(Unavailable, match=r"^no answer within 0\.1 seconds$"):
-        await regions.fetch("SELECT 1", timeout=0.1)
+    with pytest.raises(Unavailable, match=rf"^no answer within {re.escape(f'{SOON:g}')} seconds$"):
+        await regions.fetch("SELECT 1", timeout=SOON)
     for endpoint in (home, peer):
         endpoint.release()
 
 
 async def test_connections_to_every_endpoint_are_opened_before_the_first_request(
-    endpoints: tuple[Endpoint, ...],
-    tokens: AuthTokens,
-    home: StandIn,
-    peer: StandIn,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(regions_module, "PING_INTERVAL", 60)
-    async with Regions(endpoints, 2, tokens) as regions:
+    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
         assert (await regions.warm_up(2)).region == HOME
         await until(lambda: home.connections_open == peer.connections_open == 3)  # the watch has one of its own
     home.down()
-    async with Regions(endpoints, 2, tokens) as regions:
+    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
         assert (await regions.warm_up(2)).region == PEER
         assert f"{HOME} takes no connections: no connection to {HOME} (localhost): nothing listens" in caplog.text
     peer.down()
-    async with Regions(endpoints, 2, tokens) as regions:
+    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
         with pytest.raises(Unavailable, match=f"^no connection to {HOME}"):
             await regions.warm_up(2)
 
 
 async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
-    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, monkeypatch: pytest.MonkeyPatch
+    endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn
 ) -> None:
-    monkeypatch.setattr(connect_module, "_ATTEMPTS", 1)
-    async with Regions(endpoints[:1], 2, tokens) as regions:
+    once = replace(TIMES.pool, connect=replace(TIMES.pool.connect, attempts=1))
+    times = replace(TIMES, waking=PATIENCE, pool=once)
+    async with Regions(endpoints[:1], 2, tokens, times) as regions:
         home.waking_up = 1
         assert (await regions.warm_up(1)).region == HOME
         assert home.connections_opened == 2
-    async with Regions(endpoints[:1], 2, tokens) as regions:
-        monkeypatch.setattr(regions_module, "WAKING_TIMEOUT", 0.0)
+    async with Regions(endpoints[:1], 2, tokens, replace(times, waking=0.0)) as regions:
         home.waking_up = 1000
         with pytest.raises(WakingUp):
             await regions.warm_up(1)
@@ -201,7 +206,7 @@ async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
 async def test_closing_ends_the_watch_and_every_connection(
     endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn
 ) -> None:
-    regions = Regions(endpoints, 2, tokens)
+    regions = Regions(endpoints, 2, tokens, TIMES)
     await regions.open()
     await regions.warm_up(2)
     await until(lambda: home.statements > 0 and peer.statements > 0)

@@ -43,7 +43,7 @@ class StandIn:
     `tls`: what is presented; see Authority.
     `clock`: what time it is, for a token.
 
-    The endpoint as a whole: `hang` and `release`, `down` and `up`.
+    The endpoint as a whole: `hang` and `release`, `drop`, `down` and `up`.
     """
 
     def __init__(self, region: str | None, authority: Authority, serve: Serve) -> None:
@@ -101,6 +101,10 @@ class StandIn:
         """Answer nothing from now on, on open connections and on new ones."""
         self._flowing.clear()
 
+    @property
+    def is_hanging(self) -> bool:
+        return not self._flowing.is_set()
+
     def release(self) -> None:
         """Go on where `hang` stopped."""
         self._flowing.set()
@@ -115,13 +119,17 @@ class StandIn:
         listening.bind(("127.0.0.1", self.port))
         self._server = await asyncio.start_server(self._accept, sock=listening)
 
+    def drop(self) -> None:
+        """Lose every open connection without a word, as at the end of their lives."""
+        for writer in self._writers:
+            _abort(writer)
+
     def down(self) -> None:
         """Lose every open connection, and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in self._writers:
-            _abort(writer)
+        self.drop()
 
     async def close(self) -> None:
         """End for good. Raises what went wrong in the stand-in itself."""
