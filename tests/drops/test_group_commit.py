@@ -1,4 +1,7 @@
-"""The line: who waits in it, how long, and what becomes of them when somebody leaves or the server stops."""
+"""The line: who waits in it, how long, and what becomes of them when somebody leaves or the server stops.
+
+A line does the same on either engine. On both run a conflict, and what counts transactions or connections.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,21 +9,25 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
+from asyncpg import CheckViolationError
 
 from api.database.errors import OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
-from api.drops.group_commit import Busy, GroupPolicy, Outcome
+from api.database.tokens import AuthTokens
+from api.drops.group_commit import GroupPolicy, Outcome
 from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed
-from tests.drops.purchases import assert_books_balance, kinds, line, new_product, wish
+from tests.drops.purchases import Unhurried, assert_books_balance, kinds, line, new_product, wish
+from tests.engines import on_both_engines
+from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 
 
 @asynccontextmanager
 async def inventory_locked(pool: Pool, product_id: UUID) -> AsyncIterator[None]:
     """Hold the product's inventory row, so that the transaction that wants to sell it stays in flight."""
-    async with pool.begin() as transaction:
+    async with pool.begin(PATIENCE) as transaction:
         await transaction.fetch("SELECT 1 FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
         yield
 
@@ -28,10 +35,14 @@ async def inventory_locked(pool: Pool, product_id: UUID) -> AsyncIterator[None]:
 async def until_blocked(pool: Pool) -> None:
     """Wait until a transaction waits for a lock."""
     blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    while not await pool.fetch(blocked):
-        await asyncio.sleep(0.005)
+
+    async def is_blocked() -> bool:
+        return bool(await pool.fetch(blocked))
+
+    await until(is_blocked)
 
 
+@on_both_engines
 async def test_those_who_wait_are_taken_together(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     desk = line(pool)
@@ -57,10 +68,11 @@ async def test_a_group_is_bounded(pool: Pool) -> None:
     assert desk.transactions == {("here", "sold"): 5}
 
 
+@on_both_engines
 async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     desk = line(pool)
-    async with behind.begin() as rival:
+    async with behind.begin(PATIENCE) as rival:
         await rival.execute("UPDATE inventory SET version = version + 1 WHERE product_id = $1", product_id)
         early = asyncio.create_task(desk.submit(wish(product_id, "early")))
         await until_blocked(behind)
@@ -87,11 +99,12 @@ async def test_products_do_not_wait_for_each_other(pool: Pool, behind: Pool) -> 
     assert isinstance((await held).decision, Confirmed)
 
 
-async def test_one_connection_serves_a_product_at_full_load(pool: Pool, behind: Pool) -> None:
+@on_both_engines
+async def test_one_connection_serves_a_product_at_full_load(pool: Pool, tokens: AuthTokens, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
-    async with Pool(pool.endpoint, size=20) as busy:
+    async with Pool(pool.endpoint, 20, tokens, PATIENT_TIMES.pool) as busy:
         desk = line(busy, GroupPolicy(size=10))
-        await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(500)))
+        await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(300)))
         ours = "datname = current_database() AND application_name = 'dropzero'"
         [row] = await behind.fetch(f"SELECT count(*) AS open FROM pg_stat_activity WHERE {ours}")
 
@@ -126,28 +139,39 @@ async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool, behind: 
         await asyncio.wait([leaving])
 
     await staying
-    await desk.close(grace=5)
+    await desk.close(grace=PATIENCE)
 
     assert [order.user_ref for order in (await list_orders(pool, 10)).items] == ["ada"]
     assert desk.waiting == 0
 
 
-async def test_everyone_is_answered_at_the_deadline_however_long_a_transaction_would_take(
+async def test_a_purchase_in_flight_at_its_deadline_is_unavailable_and_sold_nothing(pool: Pool, behind: Pool) -> None:
+    product_id = await new_product(pool, stock=5)
+    desk = line(pool, budget=RetryBudget(seconds=short(0.2)))
+    async with inventory_locked(behind, product_id):
+        group = (desk.submit(wish(product_id, f"buyer-{number}")) for number in range(3))
+        answers = await asyncio.gather(*group, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
+    assert (await get_product(pool, product_id)).stock == 5
+
+
+async def test_those_in_line_are_busy_at_their_deadline_however_long_a_transaction_takes(
     pool: Pool, behind: Pool
 ) -> None:
     product_id = await new_product(pool, stock=5)
-    desk = line(pool, budget=RetryBudget(seconds=0.2))
-    async with inventory_locked(behind, product_id):
-        in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
-        await until_blocked(behind)
-        late = (desk.submit(wish(product_id, f"late-{number}")) for number in range(3))
-        answers = await asyncio.gather(in_flight, *late, return_exceptions=True)
+    async with Unhurried(pool.endpoint, size=1, times=PATIENT_TIMES.pool) as unhurried:
+        desk = line(unhurried, budget=RetryBudget(seconds=short(0.2)))
+        async with inventory_locked(behind, product_id):
+            in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+            await until_blocked(behind)
+            outcomes = await asyncio.gather(*(desk.submit(wish(product_id, f"late-{number}")) for number in range(3)))
+            assert not in_flight.done()
+        assert isinstance((await in_flight).decision, Confirmed)
 
-    # In line it is busy; in flight it is the database that did not answer. Nothing is sold either way.
-    assert isinstance(answers[0], Unavailable)
-    for answer in answers[1:]:
-        assert isinstance(answer, Unavailable) or (isinstance(answer, Outcome) and isinstance(answer.decision, Busy))
-    assert (await get_product(pool, product_id)).stock == 5
+    assert kinds(outcomes) == {"Busy": 3}
+    assert {outcome.attempts for outcome in outcomes} == {0}
+    assert (await get_product(pool, product_id)).stock == 4
 
 
 async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
@@ -156,7 +180,7 @@ async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
     buyers = [asyncio.create_task(desk.submit(wish(product_id, f"buyer-{number}"))) for number in range(80)]
     await asyncio.sleep(0)
 
-    await desk.close(grace=10)
+    await desk.close(grace=PATIENCE)
 
     outcomes = await asyncio.gather(*buyers)
     assert kinds(outcomes) == {"Confirmed": 60, "SoldOut": 20}
@@ -172,7 +196,7 @@ async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_an
         waiting = asyncio.create_task(desk.submit(wish(product_id, "bob")))
         await asyncio.sleep(0)
 
-        await desk.close(grace=0.05)
+        await desk.close(grace=short(0.05))
 
         with pytest.raises(OutcomeUnknown):
             await in_flight
@@ -204,31 +228,33 @@ async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Poo
         assert desk.waiting == 10
 
     await first
-    await desk.close(grace=5)
+    await desk.close(grace=PATIENCE)
     assert desk.waiting == 0
     assert len((await list_orders(pool, 100)).items) == 1
 
 
-async def test_parting_a_group_is_within_the_budget_of_each(pool: Pool, behind: Pool) -> None:
+async def test_parting_a_group_fails_only_the_bad_within_the_budget_of_each(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
-    desk = line(pool, budget=RetryBudget(attempts=12))
+    desk = line(pool, budget=RetryBudget(attempts=12, seconds=PATIENCE))
     names = [f"bad-{number}" if number % 10 == 0 else f"good-{number}" for number in range(300)]
 
     answers = await asyncio.gather(*(desk.submit(wish(product_id, name)) for name in names), return_exceptions=True)
 
+    failed = {name for name, answer in zip(names, answers, strict=True) if isinstance(answer, CheckViolationError)}
     outcomes = [answer for answer in answers if isinstance(answer, Outcome)]
+    assert failed == {name for name in names if name.startswith("bad-")}
+    assert kinds(outcomes) == {"Confirmed": 270}
     assert max(outcome.attempts for outcome in outcomes) <= 12
-    assert len(answers) == 300
-    assert (await get_product(pool, product_id)).stock == 1000 - kinds(outcomes)["Confirmed"]
+    assert (await get_product(pool, product_id)).stock == 1000 - 270
     await assert_books_balance(pool)
 
 
 async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=10)
     await behind.execute(f"ALTER DATABASE {await database_name(behind)} SET default_transaction_read_only = on")
-    async with Pool(pool.endpoint, size=5) as replica:
-        desk = line(replica, budget=RetryBudget(attempts=2))
+    async with Pool(pool.endpoint, size=5, times=PATIENT_TIMES.pool) as replica:
+        desk = line(replica, budget=RetryBudget(attempts=2, seconds=PATIENCE))
         answers = await asyncio.gather(*(desk.submit(wish(product_id)) for _ in range(50)), return_exceptions=True)
 
     assert {type(answer) for answer in answers} == {Unavailable}

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from api.database import pool as pool_module
 from api.database.endpoint import Endpoint
 from api.database.errors import OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
+from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.group_commit import Busy, GroupPolicy, Outcome
 from api.drops.orders import cancel_order, list_orders
@@ -17,12 +18,21 @@ from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed
 from tests.drops.purchases import line, new_product, wish
 from tests.faults import Faulty
+from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
+
+ENDLESS = RetryBudget(attempts=1_000_000, seconds=PATIENCE)
+"""For purchases that wait for an endpoint to come back, however often they are tried until then."""
 
 
 @pytest.fixture
-async def fragile(faulty: Faulty) -> AsyncIterator[Pool]:
+def engine(both_engines: str) -> str:
+    return both_engines
+
+
+@pytest.fixture
+async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
     """The test's database, over the way that fails."""
-    async with Pool(Endpoint("here", faulty.url), size=10) as pool:
+    async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
         yield pool
 
 
@@ -61,14 +71,17 @@ async def test_the_last_unit_whose_commit_was_done_and_lost_is_the_buyers(
 
 
 async def test_a_commit_that_is_never_answered_is_looked_up_after_a_while(
-    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+    behind: Pool, tokens: AuthTokens, faulty: Faulty
 ) -> None:
-    monkeypatch.setattr(pool_module, "COMMIT_TIMEOUT", 0.2)
     product_id = await new_product(behind, stock=1)
     faulty.hang_at_commit = 1
 
-    outcome = await line(fragile).submit(wish(product_id, "ada"))
+    # A COMMIT that is only slow may miss this time as well: it is looked up like the one that never comes.
+    times = replace(PATIENT_TIMES.pool, commit=short(0.2))
+    async with Pool(Endpoint("here", faulty.url), 10, tokens, times) as impatient:
+        outcome = await line(impatient).submit(wish(product_id, "ada"))
 
+    assert faulty.hang_at_commit == 0
     assert isinstance(outcome.decision, Confirmed)
     assert (await get_product(behind, product_id)).stock == 0
 
@@ -79,7 +92,7 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)  # one connection is open, and no other will be
     faulty.cut_after_commit = 1
-    desk = line(fragile, budget=RetryBudget(attempts=4))
+    desk = line(fragile, budget=RetryBudget(attempts=4, seconds=PATIENCE))
 
     asking = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
     await faulty.commit_arrived.wait()
@@ -99,7 +112,7 @@ async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, f
     faulty.down()
 
     with pytest.raises(Unavailable):
-        await line(fragile, budget=RetryBudget(attempts=3)).submit(wish(product_id, "ada"))
+        await line(fragile, budget=RetryBudget(attempts=3, seconds=PATIENCE)).submit(wish(product_id, "ada"))
 
     assert (await get_product(behind, product_id)).stock == 5
 
@@ -110,8 +123,9 @@ async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)
     faulty.down()
-    asking = asyncio.create_task(line(fragile).submit(wish(product_id, "ada")))
-    await asyncio.sleep(0.05)
+    desk = line(fragile, budget=ENDLESS)
+    asking = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+    await until(lambda: desk.transactions["here", "Unavailable"] > 0)
     await faulty.up()
 
     assert isinstance((await asking).decision, Confirmed)
@@ -126,7 +140,7 @@ async def test_a_cancellation_lost_at_commit_returns_the_units_once(
     assert isinstance(bought, Confirmed)
     setattr(faulty, fault, 2)
 
-    await cancel_order(fragile, bought.order.id, "ada")
+    await cancel_order(fragile, bought.order.id, "ada", PATIENT_BUDGET)
 
     assert (await get_product(behind, product_id)).stock == 5
     assert all(entry.balanced for entry in await audit(behind))
@@ -185,7 +199,7 @@ async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
 ) -> None:
     product_id = await new_product(behind, stock=1)
     faulty.cut_after_commit = 1
-    desk = line(fragile, budget=RetryBudget(attempts=1))
+    desk = line(fragile, budget=RetryBudget(attempts=1, seconds=PATIENCE))
 
     ada, bob = await asyncio.gather(
         desk.submit(wish(product_id, "ada")), desk.submit(wish(product_id, "bob")), return_exceptions=True
@@ -197,16 +211,18 @@ async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
 
 
 async def test_a_connection_that_cannot_be_given_back_after_a_commit_changes_nothing_of_it(
-    behind: Pool, monkeypatch: pytest.MonkeyPatch
+    behind: Pool, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product_id = await new_product(behind, stock=5)
 
     async def fail(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr("asyncpg.pool.PoolConnectionHolder.release", fail)
-    product = await restock(behind, product_id, 5)
-    monkeypatch.undo()
+    times = replace(PATIENT_TIMES.pool, close=short(0.05))  # it waits in vain for what was not given back
+    async with Pool(Endpoint("here", postgres_url), size=1, times=times) as pool:
+        monkeypatch.setattr("asyncpg.pool.PoolConnectionHolder.release", fail)
+        product = await restock(pool, product_id, 5)
+        monkeypatch.undo()
 
     assert product.stock == 10
     assert (await get_product(behind, product_id)).stock == 10
