@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Record, Transaction
 from api.database.tokens import AuthTokens
+from tests.patience import PATIENT_TIMES
 
 
 class Killed(Exception):
@@ -18,7 +19,7 @@ class Mortal(Pool):
     def __init__(
         self, endpoint: Endpoint, at: int, end: type[Exception], *, before: bool, tokens: AuthTokens | None = None
     ) -> None:
-        super().__init__(endpoint, 1, tokens)
+        super().__init__(endpoint, 1, tokens, PATIENT_TIMES.pool)
         self._left = at
         self._end = end
         self._before = before

@@ -13,6 +13,7 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.index_jobs import IndexBudget, IndexNotBuilt, build_index
 from api.database.pool import Pool
+from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 
 ORDER = "CREATE INDEX IF NOT EXISTS orders_by_time ON orders (created_at, id)"
 BUDGET = IndexBudget(doubt=3600.0, report=0.0)
@@ -41,19 +42,17 @@ class Cluster:
             )
 
     async def build(self, budget: IndexBudget = BUDGET) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await build_index(self.pool, "orders_by_time", ORDER, budget, self.said.append)
 
     async def heard(self, words: str) -> None:
         """Wait until the builder has said something with these words in it."""
-        async with asyncio.timeout(10):
-            while not any(words in line for line in self.said):
-                await asyncio.sleep(0.005)
+        await until(lambda: any(words in line for line in self.said))
 
 
 @pytest.fixture
 async def cluster(empty_database_url: str) -> AsyncIterator[Cluster]:
-    async with Pool(Endpoint("here", empty_database_url), size=2) as pool:
+    async with Pool(Endpoint("here", empty_database_url), size=2, times=PATIENT_TIMES.pool) as pool:
         await pool.execute("CREATE TABLE orders (id uuid PRIMARY KEY, created_at timestamptz)")
         await pool.execute("CREATE SCHEMA sys")
         await pool.execute(
@@ -146,6 +145,6 @@ async def test_the_wait_for_an_index_ends_with_what_to_do(cluster: Cluster) -> N
     await cluster.leave("processing")
     with pytest.raises(
         IndexNotBuilt,
-        match=r"is not valid after 0 s \(job job1 processing\); run dropzero migrate again, which goes on",
+        match=r"is not valid after \d+ s \(job job1 processing\); run dropzero migrate again, which goes on",
     ):
-        await cluster.build(replace(BUDGET, seconds=0.2))
+        await cluster.build(replace(BUDGET, seconds=short(0.2)))

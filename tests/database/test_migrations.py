@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import itertools
+import logging
 import re
 import shutil
+import signal
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -25,24 +29,28 @@ from api.database.migrations import (
     read_schema,
 )
 from api.database.pool import Pool
+from api.server import prepare
+from api.settings import Settings
 from tests import command
 from tests.database.mortal import Killed, Mortal
+from tests.patience import PATIENT_TIMES, until
+from tests.server import serving
 
 MIGRATIONS = load_migrations(migrations_directory())
 NAMES = [str(migration) for migration in MIGRATIONS]
-UP_TO_AN_INDEX = MIGRATIONS[:4]
+A_TABLE_AND_ITS_INDEX = [MIGRATIONS[0], replace(MIGRATIONS[3], version=2)]
 
 
 @pytest.fixture
 async def empty(empty_database_url: str) -> AsyncIterator[Pool]:
     """A few connections to a database without any table."""
-    async with Pool(Endpoint("here", empty_database_url), size=4) as pool:
+    async with Pool(Endpoint("here", empty_database_url), size=4, times=PATIENT_TIMES.pool) as pool:
         yield pool
 
 
-async def pending(pool: Pool) -> list[Migration]:
-    """What the database lacks of this version."""
-    return (await read_schema(pool, MIGRATIONS)).pending
+async def pending(pool: Pool, migrations: list[Migration] = MIGRATIONS) -> list[Migration]:
+    """The migrations that the database lacks."""
+    return (await read_schema(pool, migrations)).pending
 
 
 async def recorded(pool: Pool) -> list[str]:
@@ -61,10 +69,9 @@ async def tables_and_indexes(pool: Pool) -> set[str]:
     return {row["relname"] for row in rows}
 
 
-async def dropzero(*arguments: str, url: str) -> tuple[int | None, str, str]:
-    """Run the command on a database: its exit status, what it printed, and what it complained of."""
-    run = await command.dropzero(*arguments, DROPZERO_ENDPOINTS=f"here={url}")
-    return run.status, run.out, run.err
+async def dropzero_migrate(url: str) -> command.Run:
+    """Run `dropzero migrate` on a database, in this process."""
+    return await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=f"here={url}")
 
 
 async def test_every_migration_is_applied_in_order_and_a_second_run_finds_nothing_to_do(empty: Pool) -> None:
@@ -76,69 +83,92 @@ async def test_every_migration_is_applied_in_order_and_a_second_run_finds_nothin
 
 
 async def test_eight_at_once_meet_without_harm(empty: Pool, empty_database_url: str) -> None:
-    for _ in range(5):
-        async with Pool(Endpoint("here", empty_database_url), size=8) as pool:
+    async with Pool(Endpoint("here", empty_database_url), size=8, times=PATIENT_TIMES.pool) as pool:
+        for _ in range(3):
             await asyncio.gather(*(migrate(pool, MIGRATIONS) for _ in range(8)))
-        assert await recorded(empty) == NAMES
-        assert await pending(empty) == []
-        await start_over(empty)
+            assert await recorded(empty) == NAMES
+            assert await pending(empty) == []
+            await start_over(empty)
 
 
 async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
     empty: Pool, empty_database_url: str
 ) -> None:
-    runs = await asyncio.gather(*(dropzero("migrate", url=empty_database_url) for _ in range(2)))
-    assert [(status, err) for status, _, err in runs] == [(0, ""), (0, "")]
+    endpoints = f"here={empty_database_url}"
+    runs = await asyncio.gather(*(command.dropzero("migrate", DROPZERO_ENDPOINTS=endpoints) for _ in range(2)))
+    assert [(run.status, run.err) for run in runs] == [(0, ""), (0, "")]
     told = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
-    assert [*told, "The schema is up to date."] in [
-        re.sub(r"\d\.\d\d s", "T s", out).splitlines() for _, out, _ in runs
-    ]
+    assert [*told, "The schema is up to date."] in [re.sub(r"\d+\.\d\d s", "T s", run.out).splitlines() for run in runs]
     assert await recorded(empty) == NAMES
-    assert await dropzero("migrate", url=empty_database_url) == (
-        0,
-        "through here: 0 of 9 migrations to apply\nThe schema was up to date already.\n",
-        "",
+    assert await dropzero_migrate(empty_database_url) == command.Run(
+        0, "through here: 0 of 9 migrations to apply\nThe schema was up to date already.\n", ""
     )
+
+
+@contextlib.asynccontextmanager
+async def table_that_is_being_created(url: str, name: str) -> AsyncIterator[None]:
+    """A rival that creates a table and does not commit: a run that creates it too waits there."""
+    rival = await asyncpg.connect(url)
+    try:
+        await rival.execute("BEGIN")
+        await rival.execute(f"CREATE TABLE {name} (id uuid PRIMARY KEY)")
+        yield
+    finally:
+        await rival.close()
+
+
+@contextlib.asynccontextmanager
+async def migrating_process(url: str) -> AsyncIterator[Process]:
+    """`dropzero migrate` as a process, which is killed when the block is left."""
+    run = await asyncio.create_subprocess_exec(
+        *[*command.DROPZERO, "migrate"],
+        env=command.environment({"DROPZERO_ENDPOINTS": f"here={url}"}),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield run
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            run.kill()
+        await run.wait()
 
 
 async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Pool, empty_database_url: str) -> None:
-    # A rival that creates the third table and does not commit holds the run right there.
-    rival = await asyncpg.connect(empty_database_url)
-    transaction = rival.transaction()
-    await transaction.start()
-    await rival.execute("CREATE TABLE orders (id uuid PRIMARY KEY)")
-    run = await asyncio.create_subprocess_exec(
-        *[*command.DROPZERO, "migrate"],
-        env=command.environment({"DROPZERO_ENDPOINTS": f"here={empty_database_url}"}),
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    while not await empty.fetch("SELECT FROM pg_locks WHERE NOT granted"):
-        assert run.returncode is None
-    run.kill()
-    await run.wait()
-    await transaction.rollback()
-    await rival.close()
+    async with table_that_is_being_created(empty_database_url, "orders"):
+        async with migrating_process(empty_database_url) as run:
+
+            async def is_held() -> bool:
+                assert run.returncode is None
+                return bool(await empty.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+
+            await until(is_held)
+        assert run.returncode == -signal.SIGKILL
     assert await recorded(empty) == NAMES[:2]
 
     assert [str(migration) for migration in await migrate(empty, MIGRATIONS)] == NAMES[2:]
     assert await recorded(empty) == NAMES
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before it is sent", "after it was done"])
-@pytest.mark.parametrize("end", [Killed, OutcomeUnknown], ids=["killed", "answer lost"])
+# Killed after a statement is the same as killed before the next.
+@pytest.mark.parametrize(
+    ("end", "before"),
+    [(Killed, True), (OutcomeUnknown, True), (OutcomeUnknown, False)],
+    ids=["killed", "answer lost, statement not done", "answer lost, statement done"],
+)
 async def test_a_run_that_ends_at_any_statement_is_finished(empty: Pool, end: type[Exception], before: bool) -> None:
     for at in itertools.count(1):
         async with Mortal(empty.endpoint, at, end, before=before) as pool:
             with contextlib.suppress(end):
-                await migrate(pool, UP_TO_AN_INDEX)
+                await migrate(pool, A_TABLE_AND_ITS_INDEX)
         if end is OutcomeUnknown and at > 2:  # the two readings at the beginning are the caller's to repeat
-            assert await migrate(empty, UP_TO_AN_INDEX) == []
-        await migrate(empty, MIGRATIONS)
-        assert await recorded(empty) == NAMES
+            assert await migrate(empty, A_TABLE_AND_ITS_INDEX) == []
+        await migrate(empty, A_TABLE_AND_ITS_INDEX)
+        assert {"products", A_TABLE_AND_ITS_INDEX[1].async_index} <= await tables_and_indexes(empty)
+        assert await pending(empty, A_TABLE_AND_ITS_INDEX) == []
         await start_over(empty)
         if not pool.ended:
             break
-    assert at > 2 * len(UP_TO_AN_INDEX)
+    assert at > 2 * len(A_TABLE_AND_ITS_INDEX)
 
 
 async def test_a_statement_that_was_done_and_not_recorded_is_done_again_without_harm(empty: Pool) -> None:
@@ -171,23 +201,26 @@ async def test_a_new_file_is_the_only_one_applied(empty: Pool, tmp_path: Path) -
     assert "reviews" in await tables_and_indexes(empty)
 
 
-async def test_a_database_that_is_ahead_is_served_with_a_word_about_it(database_url: str, tmp_path: Path) -> None:
+async def test_a_database_that_is_ahead_is_served_with_a_word_about_it(
+    settings: Settings, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The version before it goes on working on a newer schema, as it must while servers are replaced."""
-    async with Pool(Endpoint("here", database_url), size=1) as pool:
+    async with Pool(Endpoint("here", database_url), size=1, times=PATIENT_TIMES.pool) as pool:
         await pool.execute("INSERT INTO schema_migrations VALUES (10, 'reviews', 'of a newer version')")
         assert await read_schema(pool, MIGRATIONS) == Schema(pending=[], ahead=["0010_reviews"])
-    assert await dropzero("migrate", url=database_url) == (
+    assert await dropzero_migrate(database_url) == command.Run(
         0,
         "through here: 0 of 9 migrations to apply\n"
         "the database is ahead of this version: it has 0010_reviews of a newer one\n"
         "The schema was up to date already.\n",
         "",
     )
-    variables = {"DROPZERO_ENDPOINTS": f"here={database_url}", "DROPZERO_ADMIN_TOKEN": "of-sixteen-characters"}
-    async with command.dropzero_serve(tmp_path / "unused", **variables) as server:
+    served = replace(settings, endpoints=(Endpoint("here", database_url),))
+    await prepare(served, embedded=False)
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning == "serving a database that is ahead: it has 0010_reviews of a newer version"
+    async with serving(served) as server:
         assert await server.data("{ regions { name } }") == {"regions": [{"name": "here"}]}
-        [warning] = [line for line in server.log.splitlines() if "WARNING" in line]
-        assert warning.endswith("serving a database that is ahead: it has 0010_reviews of a newer version")
 
 
 async def test_a_number_that_two_versions_gave_to_different_migrations_is_refused(empty: Pool) -> None:
@@ -202,7 +235,7 @@ async def test_a_role_that_may_not_create_tables_is_told_so(empty: Pool, empty_d
     await empty.execute("DROP ROLE IF EXISTS shopkeeper")
     await empty.execute("CREATE ROLE shopkeeper LOGIN")
     url = empty_database_url.replace("postgres@", "shopkeeper@")
-    async with Pool(Endpoint("here", url), size=1) as pool:
+    async with Pool(Endpoint("here", url), size=1, times=PATIENT_TIMES.pool) as pool:
         with pytest.raises(
             MigrationRefused,
             match="schema_migrations was not applied: the database refused it: permission denied for schema public; "
@@ -252,13 +285,13 @@ async def test_each_file_is_one_statement_that_can_be_run_twice(database_url: st
 async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to_run(
     empty: Pool, empty_database_url: str
 ) -> None:
-    status, out, err = await dropzero("serve", "--port", "0", url=empty_database_url)
-    assert (status, out) == (1, "")
-    assert err == f"dropzero: the database lacks 9 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
+    run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"here={empty_database_url}")
+    assert (run.status, run.out) == (1, "")
+    assert run.err == f"dropzero: the database lacks 9 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
 
     await migrate(empty, MIGRATIONS)
     await empty.execute("UPDATE schema_migrations SET checksum = 'of another text' WHERE version = 1")
-    run = await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=f"here={empty_database_url}")
+    run = await dropzero_migrate(empty_database_url)
     assert (run.status, run.out) == (1, "")
     assert run.err == (
         f"dropzero: migration {NAMES[0]} was changed after this database applied it; "

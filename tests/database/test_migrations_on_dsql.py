@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api.app import SchemaBehind, require_ready_database
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown
 from api.database.index_jobs import IndexBudget
 from api.database.migrations import MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from tests import command
@@ -23,7 +25,7 @@ from tests.database.mortal import Killed, Mortal
 from tests.dsql.certificates import Authority
 from tests.dsql.cluster import Cluster, create_role
 from tests.dsql.stand_in import StandIn
-from tests.dsql.token import CREDENTIALS
+from tests.patience import PATIENT_TIMES, until
 
 MIGRATIONS = load_migrations(migrations_directory())
 NAMES = [str(migration) for migration in MIGRATIONS]
@@ -42,7 +44,7 @@ class TwoRegions:
     database_url: str
 
     def pool(self, endpoint: StandIn | None = None, role: str = "admin") -> Pool:
-        return Pool(self.endpoint(endpoint, role), 2, self.tokens)
+        return Pool(self.endpoint(endpoint, role), 2, self.tokens, PATIENT_TIMES.pool)
 
     def endpoint(self, endpoint: StandIn | None = None, role: str = "admin") -> Endpoint:
         chosen = endpoint or self.tokyo
@@ -88,8 +90,12 @@ async def test_every_migration_is_applied_and_its_index_waited_for(regions: TwoR
     assert regions.seoul.connections_opened == 0, "the schema is changed through one Region only"
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before it is sent", "after it was done"])
-@pytest.mark.parametrize("end", [Killed, OutcomeUnknown], ids=["killed", "answer lost"])
+# Killed after a statement is the same as killed before the next.
+@pytest.mark.parametrize(
+    ("end", "before"),
+    [(Killed, True), (OutcomeUnknown, True), (OutcomeUnknown, False)],
+    ids=["killed", "answer lost, statement not done", "answer lost, statement done"],
+)
 async def test_a_run_that_ends_at_any_statement_is_finished(
     regions: TwoRegions, end: type[Exception], before: bool
 ) -> None:
@@ -124,39 +130,53 @@ async def test_processes_in_two_regions_that_migrate_at_once_leave_one_schema(re
     assert await regions.migrated()
 
 
-async def test_a_storm_of_conflicts_and_of_changed_schemas_is_lived_through(regions: TwoRegions) -> None:
-    async def storm() -> None:
-        for _ in range(50):
-            regions.cluster.catalogue.version += 1  # OC001 to every statement that sees it
-            regions.tokyo.conflicts = 1
-            await asyncio.sleep(0.02)
+@contextlib.asynccontextmanager
+async def at_each_commit(endpoint: StandIn, *faults: Callable[[], None]) -> AsyncIterator[None]:
+    """Cause the faults in turn, over and over: each as soon as the COMMIT before it has arrived."""
 
-    storming = asyncio.create_task(storm())
-    async with regions.pool() as pool:
+    async def cause() -> None:
+        for fault in itertools.cycle(faults):
+            await endpoint.commit_arrived.wait()
+            endpoint.commit_arrived.clear()
+            fault()
+
+    causing = asyncio.create_task(cause())
+    try:
+        yield
+    finally:
+        causing.cancel()
+        await asyncio.wait([causing])
+
+
+def nothing() -> None:
+    """No fault."""
+
+
+async def test_a_storm_of_conflicts_and_of_changed_schemas_is_lived_through(regions: TwoRegions) -> None:
+    def conflict() -> None:
+        regions.tokyo.conflicts = 1
+
+    def change_schema() -> None:
+        regions.cluster.catalogue.version += 1  # OC001 to every statement that sees it
+
+    async with at_each_commit(regions.tokyo, conflict, change_schema, nothing), regions.pool() as pool:
         await migrate(pool, MIGRATIONS)
-    await storming
     assert await regions.migrated()
 
 
 async def test_connections_that_are_lost_at_commit_cost_only_time(regions: TwoRegions) -> None:
-    async def cut() -> None:
-        while True:
-            await regions.tokyo.commit_arrived.wait()
-            regions.tokyo.commit_arrived.clear()
-            regions.tokyo.cut_before_commit, regions.tokyo.cut_after_commit = next(cuts)
+    def cut_before() -> None:
+        regions.tokyo.cut_before_commit = 1
 
-    cuts = itertools.cycle([(1, 0), (0, 0), (0, 1), (0, 0)])
-    cutting = asyncio.create_task(cut())
-    async with regions.pool() as pool:
+    def cut_after() -> None:
+        regions.tokyo.cut_after_commit = 1
+
+    async with at_each_commit(regions.tokyo, cut_before, nothing, cut_after, nothing), regions.pool() as pool:
         await migrate(pool, MIGRATIONS)
-    cutting.cancel()
     assert await regions.migrated()
 
 
-async def test_conflicts_without_end_are_given_up_with_what_to_do(
-    regions: TwoRegions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.database.migrations._BUDGET", RetryBudget(attempts=3))
+async def test_conflicts_without_end_are_given_up_with_what_to_do(regions: TwoRegions) -> None:
     async with regions.pool() as pool:
         regions.tokyo.conflicts = 10**6
         with pytest.raises(
@@ -164,7 +184,8 @@ async def test_conflicts_without_end_are_given_up_with_what_to_do(
             match=r"schema_migrations was not applied: 40001: change conflicts with another transaction \(OC000\); "
             "what came before it stays, and dropzero migrate goes on from there",
         ):
-            await migrate(pool, MIGRATIONS)
+            await migrate(pool, MIGRATIONS, budget=RetryBudget(attempts=3))
+        assert regions.tokyo.conflicts == 10**6 - 3
         regions.tokyo.conflicts = 0
         await migrate(pool, MIGRATIONS)
     assert await regions.migrated()
@@ -172,17 +193,16 @@ async def test_conflicts_without_end_are_given_up_with_what_to_do(
 
 async def test_an_index_that_a_killed_run_has_ordered_is_waited_for_and_not_ordered_twice(regions: TwoRegions) -> None:
     regions.cluster.catalogue.run_jobs.clear()
-    said: asyncio.Queue[str] = asyncio.Queue()
+    said: list[str] = []
     async with regions.pool() as pool:
-        killed = asyncio.create_task(migrate(pool, MIGRATIONS, said.put_nowait))
-        while not (await said.get()).startswith("building the index products_by_time"):
-            pass
+        killed = asyncio.create_task(migrate(pool, MIGRATIONS, said.append))
+        await until(lambda: any(line.startswith("building the index products_by_time") for line in said))
         killed.cancel()
         await asyncio.wait([killed])
     async with regions.pool() as pool:
-        waiting = asyncio.create_task(migrate(pool, MIGRATIONS, said.put_nowait, IndexBudget(report=0.0)))
-        while "submitted" not in await said.get():
-            assert not waiting.done()
+        waiting = asyncio.create_task(migrate(pool, MIGRATIONS, said.append, IndexBudget(report=0.0)))
+        await until(lambda: any("submitted" in line for line in said))
+        assert not waiting.done()
         regions.cluster.catalogue.run_jobs.set()
         await waiting
     assert await regions.migrated()
@@ -222,20 +242,21 @@ async def test_an_index_that_cannot_be_built_stops_the_run_until_its_cause_is_go
 async def test_the_command_says_where_it_goes_and_a_role_without_rights_what_to_run(regions: TwoRegions) -> None:
     await create_role(regions.database_url, "app")
     tokyo, seoul = (regions.endpoint(endpoint, "app") for endpoint in (regions.tokyo, regions.seoul))
-    as_app = {"DROPZERO_ENDPOINTS": f"{TOKYO}={tokyo.url},{SEOUL}={seoul.url}", **CREDENTIALS}
     as_admin = f"{TOKYO}={tokyo.url.replace('app@', 'admin@')}"
 
-    refused = await command.dropzero("migrate", **as_app)
+    refused = await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=f"{TOKYO}={tokyo.url},{SEOUL}={seoul.url}")
     assert refused.status == 1
     assert refused.out == "through ap-northeast-1 (localhost as app): 9 of 9 migrations to apply\n"
     assert refused.err == (
         "dropzero: schema_migrations was not applied: the database refused it: permission denied for schema public; "
         f"app may not change the schema; run: DROPZERO_ENDPOINTS='{as_admin}' dropzero migrate\n"
     )
-    behind = await command.dropzero("serve", "--port", "0", **as_app)
-    assert behind.err.endswith(f"from {NAMES[0]} on; run: DROPZERO_ENDPOINTS='{as_admin}' dropzero migrate\n")
+    async with Regions((tokyo, seoul), 2, regions.tokens, PATIENT_TIMES) as served:
+        with pytest.raises(SchemaBehind) as behind:
+            await require_ready_database(served)
+    assert str(behind.value).endswith(f"from {NAMES[0]} on; run: DROPZERO_ENDPOINTS='{as_admin}' dropzero migrate")
 
-    migrated = await command.dropzero("migrate", DROPZERO_ENDPOINTS=as_admin, **CREDENTIALS)
+    migrated = await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=as_admin)
     assert (migrated.status, migrated.err) == (0, "")
     assert migrated.out.splitlines()[-1] == "The schema is up to date."
     assert await regions.migrated()
