@@ -1,0 +1,76 @@
+"""Another process that owns an embedded PostgreSQL, and what is left of it in the system."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from tests.patience import PATIENCE
+
+Owner: TypeAlias = "subprocess.Popen[str]"
+
+OWN = """
+import signal, sys
+from pathlib import Path
+from api.database.embedded import embedded_postgres
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+with embedded_postgres(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def starting_owner(directory: Path) -> Iterator[Owner]:
+    """A process that starts the server in the folder. When the block is left, it has ended: by itself, as it does
+    when its stdin is closed, or killed if it does not."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWN, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield owner
+    finally:
+        try:
+            owner.communicate(timeout=PATIENCE)
+        finally:
+            owner.kill()
+            owner.communicate()
+
+
+@contextlib.contextmanager
+def another_owner(directory: Path) -> Iterator[Owner]:
+    """A process that owns the server in the folder until the block is left."""
+    with starting_owner(directory) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline().startswith("postgresql://")
+        yield owner
+
+
+def postmaster_pid(directory: Path) -> int:
+    return int((directory / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def processes_on(directory: Path) -> dict[int, str]:
+    """The command lines of all processes that have the folder in theirs, by their ids."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(directory).encode() in path.read_bytes():
+                found[int(path.parent.name)] = path.read_bytes().replace(b"\0", b" ").decode()
+    return found
