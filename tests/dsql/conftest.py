@@ -15,6 +15,7 @@ from tests.dsql.certificates import HOST, Authority
 from tests.dsql.cluster import Cluster
 from tests.dsql.stand_in import StandIn
 from tests.dsql.token import ACCESS_KEY_ID, ADMIN, SECRET_ACCESS_KEY
+from tests.patience import PATIENCE
 from tests.regions import HOME
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -71,8 +72,8 @@ def connect(authority: Authority, sign: Callable[..., str]) -> Connect:
             "password": sign(role, endpoint.region or HOME),
             "database": "postgres",
             "ssl": trusting,
-            "timeout": 5,
-            "command_timeout": 20,
+            "timeout": PATIENCE,
+            "command_timeout": PATIENCE,
             **more,
         }
         connection = await asyncpg.connect(**options)

@@ -12,12 +12,14 @@ import pytest
 
 from api.database.endpoint import DsqlAddress
 from api.database.endpoint import Endpoint as Address
+from tests.clock import pass_time
 from tests.dsql import wire
 from tests.dsql.certificates import HOST, Authority
 from tests.dsql.cluster import Cluster, create_role
 from tests.dsql.conftest import Connect
 from tests.dsql.stand_in import StandIn, utc_now
 from tests.dsql.token import ACCESS_DENIED, ACCESS_KEY_ID
+from tests.patience import PATIENCE
 from tests.regions import HOME, PEER
 
 Sign = Callable[..., str]
@@ -47,8 +49,8 @@ async def test_a_custom_role_writes_rows_and_changes_no_schema(home: StandIn, co
 async def test_creating_a_role_that_is_there_is_fine(cluster_url: str, home: StandIn, connect: Connect) -> None:
     await create_role(cluster_url, "app")
 
-    async with connect(home, "app"):
-        pass
+    async with connect(home, "app") as connection:
+        assert await connection.fetchval("SELECT current_user") == "app"
 
 
 async def test_nobody_comes_in_without_tls(home: StandIn, connect: Connect) -> None:
@@ -116,8 +118,8 @@ async def test_a_token_opens_until_it_expires(home: StandIn, connect: Connect, s
     now = utc_now()
 
     home.clock = lambda: now + timedelta(seconds=50)
-    async with connect(home, password=token):
-        pass
+    async with connect(home, password=token) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
     home.clock = lambda: now + timedelta(seconds=61)
     with pytest.raises(asyncpg.ConnectionFailureError, match="access denied") as refused:
         async with connect(home, password=token):
@@ -174,12 +176,12 @@ async def test_the_next_connections_can_be_refused(home: StandIn, connect: Conne
 
 
 async def test_a_connection_is_dropped_at_its_age_without_a_word(home: StandIn, connect: Connect) -> None:
-    home.max_age = 0.1
     dropped = asyncio.Event()
 
     async with connect(home) as connection:
         connection.add_termination_listener(lambda _: dropped.set())
-        async with asyncio.timeout(5):
+        pass_time(home.max_age)
+        async with asyncio.timeout(PATIENCE):
             await dropped.wait()
         with pytest.raises(asyncpg.InterfaceError, match="connection is closed"):
             await connection.execute("SELECT 1")
@@ -189,6 +191,7 @@ async def test_there_is_nothing_to_cancel(home: StandIn) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", home.port)
     writer.write((16).to_bytes(4) + wire.CANCEL_REQUEST.to_bytes(4) + bytes(8))
 
-    with contextlib.suppress(ConnectionResetError):
-        assert await reader.read() == b""
+    async with asyncio.timeout(PATIENCE):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
     writer.close()

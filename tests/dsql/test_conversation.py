@@ -11,6 +11,7 @@ import pytest
 from tests.dsql import wire
 from tests.dsql.certificates import HOST, Authority
 from tests.dsql.stand_in import StandIn
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("table")
 
@@ -24,7 +25,7 @@ class Client:
         """Everything that is answered up to ReadyForQuery."""
         self.writer.write(b"".join(messages))
         answers: list[tuple[bytes, bytes]] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not answers or answers[-1][0] != b"Z":
                 answers.append(await wire.read_message(self.reader))
         return answers

@@ -1,13 +1,14 @@
 """The stand-in's faults happen when they are told to, and as often."""
 
 import asyncio
-import time
 
 import asyncpg
 import pytest
 
+from tests.clock import pass_time
 from tests.dsql.conftest import Connect, Connection
 from tests.dsql.stand_in import StandIn
+from tests.patience import PATIENCE, short, until
 
 LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
 
@@ -55,9 +56,9 @@ async def test_a_commit_hangs_until_its_client_gives_up(home: StandIn, connect: 
     home.hang_at_commit = 1
     async with connect(home) as connection, connect(home) as rival:
         hanging = asyncio.create_task(update(connection))
-        await home.commit_arrived.wait()
-        async with asyncio.timeout(5):
-            await update(rival)  # nothing is locked
+        async with asyncio.timeout(PATIENCE):
+            await home.commit_arrived.wait()
+        await update(rival)  # nothing is locked
         assert not hanging.done()
         connection.terminate()
         with pytest.raises(LOST):
@@ -67,10 +68,16 @@ async def test_a_commit_hangs_until_its_client_gives_up(home: StandIn, connect: 
 
 async def test_statements_and_commits_take_as_long_as_they_are_told(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
-        home.statement_latency, home.commit_latency = 0.02, 0.05
-        started = time.monotonic()
-        await update(connection)
-        assert time.monotonic() - started >= 0.07
+        home.statement_latency = home.commit_latency = PATIENCE / 2
+        updating = asyncio.create_task(update(connection))
+        await until(lambda: home.statements == 1)
+        assert not home.commit_arrived.is_set()
+        pass_time(home.statement_latency)
+        await until(home.commit_arrived.is_set)
+        assert (home.commits, updating.done()) == (0, False)
+        pass_time(home.commit_latency)
+        await updating
+        assert home.commits == 1
 
 
 async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: StandIn, connect: Connect) -> None:
@@ -78,12 +85,11 @@ async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: StandIn,
         home.hang()
         reading = asyncio.create_task(connection.fetchval("SELECT 1"))
         with pytest.raises(TimeoutError):
-            async with connect(home, timeout=0.1):
+            async with connect(home, timeout=short(0.1)):
                 pass
         assert not reading.done()
         home.release()
-        async with asyncio.timeout(5):
-            assert await reading == 1
+        assert await reading == 1
     assert await value(home, connect) == 0
 
 
