@@ -5,6 +5,7 @@ every answer to the service's own model. What it answers comes from the state ke
 documents of clusters; time is a number that waiting moves on.
 """
 
+import functools
 import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,6 +63,29 @@ class Refusal:
     more: dict[str, Any] = field(default_factory=dict)
 
 
+class _Stubbed:
+    """The client of a Region. `account` is the one that answers."""
+
+    account: "Account"
+
+    def __init__(self, region: str) -> None:
+        self.client = boto3.client(
+            "dsql", region_name=region, aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="a-secret-key"
+        )
+        stubber = Stubber(self.client)
+
+        def answer(params: dict[str, Any], model: Any, **_: Any) -> None:
+            self.account._answer(stubber, region, model.name, params)
+
+        # Ahead of the stubber, which then finds the answer that it checks.
+        self.client.meta.events.register_first("before-parameter-build.*.*", answer)
+        stubber.activate()
+
+
+_stubbed = functools.cache(_Stubbed)
+"""One client of each Region for all accounts: making one takes longer than a command."""
+
+
 @dataclass
 class Account:
     """`calls` are the API's, as (Region, operation, arguments); `refusals` are answered first, in their order."""
@@ -85,27 +109,12 @@ class Account:
     naps: list[float] = field(default_factory=list)
     _tokens: dict[tuple[str, str], Made] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
-    _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, region: str) -> Any:
-        """The one of a Region, for all commands: making it takes longer than a command."""
-        if region not in self._clients:
-            self._clients[region] = self._make_client(region)
-        return self._clients[region]
-
-    def _make_client(self, region: str) -> Any:
-        client = boto3.client(
-            "dsql", region_name=region, aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="a-secret-key"
-        )
-        stubber = Stubber(client)
-
-        def answer(params: dict[str, Any], model: Any, **_: Any) -> None:
-            self._answer(stubber, region, model.name, params)
-
-        # Ahead of the stubber, which then finds the answer that it checks.
-        client.meta.events.register_first("before-parameter-build.*.*", answer)
-        stubber.activate()
-        return client
+        """A Region's client, which this account answers from now on."""
+        stubbed = _stubbed(region)
+        stubbed.account = self
+        return stubbed.client
 
     def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
