@@ -15,6 +15,7 @@ from api.database.regions import Regions
 from api.settings import EMBEDDED_REGIONS, read_settings
 from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
+from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, Server, serving
 
 _numbers = itertools.count(1)
@@ -34,15 +35,21 @@ async def shared_database_url(postgres: str, template: str) -> AsyncIterator[str
 @pytest.fixture(scope="module")
 async def shared_server(shared_database_url: str) -> AsyncIterator[Server]:
     """A server with a laptop's settings on the module's database, for tests that do not mind what others left."""
-    endpoints = tuple(Endpoint(region, shared_database_url) for region in EMBEDDED_REGIONS)
-    async with serving(replace(read_settings({}), endpoints=endpoints, admin_token=ADMIN_TOKEN)) as server:
+    settings = replace(
+        read_settings({}),
+        endpoints=tuple(Endpoint(region, shared_database_url) for region in EMBEDDED_REGIONS),
+        admin_token=ADMIN_TOKEN,
+        budget=PATIENT_BUDGET,
+        region_times=PATIENT_TIMES,
+    )
+    async with serving(settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 async def shared_pool(shared_database_url: str) -> AsyncIterator[Pool]:
     """Connections to the module's database."""
-    async with Pool(Endpoint("here", shared_database_url), size=5) as pool:
+    async with Pool(Endpoint("here", shared_database_url), size=5, times=PATIENT_TIMES.pool) as pool:
         yield pool
 
 

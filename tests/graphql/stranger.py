@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from websockets.frames import Frame, Opcode
 
+from tests.patience import PATIENCE
 from tests.server import Server
 
 WINDOW = 4096
@@ -74,7 +75,8 @@ class Stranger(asyncio.Protocol):
         if text not in self._received:
             self._awaited = text
             self._arrived = asyncio.get_running_loop().create_future()
-            await self._arrived
+            async with asyncio.timeout(PATIENCE):
+                await self._arrived
         self._received.clear()
 
     async def send(self, data: bytes, until: bytes = b"") -> None:

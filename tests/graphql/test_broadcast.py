@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 
-from api.graphql import broadcast
+from api.graphql.broadcast import FIXED_CHARACTERS, MAX_CHARACTERS
 from api.graphql.execution import Subscription
 from api.graphql.outbox import Outbox
 from api.graphql.turns import Turns
 from api.settings import Settings
-from tests.graphql.test_event_stream import streaming
+from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import Client, connected
+from tests.patience import PATIENCE
 from tests.server import ADMIN_TOKEN, Server, serving
 
-WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 NAMED = """
 subscription Watch($first: ID!, $second: ID!) { stockChanged(productIds: [$first, $second]) { productId stock } }
 """
@@ -199,24 +200,28 @@ async def test_variables_nested_beyond_reason_are_refused(server: Server) -> Non
         assert await client.error() == ("BAD_USER_INPUT", "The variables are nested too deeply.")
 
 
-async def test_ever_different_subscriptions_meet_a_bound_and_leaving_makes_room(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    product_id = await server.create_product()
-    monkeypatch.setattr(broadcast, "MAX_CHARACTERS", 3 * (len(WATCH) + 100 + broadcast.FIXED_CHARACTERS))
+async def test_ever_different_subscriptions_meet_a_bound_and_leaving_makes_room(server: Server) -> None:
+    fitting = 80
+    fixed = {"ids": [await server.create_product()], "padding": ""}
+    padding = MAX_CHARACTERS // fitting - FIXED_CHARACTERS - len(WATCH) - len(orjson.dumps(fixed))
 
+    def different(number: int) -> dict[str, Any]:
+        """Variables with which a subscription counts for an eightieth of the bound."""
+        return {**fixed, "padding": str(number).zfill(padding)}
+
+    await until_metrics(server, broadcasts=0)
     async with connected(server) as client:
-        for number in range(3):
-            await client.subscribe(f"{WATCH} #{number}", {"ids": [product_id]}, id=str(number))
+        for number in range(fitting):
+            await client.subscribe(WATCH, different(number), id=str(number))
             await client.next(str(number))
-        await client.subscribe(f"{WATCH} {'#' * 300}", {"ids": [product_id]}, id="one more")
+        await client.subscribe(WATCH, different(fitting), id="one more")
         assert (await client.error("one more"))[0] == "SERVICE_UNAVAILABLE"
-        await client.subscribe(f"{WATCH} #0", {"ids": [product_id]}, id="shared")
+        await client.subscribe(WATCH, different(0), id="shared")
         assert await client.next("shared") == {"stockChanged": {"stock": 10, "version": 1}}
 
-        for each in ("0", "shared", "1", "2"):
+        for each in ("0", "shared"):
             await client.complete(each)
-        await client.subscribe(f"{WATCH} {'#' * 300}", {"ids": [product_id]}, id="one more")
+        await client.subscribe(WATCH, different(fitting), id="one more")
         assert await client.next("one more") == {"stockChanged": {"stock": 10, "version": 1}}
 
 
@@ -237,7 +242,7 @@ async def test_a_stopping_server_sends_its_watchers_home_and_answers_the_purchas
         await locked.start()
         await holding.execute("UPDATE inventory SET stock = stock WHERE product_id = $1", product_id)
         wanted = {"input": {"productId": product_id, "userRef": "ada"}}
-        await buyer.subscribe("mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }", wanted)
+        await buyer.subscribe(BUY, wanted)
         await buyer.send({"type": "ping"})
         assert await buyer.receive() == {"type": "pong"}  # the purchase has begun
 
@@ -264,7 +269,7 @@ async def test_deliveries_take_turns_in_their_order_and_everybody_else_comes_bet
             happened.append("live")
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         for name in ("first", "second"):
             tasks.create_task(deliver(name))
         tasks.create_task(live())

@@ -2,70 +2,23 @@
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
-from api.graphql import event_stream
-from api.settings import Settings
-from tests.graphql.stranger import event_stream as event_stream_request
-from tests.graphql.transport import PATIENCE, until
+from api.settings import Settings, SocketTimes
+from tests.graphql.stranger import event_stream
+from tests.graphql.subscriptions import BUY, EVENTS, WATCH, streaming, until_metrics
+from tests.patience import PATIENCE, short
 from tests.server import Server, serving
 
-WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
-PURCHASE = "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }"
-EVENTS = "text/event-stream"
 
-
-class Stream:
-    """An answer in events."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.response = response
-
-    async def line(self) -> str:
-        async with asyncio.timeout(PATIENCE):
-            return (await self.response.content.readline()).decode()
-
-    async def event(self) -> tuple[str, Any]:
-        """The name and the data of the next event; comments are skipped."""
-        while (line := await self.line()).startswith(":"):
-            assert await self.line() == "\n"
-        name, data = line.removeprefix("event: ").strip(), (await self.line()).removeprefix("data:").strip()
-        assert await self.line() == "\n"
-        return name, json.loads(data) if data else None
-
-    async def next(self) -> Any:
-        """The data of a response without errors."""
-        name, response = await self.event()
-        assert name == "next"
-        assert list(response) == ["data"], response
-        return response["data"]
-
-    async def ends(self) -> None:
-        """The answer ends in good order, without another event."""
-        async with asyncio.timeout(PATIENCE):
-            while line := await self.response.content.readline():
-                assert line in (b":\n", b"\n")
-
-
-@contextlib.asynccontextmanager
-async def streaming(
-    server: Server, query: str, variables: dict[str, Any] | None = None, *, accept: str = EVENTS, get: bool = False
-) -> AsyncIterator[Stream]:
-    url, headers = f"{server.url}/graphql", {"accept": accept}
-    if get:
-        parameters = {"query": query, "variables": json.dumps(variables)}
-        request = server.session.get(url, params=parameters, headers=headers)
-    else:
-        request = server.session.post(url, json={"query": query, "variables": variables}, headers=headers)
-    async with request as response:
-        assert (response.status, response.headers["content-type"]) == (200, f"{EVENTS}; charset=utf-8")
-        yield Stream(response)
+@pytest.fixture
+def talkative(settings: Settings) -> Settings:
+    """Settings of a server that sends comments in quick succession."""
+    return replace(settings, socket_times=SocketTimes(comment=short(0.05)))
 
 
 @pytest.fixture(scope="module")
@@ -92,30 +45,25 @@ async def test_who_leaves_is_forgotten(server: Server) -> None:
     product_id = await server.create_product()
     async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
         await stream.next()
-        await until(server, watchers=1, sockets=1)
+        await until_metrics(server, watchers=1, sockets=1)
         stream.response.close()
 
-        await until(server, watchers=0, sockets=0, broadcasts=0, watched_products=0)
+        await until_metrics(server, watchers=0, sockets=0, broadcasts=0, watched_products=0)
 
 
 async def test_who_leaves_with_a_second_request_behind_the_stream_is_found_out_by_the_next_comment(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    talkative: Settings,
 ) -> None:
-    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
-    async with serving(settings) as server:
-        product_id = await server.create_product()
-        body = json.dumps({"query": WATCH, "variables": {"ids": [product_id]}}).encode()
-        head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\naccept: text/event-stream\r\n"
-        request = head + b"content-length: %d\r\n\r\n" % len(body) + body
-
+    async with serving(talkative) as server:
+        request = event_stream(WATCH, {"ids": [await server.create_product()]})
         reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
         writer.write(request + request)
         async with asyncio.timeout(PATIENCE):
             await reader.readuntil(b"event: next")
-        await until(server, watchers=1)
+        await until_metrics(server, watchers=1)
         writer.transport.abort()
 
-        await until(server, watchers=0, sockets=0)
+        await until_metrics(server, watchers=0, sockets=0)
 
 
 async def test_a_query_is_answered_with_one_event_and_the_end(server: Server) -> None:
@@ -128,7 +76,7 @@ async def test_a_query_is_answered_with_one_event_and_the_end(server: Server) ->
 async def test_a_purchase_is_answered_with_one_event_and_the_end(server: Server) -> None:
     product_id = await server.create_product(stock=1)
 
-    async with streaming(server, PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}}) as stream:
+    async with streaming(server, BUY, {"input": {"productId": product_id, "userRef": "ada"}}) as stream:
         assert await stream.next() == {"purchase": {"status": "CONFIRMED"}}
         assert await stream.event() == ("complete", None)
         await stream.ends()
@@ -180,9 +128,8 @@ async def test_the_single_connection_mode_is_not_offered(server: Server, method:
         assert (response.status, response.headers["allow"]) == (405, "GET, POST")
 
 
-async def test_a_silent_stream_shows_that_it_is_alive(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
-    async with serving(settings) as server:
+async def test_a_silent_stream_shows_that_it_is_alive(talkative: Settings) -> None:
+    async with serving(talkative) as server:
         product_id = await server.create_product()
         async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
             await stream.next()
@@ -219,7 +166,7 @@ async def test_a_stopping_server_ends_its_streams_without_complete_so_that_clien
 async def test_a_stopping_server_ends_a_stream_with_another_behind_it(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as running:
         server = await running.enter_async_context(serving(settings))
-        request = event_stream_request(WATCH, {"ids": [await server.create_product()]})
+        request = event_stream(WATCH, {"ids": [await server.create_product()]})
         reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
         writer.write(request + request)
         async with asyncio.timeout(PATIENCE):

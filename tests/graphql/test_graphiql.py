@@ -1,18 +1,23 @@
 """The GraphiQL page as the server sends it; tests/browser uses it."""
 
+import asyncio
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
-from api.graphql import graphiql
-from api.graphql.graphiql import ready_tabs, render_page
+from api.database.regions import Regions
+from api.drops.drops import Drops
+from api.drops.products import list_products
+from api.graphql.graphiql import GraphiQL, ready_tabs, render_page
 from api.settings import Settings, read_settings
 from tests.faults import FaultyEndpoint
+from tests.patience import PATIENT_TIMES, short
 from tests.server import Server, serving
 
 # What Chromium and Firefox send when an address is opened.
@@ -74,14 +79,27 @@ async def test_the_page_opens_without_products_and_without_a_database(settings: 
             assert "the id of a product" in tabs_of(await get_page(server))[1]["variables"]
 
 
-async def test_the_page_does_not_wait_for_a_database_that_says_nothing(
-    server: Server, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(graphiql, "DATABASE_TIMEOUT", 0.1)
-    async with pool.begin() as transaction:
-        await transaction.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
+async def test_the_page_does_not_wait_for_a_database_that_says_nothing(settings: Settings, pool: Pool) -> None:
+    sent: list[Message] = []
 
-        assert "the id of a product" in tabs_of(await get_page(server))[1]["variables"]
+    async def send(event: Message) -> None:
+        sent.append(event)
+
+    async with Regions(settings.endpoints, connections=2, times=PATIENT_TIMES) as regions:
+        graphiql = GraphiQL(Drops(regions, settings.group, settings.budget, settings.polling), timeout=short(0.1))
+        async with pool.begin() as transaction:
+            await transaction.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
+            reading = asyncio.create_task(list_products(regions, first=20))
+            await graphiql({"type": "http"}, no_request, send)
+            assert not reading.done(), "the page came before a reading gave up"
+        assert (await reading).items == []
+
+    assert sent[0]["status"] == 200
+    assert "the id of a product" in tabs_of(sent[1]["body"].decode())[1]["variables"]
+
+
+async def no_request() -> Message:
+    raise AssertionError
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """The audit of the GraphQL-over-HTTP specification's own reference implementation, npm's graphql-http."""
 
+import pytest
+
 from tests.graphql.npm import Node
 from tests.server import Server
+
+pytestmark = pytest.mark.npm
 
 CASES = 61
 """What this version of the audit checks: a case that is gone from its output has not passed."""

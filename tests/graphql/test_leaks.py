@@ -10,22 +10,18 @@ import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from api import protocol
 from api.database.pool import Pool
-from api.settings import Settings
+from api.settings import Settings, SocketTimes
 from tests.graphql.stranger import UPGRADE, Stranger, connection, event_stream, frame, subscribe
-from tests.graphql.transport import connected
+from tests.graphql.subscriptions import WATCH, WIDE, until_metrics
+from tests.graphql.transport import Client, connected
+from tests.patience import PATIENCE, short, until
 from tests.server import PURCHASE, Server, serving
-
-PATIENCE = 10.0
-"""Seconds after which a test that waits for something has failed."""
-
-WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 
 PING = frame({"type": "ping", "payload": {"padding": "x" * 30_000}})
 
@@ -128,30 +124,21 @@ async def come_and_vanish(server: Server, product_ids: list[str], clients: int, 
             group.create_task(come())
 
 
-async def until(server: Server, **expected: int) -> None:
-    """Wait for these figures among the server's metrics."""
-    async with asyncio.timeout(PATIENCE):
-        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
-            await asyncio.sleep(0.005)
-
-
 async def until_waiting(server: Server, number: int) -> None:
     """Wait until so many purchases are in line and in transactions, of all Regions."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            async with server.session.get(f"{server.url}/metrics") as response:
-                waiting = re.findall(r"^dropzero_purchases_waiting{.*} (.*)$", await response.text(), re.MULTILINE)
-            if sum(map(float, waiting)) == number:
-                return
-            await asyncio.sleep(0.005)
+
+    async def are_waiting() -> bool:
+        async with server.session.get(f"{server.url}/metrics") as response:
+            waiting = re.findall(r"^dropzero_purchases_waiting{.*} (.*)$", await response.text(), re.MULTILINE)
+        return sum(map(float, waiting)) == number
+
+    await until(are_waiting)
 
 
 async def until_alone(server: Server, tasks: int) -> None:
     """Wait until the server knows of no client but us, and no more than so many tasks are left of this event loop."""
-    await until(server, **dict.fromkeys(("sockets", "watchers", "broadcasts", "watched_products"), 0))
-    async with asyncio.timeout(PATIENCE):
-        while len(asyncio.all_tasks()) > tasks:
-            await asyncio.sleep(0.005)
+    await until_metrics(server, **dict.fromkeys(("sockets", "watchers", "broadcasts", "watched_products"), 0))
+    await until(lambda: len(asyncio.all_tasks()) <= tasks)
 
 
 @dataclass(frozen=True)
@@ -178,6 +165,7 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_clients_vanish_and_leave_nothing_behind(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -214,20 +202,19 @@ async def test_purchases_whose_clients_vanish_are_carried_out_once(
                 await stranger.open_session()
                 await stranger.send(subscribe(PURCHASE, purchase(product_id, buyer)))
 
-    async def until_blocked(number: int) -> None:
+    async def all_are_blocked() -> bool:
         blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        while len(await behind.fetch(blocked)) < number:
-            await asyncio.sleep(0.005)
+        return len(await behind.fetch(blocked)) == len(product_ids)
 
-    async with asyncio.timeout(PATIENCE), AsyncExitStack() as clients:
-        async with behind.begin() as transaction:
+    async with AsyncExitStack() as clients:
+        async with behind.begin(timeout=PATIENCE) as transaction:
             await transaction.fetch("SELECT 1 FROM inventory FOR UPDATE")
             await send("in a transaction")
-            await until_blocked(len(product_ids))
+            await until(all_are_blocked)
             await send("in line")
             await until_waiting(server, 2 * len(product_ids))
             await clients.aclose()
-            await until(server, sockets=0)
+            await until_metrics(server, sockets=0)
         await until_waiting(server, 0)
 
     for product_id in product_ids:
@@ -236,11 +223,6 @@ async def test_purchases_whose_clients_vanish_are_carried_out_once(
         second = await server.data(PURCHASE, purchase(product_id, "in line"))
         assert (second["purchase"]["status"], second["purchase"]["remaining"]) == ("CONFIRMED", 8)
     assert complaints(caplog) == []
-
-
-_FIELDS = " ".join(f"{letter * 780}: stock" for letter in "abcdefghij")
-WIDE = f"subscription ($ids: [ID!]!) {{ stockChanged(productIds: $ids) {{ {_FIELDS} }} }}"
-"""What is told of a change takes 8 KB."""
 
 
 async def watch_over_a_websocket(stranger: Stranger, product_ids: list[str]) -> None:
@@ -252,44 +234,66 @@ async def watch_an_event_stream(stranger: Stranger, product_ids: list[str]) -> N
     await stranger.send(event_stream(WIDE, {"ids": product_ids}), until=b"event: next")
 
 
-@pytest.mark.parametrize("watch", [watch_over_a_websocket, watch_an_event_stream])
-async def test_clients_that_stop_reading_are_hung_up_on_and_delay_nobody(
-    settings: Settings,
-    behind: Pool,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    watch: Callable[[Stranger, list[str]], Awaitable[None]],
+both_ways_to_watch = pytest.mark.parametrize("watch", [watch_over_a_websocket, watch_an_event_stream])
+Watch = Callable[[Stranger, list[str]], Awaitable[None]]
+
+STALLED = 20
+"""Clients that stop reading."""
+
+
+async def change_all(behind: Pool, reading: Client) -> None:
+    """Change the stock of all products, which takes 400 KB to tell, and see one of them told to who reads."""
+    await behind.fetch("UPDATE inventory SET stock = stock - 1, version = version + 1")
+    await reading.next()
+
+
+@both_ways_to_watch
+async def test_clients_that_stop_reading_delay_nobody(
+    settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture, watch: Watch
 ) -> None:
-    stalled = 20
-    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 1.0)
-    async with serving(settings) as server, connected(server) as reading, AsyncExitStack() as clients:
+    patient = replace(settings, socket_times=SocketTimes(send=2 * PATIENCE))
+    async with serving(patient) as server, connected(server) as reading, AsyncExitStack() as clients:
+        product_ids = [await server.create_product(stock=1_000) for _ in range(50)]
+        await reading.subscribe(WATCH, {"ids": product_ids[:1]})
+        await reading.next()
+        for _ in range(STALLED):
+            stranger = await clients.enter_async_context(connection(server))
+            await watch(stranger, product_ids)
+            stranger.transport.pause_reading()
+
+        for _ in range(5):  # the first fills every buffer
+            await change_all(behind, reading)
+
+        await until_metrics(server, sockets=1 + STALLED, watchers=1 + STALLED)  # nobody waited for their end
+    assert complaints(caplog) == []
+
+
+@both_ways_to_watch
+async def test_clients_that_stop_reading_are_hung_up_on_and_nothing_of_them_is_kept(
+    settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture, watch: Watch
+) -> None:
+    impatient = replace(settings, socket_times=SocketTimes(send=short(1.0)))
+    async with serving(impatient) as server, connected(server) as reading, AsyncExitStack() as clients:
         product_ids = [await server.create_product(stock=1_000) for _ in range(50)]
         await reading.subscribe(WATCH, {"ids": product_ids[:1]})
         await reading.next()
 
-        async def change_all() -> None:
-            await behind.fetch("UPDATE inventory SET stock = stock - 1, version = version + 1")
-            async with asyncio.timeout(protocol.SEND_TIMEOUT / 2):  # too soon for who waits for those that do not read
-                await reading.next()
-
         async with connection(server) as stranger:
             await watch(stranger, product_ids)
-            await change_all()
-        await until(server, sockets=1)
+            await change_all(behind, reading)
+        await until_metrics(server, sockets=1)
 
         tracemalloc.start()
         clients.callback(tracemalloc.stop)
-        for _ in range(stalled):
+        for _ in range(STALLED):
             stranger = await clients.enter_async_context(connection(server))
             await watch(stranger, product_ids)
             stranger.transport.pause_reading()
-        await until(server, sockets=1 + stalled)
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while (await server.metrics())["dropzero_sockets"] > 1:
-                await change_all()
-        await until(server, sockets=1, watchers=1, broadcasts=1)
+                await change_all(behind, reading)
+        await until_metrics(server, sockets=1, watchers=1, broadcasts=1)
 
-        async with asyncio.timeout(PATIENCE):  # what the others are being told just now comes and goes
-            while kept_memory() >= stalled * 8 * 1024:
-                await asyncio.sleep(0.05)
+        # What the others are being told just now comes and goes.
+        await until(lambda: kept_memory() < STALLED * 8 * 1024)
     assert complaints(caplog) == []

@@ -6,14 +6,10 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from tests.graphql.stranger import connection, event_stream, subscribe
-from tests.graphql.transport import until
+from tests.graphql.subscriptions import WIDE, until_metrics
 from tests.server import Server
 
 KIB = 1024
-
-_FIELDS = " ".join(f"{letter * 780}: stock" for letter in "abcdefghij")
-WIDE = f"subscription ($ids: [ID!]!) {{ stockChanged(productIds: $ids) {{ {_FIELDS} }} }}"
-"""What is told of a product takes 8 KB."""
 
 
 class Kept:
@@ -45,7 +41,7 @@ async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Ser
         with tracing() as kept:
             for number in range(100):
                 stalled.transport.write(subscribe(WIDE, variables, id=str(number)))
-            await until(server, watchers=101)
+            await until_metrics(server, watchers=101)
 
     assert kept.bytes < 4_000 * KIB, "5,000 messages of 8 KB"
 

@@ -16,6 +16,7 @@ from api.drops.stock import PollingTimes
 from api.settings import Settings
 from tests.faults import Faulty
 from tests.graphql.transport import Client, connected
+from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server, serving
 
 WATCH = """
@@ -267,8 +268,7 @@ async def test_the_readings_end_when_the_last_watcher_has_left(seldom: Server, a
                 client.connection.transport.abort()
             else:
                 await client.complete()
-        async with asyncio.timeout(10):
-            await asyncio.wait([readings])
+        await until(readings.done)
 
     async with connected(seldom) as client:  # and they begin anew
         assert await watch(client, product_id) == told(product_id, 10, 1)

@@ -13,14 +13,15 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 
-from api import protocol
-from api.graphql import websocket
-from api.settings import Settings, read_settings
+from api.graphql.websocket import MAX_OPERATIONS
+from api.server import MAX_MESSAGE
+from api.settings import Settings, SocketTimes, read_settings
 from tests.graphql.stranger import connection, subscribe
-from tests.graphql.transport import Client, connected, until
+from tests.graphql.subscriptions import BUY, WATCH, until_metrics
+from tests.graphql.transport import Client, connected
+from tests.patience import short
 from tests.server import ADMIN_TOKEN, Server, serving
 
-WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock version } }"
 CREATE = """
 mutation { createProduct(input: { name: "Cap", dropName: "Second Light", stock: 3 }) { name stock } }
 """
@@ -61,11 +62,7 @@ async def test_queries_mutations_and_subscriptions_share_one_socket(server: Serv
 
     await client.subscribe(WATCH, {"ids": [product_id]}, id="watch")
     assert await client.next("watch") == {"stockChanged": {"stock": 2, "version": 1}}
-    await client.subscribe(
-        "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }",
-        {"input": {"productId": product_id, "userRef": "ada"}},
-        id="buy",
-    )
+    await client.subscribe(BUY, {"input": {"productId": product_id, "userRef": "ada"}}, id="buy")
     messages = [await client.receive() for _ in range(3)]
     mine = [message for message in messages if message["id"] == "buy"]
     assert mine == [
@@ -143,11 +140,10 @@ async def test_complete_of_an_unknown_operation_is_ignored(client: Client) -> No
 
 async def test_a_purchase_whose_client_says_complete_or_leaves_is_still_carried_out(server: Server) -> None:
     product_id = await server.create_product(stock=5)
-    purchase = "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }"
     async with connected(server) as client:
         for buyer in ("ada", "bob"):
             wanted = {"productId": product_id, "userRef": buyer, "idempotencyKey": "click"}
-            await client.subscribe(purchase, {"input": wanted}, id=buyer)
+            await client.subscribe(BUY, {"input": wanted}, id=buyer)
         await client.complete("ada")
         client.connection.transport.abort()
 
@@ -245,7 +241,7 @@ MALFORMED = [
     '{"type": "ping"} {"type": "ping"}',
     '{"type": "ping", "payload": {"lone": "\\ud800"}}',
     '{"type": "ping", "payload": {"number": NaN}}',
-    "[" * 100_000,
+    "[" * 30_000,
     '{"type": "ping", "payload": ' + '{"a": ' * 500 + "1" + "}" * 501,
 ]
 
@@ -258,6 +254,13 @@ async def test_a_malformed_message_closes_the_socket_as_a_bad_request(server: Se
 
             code, reason = await client.closed()
             assert (code, bool(reason)) == (4400, True), text[:100]
+
+
+async def test_a_message_that_is_too_large_closes_the_socket_as_websockets_have_it(server: Server) -> None:
+    for size, code in ((MAX_MESSAGE, 4400), (MAX_MESSAGE + 1, 1009)):
+        async with connected(server) as client:
+            await client.connection.send("x" * size)
+            assert (await client.closed())[0] == code
 
 
 async def test_a_binary_frame_closes_the_socket_as_a_bad_request(client: Client) -> None:
@@ -283,8 +286,8 @@ async def test_text_that_is_not_utf8_behind_a_subscription_leaves_nobody_subscri
             await stranger.open_session()
             garbled = Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True)
             stranger.transport.write(subscribe(WATCH, {"ids": [product_id]}) + garbled)
-            await until(server, sockets=1, watchers=1)
-    await until(server, sockets=0, watchers=0, broadcasts=0)
+            await until_metrics(server, sockets=1, watchers=1)
+    await until_metrics(server, sockets=0, watchers=0, broadcasts=0)
 
 
 async def test_answers_to_a_client_that_has_just_left_are_nobodys_error(
@@ -295,7 +298,7 @@ async def test_answers_to_a_client_that_has_just_left_are_nobodys_error(
         await stranger.open_session()
         queries = b"".join(subscribe("{ __typename }", {}, id=str(number)) for number in range(3))
         stranger.transport.write(queries + leaving)
-        await until(server, sockets=0)
+        await until_metrics(server, sockets=0)
 
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
@@ -312,9 +315,9 @@ async def test_a_second_init_is_one_too_many(client: Client) -> None:
     assert await client.closed() == (4429, "Too many initialisation requests")
 
 
-async def test_a_socket_without_init_is_closed_in_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "INIT_TIMEOUT", 0.1)
-    async with serving(settings) as server, connected(server, init=False) as idle, connected(server) as active:
+async def test_a_socket_without_init_is_closed_in_time(settings: Settings) -> None:
+    impatient = replace(settings, socket_times=SocketTimes(initialise=short(0.3)))
+    async with serving(impatient) as server, connected(server) as active, connected(server, init=False) as idle:
         assert await idle.closed() == (4408, "Connection initialisation timeout")
 
         await assert_alive(active)
@@ -344,12 +347,9 @@ async def test_our_subprotocol_is_taken_from_among_several(server: Server) -> No
         assert client.connection.subprotocol == "graphql-transport-ws"
 
 
-async def test_operations_of_one_socket_are_limited(
-    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websocket, "MAX_OPERATIONS", 3)
+async def test_operations_of_one_socket_are_limited(server: Server, client: Client) -> None:
     product_id = await server.create_product()
-    for number in range(3):
+    for number in range(MAX_OPERATIONS):
         await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
         await client.next(str(number))
 
@@ -358,7 +358,7 @@ async def test_operations_of_one_socket_are_limited(
     assert await client.next("another") == {"stockChanged": {"stock": 10, "version": 1}}
 
     await client.subscribe("{ __typename }", id="one too many")
-    assert await client.closed() == (1008, "A socket can have 3 operations at a time")
+    assert await client.closed() == (1008, f"A socket can have {MAX_OPERATIONS} operations at a time")
 
 
 async def test_sockets_of_one_process_are_limited(settings: Settings) -> None:
@@ -367,7 +367,7 @@ async def test_sockets_of_one_process_are_limited(settings: Settings) -> None:
             async with connected(server, init=False) as third:
                 assert await third.closed() == (1013, "All 2 places of this server are taken; try again later")
             await assert_alive(second)
-        await until(server, sockets=0)
+        await until_metrics(server, sockets=0)
         async with connected(server) as client:
             await assert_alive(client)
 
@@ -433,13 +433,13 @@ async def test_where_endpoints_are_configured_only_named_origins_and_ones_own_ma
 
 @pytest.mark.parametrize("leave", ["close", "abort", "malformed", "complete"])
 async def test_no_operation_outlives_its_socket(server: Server, leave: str) -> None:
-    await until(server, sockets=0, watchers=0, broadcasts=0)
+    await until_metrics(server, sockets=0, watchers=0, broadcasts=0)
     product_id = await server.create_product()
     async with connected(server) as client:
         for number in range(20):
             await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
             await client.next(str(number))
-        await until(server, sockets=1, watchers=20, broadcasts=1)
+        await until_metrics(server, sockets=1, watchers=20, broadcasts=1)
 
         if leave == "close":
             await client.connection.close()
@@ -451,19 +451,19 @@ async def test_no_operation_outlives_its_socket(server: Server, leave: str) -> N
             for number in range(20):
                 await client.complete(str(number))
 
-        await until(server, sockets=int(leave == "complete"), watchers=0, broadcasts=0, watched_products=0)
+        await until_metrics(server, sockets=int(leave == "complete"), watchers=0, broadcasts=0, watched_products=0)
 
 
-async def test_a_client_that_reads_nothing_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.2)
-    async with serving(settings) as server, connected(server) as client:
+async def test_a_client_that_reads_nothing_is_given_up(settings: Settings) -> None:
+    impatient = replace(settings, socket_times=SocketTimes(send=short(0.2)))
+    async with serving(impatient) as server, connected(server) as client:
         product_id = await server.create_product()
         await client.subscribe(WATCH, {"ids": [product_id]})
         await client.next()
         client.connection.transport.pause_reading()
         flood = asyncio.create_task(flood_with_pings(client))
 
-        await until(server, sockets=0, watchers=0)
+        await until_metrics(server, sockets=0, watchers=0)
 
         client.connection.transport.abort()
         await flood
@@ -473,7 +473,7 @@ async def flood_with_pings(client: Client) -> None:
     """Ask for pongs until the socket is gone; unread, they fill every buffer on the way."""
     with contextlib.suppress(ConnectionClosed):
         while True:
-            await client.send({"type": "ping", "payload": {"padding": "x" * 200_000}})
+            await client.send({"type": "ping", "payload": {"padding": "x" * 30_000}})
 
 
 async def test_a_stopping_server_closes_its_sockets(settings: Settings) -> None:

@@ -11,10 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
+from tests.patience import PATIENCE
 from tests.server import Server
-
-PATIENCE = 10.0
-"""Seconds after which a test that waits for a message has failed."""
 
 
 class Client:
@@ -94,15 +92,10 @@ async def connected(
         additional_headers=headers,
         compression=None,
         proxy=None,
+        open_timeout=PATIENCE,
+        ping_interval=None,  # the server's pings are enough
     ) as connection:
         client = Client(connection)
         if init:
             await client.init()
         yield client
-
-
-async def until(server: Server, **expected: int) -> None:
-    """Wait for these figures among the server's metrics."""
-    async with asyncio.timeout(PATIENCE):
-        while {name: (await server.metrics())[f"dropzero_{name}"] for name in expected} != expected:
-            await asyncio.sleep(0.005)
