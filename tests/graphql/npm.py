@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 PACKAGES = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-sse@2.6.1", "graphql-ws@6.4.2", "ws@8.23.0")
 """`ws` is what graphql-ws speaks through: Node.js has a WebSocket of its own only from version 22 on."""
-
-PATIENCE = 60.0
-"""Seconds after which a script has failed."""
 
 Wishes = Mapping[str, Callable[[], Awaitable[None]]]
 NO_WISHES: Wishes = MappingProxyType({})
@@ -89,7 +88,13 @@ async def install(directory: Path) -> Node:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, complaints = await installing.communicate()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            _, complaints = await installing.communicate()
+    finally:
+        if installing.returncode is None:
+            installing.kill()
+            await installing.wait()
     assert installing.returncode == 0, f"npm install: {complaints.decode()}"
     for script in Path(__file__).parent.glob("*.mjs"):
         shutil.copy(script, directory)

@@ -12,6 +12,8 @@ from api.settings import Settings
 from tests.graphql.npm import Node
 from tests.server import ADMIN_TOKEN, Server, serving
 
+pytestmark = pytest.mark.npm
+
 
 class Shop:
     """A server with one product of 100 units, that can be restarted where it was."""
