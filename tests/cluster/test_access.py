@@ -18,6 +18,7 @@ from api.drops.audit import audit
 from api.drops.orders import cancel_order, get_order, list_orders
 from api.drops.products import NewProduct, create_product, list_products, restock
 from api.drops.purchase import Confirmed, Purchase, execute_purchases
+from tests.patience import PATIENCE, PATIENT_TIMES
 
 SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
 
@@ -40,7 +41,7 @@ async def server_role(database_url: str) -> AsyncIterator[Server]:
         for statement in role_statements(SERVER_ROLE):
             if not statement.startswith("AWS IAM"):
                 await admin.execute(statement.replace(f" {DATABASE_ROLE}", f" {role}"))
-        async with Pool(Endpoint("here", _as_role(database_url, role)), size=1) as pool:
+        async with Pool(Endpoint("here", _as_role(database_url, role)), size=1, times=PATIENT_TIMES.pool) as pool:
             yield Server(pool, role, admin)
     finally:
         await admin.execute(f"DROP OWNED BY {role}")
@@ -103,5 +104,5 @@ def test_each_right_is_granted_by_one_statement_on_one_table() -> None:
 def test_the_command_is_read_without_boto3() -> None:
     """It takes longer to import than all the rest, and only those who ask AWS need it."""
     program = "import sys, api.cluster.cli; print([name for name in ('boto3', 'botocore') if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert run.stdout == "[]\n"
