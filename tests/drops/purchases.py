@@ -32,7 +32,9 @@ def wish(product_id: UUID, user_ref: str = "ada", quantity: int = 1, key: str | 
     return Purchase.checked(product_id=product_id, user_ref=user_ref, quantity=quantity, idempotency_key=key)
 
 
-async def new_product(pool: Pool, stock: int, *, limit: int | None = None, opens_at: datetime | None = None) -> UUID:
+async def new_product(
+    pool: Pool, stock: int = 10, *, limit: int | None = None, opens_at: datetime | None = None
+) -> UUID:
     product = NewProduct.checked(
         name="Tee", drop_name="First Light", stock=stock, limit_per_buyer=limit, opens_at=opens_at
     )

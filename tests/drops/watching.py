@@ -1,0 +1,81 @@
+"""What the tests of the stock publisher share: its pool, its times, and what watchers are told."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from api.database.endpoint import Endpoint
+from api.database.pool import Pool, Record
+from api.database.tokens import AuthTokens
+from api.drops.stock import PollingTimes, StockChange, StockLevel, StockPublisher, Watcher
+from tests.patience import PATIENCE, PATIENT_TIMES
+
+SELDOM = PollingTimes(interval=100 * PATIENCE, timeout=PATIENCE)
+"""For tests that are to pass without a second reading."""
+
+OFTEN = PollingTimes(interval=0.01, timeout=PATIENCE, max_backoff=0.05)
+"""For tests that wait for readings, and see a recovery soon."""
+
+
+class CountingPool(Pool):
+    """The real pool, which also notes when each read began."""
+
+    def __init__(self, endpoint: Endpoint, tokens: AuthTokens) -> None:
+        super().__init__(endpoint, 20, tokens, PATIENT_TIMES.pool)
+        self.reads: list[float] = []
+        self.read_begun = asyncio.Event()
+
+    async def fetch(self, statement: str, *arguments: Any, timeout: float = PATIENCE) -> list[Record]:
+        self.reads.append(asyncio.get_running_loop().time())
+        self.read_begun.set()
+        return await super().fetch(statement, *arguments, timeout=PATIENCE)
+
+
+@contextlib.asynccontextmanager
+async def publishing(pool: Pool, times: PollingTimes) -> AsyncIterator[StockPublisher]:
+    publisher = StockPublisher(pool, times)
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+async def told(watcher: Watcher) -> StockChange:
+    """The next change, and only that; a test that waits for it in vain has failed."""
+    async with asyncio.timeout(PATIENCE):
+        change, *others = await watcher.take()
+    for other in others:
+        watcher.put(other)
+    return change
+
+
+def current(product_id: UUID, units: int, version: int) -> StockChange:
+    return StockChange(StockLevel(product_id, units, version), stale=False)
+
+
+def stale(product_id: UUID, units: int, version: int) -> StockChange:
+    return StockChange(StockLevel(product_id, units, version), stale=True)
+
+
+def assert_told_nothing(watcher: Watcher) -> None:
+    """Nothing waits to be taken."""
+    taking = watcher.take()
+    try:
+        taking.send(None)  # runs until it waits, which it does only with empty slots
+    except StopIteration as taken:
+        pytest.fail(f"told {taken.value}")
+    finally:
+        taking.close()
+
+
+def polling_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "stock publisher"]
+
+
+async def until_no_polling_task_is_left() -> None:
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*polling_tasks(), return_exceptions=True)
