@@ -1,39 +1,33 @@
-"""A real browser before a real server. Nothing leaves this machine: what unpkg.com would serve comes from npm packages.
+"""A real browser before a real server, which the tests of a module share, and each of them finds empty.
 
-Where there is no chromium or no npm these tests are skipped with the reason; where CI=true they fail instead.
+Nothing leaves this machine: what unpkg.com would serve comes from npm packages. Where there is no chromium or no npm
+these tests are skipped with the reason; where CI=true they fail instead.
 """
 
 import os
-import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
+import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
-from playwright.async_api import Browser, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, async_playwright, expect
 
-from tests.server import Server
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 15_000
-"""Milliseconds after which a test that waits for the page has failed."""
+from api.database.endpoint import Endpoint
+from api.drops.stock import PollingTimes
+from api.settings import Settings, read_settings
+from tests.browser.visits import CHROMIUM_FLAGS, PATIENCE, Tabs, Visits, visiting
+from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
+from tests.regions import HOME, PEER
+from tests.server import ADMIN_TOKEN, Server, serving
 
 PACKAGES = ("react@18.2.0", "react-dom@18.2.0", "graphiql@3.8.3", "axe-core@4.14.1")
-UNPKG = re.compile(r"https://unpkg\.com/([a-z-]+)@([\d.]+)/(.+)")
-TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 
 def cannot_run(reason: str) -> NoReturn:
@@ -50,7 +44,7 @@ async def browser() -> AsyncIterator[Browser]:
         cannot_run("there is no chromium; on Debian: apt-get install chromium")
     expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS, timeout=PATIENCE)
         yield browser
         await browser.close()
 
@@ -74,95 +68,59 @@ def packages() -> Path:
     return folder
 
 
-@cache
-def packaged(archive: Path, path: str) -> bytes:
-    """A file of an npm package."""
-    with tarfile.open(archive) as package:
-        file = package.extractfile(f"package/{path}")
-        assert file is not None
-        return file.read()
+@pytest.fixture(scope="session")
+def tabs(browser: Browser, packages: Path) -> Tabs:
+    """The pages of the browser."""
+    return Tabs(browser, packages)
 
 
-class Visit:
-    """One page of a browser, what went wrong on it, and which other hosts it tried to reach."""
-
-    def __init__(self, page: Page, server: Server, packages: Path) -> None:
-        self.page = page
-        self.problems: list[str] = []
-        self.strangers: list[str] = []
-        self._server = server
-        self.packages = packages
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
-
-    async def answer(self, route: Route) -> None:
-        """Let requests to the server through, answer for unpkg.com, and refuse all others."""
-        url = route.request.url
-        if url.startswith(f"{self._server.url}/"):
-            await route.continue_()
-        elif match := UNPKG.fullmatch(url):
-            name, version, path = match.groups()
-            headers = {"access-control-allow-origin": "*", "content-type": TYPES[Path(path).suffix]}
-            await route.fulfill(body=packaged(self.packages / f"{name}-{version}.tgz", path), headers=headers)
-        else:
-            self.strangers.append(url)
-            await route.abort()
+@pytest.fixture(scope="module")
+async def postgres_url(postgres: str, template: str) -> AsyncIterator[str]:
+    """The URL of a database of this module's own, with the schema and no rows."""
+    name = f"browser_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres)
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
 
 
-class Visits:
-    """The pages that a test opens."""
+@pytest.fixture(scope="module")
+def settings(postgres_url: str) -> Settings:
+    """A laptop's settings, on the module's database under the names of two Regions."""
+    return replace(
+        read_settings({}),
+        endpoints=tuple(Endpoint(region, postgres_url) for region in (HOME, PEER)),
+        admin_token=ADMIN_TOKEN,
+        budget=PATIENT_BUDGET,
+        polling=PollingTimes(interval=0.05),
+        region_times=PATIENT_TIMES,
+    )
 
-    def __init__(self, browser: Browser, server: Server, packages: Path) -> None:
-        self._browser = browser
-        self._server = server
-        self.packages = packages
-        self.made: list[Visit] = []
 
-    async def open(
-        self,
-        path: str,
-        *,
-        dark: bool = False,
-        locale: str = "en-US",
-        width: int = 1280,
-        still: bool = False,
-        beside: Visit | None = None,
-    ) -> Visit:
-        """Open a page of the server, in a fresh profile or `beside` another visit as its second tab.
+@pytest.fixture(scope="module")
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    """A server on the module's database."""
+    async with serving(settings) as server:
+        yield server
 
-        `width` in CSS pixels; `still` for who prefers reduced motion.
-        """
-        if beside is not None:
-            context = beside.page.context
-        else:
-            context = await self._browser.new_context(
-                color_scheme="dark" if dark else "light",
-                locale=locale,
-                viewport={"width": width, "height": 800},
-                reduced_motion="reduce" if still else "no-preference",
-            )
-            context.set_default_timeout(PATIENCE)
-        visit = Visit(await context.new_page(), self._server, self.packages)
-        self.made.append(visit)
-        await visit.page.route("**/*", visit.answer)
-        await visit.page.goto(f"{self._server.url}{path}")
-        return visit
+
+@pytest.fixture(autouse=True)
+async def no_rows(postgres_url: str) -> AsyncIterator[None]:
+    """Leave the module's database without rows, as every test of the module expects it."""
+    yield
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        for table in ("orders", "inventory", "products"):
+            await connection.execute(f"DELETE FROM {table}")
+    finally:
+        await connection.close()
 
 
 @pytest.fixture
-async def visits(browser: Browser, server: Server, packages: Path) -> AsyncIterator[Visits]:
-    """Visits to the test's server; at the end nothing may have gone wrong on any of them."""
-    async with visiting(browser, server, packages) as visits:
+async def visits(tabs: Tabs, server: Server) -> AsyncIterator[Visits]:
+    """Visits to the module's server; at the end nothing may have gone wrong on any of them."""
+    async with visiting(tabs, server) as visits:
         yield visits
-
-
-@asynccontextmanager
-async def visiting(browser: Browser, server: Server, packages: Path) -> AsyncIterator[Visits]:
-    """Visits to a server that need not be up all the time."""
-    visits = Visits(browser, server, packages)
-    try:
-        yield visits
-    finally:
-        for visit in visits.made:
-            await visit.page.context.close()
-    assert [visit.problems + visit.strangers for visit in visits.made if visit.problems or visit.strangers] == []

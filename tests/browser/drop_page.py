@@ -1,5 +1,6 @@
 """The page of one drop, as a buyer sees it."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from playwright.async_api import Page, expect
@@ -38,6 +39,12 @@ class DropPage:
     async def expect_button(self, key: str, *, enabled: bool) -> None:
         await expect(self.button).to_have_text(english(key))
         await expect(self.button).to_have_attribute("aria-disabled", "false" if enabled else "true")
+
+
+async def stop_clock(page: Page) -> None:
+    """Stop the clock of a page that is still empty: its timers wait until the test lets time pass."""
+    await page.clock.install()
+    await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
 
 
 def english(key: str, number: int = 2, **values: object) -> str:

@@ -21,7 +21,7 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.pages import LANGUAGES
 from api.settings import read_settings
-from tests.browser.conftest import CHROMIUM_FLAGS
+from tests.browser.visits import CHROMIUM_FLAGS
 from tests.server import ADMIN_TOKEN, Server, serving
 
 Scheme = Literal["light", "dark"]

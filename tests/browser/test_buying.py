@@ -3,23 +3,29 @@
 import asyncio
 import json
 import re
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Unpack
 
 import pytest
-from playwright.async_api import Browser, Request, Route, WebSocketRoute, expect
+from playwright.async_api import Request, Route, WebSocketRoute, expect
 
 from api.database.pool import Pool
 from api.pages import LANGUAGES, read_messages
 from api.settings import Settings
-from tests.browser.conftest import Visits, visiting
-from tests.browser.drop_page import DropPage, english, orders_of
+from tests.browser.drop_page import DropPage, english, orders_of, stop_clock
+from tests.browser.visits import Look, Tabs, Visit, Visits, visiting
 from tests.server import Server, serving
 
+pytestmark = pytest.mark.browser
 
-async def open_drop(visits: Visits, product_id: str, **options: Any) -> DropPage:
-    return DropPage((await visits.open(f"/drop/{product_id}", **options)).page)
+REST = 1000
+"""Milliseconds after an answer until the next click counts; as in drop.js."""
+
+
+async def open_drop(visits: Visits, product_id: str, *, beside: Visit | None = None, **look: Unpack[Look]) -> DropPage:
+    return DropPage((await visits.open(f"/drop/{product_id}", beside=beside, **look)).page)
 
 
 def is_purchase(request: Request) -> bool:
@@ -31,11 +37,20 @@ def key_of(request: Request) -> str:
     return key
 
 
+async def fulfil_at(moment: str, route: Route) -> None:
+    """Answer as the server does, with a database whose clock shows this moment."""
+    response = await route.fetch()
+    answer = await response.json()
+    if "now" in answer["data"]:
+        answer["data"]["now"] = moment
+    await route.fulfill(response=response, json=answer)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_one_is_bought_in_each_language(server: Server, visits: Visits, language: str) -> None:
     messages = read_messages(language)
     product_id = await server.create_product(stock=3)
-    page = await open_drop(visits, product_id, locale=language)
+    page = await open_drop(visits, product_id, language=language)
     await expect(page.page.locator("html")).to_have_attribute("lang", language)
     await expect(page.button).to_have_text(messages["buy"])
 
@@ -50,20 +65,24 @@ async def test_one_is_bought_in_each_language(server: Server, visits: Visits, la
     await expect(page.detail).to_have_text(two_left.format(count=2))
 
 
-async def test_one_buys_and_the_other_pages_counter_falls_within_a_second(server: Server, visits: Visits) -> None:
+async def test_one_buys_and_the_other_pages_counter_falls_by_itself(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=3)
-    ada, bob = await open_drop(visits, product_id), await open_drop(visits, product_id, dark=True)
-    shop = (await visits.open("/")).page.locator(".card.live .units")
+    ada = await open_drop(visits, product_id)
+    drop, shop = await visits.open(f"/drop/{product_id}", dark=True), await visits.open("/")
+    bob, card = DropPage(drop.page), shop.page.locator(".card.live .units")
     for page in (ada, bob):
         await page.expect_live("3")
-    await expect(shop).to_have_text("3")
+    await expect(card).to_have_text("3")
+    for watching in (drop, shop):
+        watching.asked.clear()
 
     await ada.buy()
     await ada.expect_confirmed()
 
-    await expect(bob.units).to_have_text("2", timeout=1000)
-    await expect(shop).to_have_text("2", timeout=1000)
+    await expect(bob.units).to_have_text("2")
+    await expect(card).to_have_text("2")
     await expect(bob.verdict).to_be_empty()
+    assert drop.asked + shop.asked == [], "the stock is sent to them, not asked for"
 
 
 async def test_the_last_unit_goes_to_exactly_one_of_two_pages(server: Server, visits: Visits) -> None:
@@ -94,12 +113,19 @@ async def test_the_last_unit_goes_to_exactly_one_of_two_pages(server: Server, vi
 class TestExactlyOnce:
     async def test_a_double_click_buys_one(self, server: Server, visits: Visits) -> None:
         product_id = await server.create_product(stock=9)
-        page = await open_drop(visits, product_id)
+        visit = await visits.blank(alone=True)
+        page = DropPage(visit.page)
+        await stop_clock(visit.page)
+        await visit.goto(f"/drop/{product_id}")
         await page.expect_live("9")
 
         await page.button.dblclick()
 
         await page.expect_confirmed()
+        await visit.page.clock.run_for(REST - 1)
+        await page.expect_button("confirmed", enabled=False)
+        await page.button.click(force=True)  # the second click of somebody slow
+        await visit.page.clock.run_for(1)
         await page.expect_button("buy_another", enabled=True)
         assert len(await orders_of(server, product_id)) == 1
 
@@ -175,7 +201,7 @@ class TestExactlyOnce:
         if way == "reload":
             await page.page.reload()
         else:
-            await page.page.goto(f"{server.url}/architecture")
+            await page.page.goto(f"{server.url}/healthz")
             await page.page.go_back()
 
         await page.expect_confirmed()
@@ -291,17 +317,28 @@ class TestAnswers:
         await expect(second.detail).to_have_text(english("answer_limit", 1, held=1))
         await second.expect_button("limit_reached", enabled=False)
 
-    async def test_the_button_waits_for_the_countdown_and_opens_by_itself(self, server: Server, visits: Visits) -> None:
-        soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
-        product_id = await server.create_product(stock=5, opensAt=soon)
-        page = await open_drop(visits, product_id)
+    async def test_the_button_waits_for_the_countdown_and_opens_by_itself(
+        self, server: Server, visits: Visits, behind: Pool
+    ) -> None:
+        opening = datetime.now(UTC) + timedelta(hours=1)
+        product_id = await server.create_product(stock=5, opensAt=opening.isoformat())
+        visit = await visits.blank(alone=True)
+        page, clock = DropPage(visit.page), visit.page.clock
+        await stop_clock(visit.page)
+        await visit.page.route("**/graphql", partial(fulfil_at, (opening - timedelta(seconds=5)).isoformat()))
+        await visit.goto(f"/drop/{product_id}")
+
         await page.expect_button("not_open_yet", enabled=False)
-        await expect(page.countdown).to_have_text("00:00:01")
+        for milliseconds, shown in ((0, "00:00:05"), (1100, "00:00:04"), (3000, "00:00:01")):
+            await clock.run_for(milliseconds)
+            await expect(page.countdown).to_have_text(shown)
+        await page.expect_button("not_open_yet", enabled=False)
+        await clock.run_for(1000)
 
         await page.expect_button("buy", enabled=True)
         await expect(page.countdown).to_be_empty()
-        await page.buy()  # at once: where our clock is ahead, the page waits for the database's
-
+        await behind.execute("UPDATE products SET opens_at = now()")
+        await page.buy()
         await page.expect_confirmed()
 
     async def test_a_click_before_the_database_opens_is_sent_again_when_it_has(
@@ -309,18 +346,9 @@ class TestAnswers:
     ) -> None:
         later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         product_id = await server.create_product(stock=5, opensAt=later)
-        visit = await visits.open("/none")
-        visit.problems.clear()  # of the page that was not found
-
-        async def be_ahead(route: Route) -> None:
-            response = await route.fetch()
-            answer = await response.json()
-            if "now" in answer["data"]:
-                answer["data"]["now"] = "2990-01-01T00:00:00+00:00"
-            await route.fulfill(response=response, json=answer)
-
-        await visit.page.route("**/graphql", be_ahead)
-        await visit.page.goto(f"{server.url}/drop/{product_id}")
+        visit = await visits.blank()
+        await visit.page.route("**/graphql", partial(fulfil_at, "2990-01-01T00:00:00+00:00"))
+        await visit.goto(f"/drop/{product_id}")
         page = DropPage(visit.page)
         await page.buy()
         await expect(page.verdict).to_have_text(english("answer_opening"))
@@ -336,8 +364,7 @@ class TestAnswers:
     ) -> None:
         then = (datetime.now(UTC) + timedelta(hours=2, minutes=30)).isoformat()
         product_id = await server.create_product(stock=5, opensAt=then)
-        visit = await visits.open("/none")
-        visit.problems.clear()  # of the page that was not found
+        visit = await visits.blank(alone=True)
         sockets: list[WebSocketRoute] = []
 
         def connect(socket: WebSocketRoute) -> None:
@@ -345,7 +372,7 @@ class TestAnswers:
             socket.connect_to_server()
 
         await visit.page.route_web_socket("**/graphql", connect)
-        await visit.page.goto(f"{server.url}/drop/{product_id}")
+        await visit.goto(f"/drop/{product_id}")
         page = DropPage(visit.page)
         await page.expect_live("5")
         await expect(page.countdown).to_have_text(re.compile("^02:"))
@@ -372,27 +399,25 @@ class TestAnswers:
 
 
 class TestOutage:
-    async def test_a_server_that_stops_and_starts_loses_no_click(
-        self, settings: Settings, browser: Browser, packages: Path
-    ) -> None:
-        async with serving(settings) as server:
-            port = int(server.url.rsplit(":", 1)[1])
-            product_id = await server.create_product(stock=5)
-            visits = visiting(browser, server, packages)
-            opened = await visits.__aenter__()
-            visit = await opened.open(f"/drop/{product_id}")
-            page = DropPage(visit.page)
-            await page.expect_live("5")
+    async def test_a_server_that_stops_and_starts_loses_no_click(self, settings: Settings, tabs: Tabs) -> None:
+        async with AsyncExitStack() as stack:
+            async with serving(settings) as server:
+                port = int(server.url.rsplit(":", 1)[1])
+                product_id = await server.create_product(stock=5)
+                visits = await stack.enter_async_context(visiting(tabs, server))
+                visit = await visits.open(f"/drop/{product_id}")
+                page = DropPage(visit.page)
+                await page.expect_live("5")
 
-        await expect(page.connection).to_have_text(english("last_known"))
-        await expect(page.units).to_have_text("5")
-        await page.buy()
-        await expect(page.verdict).to_have_text(english("answer_asking"))
+            await expect(page.connection).to_have_text(english("last_known"))
+            await expect(page.units).to_have_text("5")
+            await page.buy()
+            await expect(page.verdict).to_have_text(english("answer_asking"))
 
-        async with serving(settings, port) as server:
-            await page.expect_confirmed()
-            await page.expect_live("4")
-            assert len(await orders_of(server, product_id)) == 1
-            assert all("ERR_CONNECTION" in problem for problem in visit.problems)
-            visit.problems.clear()
-            await visits.__aexit__(None, None, None)
+            async with serving(settings, port) as server:
+                await page.expect_confirmed()
+                await page.expect_live("4")
+                assert len(await orders_of(server, product_id)) == 1
+                assert all("ERR_CONNECTION" in problem for problem in visit.problems)
+                visit.problems.clear()
+                await stack.aclose()  # the visits, while there is a server

@@ -1,6 +1,5 @@
 """GraphiQL at /graphql, in a browser: three tabs that work as they stand, and a token that stays nowhere."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -9,8 +8,11 @@ from playwright.async_api import Page, expect
 
 from api.database.pool import Pool
 from api.drops.sample import SAMPLE, create_sample_drop
-from tests.browser.conftest import Visits
+from tests.browser.visits import Visits
+from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server
+
+pytestmark = pytest.mark.browser
 
 CREATE = """
 mutation CreateCap {
@@ -19,13 +21,20 @@ mutation CreateCap {
 """
 
 
+async def graphiql(visits: Visits) -> Page:
+    """GraphiQL, with its three tabs."""
+    visit = await visits.blank()
+    await visits.serve_packages(visit)
+    await visit.goto("/graphql")
+    await expect(visit.page.get_by_role("tab")).to_have_count(3)
+    return visit.page
+
+
 @pytest.fixture
 async def page(pool: Pool, visits: Visits) -> Page:
     """GraphiQL before the sample drop."""
     await create_sample_drop(pool)
-    page = (await visits.open("/graphql")).page
-    await expect(page.get_by_role("tab")).to_have_count(3)
-    return page
+    return await graphiql(visits)
 
 
 async def run(page: Page) -> None:
@@ -34,13 +43,12 @@ async def run(page: Page) -> None:
 
 async def open_tab(page: Page, name: str) -> None:
     await page.get_by_role("tab", name=name).click()
-    async with asyncio.timeout(10):
-        # It takes GraphiQL a moment to see which operation the tab holds.
-        while (
-            await page.evaluate("document.querySelector('.graphiql-query-editor .CodeMirror').CodeMirror.operationName")
-            != name
-        ):
-            pass
+    operation_name = "document.querySelector('.graphiql-query-editor .CodeMirror').CodeMirror.operationName"
+
+    async def has_seen_its_operation() -> bool:
+        return bool(await page.evaluate(operation_name) == name)
+
+    await until(has_seen_its_operation)
 
 
 async def result(page: Page, expected: str) -> dict[str, Any]:
@@ -56,11 +64,15 @@ async def result(page: Page, expected: str) -> dict[str, Any]:
 
 async def stored(page: Page, expected: str) -> str:
     """All that the page has put into the browser's storage, once it has this text in it."""
-    async with asyncio.timeout(10):
-        while True:
-            kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
-            if expected in kept:
-                return str(kept)
+    kept = ""
+
+    async def has_stored_it() -> bool:
+        nonlocal kept
+        kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+        return expected in kept
+
+    await until(has_stored_it)
+    return kept
 
 
 async def test_the_three_tabs_work_as_they_stand(page: Page, server: Server) -> None:
@@ -117,7 +129,7 @@ async def test_the_documentation_describes_the_schema(page: Page) -> None:
 
 
 async def test_without_any_product_the_tabs_say_what_is_missing(visits: Visits) -> None:
-    page = (await visits.open("/graphql")).page
+    page = await graphiql(visits)
     await open_tab(page, "BuyOne")
 
     await run(page)

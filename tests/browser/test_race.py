@@ -2,14 +2,17 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from playwright.async_api import Browser, Page, Route, expect
+import pytest
+from playwright.async_api import Page, Route, expect
 
+from api.pages import FOLDER
 from api.settings import Settings
-from tests.browser.conftest import Visits, visiting
 from tests.browser.drop_page import english, orders_of
+from tests.browser.visits import PATIENCE, Tabs, Visits, visiting
 from tests.server import Server, serving
+
+pytestmark = pytest.mark.browser
 
 NOTHING_TO_RETURN = """
 () => new Promise((done) => {
@@ -48,9 +51,20 @@ async def total(page: Page) -> dict[str, str]:
     return dict(zip(sums(page), await page.locator("#sum dd").all_inner_texts(), strict=True))
 
 
+async def wait_for_every_version(page: Page) -> None:
+    """Have the page wait for the live stock after each round: it would go on without it after a second."""
+    script = (FOLDER / "static" / "race.js").read_text(encoding="utf-8")
+    patient, changed = re.subn(r"\bVERSION_DEADLINE = \d+;", f"VERSION_DEADLINE = {PATIENCE};", script)
+    assert changed == 1
+    await page.route("**/static/race.js", lambda route: route.fulfill(body=patient, content_type="text/javascript"))
+
+
 async def test_two_buyers_get_different_units_and_the_sum_is_right(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=100)
-    page = (await visits.open("/architecture")).page
+    visit = await visits.blank()
+    page = visit.page
+    await wait_for_every_version(page)
+    await visit.goto("/architecture")
 
     await start(page, "race_two_buyers")
 
@@ -122,10 +136,10 @@ async def test_a_race_that_is_left_gives_its_units_back_next_time(server: Server
     assert await stock_of(server, product_id) == 100
 
 
-async def test_a_server_with_one_region_has_no_race(settings: Settings, browser: Browser, packages: Path) -> None:
+async def test_a_server_with_one_region_has_no_race(settings: Settings, tabs: Tabs) -> None:
     async with (
         serving(replace(settings, endpoints=settings.endpoints[:1])) as server,
-        visiting(browser, server, packages) as visits,
+        visiting(tabs, server) as visits,
     ):
         await server.create_product()
         page = (await visits.open("/architecture")).page

@@ -1,19 +1,23 @@
 """Watching: live counters over one subscription, marked when they are not live, and what is said aloud."""
 
-import asyncio
 import json
 from dataclasses import replace
-from pathlib import Path
 
-from playwright.async_api import Browser, Locator, Page, WebSocket, WebSocketRoute, expect
+import pytest
+from playwright.async_api import Locator, Page, WebSocket, WebSocketRoute, expect
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
 from api.settings import Settings
-from tests.browser.conftest import Visits, visiting
-from tests.browser.drop_page import DropPage, english
+from tests.browser.drop_page import DropPage, english, stop_clock
+from tests.browser.visits import Tabs, Visits, visiting
 from tests.faults import Faulty
 from tests.server import Server, serving
+
+pytestmark = pytest.mark.browser
+
+FIRST_PAUSE = 500
+"""Milliseconds after which a page has tried to connect again; as in api.js."""
 
 
 def card(page: Page, name: str = "Tee") -> Locator:
@@ -23,9 +27,8 @@ def card(page: Page, name: str = "Tee") -> Locator:
 async def test_all_counters_of_the_page_share_one_subscription(server: Server, visits: Visits) -> None:
     names = ["Tee", "Cap", "Tote"]
     ids = [await server.create_product(name=name, stock=stock) for name, stock in zip(names, (7, 5, 0), strict=True)]
-    visit = await visits.open("/none")
+    visit = await visits.blank(alone=True)
     page = visit.page
-    visit.problems.clear()  # of the page that was not found
     sent: list[list[str]] = []
 
     def record(socket: WebSocket) -> None:
@@ -35,7 +38,7 @@ async def test_all_counters_of_the_page_share_one_subscription(server: Server, v
 
     page.on("websocket", record)
 
-    await page.goto(f"{server.url}/")
+    await visit.goto("/")
 
     for name, stock in zip(names, ("7", "5", "0"), strict=True):
         await expect(card(page, name).locator(".units")).to_have_text(stock)
@@ -64,31 +67,27 @@ async def test_a_card_leads_to_its_drop(server: Server, visits: Visits) -> None:
 
 async def test_a_lost_connection_is_marked_and_comes_back_by_itself(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=5)
-    visit = await visits.open("/none")
+    visit = await visits.blank(alone=True)
     page = visit.page
     sockets: list[WebSocketRoute] = []
-    may_connect = asyncio.Event()
-    may_connect.set()
 
-    async def connect(socket: WebSocketRoute) -> None:
+    def connect(socket: WebSocketRoute) -> None:
         sockets.append(socket)
-        await may_connect.wait()
         socket.connect_to_server()
 
     await page.route_web_socket("**/graphql", connect)
-    visit.problems.clear()  # of the page that was not found
+    await stop_clock(page)
     for path, marks in (("/", (".card .state", "#connection")), (f"/drop/{product_id}", ("#connection",))):
-        await page.goto(f"{server.url}{path}")
+        await visit.goto(path)
         await expect(page.locator("#connection")).to_have_text(english("live"))
         units = page.locator(".units")
         stock = await units.inner_text()
 
-        may_connect.clear()
         await sockets[-1].close(code=1012)
         await expect(page.locator(marks[0])).to_have_text(english("last_known"))
         await expect(units).to_have_text(stock)
         await server.purchase(product_id)
-        may_connect.set()
+        await page.clock.run_for(FIRST_PAUSE)
 
         await expect(page.locator("#connection")).to_have_text(english("live"))
         await expect(units).to_have_text(str(int(stock) - 1))
@@ -100,16 +99,15 @@ async def test_a_drop_that_is_gone_from_the_database_takes_no_other_along(
 ) -> None:
     await server.create_product(name="Tee", stock=5)
     cap = await server.create_product(name="Cap", stock=5)
-    visit = await visits.open("/none")
+    visit = await visits.blank(alone=True)
     page = visit.page
-    visit.problems.clear()  # of the page that was not found
     ends: list[WebSocketRoute] = []
 
     def connect(socket: WebSocketRoute) -> None:
         ends[:] = [socket.connect_to_server(), socket]
 
     await page.route_web_socket("**/graphql", connect)
-    await page.goto(f"{server.url}/")
+    await visit.goto("/")
     await expect(page.locator(".card.live")).to_have_count(2)
 
     for statement in ("DELETE FROM products WHERE id = $1", "DELETE FROM inventory WHERE product_id = $1"):
@@ -143,13 +141,14 @@ async def test_milestones_are_announced_and_ticks_are_not(server: Server, visits
 
 
 async def test_without_a_drop_the_page_says_so_and_shows_the_first_one(server: Server, visits: Visits) -> None:
-    page = (await visits.open("/architecture")).page
-    await page.clock.install()
-    await page.goto(f"{server.url}/")
+    visit = await visits.blank(alone=True)
+    page = visit.page
+    await stop_clock(page)
+    await visit.goto("/")
     await expect(page.get_by_text(english("no_drops"))).to_be_visible()
 
     await server.create_product(stock=7)
-    await page.clock.fast_forward(10_000)
+    await page.clock.run_for(10_000)
 
     await expect(card(page).locator(".units")).to_have_text("7")
     await expect(page.get_by_text(english("no_drops"))).to_be_hidden()
@@ -169,7 +168,7 @@ async def test_names_are_shown_as_they_are_and_never_run(server: Server, visits:
 async def test_the_language_that_is_chosen_is_kept_and_a_link_does_not_change_it(
     server: Server, visits: Visits
 ) -> None:
-    page = (await visits.open("/", locale="ja")).page
+    page = (await visits.open("/", language="ja")).page
     await expect(page.locator("html")).to_have_attribute("lang", "ja")
 
     await page.locator(".languages summary").click()
@@ -194,12 +193,12 @@ async def test_a_language_can_be_chosen_where_no_cookie_is_kept(server: Server, 
 
 
 async def test_a_database_that_is_away_leaves_the_last_known_number(
-    settings: Settings, faulty: Faulty, browser: Browser, packages: Path
+    settings: Settings, faulty: Faulty, tabs: Tabs
 ) -> None:
     endpoints = tuple(Endpoint(endpoint.region, faulty.url) for endpoint in settings.endpoints)
     async with (
         serving(replace(settings, endpoints=endpoints)) as server,
-        visiting(browser, server, packages) as visits,
+        visiting(tabs, server) as visits,
     ):
         page = DropPage((await visits.open(f"/drop/{await server.create_product(stock=5)}")).page)
         await page.expect_live("5")
