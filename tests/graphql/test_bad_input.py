@@ -5,33 +5,15 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-import orjson
 import pytest
 
-from api.database.endpoint import Endpoint
-from api.database.pool import Pool, Transaction
-from api.database.retry import RetryBudget
+from api.database.pool import Pool
 from api.settings import Settings
-from tests.faults import Faulty
-from tests.regions import PEER
+from tests.graphql.operations import CANCEL, CREATE, ORDERS, PRODUCTS, RESTOCK, stock_of
 from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 
-CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
-RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { stock } }"
-CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { status } }"
-PRODUCTS = """
-query ($first: Int, $after: String, $dropName: String) {
-  products(first: $first, after: $after, dropName: $dropName) { edges { cursor } }
-}
-"""
-ORDERS = """
-query ($first: Int, $after: String, $userRef: String, $productId: ID) {
-  orders(first: $first, after: $after, userRef: $userRef, productId: $productId) { edges { cursor } }
-}
-"""
 NOBODY = "00000000-0000-4000-8000-000000000000"
 TOO_MANY = 2**31
 
@@ -47,12 +29,6 @@ async def product_id(server: Server) -> AsyncIterator[str]:
     created = await server.create_product(10)
     yield created
     assert await stock_of(server, created) == 10
-
-
-async def stock_of(server: Server, product_id: str) -> int:
-    query = "query ($id: ID!) { product(id: $id) { stock } }"
-    stock: int = (await server.data(query, {"id": product_id}))["product"]["stock"]
-    return stock
 
 
 async def assert_refused(
@@ -102,7 +78,7 @@ class TestPurchase:
             ({"price": 5}, "unknown field 'price'"),
         ],
     )
-    async def test_a_value_that_can_never_work(
+    async def test_a_value_that_can_never_work_is_refused(
         self, server: Server, product_id: str, wrong: dict[str, Any], expected: str
     ) -> None:
         wanted = {"productId": product_id, "userRef": "ada", **wrong}
@@ -123,7 +99,7 @@ class TestPurchase:
             ('idempotencyKey: "\\u0000"', "idempotencyKey must not have the character U\\+0000"),
         ],
     )
-    async def test_a_literal_that_can_never_work(
+    async def test_a_literal_that_can_never_work_is_refused(
         self, server: Server, product_id: str, wrong: str, expected: str
     ) -> None:
         wanted = {"productId": f'productId: "{product_id}"', "userRef": 'userRef: "ada"'}
@@ -131,7 +107,7 @@ class TestPurchase:
         query = f"mutation {{ purchase(input: {{ {', '.join(wanted.values())} }}) {{ status }} }}"
         await assert_refused(server, query, {}, expected)
 
-    async def test_a_lone_surrogate_in_json(self, server: Server, product_id: str) -> None:
+    async def test_a_lone_surrogate_in_json_is_refused(self, server: Server, product_id: str) -> None:
         body = f'{{"query": "{{ __typename }}", "variables": {{"input": {{"userRef": "\\ud800{product_id}"}}}}}}'
         headers = {"content-type": "application/json"}
         async with server.session.post(f"{server.url}/graphql", data=body.encode(), headers=headers) as response:
@@ -141,16 +117,16 @@ class TestPurchase:
             assert "surrogate" in error["message"]
 
     async def test_two_hundred_characters_of_any_script_do_work(self, server: Server) -> None:
-        product_id = await server.create_product(2)
+        product_id = await server.create_product(3)
         for character in ("x", "字", "\N{PARTY POPPER}"):
             bought = await server.purchase(product_id, character * 200, idempotencyKey=character * 200)
-            assert bought["status"] in ("CONFIRMED", "SOLD_OUT")
+            assert (bought["status"], bought["order"]["userRef"]) == ("CONFIRMED", character * 200)
 
-    async def test_an_unknown_product(self, server: Server) -> None:
+    async def test_an_unknown_product_is_not_found(self, server: Server) -> None:
         refused = await server.refusal(PURCHASE, {"input": {"productId": NOBODY, "userRef": "ada"}})
         assert refused == ("NOT_FOUND", f"there is no product {NOBODY}")
 
-    async def test_a_key_used_again_for_another_quantity(self, server: Server) -> None:
+    async def test_a_key_used_again_for_another_quantity_is_refused(self, server: Server) -> None:
         product_id = await server.create_product(10)
         wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1", "quantity": 2}
         bought = (await server.data(PURCHASE, {"input": wanted}))["purchase"]
@@ -202,14 +178,16 @@ class TestProducts:
             ),
         ],
     )
-    async def test_a_product_that_can_never_be(self, server: Server, wrong: dict[str, Any], expected: str) -> None:
+    async def test_a_product_that_can_never_be_is_refused(
+        self, server: Server, wrong: dict[str, Any], expected: str
+    ) -> None:
         drop = f"Refused {uuid4()}"
         product = {"name": "Tee", "dropName": drop, "stock": 1, **wrong}
         await assert_refused(server, CREATE, {"input": product}, expected, token=ADMIN_TOKEN)
         assert await server.data(PRODUCTS, {"dropName": drop}) == {"products": {"edges": []}}
 
     @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
-    async def test_a_moment_at_the_end_of_time(self, server: Server, moment: str) -> None:
+    async def test_a_moment_at_the_end_of_time_is_refused(self, server: Server, moment: str) -> None:
         product = {"name": "Tee", "dropName": "Never", "stock": 1, "opensAt": moment}
         await assert_refused(server, CREATE, {"input": product}, "opensAt", token=ADMIN_TOKEN)
 
@@ -223,13 +201,13 @@ class TestProducts:
             (TOO_MANY, "delta: Int cannot represent non 32-bit signed integer value"),
         ],
     )
-    async def test_a_restock_that_can_never_be(
+    async def test_a_restock_that_can_never_be_is_refused(
         self, server: Server, product_id: str, delta: int, expected: str
     ) -> None:
         restock = {"productId": product_id, "delta": delta}
         await assert_refused(server, RESTOCK, {"input": restock}, expected, token=ADMIN_TOKEN)
 
-    async def test_a_restock_of_nothing(self, server: Server) -> None:
+    async def test_a_restock_of_an_unknown_product_is_not_found(self, server: Server) -> None:
         refused = await server.refusal(RESTOCK, {"input": {"productId": NOBODY, "delta": 1}}, token=ADMIN_TOKEN)
         assert refused == ("NOT_FOUND", f"there is no product {NOBODY}")
 
@@ -259,13 +237,13 @@ class TestReading:
             ({"after": "cHJvZHVjdHM6OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTo="}, "after is not a cursor"),
         ],
     )
-    async def test_a_page_that_can_never_be(
+    async def test_a_page_that_can_never_be_is_refused(
         self, server: Server, query: str, wrong: dict[str, Any], expected: str
     ) -> None:
         variables = wrong if query is PRODUCTS else {"userRef": "ada", **wrong}
         await assert_refused(server, query, variables, expected)
 
-    async def test_a_cursor_of_the_other_list_and_one_cut_short(self, server: Server) -> None:
+    async def test_a_cursor_of_the_other_list_and_one_cut_short_are_refused(self, server: Server) -> None:
         product_id = await server.create_product(10)
         await server.purchase(product_id, "cyd")
         [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
@@ -284,14 +262,18 @@ class TestReading:
             ({"userRef": "ada", "productId": "tee"}, "productId must be a UUID"),
         ],
     )
-    async def test_orders_of_what_can_never_be(self, server: Server, wrong: dict[str, Any], expected: str) -> None:
+    async def test_orders_of_what_can_never_be_are_refused(
+        self, server: Server, wrong: dict[str, Any], expected: str
+    ) -> None:
         await assert_refused(server, ORDERS, wrong, expected)
 
-    async def test_products_of_a_drop_that_can_never_be(self, server: Server) -> None:
+    async def test_products_of_a_drop_that_can_never_be_are_refused(self, server: Server) -> None:
         await assert_refused(server, PRODUCTS, {"dropName": "x" * 201}, "dropName must have 1 to 200 characters")
 
     @pytest.mark.parametrize("field", ["product", "order"])
-    async def test_one_of_a_malformed_id_and_of_an_unknown_one(self, server: Server, field: str) -> None:
+    async def test_one_of_a_malformed_id_is_refused_and_of_an_unknown_one_is_null(
+        self, server: Server, field: str
+    ) -> None:
         query = f"query ($id: ID!) {{ {field}(id: $id) {{ id }} }}"
         await assert_refused(server, query, {"id": "x"}, "id must be a UUID")
         assert await server.data(query, {"id": NOBODY}) == {field: None}
@@ -336,7 +318,9 @@ class TestWhoIsCalling:
             (ADMIN_TOKEN, "Authorization must read: Bearer TOKEN"),
         ],
     )
-    async def test_a_token_that_does_not_open(self, server: Server, authorization: str | None, expected: str) -> None:
+    async def test_a_token_that_is_not_the_operators_is_refused(
+        self, server: Server, authorization: str | None, expected: str
+    ) -> None:
         for query, variables in self.OPERATORS:
             assert expected in await self.refusal(server, query, variables, authorization)
 
@@ -388,159 +372,6 @@ class TestWhoIsCalling:
         assert refused == ("NOT_FOUND", f"there is no order {NOBODY}")
         await assert_refused(server, CANCEL, {"input": {"orderId": "x", "userRef": "ada"}}, "orderId must be a UUID")
         await assert_refused(server, CANCEL, {"input": {"orderId": NOBODY, "userRef": ""}}, "userRef must have 1 to")
-
-
-class TestTheDatabaseIsAway:
-    @pytest.fixture
-    def engine(self, both_engines: str) -> str:
-        return both_engines
-
-    @pytest.fixture
-    def database(self, faulty: Faulty) -> Faulty:
-        return faulty
-
-    @pytest.fixture
-    async def server(self, settings: Settings, database: Faulty) -> AsyncIterator[Server]:
-        """A server with half a second for a purchase, whose home endpoint can go away and whose peer stays."""
-        endpoints = (Endpoint("us-east-1", database.url), settings.endpoints[1])
-        async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.5))) as server:
-            yield server
-
-    @pytest.fixture
-    async def lone_server(self, settings: Settings, database: Faulty) -> AsyncIterator[Server]:
-        """A server with half a second for a purchase, whose only endpoint can go away."""
-        endpoints = (Endpoint("us-east-1", database.url),)
-        async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.5))) as server:
-            yield server
-
-    @staticmethod
-    def assert_says_nothing_of_our_inside(message: str, database: Faulty) -> None:
-        assert not re.search(r"127\.0\.0\.1|postgres|asyncpg|Errno|Traceback|08\d{3}|password", message)
-        assert str(urlsplit(database.url).port) not in message
-
-    async def test_reads_say_so_at_once_and_recover(self, lone_server: Server, database: Faulty) -> None:
-        server = lone_server
-        product_id = await server.create_product(10)
-        database.down()
-        for query, variables in (
-            ("query ($id: ID!) { product(id: $id) { stock } }", {"id": product_id}),
-            ("query ($id: ID!) { order(id: $id) { id } }", {"id": product_id}),
-            (PRODUCTS, {}),
-            (ORDERS, {"userRef": "ada"}),
-        ):
-            async with asyncio.timeout(2):
-                code, message = await server.refusal(query, variables)
-            assert code == "SERVICE_UNAVAILABLE"
-            assert message.startswith("The database cannot be reached right now")
-            self.assert_says_nothing_of_our_inside(message, database)
-        regions = (await server.data("{ regions { name home healthy latencyMs } }"))["regions"]
-        assert regions == [{"name": "us-east-1", "home": True, "healthy": False, "latencyMs": None}]
-        await database.up()
-        assert await stock_of(server, product_id) == 10
-
-    async def test_a_purchase_says_so_within_its_deadline_and_sells_nothing(
-        self, lone_server: Server, database: Faulty
-    ) -> None:
-        server = lone_server
-        product_id = await server.create_product(10)
-        database.down()
-        wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1"}
-        async with asyncio.timeout(2):
-            answers = await asyncio.gather(*(server.refusal(PURCHASE, {"input": wanted}) for _ in range(5)))
-        assert {code for code, _ in answers} == {"SERVICE_UNAVAILABLE"}
-        for _, message in answers:
-            assert message == (
-                "The database cannot be reached right now, and nothing was changed. Try again in a moment."
-            )
-        await database.up()
-        assert await stock_of(server, product_id) == 10
-        bought = await server.purchase(product_id, "ada", idempotencyKey="click-1")
-        assert (bought["status"], bought["replayed"]) == ("CONFIRMED", False)
-
-    async def test_a_purchase_with_a_lost_commit_is_not_said_to_have_changed_nothing(
-        self, server: Server, database: Faulty
-    ) -> None:
-        product_id = await server.create_product(10)
-        wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1"}
-        database.cut_after_commit = 1000  # every commit arrives, and its answer never does
-        bought = await server.ask(PURCHASE, {"input": wanted})
-        database.cut_after_commit = 0
-        assert bought.get("errors") is None or "nothing was changed" not in bought["errors"][0]["message"]
-        assert (await server.purchase(product_id, "ada", idempotencyKey="click-1"))["replayed"]
-        assert await stock_of(server, product_id) == 9
-
-    async def test_what_was_bought_is_not_said_to_have_changed_nothing(self, server: Server, database: Faulty) -> None:
-        product_id = await server.create_product(10)
-        database.down()
-        answer = await server.ask(PURCHASE, {"input": {"productId": product_id, "userRef": "ada", "region": PEER}})
-        for error in answer.get("errors", []):
-            assert error["extensions"] == {"code": "SERVICE_UNAVAILABLE"}
-            assert "nothing was changed" not in error["message"]
-        await database.up()
-        assert await stock_of(server, product_id) == 9
-
-    async def test_a_buyer_hears_of_an_order_even_if_home_is_away(self, server: Server, database: Faulty) -> None:
-        product_id = await server.create_product(10)
-        database.down()
-        bought = await server.purchase(product_id, "ada", region=PEER)
-        assert bought["status"] == "CONFIRMED"
-        assert bought["order"]["product"]["id"] == product_id
-
-    @pytest.mark.parametrize("operation", ["restock", "createProduct"])
-    async def test_what_an_operator_changed_is_not_said_to_have_changed_nothing(
-        self, server: Server, database: Faulty, monkeypatch: pytest.MonkeyPatch, operation: str
-    ) -> None:
-        product_id = await server.create_product(10)
-        query, variables = {
-            "restock": (RESTOCK, {"productId": product_id, "delta": 5}),
-            "createProduct": (CREATE, {"name": "Tee", "dropName": "Second Light", "stock": 5}),
-        }[operation]
-        commit = Transaction.commit
-
-        async def commit_and_go_away(transaction: Transaction) -> None:
-            await commit(transaction)
-            database.down()
-
-        monkeypatch.setattr(Transaction, "commit", commit_and_go_away)
-        answer = await server.ask(query, {"input": variables}, token=ADMIN_TOKEN)
-        monkeypatch.undo()
-        await database.up()
-
-        if operation == "restock":
-            assert await stock_of(server, product_id) == 15
-        for error in answer.get("errors", []):
-            assert "nothing was changed" not in error["message"]
-
-    async def test_a_buyer_who_hangs_up_at_commit_has_bought_and_finds_the_order_again(
-        self, server: Server, database: Faulty
-    ) -> None:
-        product_id = await server.create_product(10)
-        wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "impatient"}
-        body = orjson.dumps({"query": PURCHASE, "variables": {"input": wanted}})
-        head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        database.commit_arrived.clear()
-        _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-        writer.write(head % len(body) + body)
-        await database.commit_arrived.wait()
-        writer.transport.abort()
-
-        again = await server.purchase(product_id, "ada", idempotencyKey="impatient")
-
-        assert (again["status"], again["replayed"]) == ("CONFIRMED", True)
-        assert await stock_of(server, product_id) == 9
-
-    async def test_a_region_that_nobody_listens_on(self, settings: Settings) -> None:
-        away = Endpoint("us-east-2", "postgresql://operator:hunter2@127.0.0.1:1/dropzero")
-        endpoints = (settings.endpoints[0], away)
-        async with serving(replace(settings, endpoints=endpoints, budget=RetryBudget(seconds=0.3))) as server:
-            product_id = await server.create_product(10)
-            wanted = {"productId": product_id, "userRef": "ada", "region": "us-east-2"}
-            async with asyncio.timeout(2):
-                code, message = await server.refusal(PURCHASE, {"input": wanted})
-            assert code == "SERVICE_UNAVAILABLE"
-            assert "hunter2" not in message
-            assert "127.0.0.1" not in message
-            assert await stock_of(server, product_id) == 10
 
 
 class TestDefects:
