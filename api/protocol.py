@@ -4,12 +4,13 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from api.graphql.departure import EXTENSION, Departure
 from api.settings import SocketTimes
 
 logger = logging.getLogger("dropzero.protocol")
@@ -84,6 +85,7 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
     _in_head = True
     _complete = False
     _answering: RequestResponseCycle | None = None
+    _departure: Departure | None = None
     _receiving: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,6 +135,8 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
             # uvicorn tells the last request only, behind which an event stream would go on for ever.
             self._answering.disconnected = True
             self._answering.message_event.set()
+            if self._departure is not None:
+                self._departure.leave()
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -154,6 +158,8 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
+        self._departure = Departure()
+        cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))[EXTENSION] = self._departure
         super()._start_asgi_task(cycle, app)
 
     def _await_request(self) -> None:

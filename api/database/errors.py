@@ -3,13 +3,33 @@
 import asyncpg
 
 # Serialization failure. Aurora DSQL answers 40001 with OC000 (data) or OC001 (schema) in the message; the
-# bare codes are taken alike, as its documentation uses both. 40P01 is PostgreSQL's deadlock, and 23505 a key that a
-# rival has just written: same remedy.
-CONFLICT_SQLSTATES = frozenset({"40001", "40P01", "23505", "OC000", "OC001"})
+# bare codes are treated alike, as its documentation uses both. The rest of class 40 is rolled back in the same way,
+# PostgreSQL's deadlock (40P01) among it. 23505 is a key that a rival has just written: same remedy.
+CONFLICT_SQLSTATES = frozenset({"40000", "40001", "40002", "40P01", "23505", "OC000", "OC001"})
 
-# States of the database, not of what was asked: 08 a lost connection, 25006 a replica that only reads, 53 and 58 no
-# disk, no memory or no room, 55P03 and 57014 a statement that the server gave up, 57P0x a server that comes or goes.
-_UNAVAILABLE_CLASSES = ("08", "25006", "53", "55P03", "57014", "57P01", "57P02", "57P03", "58")
+# The classes in which the database refuses what it was asked, and would refuse it again: a feature, a value, a
+# constraint, a statement's name, the syntax, a right, a limit of the program (PostgreSQL, Appendix A). Nothing was
+# written, and another try is of no use. Every other state is one of the database, known to us or not: no memory,
+# a server that starts or stops, an internal error (XX).
+_REFUSAL_CLASSES = (
+    "0A",
+    "0B",
+    "20",
+    "21",
+    "22",
+    "23",
+    "26",
+    "2F",
+    "34",
+    "38",
+    "39",
+    "3D",
+    "3F",
+    "42",
+    "44",
+    "54",
+    "P0",
+)
 
 
 class DatabaseError(Exception):
@@ -21,7 +41,7 @@ class Conflict(DatabaseError):
 
 
 class Unavailable(DatabaseError):
-    """The database cannot be reached, or did not answer in time. Nothing was written."""
+    """The database cannot be reached, did not answer in time, or is in a state of its own. Nothing was written."""
 
 
 class WakingUp(Unavailable):
@@ -29,21 +49,23 @@ class WakingUp(Unavailable):
 
 
 class OutcomeUnknown(DatabaseError):
-    """The connection was lost at COMMIT: the transaction may have been committed or not.
+    """COMMIT got no answer, or one that does not say: the transaction may have been committed or not.
 
     Run it again only if it finds its own earlier rows by their primary keys.
     """
 
 
 def translate(error: BaseException) -> DatabaseError | None:
-    """Name a driver's error as `Conflict` or `Unavailable`; None when it is neither, such as a defect of ours."""
+    """Name a driver's error as `Conflict` or `Unavailable`; None when it is neither: a refusal of what was asked, or a
+    defect of ours."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
-        if sqlstate in CONFLICT_SQLSTATES:
+        # A cached plan is invalid after a change of the schema, as OC001 says it on Aurora DSQL.
+        if sqlstate in CONFLICT_SQLSTATES or isinstance(error, asyncpg.InvalidCachedStatementError):
             return Conflict(f"{sqlstate}: {error}")
-        if sqlstate.startswith(_UNAVAILABLE_CLASSES):
-            return Unavailable(f"{sqlstate}: {error}")
-        return None
+        if sqlstate.startswith(_REFUSAL_CLASSES):
+            return None
+        return Unavailable(f"{sqlstate}: {error}")
     # asyncpg says "connection is closed" as InterfaceError, and so a value that it cannot encode (DataError),
     # which is also a ValueError; an answer cut short is its InternalClientError. TimeoutError is an OSError.
     lost = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -1,8 +1,8 @@
 """A pool of connections to one regional endpoint, with a deadline on everything that can wait."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias, cast
 
@@ -58,30 +58,29 @@ class Transaction:
         self._open = False
 
     async def begin(self) -> None:
-        await self._transaction.start()
+        with _errors_named(self._connection):
+            await self._transaction.start()
         self._open = True
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Record]:
-        return await self._connection.fetch(statement, *arguments)
+        with _errors_named(self._connection):
+            return await self._connection.fetch(statement, *arguments)
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
-        return await self._connection.fetchrow(statement, *arguments)
+        with _errors_named(self._connection):
+            return await self._connection.fetchrow(statement, *arguments)
 
     async def execute(self, statement: str, *arguments: Any) -> str:
-        return await self._connection.execute(statement, *arguments)
+        with _errors_named(self._connection):
+            return await self._connection.execute(statement, *arguments)
 
     async def commit(self) -> None:
-        """Commit. Raises OutcomeUnknown when the connection, or the time, ran out before the answer came."""
+        """Commit. Raises Conflict, and OutcomeUnknown unless the database said whether it was done."""
         self._open = False
         self._deadline.reschedule(None)  # from here on a timeout means something else
-        try:
+        with _commit_named(self._connection, "COMMIT"):
             async with asyncio.timeout(self._commit_timeout):
                 await self._transaction.commit()
-        except Exception as error:
-            if isinstance(translate(error), Unavailable):
-                _drop(self._connection)
-                raise OutcomeUnknown(f"no answer to COMMIT: {error or type(error).__name__}") from error
-            raise
 
     async def rollback(self) -> None:
         """Give the transaction up; nothing is left of it. Does nothing once it has been committed."""
@@ -161,7 +160,8 @@ class Pool:
     async def fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
         """Run one read, and leave trying again and deadlines to the caller. Raises Conflict, Unavailable."""
         async with self._connection() as connection:
-            return await connection.fetch(statement, *arguments)
+            with _errors_named(connection):
+                return await connection.fetch(statement, *arguments)
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
         """Run one read and return its first row, if any. Raises Unavailable."""
@@ -195,29 +195,20 @@ class Pool:
         Raises Conflict; Unavailable when it was never sent; and OutcomeUnknown, as it commits by itself.
         """
         async with self._connection() as connection:
-            try:
+            with _commit_named(connection, "a statement"):
                 async with asyncio.timeout(timeout):
                     await connection.execute(statement, *arguments)
-            except Exception as error:
-                if isinstance(translate(error), Unavailable):
-                    _drop(connection)
-                    raise OutcomeUnknown(f"no answer to a statement: {error or type(error).__name__}") from error
-                raise
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Lent]:
-        """Lend a connection, and give the driver's errors our names on the way out."""
+        """Lend a connection."""
         connection = await self._acquire()
         self._lent.add(connection)
         try:
             yield connection
-        except BaseException as error:
-            if isinstance(error, (TimeoutError, asyncio.CancelledError)):
-                _drop(connection)  # it may still be at work; nobody waits for it
-            named = translate(error)
-            if named is None:
-                raise
-            raise named from error
+        except (TimeoutError, asyncio.CancelledError):
+            _drop(connection)  # it may still be at work; nobody waits for it
+            raise
         finally:
             self._lent.discard(connection)
             await self._release(connection)
@@ -259,6 +250,49 @@ async def read_again(
             return await pools[-1].fetch_once(statement, arguments)
     except TimeoutError:
         raise Unavailable(f"no answer within {timeout:g} seconds") from None
+
+
+@contextmanager
+def _errors_named(connection: Lent) -> Iterator[None]:
+    """Raise the driver's errors as Conflict or Unavailable, and what is neither as it is.
+
+    A connection that is Unavailable is dropped, so that the next attempt has another.
+    """
+    try:
+        yield
+    except Exception as error:
+        named = translate(error)
+        if named is None and _is_gone(connection):
+            # asyncpg stumbles, with an AttributeError, over a connection that ends between two of its own steps.
+            named = Unavailable(f"the connection is gone: {error or type(error).__name__}")
+        if named is None:
+            raise
+        if isinstance(named, Unavailable):
+            _drop(connection)
+        raise named from error
+
+
+@contextmanager
+def _commit_named(connection: Lent, what: str) -> Iterator[None]:
+    """Raise as OutcomeUnknown whatever does not say that nothing was committed: no answer, an answer that is not known
+    to be a refusal, and the driver's own errors."""
+    try:
+        yield
+    except Exception as error:
+        named = translate(error)
+        if isinstance(named, Conflict):
+            raise named from error
+        if named is None and isinstance(error, asyncpg.PostgresError):
+            raise  # a refusal
+        _drop(connection)
+        raise OutcomeUnknown(f"no answer to {what}: {error or type(error).__name__}") from error
+
+
+def _is_gone(connection: Lent) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # asyncpg's pool has parted with it
+        return True
 
 
 def _drop(connection: Lent) -> None:

@@ -169,7 +169,8 @@ class Regions:
         return self.active.begin(timeout)
 
     async def health(self) -> list[RegionHealth]:
-        """Ask every endpoint at once, home first. Takes the `ping_timeout` at most, and never raises."""
+        """Ask every endpoint at once, home first. Never raises. Takes the `ping_timeout` at most, and more only while
+        this process itself is late; see Probe.ping."""
         return list(await asyncio.gather(*(self._health(pool) for pool in self)))
 
     async def _health(self, pool: Pool) -> RegionHealth:

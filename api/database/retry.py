@@ -31,18 +31,23 @@ async def run_again(
 
     `safe_after_lost_commit` promises that a second run after a commit of unknown outcome does no harm, as when
     it writes under the same primary keys; otherwise OutcomeUnknown is raised at once. With the budget spent,
-    raises the last Conflict, Unavailable or OutcomeUnknown.
+    raises the last Conflict or Unavailable; but OutcomeUnknown if any attempt ended with it, since a later attempt
+    that fails does not say what became of that commit.
     """
     deadline = time.monotonic() + budget.seconds
     failures = 0
+    unknown: OutcomeUnknown | None = None
     while True:
         try:
             return await attempt()
-        except DatabaseError as error:
-            if isinstance(error, OutcomeUnknown) and not safe_after_lost_commit:
-                raise
+        except Exception as error:
+            if isinstance(error, OutcomeUnknown):
+                unknown = error
             failures += 1
             delay = backoff.delay(failures)
-            if failures >= budget.attempts or time.monotonic() + delay > deadline:
-                raise
+            spent = failures >= budget.attempts or time.monotonic() + delay > deadline
+            if spent or not isinstance(error, DatabaseError) or (unknown and not safe_after_lost_commit):
+                if unknown is None or error is unknown:
+                    raise
+                raise unknown from error
         await asyncio.sleep(delay)

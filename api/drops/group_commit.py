@@ -21,12 +21,14 @@ from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
 from api.drops.errors import DropError
 from api.drops.purchase import (
+    Cancelled,
     Confirmed,
+    Decision,
     Decisions,
     LimitReached,
     NotOpen,
     Purchase,
-    SaleUnknown,
+    SaleFailed,
     SoldOut,
     execute_purchases,
 )
@@ -65,7 +67,7 @@ class Busy:
 class Outcome:
     """What became of a purchase, through how many transactions, and the Region that decided it."""
 
-    decision: Confirmed | SoldOut | NotOpen | LimitReached | Busy
+    decision: Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Busy
     attempts: int
     region: str
 
@@ -166,16 +168,17 @@ class GroupCommit:
                 in_transaction = True
                 try:
                     result = await execute_purchases(self._database, product_id, purchases, _time_left(group))
-                except DatabaseError as error:
+                except SaleFailed as failed:
                     in_transaction = False  # and not while it waits to try again
-                    failures += 1
-                    self._count_failure(group, error)
-                    await asyncio.sleep(self._backoff.delay(failures))
-                    self._drop_spent(group, error)
-                except Exception as error:
-                    self._count_failure(group, error)
-                    size = self._part(group, line, error)
-                    self._drop_spent(group, None)
+                    self._count_failure(group, failed)
+                    self._answer_settled(group, failed)
+                    if isinstance(failed.error, DatabaseError):
+                        failures += 1
+                        await asyncio.sleep(self._backoff.delay(failures))
+                        self._drop_spent(group, failed.error)
+                    else:
+                        size = self._part(group, line, failed.error)
+                        self._drop_spent(group, None)
                 else:
                     self._answer(group, result)
                     group.clear()
@@ -199,9 +202,11 @@ class GroupCommit:
     def _part(self, group: list[_Waiting], line: _Line, error: Exception) -> int:
         """One of the group cannot be executed, or there is a defect: halve it until that one stands alone, and fails
         none of its neighbours. Returns the size of the next group; each that goes well allows twice as many."""
-        if len(group) == 1:
-            logger.error("purchase %s cannot be executed", group[0].purchase.order_id, exc_info=error)
-            self._fail(group.pop(), error)
+        if len(group) <= 1:
+            for waiting in group:
+                logger.error("purchase %s cannot be executed", waiting.purchase.order_id, exc_info=error)
+                self._fail(waiting, _unknown(waiting) if waiting.written_at else error)
+            group.clear()
             return 1
         half = len(group) // 2
         line.waiting.extendleft(reversed(group[half:]))
@@ -217,43 +222,50 @@ class GroupCommit:
             self._on_commit(result.level)
         for waiting, decision in zip(group, result.decisions, strict=True):
             waiting.attempts += 1
-            if isinstance(decision, DropError):
-                self._fail(waiting, decision)
-                continue
-            if isinstance(decision, Confirmed) and decision.order.created_at in waiting.written_at:
+            self._decided(waiting, decision, result.region)
+
+    def _answer_settled(self, group: list[_Waiting], failed: SaleFailed) -> None:
+        """Answer those whose orders the failed transaction found: they were stored before it began."""
+        for position in sorted(failed.settled, reverse=True):
+            self._decided(group.pop(position), failed.settled[position], self.region)
+
+    def _decided(self, waiting: _Waiting, decision: Decision, region: str) -> None:
+        if isinstance(decision, DropError):
+            self._fail(waiting, decision)
+            return
+        if isinstance(decision, Confirmed):
+            # A sale belongs to the Region that committed it, also when its answer was lost and this one found it.
+            region = decision.order.region
+            if decision.order.created_at in waiting.written_at:
                 # Not an earlier request's order but this one's, written by the commit whose answer was lost.
                 decision = replace(decision, replayed=False)
-            # A sale belongs to the Region that committed it, also when its answer was lost and this one found it.
-            region = decision.order.region if isinstance(decision, Confirmed) else result.region
-            self._resolve(waiting, decision, region)
+        self._resolve(waiting, decision, region)
 
-    def _count_failure(self, group: list[_Waiting], error: Exception) -> None:
-        self.transactions[self.region, type(error).__name__] += 1
-        unwritten = set(error.order_ids) if isinstance(error, SaleUnknown) else set()
+    def _count_failure(self, group: list[_Waiting], failed: SaleFailed) -> None:
+        self.transactions[self.region, type(failed.error).__name__] += 1
+        unknown = {order.id: order.created_at for order in failed.unknown}
         for waiting in group:
             waiting.attempts += 1
-            if isinstance(error, SaleUnknown) and waiting.purchase.order_id in unwritten:
-                # Of several purchases under one key, the first was to write the order and the others to find it.
-                unwritten.remove(waiting.purchase.order_id)
-                waiting.written_at.append(error.created_at)
+            # Of several purchases under one key, the first was to write the order and the others to find it.
+            created_at = unknown.pop(waiting.purchase.order_id, None)
+            if created_at is not None:
+                waiting.written_at.append(created_at)
 
     def _drop_spent(self, group: list[_Waiting], error: DatabaseError | None) -> None:
-        """Answer those whose budget allows no other transaction, and leave the others in the group."""
+        """Answer those whose budget allows no other transaction, let go of those whose buyers have hung up, and leave
+        the others in the group."""
         now = asyncio.get_running_loop().time()
         for waiting in list(group):
-            if waiting.attempts >= self._budget.attempts or waiting.deadline <= now:
+            if waiting.answer.done():
+                group.remove(waiting)
+                self.waiting -= 1
+            elif waiting.attempts >= self._budget.attempts or waiting.deadline <= now:
                 group.remove(waiting)
                 self._give_up(waiting, error)
 
     def _give_up(self, waiting: _Waiting, error: DatabaseError | None) -> None:
         if waiting.written_at:
-            self._fail(
-                waiting,
-                OutcomeUnknown(
-                    f"the connection was lost while order {waiting.purchase.order_id} was committed, and the "
-                    "database has not come back yet"
-                ),
-            )
+            self._fail(waiting, _unknown(waiting))
         elif isinstance(error, Unavailable):
             self._fail(waiting, error)
         else:
@@ -278,7 +290,10 @@ class GroupCommit:
             del self._lines[product_id]
 
     def _resolve(
-        self, waiting: _Waiting, decision: Confirmed | SoldOut | NotOpen | LimitReached | Busy, region: str
+        self,
+        waiting: _Waiting,
+        decision: Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Busy,
+        region: str,
     ) -> None:
         self.waiting -= 1
         self.outcomes[region, type(decision).__name__] += 1
@@ -290,6 +305,13 @@ class GroupCommit:
         self.outcomes[self.region, type(error).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
+
+
+def _unknown(waiting: _Waiting) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the connection was lost while order {waiting.purchase.order_id} was committed, and the database has not come "
+        "back yet"
+    )
 
 
 def _broken_off(waiting: _Waiting, in_transaction: bool) -> DatabaseError:

@@ -5,7 +5,7 @@ held units and the orders of the same ids among it, is as safe as what it wrote.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -60,6 +60,15 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """An earlier request under the same key bought the `order`, which has been cancelled since. Nothing was bought
+    again; the `product` is as it was read."""
+
+    order: Order
+    product: Product
+
+
+@dataclass(frozen=True, slots=True)
 class SoldOut:
     """Fewer units are left than were asked for: `remaining`."""
 
@@ -81,7 +90,7 @@ class LimitReached:
     held: int
 
 
-Decision: TypeAlias = Confirmed | SoldOut | NotOpen | LimitReached | DropError
+Decision: TypeAlias = Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | DropError
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +103,20 @@ class Decisions:
     level: StockLevel | None
 
 
-class SaleUnknown(OutcomeUnknown):
-    """A commit that was to write these orders, all `created_at` the same moment, was lost."""
+class SaleFailed(Exception):
+    """The transaction sold nothing; or, if `error` is OutcomeUnknown, nobody knows whether it did.
 
-    def __init__(self, cause: OutcomeUnknown, order_ids: frozenset[UUID], created_at: datetime) -> None:
-        super().__init__(str(cause))
-        self.order_ids = order_ids
-        self.created_at = created_at
+    `error`: what it ended with.
+    `settled`: the decisions of those purchases, by their position, whose orders had been stored before. They hold
+    whatever became of this transaction.
+    `unknown`: the orders that a COMMIT of unknown outcome was to write.
+    """
+
+    def __init__(self, error: Exception, settled: Mapping[int, Decision], unknown: Sequence[Order]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.settled = settled
+        self.unknown = unknown
 
 
 _READ_PRODUCT = f"SELECT now() AS now, product.* FROM ({SELECT_PRODUCTS} WHERE products.id = $1) AS product"
@@ -125,30 +141,36 @@ async def execute_purchases(
 ) -> Decisions:
     """Decide all purchases, which are of this one product, in one transaction: all of it or nothing.
 
-    `timeout` in seconds, up to the COMMIT. Raises Conflict or Unavailable, with nothing sold, and SaleUnknown; to
-    be run again in each case.
+    `timeout` in seconds, up to the COMMIT. Raises SaleFailed, with the Conflict, Unavailable or OutcomeUnknown after
+    which it is to be run again, or with what shows that one of the purchases can never be carried out.
     """
-    async with database.begin(timeout) as transaction:
-        row = await transaction.fetchrow(_READ_PRODUCT, product_id)
-        if row is None:
-            missing = [NotFound(f"there is no product {product_id}") for _ in purchases]
-            return Decisions([*missing], transaction.region, None)
-        now, product = row["now"], product_of(row)
-        orders = await _read_orders(transaction, purchases)
-        held = await _read_held(transaction, product, purchases)
+    stored: dict[UUID, Order] = {}
+    decisions: list[Decision] = []
+    confirmed: list[Order] = []
+    try:
+        async with database.begin(timeout) as transaction:
+            row = await transaction.fetchrow(_READ_PRODUCT, product_id)
+            if row is None:
+                missing = [NotFound(f"there is no product {product_id}") for _ in purchases]
+                return Decisions([*missing], transaction.region, None)
+            now, product = row["now"], product_of(row)
+            stored = await _read_orders(transaction, purchases)
+            held = await _read_held(transaction, product, purchases)
 
-        decisions, confirmed = decide(now, product, orders, held, purchases, transaction.region)
-        if not confirmed:
-            return Decisions(decisions, transaction.region, None)  # rolled back: a read conflicts with nobody
+            decisions, confirmed = decide(now, product, stored, held, purchases, transaction.region)
+            if not confirmed:
+                return Decisions(decisions, transaction.region, None)  # rolled back: a read conflicts with nobody
 
-        level = await _decrement(transaction, product_id, sum(order.quantity for order in confirmed))
-        await _insert_orders(transaction, product_id, confirmed)
-        try:
+            level = await _decrement(transaction, product_id, sum(order.quantity for order in confirmed))
+            await _insert_orders(transaction, product_id, confirmed)
             await transaction.commit()
-        except OutcomeUnknown as lost:
-            raise SaleUnknown(lost, frozenset(order.id for order in confirmed), now) from lost
-        left = replace(product, stock=level.stock, version=level.version)
-        return Decisions([_with_product(decision, left) for decision in decisions], transaction.region, level)
+            left = replace(product, stock=level.stock, version=level.version)
+            return Decisions([_with_product(decision, left) for decision in decisions], transaction.region, level)
+    except Exception as error:
+        # It can have failed before there were any decisions.
+        pairs = enumerate(zip(purchases, decisions, strict=False))
+        settled = {position: decision for position, (purchase, decision) in pairs if purchase.order_id in stored}
+        raise SaleFailed(error, settled, confirmed if isinstance(error, OutcomeUnknown) else ()) from error
 
 
 def decide(
@@ -177,6 +199,8 @@ def decide(
                 f"this idempotencyKey was used to buy {earlier.quantity}, not {purchase.quantity}; "
                 "use a new key for a new purchase"
             )
+        elif earlier is not None and earlier.status is OrderStatus.CANCELLED:
+            decision = Cancelled(earlier, product)
         elif earlier is not None:
             decision = Confirmed(earlier, product, stock, replayed=True)
         elif opens_at is not None and opens_at > now:

@@ -1,6 +1,6 @@
 """What resolvers are given: the drops, who is calling, and a loader that gathers reads of products."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 from uuid import UUID
@@ -12,14 +12,16 @@ from api.database.database import Database
 from api.drops.drops import Drops
 from api.drops.products import Product, get_products
 from api.graphql.caller import Caller
+from api.graphql.departure import Departure
 
 
 @dataclass(frozen=True)
 class Context:
-    """One operation's context."""
+    """One operation's context. `departure` is that of the client, where one can leave before the response."""
 
     drops: Drops
     caller: Caller
+    departure: Departure = field(default_factory=Departure)
 
     @cached_property
     def products(self) -> DataLoader[UUID, Product | None]:

@@ -29,7 +29,7 @@ class ErrorCode(StrEnum):
 
 
 # Errors whose own message is written for the client.
-_SPOKEN: Mapping[type[Exception], ErrorCode] = {
+_SPOKEN: Mapping[type, ErrorCode] = {
     InvalidInput: ErrorCode.BAD_USER_INPUT,
     UnknownRegion: ErrorCode.BAD_USER_INPUT,
     NotFound: ErrorCode.NOT_FOUND,
@@ -39,7 +39,7 @@ _SPOKEN: Mapping[type[Exception], ErrorCode] = {
 }
 
 # Faults of the database: their own messages name hosts and statements, so clients get these.
-_FAULTS: Mapping[type[Exception], str] = {
+_FAULTS: Mapping[type, str] = {
     Unavailable: "The database cannot be reached right now, and nothing was changed. Try again in a moment.",
     Conflict: "Others kept changing the same row, and nothing was changed. Try again in a moment.",
     OutcomeUnknown: "The connection to the database was lost at the moment of commit, so it is not known yet whether "
@@ -83,12 +83,14 @@ def _told(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     if error.path is None or cause is None or isinstance(cause, GraphQLError):
         return client_error(error.message)  # syntax, validation, variables
-    if type(cause) in _SPOKEN:
-        return _entry(str(cause), _SPOKEN[type(cause)])
-    if type(cause) in _FAULTS:
-        logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
-        message = _FAULTS[type(cause)] if len(error.path) == 1 else _PART_UNREAD
-        return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+    # A subclass, such as that of a cluster that is waking up, is what its base is.
+    for kind in type(cause).__mro__:
+        if kind in _SPOKEN:
+            return _entry(str(cause), _SPOKEN[kind])
+        if kind in _FAULTS:
+            logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
+            message = _FAULTS[kind] if len(error.path) == 1 else _PART_UNREAD
+            return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
     return internal_error(cause, error.path)
 
 

@@ -35,6 +35,7 @@ mutation BuyOne($input: PurchaseInput!) {
     attempts
     region
     ... on PurchaseConfirmed { order { id createdAt } remaining replayed }
+    ... on PurchaseCancelled { order { id } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
     ... on PurchaseLimitReached { limit held }

@@ -1,6 +1,7 @@
 """GraphQL over HTTP, as the specification of that name has it: POST and GET, its two media types, exact refusals; and
 event streams beside it."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts, Operation
 from api.graphql.caller import Authenticator
 from api.graphql.context import Context
+from api.graphql.departure import EXTENSION, Departure
 from api.graphql.documents import Documents, InvalidDocument, operation_type
 from api.graphql.errors import client_error, internal_error, unavailable_error
 from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
@@ -95,6 +97,7 @@ class GraphQLHTTP:
         if method == "GET" and self._graphiql is not None and _wants_page(scope, headers):
             await self._graphiql(scope, receive, send)
             return
+        departure = scope.get("extensions", {}).get(EXTENSION) or Departure()
         media_type, allow = JSON, None
         try:
             accepted = negotiate(headers.get("accept", ""))
@@ -105,7 +108,7 @@ class GraphQLHTTP:
                 request = parse_get(scope["query_string"])
             else:
                 raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
-            response = await self._respond(request, headers, only_queries=method == "GET")
+            response = await self._respond(request, headers, departure, only_queries=method == "GET")
             if isinstance(response, Watch):
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
@@ -134,12 +137,16 @@ class GraphQLHTTP:
             body, status = orjson.dumps({"errors": [unavailable_error(str(full))]}), 503
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            if departure.left:
+                return
+            raise
         except Exception as error:
             body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
         await _send(send, status, media_type, body, allow)
 
     async def _respond(
-        self, request: Request, headers: Mapping[str, str], *, only_queries: bool
+        self, request: Request, headers: Mapping[str, str], departure: Departure, *, only_queries: bool
     ) -> dict[str, Any] | Watch:
         caller = self._authenticator.identify(headers.get("authorization"))
         try:
@@ -158,7 +165,7 @@ class GraphQLHTTP:
             return {"errors": format_errors(refusal.errors)}
         if only_queries and kind is OperationType.MUTATION:
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
-        context = Context(self._drops, caller)
+        context = Context(self._drops, caller, departure)
         return await self._executor.execute(document, request.operation_name, request.variables, context)
 
 

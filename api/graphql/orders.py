@@ -126,7 +126,7 @@ class OrderMutations:
         self,
         info: Info,
         input: Annotated[CancelOrderInput, strawberry.argument(description="The order, and who asks.")],
-    ) -> Order:
+    ) -> Order | None:
         order_id = checked_id("orderId", input.order_id)
         if input.user_ref is None:
             info.context.caller.require_operator()

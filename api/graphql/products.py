@@ -128,7 +128,7 @@ class ProductMutations:
         self,
         info: Info,
         input: Annotated[CreateProductInput, strawberry.argument(description="The new product.")],
-    ) -> Product:
+    ) -> Product | None:
         info.context.caller.require_operator()
         product = products.NewProduct.checked(
             name=input.name,
@@ -146,7 +146,7 @@ class ProductMutations:
         self,
         info: Info,
         input: Annotated[RestockInput, strawberry.argument(description="The product and the units.")],
-    ) -> Product:
+    ) -> Product | None:
         info.context.caller.require_operator()
         product_id = checked_id("productId", input.product_id)
         return Product.of(await info.context.drops.restock(product_id, input.delta))

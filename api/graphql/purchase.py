@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import strawberry
 from graphql import GraphQLResolveInfo, GraphQLSchema
 
-from api.drops import orders
 from api.drops.group_commit import Busy, Outcome
 from api.drops.limits import checked_id
-from api.drops.purchase import Confirmed, LimitReached, NotOpen, Purchase, SoldOut
+from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Purchase, SoldOut
 from api.graphql.context import Context, Info
 from api.graphql.orders import Order
 
@@ -21,6 +20,9 @@ class PurchaseStatus(Enum):
     SOLD_OUT = strawberry.enum_value("SOLD_OUT", description="Fewer units are left than were asked for.")
     NOT_OPEN = strawberry.enum_value("NOT_OPEN", description="The drop has not opened yet.")
     LIMIT_REACHED = strawberry.enum_value("LIMIT_REACHED", description="The buyer would hold more than the limit.")
+    CANCELLED = strawberry.enum_value(
+        "CANCELLED", description="Bought by an earlier request under the same key, and cancelled since."
+    )
     BUSY = strawberry.enum_value("BUSY", description="Nothing was sold; to be sent again in a while.")
 
 
@@ -40,10 +42,21 @@ class PurchaseConfirmed(PurchaseResult):
     order: Order = strawberry.field(
         description="The order. Its product is as the transaction left it, which may have served other buyers too."
     )
-    remaining: int = strawberry.field(description="Units left right after this purchase.")
+    remaining: int = strawberry.field(
+        description="Units left right after this purchase. Of an order that was found again (`replayed`): units left "
+        "at the moment when it was found."
+    )
     replayed: bool = strawberry.field(
         description="Whether an earlier request under the same idempotency key had bought it; nothing was sold again."
     )
+
+
+@strawberry.type(
+    description="An earlier request under the same idempotency key bought this order, and it has been cancelled since. "
+    "Nothing was bought again; a new purchase needs a new key."
+)
+class PurchaseCancelled(PurchaseResult):
+    order: Order = strawberry.field(description="The cancelled order. Its units have been returned to stock.")
 
 
 @strawberry.type(description="Fewer units are left than were asked for.")
@@ -70,7 +83,14 @@ class PurchaseBusy(PurchaseResult):
     retry_after_ms: int = strawberry.field(description="Milliseconds to wait before sending it again.")
 
 
-PURCHASE_RESULTS = (PurchaseConfirmed, PurchaseSoldOut, PurchaseNotOpen, PurchaseLimitReached, PurchaseBusy)
+PURCHASE_RESULTS = (
+    PurchaseConfirmed,
+    PurchaseCancelled,
+    PurchaseSoldOut,
+    PurchaseNotOpen,
+    PurchaseLimitReached,
+    PurchaseBusy,
+)
 
 
 @strawberry.input(description="What to buy, and for whom.")
@@ -96,7 +116,7 @@ class PurchaseMutations:
         self,
         info: Info,
         input: Annotated[PurchaseInput, strawberry.argument(description="What to buy, and for whom.")],
-    ) -> PurchaseResult:
+    ) -> PurchaseResult | None:
         raise NotImplementedError("the schema says this field here, and read_purchase_input_as_it_is resolves it")
 
 
@@ -130,7 +150,9 @@ async def _purchase(
         quantity=quantity,
         idempotency_key=idempotency_key,
     )
-    return _result(await context.drops.purchase(wanted, region))
+    with context.departure.cancels():
+        outcome = await context.drops.purchase(wanted, region)
+    return _result(outcome)
 
 
 def _result(outcome: Outcome) -> PurchaseResult:
@@ -139,12 +161,22 @@ def _result(outcome: Outcome) -> PurchaseResult:
         case Confirmed(order, product, remaining, replayed):
             return PurchaseConfirmed(
                 status=PurchaseStatus.CONFIRMED,
-                message=_confirmed_message(order, replayed),
+                message="This purchase was confirmed before; nothing was bought again."
+                if replayed
+                else f"Confirmed: {order.quantity} bought.",
                 attempts=attempts,
                 region=region,
                 order=Order.of(order, product),
                 remaining=remaining,
                 replayed=replayed,
+            )
+        case Cancelled(order, product):
+            return PurchaseCancelled(
+                status=PurchaseStatus.CANCELLED,
+                message="This purchase was confirmed before and has been cancelled since; use a new key to buy again.",
+                attempts=attempts,
+                region=region,
+                order=Order.of(order, product),
             )
         case SoldOut(remaining):
             return PurchaseSoldOut(
@@ -179,11 +211,3 @@ def _result(outcome: Outcome) -> PurchaseResult:
                 region=region,
                 retry_after_ms=retry_after_ms,
             )
-
-
-def _confirmed_message(order: orders.Order, replayed: bool) -> str:
-    if not replayed:
-        return f"Confirmed: {order.quantity} bought."
-    if order.status is orders.OrderStatus.CANCELLED:
-        return "This purchase was confirmed before and has been cancelled since; use a new key to buy again."
-    return "This purchase was confirmed before; nothing was bought again."

@@ -19,7 +19,7 @@ from tests.dsql.backend import Answer, Backend
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.dialect import Kind, Statement
 from tests.dsql.stand_in import StandIn
-from tests.dsql.transaction import ABORTED, CONFLICT, SCHEMA_CHANGED, Transaction, Write
+from tests.dsql.transaction import ABORTED, CONFLICT, INTERNAL_ERROR, SCHEMA_CHANGED, Transaction, Write
 from tests.dsql.wire import Refusal, Refused
 
 _BEGIN = wire.query("BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT before")
@@ -30,7 +30,7 @@ _ROLLBACK = wire.query("ROLLBACK")
 _CONFLICTS = {"40001", "40P01"}
 _CONFLICTS_AT_COMMIT = _CONFLICTS | {"23505"}  # a key that was free when the statement first ran
 
-_NOT_REPEATABLE = Refusal("XX000", "the stand-in cannot run this transaction: it answers differently the second time")
+_NOT_REPEATABLE = Refusal("0A000", "the stand-in cannot run this transaction: it answers differently the second time")
 _IN_TRANSACTION = Refusal("25001", "there is already a transaction in progress", severity="WARNING")
 _NO_TRANSACTION = Refusal("25P01", "there is no transaction in progress", severity="WARNING")
 
@@ -89,6 +89,8 @@ class Session:
         """
         self.admit(statement)
         self._endpoint.statements += 1
+        if self._endpoint.take_internal_error():
+            raise Refused(INTERNAL_ERROR)
         if self._endpoint.statement_latency:
             await asyncio.sleep(self._endpoint.statement_latency)
         if statement.needs_sys:
@@ -124,6 +126,8 @@ class Session:
         notice = b""
         tag = statement.kind.name
         if statement.kind is Kind.BEGIN:
+            if self._endpoint.take_internal_error():
+                raise Refused(INTERNAL_ERROR)
             if transaction is None:
                 self.transaction = Transaction(explicit=True)
             elif transaction.explicit:
@@ -183,6 +187,9 @@ class Session:
             raise NeverAnswered
         if endpoint.take("cut_before_commit"):
             raise ConnectionResetError("cut before COMMIT")
+        if endpoint.take("internal_before_commit"):
+            await self._rollback()
+            raise Refused(INTERNAL_ERROR)
         if endpoint.commit_latency:
             await asyncio.sleep(endpoint.commit_latency)
         if transaction.writes:
@@ -192,6 +199,8 @@ class Session:
             await self._rollback()
         if endpoint.take("cut_after_commit"):
             raise ConnectionResetError("cut after COMMIT")
+        if endpoint.take("internal_after_commit"):
+            raise Refused(INTERNAL_ERROR)
 
     async def _write(self, transaction: Transaction) -> None:
         """Do the writes again and for good. Raises Refused, with nothing written."""

@@ -29,9 +29,13 @@ class StandIn:
     `cut_before_commit`: connections to lose when a COMMIT is on its way, so that it is never done.
     `cut_after_commit`: connections to lose when a COMMIT was done, so that its answer never arrives.
     `hang_at_commit`: COMMITs that are never done on connections that stay open.
+    `internal_before_commit`: COMMITs that are not done, and answered with an internal error (XX000).
+    `internal_after_commit`: COMMITs that are done, and answered with one all the same.
     `commit_latency`: what a COMMIT takes, before it is decided.
 
-    `statement_latency`: what every other statement takes.
+    At any other statement, BEGIN among them:
+    `internal_errors`: how many are answered with an internal error (XX000), after `internal_errors_after` others.
+    `statement_latency`: what every one but BEGIN takes.
     `transaction_age`: the longest that a transaction may last.
 
     At a new connection:
@@ -55,6 +59,10 @@ class StandIn:
         self.cut_before_commit = 0
         self.cut_after_commit = 0
         self.hang_at_commit = 0
+        self.internal_before_commit = 0
+        self.internal_after_commit = 0
+        self.internal_errors = 0
+        self.internal_errors_after = 0
         self.commit_latency = 0.0
         self.statement_latency = 0.0
         self.transaction_age = 300.0
@@ -96,6 +104,12 @@ class StandIn:
         if left:
             setattr(self, fault, left - 1)
         return left > 0
+
+    def take_internal_error(self) -> bool:
+        """Whether this statement is to end with an internal error."""
+        if self.internal_errors and self.take("internal_errors_after"):
+            return False
+        return self.take("internal_errors")
 
     def hang(self) -> None:
         """Answer nothing from now on, on open connections and on new ones."""

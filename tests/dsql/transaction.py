@@ -17,6 +17,8 @@ ABORTED = Refusal("25P02", "current transaction is aborted, commands ignored unt
 CONFLICT = Refusal("40001", "change conflicts with another transaction (OC000)")
 SCHEMA_CHANGED = Refusal("40001", "schema has been updated by another transaction (OC001)")
 
+INTERNAL_ERROR = Refusal("XX000", "internal error: transaction state is unknown")
+
 _TWO_DDL = Refusal("0A000", "multiple ddl statements not supported in a transaction")
 _DDL_AND_DML = Refusal("0A000", "ddl and dml are not supported in the same transaction")
 _TOO_MANY_ROWS = Refusal("54000", "transaction row limit exceeded")

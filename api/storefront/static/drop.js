@@ -62,11 +62,11 @@ function render() {
 }
 
 const ANSWERS = {
-  CONFIRMED: ({ order, replayed, remaining }) => {
-    if (order.status === "CANCELLED") return ["answer_cancelled", ""];
+  CONFIRMED: ({ replayed, remaining }) => {
     if (replayed) return ["answer_confirmed", text("answer_once")];
     return ["answer_confirmed", text("answer_left", { count: remaining })];
   },
+  CANCELLED: () => ["answer_cancelled", ""],
   SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
   NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
   LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],

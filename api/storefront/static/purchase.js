@@ -6,6 +6,7 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
   purchase(input: $input) {
     status region
     ... on PurchaseConfirmed { order { id status quantity region createdAt } remaining replayed }
+    ... on PurchaseCancelled { order { id status quantity region createdAt } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
     ... on PurchaseLimitReached { limit held }

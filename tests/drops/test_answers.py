@@ -1,0 +1,238 @@
+"""What a caller is answered after two faults in a row, or after one that the database does not explain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from api.database.endpoint import Endpoint
+from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavailable, translate
+from api.database.pool import Pool
+from api.database.retry import RetryBudget
+from api.database.tokens import AuthTokens
+from api.drops.group_commit import Busy
+from api.drops.orders import cancel_order, list_orders
+from api.drops.products import NewProduct, create_product, get_product
+from api.drops.purchase import Cancelled, Confirmed
+from tests.drops.purchases import assert_books_balance, line, new_product, wish
+from tests.dsql.stand_in import StandIn
+from tests.engines import DSQL
+from tests.patience import PATIENCE, PATIENT_TIMES
+from tests.regions import HOME
+
+FEW = RetryBudget(attempts=4)
+
+
+@pytest.fixture
+def engine() -> str:
+    """The stand-in alone: its faults are the ones that are needed here."""
+    return DSQL
+
+
+@pytest.fixture
+async def fragile(home: StandIn, tokens: AuthTokens) -> AsyncIterator[Pool]:
+    """The test's database through the home Region, which fails on demand."""
+    async with Pool(Endpoint(HOME, home.url), 10, tokens, PATIENT_TIMES.pool) as pool:
+        yield pool
+
+
+async def a_commit(home: StandIn) -> None:
+    """Wait until a COMMIT has arrived, and not yet been answered."""
+    async with asyncio.timeout(PATIENCE):
+        await home.commit_arrived.wait()
+
+
+async def after_a_lost_commit_take_no_connections(home: StandIn) -> None:
+    home.cut_after_commit = 1
+    await a_commit(home)
+    home.refusing = True
+
+
+class TestAChangeWhoseCommitWasLostBeforeAnOutage:
+    async def test_a_creation_is_not_called_undone(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
+        product = NewProduct.checked(name="Tee", drop_name="First Light", stock=5)
+        creating = asyncio.create_task(create_product(fragile, product, FEW))
+        await after_a_lost_commit_take_no_connections(home)
+        with pytest.raises(OutcomeUnknown):
+            await creating
+        assert (await get_product(behind, product.id)).stock == 5
+
+    async def test_a_cancellation_is_not_called_undone(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
+        product_id = await new_product(behind, stock=5)
+        bought = (await line(behind).submit(wish(product_id, "ada"))).decision
+        assert isinstance(bought, Confirmed)
+        cancelling = asyncio.create_task(cancel_order(fragile, bought.order.id, "ada", FEW))
+        await after_a_lost_commit_take_no_connections(home)
+        with pytest.raises(OutcomeUnknown):
+            await cancelling
+        assert (await get_product(behind, product_id)).stock == 5
+
+    async def test_a_creation_that_only_conflicts_afterwards_is_not_called_undone(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
+        product = NewProduct.checked(name="Tee", drop_name="First Light", stock=5)
+        creating = asyncio.create_task(create_product(fragile, product, FEW))
+        home.internal_after_commit = 1
+        await a_commit(home)
+        home.internal_errors = 1000
+        with pytest.raises(OutcomeUnknown):
+            await creating
+        assert (await get_product(behind, product.id)).stock == 5
+
+
+class TestAnOrderThatWasFound:
+    """It was stored before the transaction that found it, and stays whatever becomes of that."""
+
+    async def test_it_is_answered_though_its_neighbours_cannot_commit(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
+        product_id = await new_product(behind, stock=5)
+        desk = line(fragile, budget=FEW)
+        home.cut_after_commit = 1
+        ada = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        await a_commit(home)
+        home.conflicts = 1000
+        bob = asyncio.create_task(desk.submit(wish(product_id, "bob")))
+
+        found, busy = await asyncio.gather(ada, bob)
+
+        assert isinstance(found.decision, Confirmed)
+        assert not found.decision.replayed
+        assert isinstance(busy.decision, Busy)
+        assert [order.user_ref for order in (await list_orders(behind, 10)).items] == ["ada"]
+
+    async def test_a_key_is_answered_though_its_neighbours_cannot_commit(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
+        product_id = await new_product(behind, stock=5)
+        await line(behind).submit(wish(product_id, "ada", key="click-1"))
+        home.conflicts = 1000
+        desk = line(fragile, budget=FEW)
+
+        again, busy = await asyncio.gather(
+            desk.submit(wish(product_id, "ada", key="click-1")), desk.submit(wish(product_id, "bob"))
+        )
+
+        assert isinstance(again.decision, Confirmed)
+        assert (again.decision.replayed, again.attempts) == (True, 1)
+        assert isinstance(busy.decision, Busy)
+
+    async def test_once_cancelled_it_is_no_longer_called_confirmed(self, behind: Pool) -> None:
+        product_id = await new_product(behind, stock=5)
+        desk = line(behind)
+        bought = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
+        assert isinstance(bought, Confirmed)
+        await cancel_order(behind, bought.order.id, "ada")
+
+        again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
+
+        assert isinstance(again, Cancelled)
+        assert again.order.id == bought.order.id
+        assert again.product.stock == 5
+
+
+class TestAnInternalErrorOfTheDatabase:
+    @pytest.mark.parametrize("statements_before", range(6))
+    async def test_at_any_statement_it_is_tried_again_on_a_new_connection(
+        self, behind: Pool, fragile: Pool, home: StandIn, statements_before: int
+    ) -> None:
+        product_id = await new_product(behind, stock=5, limit=2)
+        await fragile.warm_up(1)
+        home.internal_errors, home.internal_errors_after = 1, statements_before
+
+        outcome = await line(fragile).submit(wish(product_id, "ada"))
+
+        assert home.internal_errors == 0
+        assert isinstance(outcome.decision, Confirmed)
+        assert outcome.attempts == 2
+        assert home.connections_opened == 2
+        assert (await get_product(behind, product_id)).stock == 4
+
+    @pytest.mark.parametrize("fault", ["internal_before_commit", "internal_after_commit"])
+    async def test_at_commit_the_order_decides(self, behind: Pool, fragile: Pool, home: StandIn, fault: str) -> None:
+        product_id = await new_product(behind, stock=5)
+        setattr(home, fault, 1)
+
+        outcome = await line(fragile).submit(wish(product_id, "ada"))
+
+        assert isinstance(outcome.decision, Confirmed)
+        assert (outcome.decision.replayed, outcome.attempts) == (False, 2)
+        assert (await get_product(behind, product_id)).stock == 4
+        await assert_books_balance(behind)
+
+    @pytest.mark.parametrize("fault", ["internal_before_commit", "internal_after_commit"])
+    async def test_a_purchase_that_cannot_be_looked_up_is_unknown(
+        self, behind: Pool, fragile: Pool, home: StandIn, fault: str
+    ) -> None:
+        product_id = await new_product(behind, stock=5)
+        setattr(home, fault, 1)
+        buying = asyncio.create_task(line(fragile, budget=FEW).submit(wish(product_id, "ada")))
+        await a_commit(home)
+        home.internal_errors = 1000
+        with pytest.raises(OutcomeUnknown):
+            await buying
+
+
+async def test_a_connection_lost_between_two_steps_of_the_driver_is_unavailable(
+    behind: Pool, fragile: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product_id = await new_product(behind, stock=5)
+    prepare = asyncpg.Connection._get_statement
+    losses = 1
+
+    async def lose_after_parse(self: asyncpg.Connection, *arguments: object, **named: object) -> object:
+        nonlocal losses
+        statement = await prepare(self, *arguments, **named)
+        if losses and any(connection._con is self for connection in fragile._lent):
+            losses -= 1
+            fragile.lose()
+        return statement
+
+    monkeypatch.setattr(asyncpg.Connection, "_get_statement", lose_after_parse)
+    outcome = await line(fragile).submit(wish(product_id, "ada"))
+
+    assert losses == 0
+    assert isinstance(outcome.decision, Confirmed)
+    assert outcome.attempts == 2
+
+
+async def test_a_buyer_who_hangs_up_is_not_tried_again(behind: Pool, fragile: Pool, home: StandIn) -> None:
+    product_id = await new_product(behind, stock=5)
+    desk = line(fragile)
+    home.commit_latency = 0.05
+    home.conflicts = 1
+    leaving = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+    await a_commit(home)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    await desk.close(grace=PATIENT_TIMES.ping_timeout)
+
+    assert home.conflicts == 0
+    assert desk.waiting == 0
+    assert (await get_product(behind, product_id)).stock == 5
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "named"),
+    [
+        ("40001", Conflict),
+        ("40000", Conflict),
+        ("23505", Conflict),
+        ("40003", Unavailable),
+        ("08006", Unavailable),
+        ("25006", Unavailable),
+        ("53400", Unavailable),
+        ("57P03", Unavailable),
+        ("XX000", Unavailable),
+        ("XX001", Unavailable),
+        ("ZZ999", Unavailable),
+        ("22003", None),
+        ("23514", None),
+        ("42P01", None),
+        ("54000", None),
+    ],
+)
+def test_only_a_refusal_of_what_was_asked_is_not_tried_again(sqlstate: str, named: type[DatabaseError] | None) -> None:
+    error = asyncpg.PostgresError.new({"C": sqlstate, "M": "some message"})
+    assert type(translate(error)) is (named or type(None))
