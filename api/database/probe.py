@@ -11,7 +11,6 @@ from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, Unavailable, translate
 from api.database.tokens import AuthTokens
 
-
 SLICES = 4
 """Slices that a ping's timeout is counted in."""
 
