@@ -11,7 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from api.database.connect import Connection, Connector, ConnectTimes
 from api.database.endpoint import Endpoint
-from api.database.errors import Conflict, OutcomeUnknown, Unavailable, translate
+from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavailable, translate
 from api.database.tokens import AuthTokens
 
 Record: TypeAlias = asyncpg.Record
@@ -86,7 +86,8 @@ class Transaction:
         """Give the transaction up; nothing is left of it. Does nothing once it has been committed."""
         if self._open:
             self._open = False
-            await self._transaction.rollback()
+            with _errors_named(self._connection):
+                await self._transaction.rollback()
 
 
 class Pool:
@@ -185,7 +186,8 @@ class Pool:
                     with suppress(Exception):  # a broken connection cannot roll back, and need not
                         await transaction.rollback()
                     raise
-                await transaction.rollback()
+                with suppress(DatabaseError):  # as little: what was read in the transaction is true all the same
+                    await transaction.rollback()
         except TimeoutError:
             raise Unavailable(f"no answer within {timeout:g} seconds") from None
 

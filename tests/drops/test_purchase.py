@@ -1,6 +1,7 @@
 """What a purchase comes to, alone and in a group with others, on the real database."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from api.drops.errors import IdempotencyKeyReused, NotFound
 from api.drops.group_commit import Busy, GroupPolicy
 from api.drops.orders import OrderStatus, cancel_order
 from api.drops.products import get_product
-from api.drops.purchase import Confirmed, LimitReached, NotOpen, SoldOut, execute_purchases
+from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, SoldOut, execute_purchases
 from tests.drops.purchases import assert_books_balance, kinds, line, new_product, submit_all, wish
 
 
@@ -88,8 +89,9 @@ async def test_the_key_of_a_cancelled_order_does_not_buy_again(pool: Pool) -> No
 
     decision = (await desk.submit(wish(product_id, key="click-1"))).decision
 
-    assert isinstance(decision, Confirmed)
-    assert decision.order.status is OrderStatus.CANCELLED
+    assert isinstance(decision, Cancelled)
+    assert decision.order == replace(bought.order, status=OrderStatus.CANCELLED)
+    assert decision.product.stock == 2
     assert (await get_product(pool, product_id)).stock == 2
 
 

@@ -16,7 +16,7 @@ from api.database.tokens import AuthTokens
 from api.drops.group_commit import Busy, GroupPolicy
 from api.drops.orders import OrderStatus, cancel_order, list_orders
 from api.drops.products import get_product, restock
-from api.drops.purchase import Confirmed, execute_purchases
+from api.drops.purchase import Confirmed, SaleFailed, execute_purchases
 from tests.drops.purchases import (
     ONE_BY_ONE,
     Unhurried,
@@ -179,9 +179,11 @@ async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(1)
 
-    with pytest.raises(Conflict, match="OC000"):
+    with pytest.raises(SaleFailed, match="OC000") as failed:
         await execute_purchases(pool, product_id, [wish(product_id)])
 
+    assert isinstance(failed.value.error, Conflict)
+    assert (failed.value.settled, failed.value.unknown) == ({}, ())
     assert (await get_product(pool, product_id)).stock == 5
     assert (await list_orders(pool, 10)).items == []
 

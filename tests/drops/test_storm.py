@@ -11,29 +11,23 @@ import itertools
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from api.database.endpoint import Endpoint
 from api.database.errors import DatabaseError
 from api.database.pool import Pool
-from api.database.regions import Regions, RegionTimes
 from api.database.retry import RetryBudget
-from api.database.tokens import AuthTokens
-from api.drops.audit import audit
 from api.drops.drops import Drops
-from api.drops.group_commit import Busy, GroupPolicy
+from api.drops.group_commit import Busy
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed, LimitReached, Purchase, SoldOut
-from api.drops.stock import PollingTimes
 from tests.drops.purchases import new_product, wish
+from tests.drops.weather import audit_again_and_again, beside, make_weather, seeded, two_servers
 from tests.dsql.stand_in import StandIn
-from tests.patience import FACTOR, PATIENCE, short, until
+from tests.patience import FACTOR, PATIENCE, until
 from tests.regions import HOME, PEER
 
 PURCHASES = int(os.environ.get("STORM_PURCHASES", "2000"))
@@ -50,11 +44,8 @@ STOCKS = [*(PURCHASES * share // 200 for share in (1, 10, 20, 30, 10)), 1_000_00
 
 LIMITED, PLENTY = 4, 5
 
-ENDS = {"sold", "sold_nothing", "Conflict", "Unavailable", "SaleUnknown"}
+ENDS = {"sold", "sold_nothing", "Conflict", "Unavailable", "OutcomeUnknown"}
 """How transactions end in a storm."""
-
-TIMES = RegionTimes(ping_timeout=short(0.4), ping_interval=0.05, answers_to_return=3)
-"""Regions leave and return within the storm, several times over, as they would in minutes."""
 
 TIMES_ASKED = 200
 """A buyer's patience: with every fault answered by asking again, nobody may need more."""
@@ -107,82 +98,6 @@ def wishes(chance: random.Random, product_ids: list[UUID]) -> Iterator[Purchase]
             yield wish(product_id, name, key=f"click-{number}")
 
 
-async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
-    """Let something fail every few milliseconds, in one Region or the other, until cancelled."""
-    while True:
-        endpoint = chance.choice(endpoints)
-        match chance.choices(
-            ["cut before", "cut after", "conflicts", "hang at commit", "slow", "down", "silent", "expired", "calm"],
-            [20, 20, 20, 2, 10, 3, 2, 5, 10],
-        )[0]:
-            case "cut before":
-                endpoint.cut_before_commit = chance.randint(1, 3)
-            case "cut after":
-                endpoint.cut_after_commit = chance.randint(1, 3)
-            case "conflicts":
-                endpoint.conflicts = chance.randint(1, 10)
-            case "hang at commit":
-                endpoint.hang_at_commit = 1
-            case "slow":
-                endpoint.commit_latency = chance.choice([0.0, 0.005, 0.03])
-            case "expired":
-                endpoint.expired_tokens = 1
-            case "down":
-                endpoint.down()
-                await asyncio.sleep(chance.uniform(0.05, 0.6))
-                await endpoint.up()
-            case "silent":
-                endpoint.hang()
-                await asyncio.sleep(chance.uniform(0.1, 1.5))
-                endpoint.release()
-            case "calm":
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(chance.uniform(0.005, 0.05))
-
-
-async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
-    while True:
-        audits.append(all(line.balanced for line in await audit(database)))
-        await asyncio.sleep(0.1)
-
-
-@asynccontextmanager
-async def two_servers(endpoints: list[StandIn]) -> AsyncIterator[list[Drops]]:
-    """A server at home in each Region. In the end all faults are over."""
-    home, peer = (Endpoint(endpoint.region or "", endpoint.url) for endpoint in endpoints)
-    tokens = AuthTokens()
-    servers = [
-        Drops(Regions(order, 5, tokens, TIMES), GroupPolicy(), RetryBudget(), PollingTimes(interval=1))
-        for order in ((home, peer), (peer, home))
-    ]
-    try:
-        for server in servers:
-            await server.open()
-            await server.regions.warm_up(2)
-        yield servers
-    finally:
-        for endpoint in endpoints:
-            endpoint.release()
-            endpoint.down()
-            await endpoint.up()
-        for server in servers:
-            await server.close(grace=PATIENCE)
-
-
-@asynccontextmanager
-async def beside(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run them while the block runs. One that has ended by then has failed."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    for end in ends:
-        assert isinstance(end, asyncio.CancelledError), end
-
-
 def transactions(servers: list[Drops]) -> Counter[str]:
     """How often transactions ended in which way."""
     ends = Counter[str]()
@@ -197,16 +112,14 @@ def transactions(servers: list[Drops]) -> Counter[str]:
 async def test_in_a_storm_of_faults_exactly_the_stock_is_sold_and_every_buyer_is_told(
     home: StandIn, peer: StandIn, behind: Pool
 ) -> None:
-    seed = int(os.environ.get("STORM_SEED") or random.SystemRandom().randrange(10**9))
-    print(f"STORM_SEED={seed} makes the same weather again")  # noqa: T201 - pytest shows it when the test fails
-    chance = random.Random(seed)  # noqa: S311
+    chance = seeded()
     product_ids = [
         await new_product(behind, stock, limit=2 if number == LIMITED else None) for number, stock in enumerate(STOCKS)
     ]
     buyers, audits = Buyers(), list[bool]()
     purchases = enumerate(wishes(chance, product_ids))
 
-    async with two_servers([home, peer]) as servers:
+    async with two_servers([home, peer], RetryBudget()) as servers:
 
         async def buyer() -> None:
             for number, purchase in purchases:

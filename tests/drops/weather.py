@@ -1,0 +1,108 @@
+"""The weather of a storm: two servers, each at home in its own Region, and everything that can fail between."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from api.database.endpoint import Endpoint
+from api.database.pool import Pool
+from api.database.regions import Regions, RegionTimes
+from api.database.retry import RetryBudget
+from api.database.tokens import AuthTokens
+from api.drops.audit import audit
+from api.drops.drops import Drops
+from api.drops.group_commit import GroupPolicy
+from api.drops.stock import PollingTimes
+from tests.dsql.stand_in import StandIn
+from tests.patience import PATIENCE, short
+
+TIMES = RegionTimes(ping_timeout=short(0.4), ping_interval=0.05, answers_to_return=3)
+"""Regions leave and return within the storm, several times over, as they would in minutes."""
+
+
+def seeded() -> random.Random:
+    """Chance from STORM_SEED, or from a seed that is printed, so that the same weather can be made again."""
+    seed = int(os.environ.get("STORM_SEED") or random.SystemRandom().randrange(10**9))
+    print(f"STORM_SEED={seed} makes the same weather again")  # noqa: T201 - pytest shows it when the test fails
+    return random.Random(seed)  # noqa: S311
+
+
+async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
+    """Let something fail every few milliseconds, in one Region or the other, until cancelled."""
+    while True:
+        endpoint = chance.choice(endpoints)
+        match chance.choices(
+            ["cut before", "cut after", "conflicts", "hang at commit", "internal", "slow", "down", "silent", "calm"],
+            [20, 20, 20, 2, 20, 10, 3, 2, 10],
+        )[0]:
+            case "cut before":
+                endpoint.cut_before_commit = chance.randint(1, 3)
+            case "cut after":
+                endpoint.cut_after_commit = chance.randint(1, 3)
+            case "conflicts":
+                endpoint.conflicts = chance.randint(1, 10)
+            case "hang at commit":
+                endpoint.hang_at_commit = 1
+            case "internal":
+                fault = chance.choice(["internal_errors", "internal_before_commit", "internal_after_commit"])
+                setattr(endpoint, fault, chance.randint(1, 3))
+            case "slow":
+                endpoint.commit_latency = chance.choice([0.0, 0.005, 0.03])
+            case "down":
+                endpoint.down()
+                endpoint.expired_tokens, endpoint.waking_up = chance.randint(0, 1), chance.randint(0, 2)
+                await asyncio.sleep(chance.uniform(0.05, 0.6))
+                await endpoint.up()
+            case "silent":
+                endpoint.hang()
+                await asyncio.sleep(chance.uniform(0.1, 1.5))
+                endpoint.release()
+            case "calm":
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(chance.uniform(0.005, 0.05))
+
+
+async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
+    while True:
+        audits.append(all(line.balanced for line in await audit(database)))
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def two_servers(endpoints: list[StandIn], budget: RetryBudget) -> AsyncIterator[list[Drops]]:
+    """A server at home in each Region. In the end all faults are over."""
+    home, peer = (Endpoint(endpoint.region or "", endpoint.url) for endpoint in endpoints)
+    tokens = AuthTokens()
+    servers = [
+        Drops(Regions(order, 5, tokens, TIMES), GroupPolicy(), budget, PollingTimes(interval=1))
+        for order in ((home, peer), (peer, home))
+    ]
+    try:
+        for server in servers:
+            await server.open()
+            await server.regions.warm_up(2)
+        yield servers
+    finally:
+        for endpoint in endpoints:
+            endpoint.release()
+            endpoint.down()
+            await endpoint.up()
+        for server in servers:
+            await server.close(grace=PATIENCE)
+
+
+@asynccontextmanager
+async def beside(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run them while the block runs. One that has ended by then has failed."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        assert isinstance(end, asyncio.CancelledError), end

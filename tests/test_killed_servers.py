@@ -1,0 +1,150 @@
+"""Servers that are killed while they sell: nobody is told more than was committed, and what was sold is found again."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from api.database.pool import Pool
+from api.drops.purchase import Purchase
+from tests.command import Serving, dropzero_serve
+from tests.drops.purchases import assert_books_balance, new_product, wish
+from tests.drops.weather import beside
+from tests.dsql.stand_in import StandIn
+from tests.dsql.token import CREDENTIALS
+from tests.patience import PATIENCE, until
+from tests.regions import HOME, PEER
+
+PURCHASES, UNITS, BUYERS, KILLS = 400, 250, 20, 3
+
+BUY = """
+mutation ($product: ID!, $buyer: String!) {
+  purchase(input: {productId: $product, userRef: $buyer, idempotencyKey: "click"}) {
+    status ... on PurchaseConfirmed { order { id } }
+  }
+}
+"""
+
+
+@dataclass
+class Told:
+    """What buyers were told, by the id of the order that they would have: of those who asked until they knew, and of
+    those who asked once."""
+
+    confirmed: set[UUID] = field(default_factory=set)
+    sold_out: set[UUID] = field(default_factory=set)
+    nothing: set[UUID] = field(default_factory=set)
+    unknown: set[UUID] = field(default_factory=set)
+
+    @property
+    def answers(self) -> int:
+        return len(self.confirmed) + len(self.sold_out) + len(self.nothing) + len(self.unknown)
+
+
+class TwoServers:
+    """Two processes that serve the same two Regions, each at home in another."""
+
+    def __init__(self, directory: Path, home: StandIn, peer: StandIn) -> None:
+        self._directory = directory
+        endpoints = [f"{HOME}={home.url}", f"{PEER}={peer.url}"]
+        self._endpoints = (endpoints, endpoints[::-1])
+        self._running: list[AsyncExitStack] = []
+        self.servers: list[Serving] = []
+
+    async def __aenter__(self) -> "TwoServers":
+        for number in (0, 1):
+            stack = AsyncExitStack()
+            self._running.append(stack)
+            self.servers.append(await stack.enter_async_context(self._serve(number)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for stack in self._running:
+            await stack.aclose()
+
+    def _serve(self, number: int) -> Any:
+        variables = {"DROPZERO_ENDPOINTS": ",".join(self._endpoints[number]), **CREDENTIALS}
+        return dropzero_serve(self._directory / f"server-{number}", **variables)
+
+    async def kill(self, number: int) -> None:
+        """End a server without a word, and start it again."""
+        await self.servers[number].stop(signal.SIGKILL)
+        await self._running[number].aclose()
+        self._running[number] = AsyncExitStack()
+        self.servers[number] = await self._running[number].enter_async_context(self._serve(number))
+
+
+async def ask(url: str, session: aiohttp.ClientSession, purchase: Purchase) -> str | None:
+    """The status of a purchase, or the code of its error; None when there was no answer."""
+    variables = {"product": str(purchase.product_id), "buyer": purchase.user_ref}
+    try:
+        async with session.post(f"{url}/graphql", json={"query": BUY, "variables": variables}) as response:
+            answer: dict[str, Any] = await response.json()
+    except aiohttp.ClientError:
+        return None
+    if "errors" in answer:
+        [error] = answer["errors"]
+        assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE", error
+        return "NOTHING" if "nothing was changed" in error["message"] else None
+    status: str = answer["data"]["purchase"]["status"]
+    return status
+
+
+async def cut_some_commits(endpoints: list[StandIn]) -> None:
+    while True:
+        for endpoint in endpoints:
+            endpoint.cut_after_commit = endpoint.internal_after_commit = endpoint.conflicts = 1
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.slow
+async def test_whoever_is_killed_no_answer_says_more_than_was_committed(
+    tmp_path: Path, home: StandIn, peer: StandIn, behind: Pool
+) -> None:
+    product_id = await new_product(behind, stock=UNITS)
+    told = Told()
+    purchases = iter([wish(product_id, f"buyer-{number}", key="click") for number in range(PURCHASES)])
+
+    async def buyer(number: int, two: TwoServers, session: aiohttp.ClientSession) -> None:
+        for purchase in purchases:
+            only_once = number % 4 == 0
+            status = None
+            while True:
+                number += 1
+                status = await ask(two.servers[number % 2].url, session, purchase)
+                if only_once or status in ("CONFIRMED", "SOLD_OUT"):
+                    break
+                await asyncio.sleep(0.02)
+            kind = {"CONFIRMED": told.confirmed, "SOLD_OUT": told.sold_out, None: told.unknown}
+            kind.get(status, told.nothing).add(purchase.order_id)
+
+    async def kill_servers(two: TwoServers) -> None:
+        for kill in range(KILLS):
+            await until(lambda kill=kill: told.answers >= PURCHASES * kill // (KILLS + 1))  # type: ignore[misc]
+            await two.kill(kill % 2)
+
+    async with (
+        TwoServers(tmp_path, home, peer) as two,
+        aiohttp.ClientSession() as session,
+        beside(cut_some_commits([home, peer])),
+        asyncio.timeout(3 * PATIENCE),
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(kill_servers(two))
+        for number in range(BUYERS):
+            tasks.create_task(buyer(number, two, session))
+
+    orders = {row["id"] for row in await behind.fetch("SELECT id FROM orders")}
+    assert told.confirmed <= orders, "told yes without an order"
+    assert (told.sold_out | told.nothing) & orders == set(), "told no, and there is an order"
+    assert orders <= told.confirmed | told.unknown, "an order that nobody was told of"
+    [left] = await behind.fetch("SELECT stock FROM inventory")
+    assert left["stock"] == UNITS - len(orders), "oversold or lost"
+    assert not told.sold_out or left["stock"] == 0
+    await assert_books_balance(behind)
