@@ -34,6 +34,8 @@ from api.vercel import OidcHeader
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line are given to be answered when the server stops."""
 
+DRAINING = "draining"
+"""The key of the lifespan state that is there once the server drains: /readyz answers 503 from then on."""
 
 WARM_CONNECTIONS = 3
 """Connections to each Region that are open before the first request: for a reading, a purchase, and one to spare."""
@@ -72,6 +74,8 @@ def create_app(settings: Settings) -> Starlette:
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> Response:
+        if getattr(request.state, DRAINING, False):
+            return JSONResponse({"draining": True}, status_code=503)
         healthy = {region.name: region.healthy for region in await regions.health()}
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 

@@ -15,6 +15,10 @@ from api.settings import SocketTimes
 
 logger = logging.getLogger("dropzero.protocol")
 
+CLOSING = "closing"
+"""The key of the lifespan state that is there once the server leaves: from then on each answer closes its connection,
+and says so, so that no client sends another request on it."""
+
 MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers. uvicorn has a bound with h11 and none with httptools: 200 MB of headers took
 2.3 GB of memory."""
@@ -79,7 +83,11 @@ class _Impatient(asyncio.Protocol):
 
 class BoundedHttp(_Impatient, HttpToolsProtocol):
     """Answers 400 and hangs up when a request has sent more than MAX_HEAD and its head has no end yet. The request that
-    is being answered, not another behind it, is told when its client is gone or the server stops."""
+    is being answered, not another behind it, is told when its client is gone or the server stops.
+
+    A connection is kept for the next request, unless the server leaves, or has more than `most_kept` connections: then
+    the answer says `Connection: close`.
+    """
 
     _head = 0
     _in_head = True
@@ -87,6 +95,20 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _receiving: asyncio.TimerHandle | None = None
+
+    def __init__(self, times: SocketTimes, most_kept: float, *arguments: Any, **named: Any) -> None:
+        self._most_kept = most_kept
+        super().__init__(times, *arguments, **named)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self._answering is None or self._answering.response_complete
+
+    def close_after_answer(self) -> None:
+        """Close the connection after the answer that is still to begin, if there is one, and say so in it."""
+        if self._answering is not None and not self._answering.response_started:
+            self._answering.keep_alive = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -160,6 +182,8 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
         self._answering = cycle
         self._departure = Departure()
         cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))[EXTENSION] = self._departure
+        if CLOSING in self.app_state or len(self.connections) > self._most_kept:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def _await_request(self) -> None:

@@ -7,15 +7,13 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app, require_ready_database, web_identity
 from api.database.embedded import embedded_postgres, running_embedded_url
@@ -26,12 +24,11 @@ from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp, BoundedWebSocket
+from api.serving import ServingProcess
 from api.settings import EMBEDDED_REGIONS, Settings
+from api.workers import Workers
 
 logger = logging.getLogger("dropzero.server")
-
-START_TIMEOUT = 60.0
-"""Seconds that worker processes are given until they accept connections."""
 
 MAX_MESSAGE = 32 * 1024
 """Bytes of one websocket message. A document has 20,000 characters at most, the variables of a subscription 4 KB."""
@@ -121,58 +118,6 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
             logger.info("created the sample drop %s: %d x %s", sample.drop_name, sample.stock, sample.name)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server with something to do before it accepts connections, and something to say when it does.
-
-    Both happen under uvicorn's own handling of SIGINT and SIGTERM, which raises nothing in the midst of things.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, prepare: Callable[[], Coroutine[None, None, None]], announce: Callable[[], None]
-    ) -> None:
-        super().__init__(config)
-        self._prepare = prepare
-        self._announce = announce
-        self._preparing: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        self._preparing = asyncio.create_task(self._prepare())
-        await asyncio.wait([self._preparing])
-        if self._preparing.cancelled():
-            return
-        self._preparing.result()
-        await super().startup(sockets)
-        if self.started:
-            self._announce()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        if self._preparing is not None:
-            self._preparing.get_loop().call_soon_threadsafe(self._preparing.cancel)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logger.info("stopping; what is in flight has %d s to be answered", self.config.timeout_graceful_shutdown)
-        await super().shutdown(sockets)
-
-
-class _Workers(Multiprocess):
-    """uvicorn's supervisor of worker processes, which says when all of them accept connections."""
-
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, announce: Callable[[], None]) -> None:
-        super().__init__(config, [listening])
-        self._announce = announce
-        self.started = False
-
-    def init_processes(self) -> None:
-        super().init_processes()
-        self.started = all(process.wait_until_ready(START_TIMEOUT, self.should_exit) for process in self.processes)
-        if self.started:
-            self._announce()
-        else:
-            self.should_exit.set()
-
-
 def run(
     settings: Settings, listening: socket.socket, workers: int, *, embedded: bool, announce: Callable[[], None]
 ) -> None:
@@ -180,21 +125,26 @@ def run(
 
     Raises CannotServe, and whatever `prepare` does.
     """
-    config = uvicorn_config(settings, partial(_worker_app, settings), workers)
+    files = raise_file_limit()
+    settings = _with_files(settings, files)
+    config = uvicorn_config(settings, partial(_worker_app, settings), workers, most_kept=max(1, files - OTHER_FILES))
     started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
     if not started:
         raise CannotServe("the server could not start; the lines above say why")
     logger.info("stopped")
 
 
-def uvicorn_config(settings: Settings, make_app: Callable[[], Starlette], workers: int = 1) -> uvicorn.Config:
-    """How uvicorn serves the application that `make_app` makes, once in each worker process."""
+def uvicorn_config(
+    settings: Settings, make_app: Callable[[], Starlette], workers: int = 1, most_kept: float = math.inf
+) -> uvicorn.Config:
+    """How uvicorn serves the application that `make_app` makes, once in each worker process, which keeps connections
+    for a next request while it has no more than `most_kept`."""
     times = settings.socket_times
     return uvicorn.Config(
         make_app,
         factory=True,
         workers=workers,
-        http=partial(BoundedHttp, times),  # type: ignore[arg-type]  # uvicorn calls it as it would call the class
+        http=partial(BoundedHttp, times, most_kept),  # type: ignore[arg-type]  # uvicorn calls it as it would call the class
         ws=partial(BoundedWebSocket, times),  # type: ignore[arg-type]
         ws_ping_interval=times.ping,
         ws_ping_timeout=times.ping,
@@ -204,6 +154,7 @@ def uvicorn_config(settings: Settings, make_app: Callable[[], Starlette], worker
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=times.keep_alive,  # type: ignore[arg-type]  # uvicorn hands it to call_later
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
 
@@ -211,7 +162,9 @@ def uvicorn_config(settings: Settings, make_app: Callable[[], Starlette], worker
 def _run_here(
     config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
 ) -> bool:
-    running = _Server(config, lambda: prepare(settings, embedded=embedded), announce)
+    running = ServingProcess(
+        config, settings.drain, frozenset(_STOPPING), lambda: prepare(settings, embedded=embedded), announce
+    )
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until uvicorn handles them
     try:
         running.run(sockets=[listening])
@@ -226,7 +179,7 @@ def _run_workers(
     config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
 ) -> bool:
     asyncio.run(prepare(settings, embedded=embedded))
-    running = _Workers(config, listening, announce)
+    running = Workers(config, listening, settings.drain, announce)
     running.run()
     return running.started
 
@@ -251,6 +204,15 @@ def raise_file_limit() -> float:
     return most
 
 
+def _with_files(settings: Settings, files: float) -> Settings:
+    """The settings with no more seats than a process that may open so many files can have."""
+    seats = max(1, files - OTHER_FILES)
+    if seats >= settings.seats:
+        return settings
+    logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", seats, settings.seats)
+    return replace(settings, seats=int(seats))
+
+
 def _worker_app(settings: Settings) -> Starlette:
     """The application of one process that serves, whose garbage collector is to leave the start-up heap alone.
 
@@ -258,10 +220,6 @@ def _worker_app(settings: Settings) -> Starlette:
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
-    seats = max(1, raise_file_limit() - OTHER_FILES)
-    if seats < settings.seats:
-        logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", seats, settings.seats)
-        settings = replace(settings, seats=int(seats))
     app = create_app(settings)
     gc.collect()
     gc.freeze()

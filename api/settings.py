@@ -16,6 +16,11 @@ from api.drops.stock import PollingTimes
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 """The two names of the one embedded database, so that all that speaks of Regions works on a laptop."""
 
+DRAIN = 10
+"""Seconds that a load balancer is given to send its requests elsewhere. Kubernetes and ECS take a server out of their
+load balancers at the moment when they stop it, and seconds pass until all of the balancer knows; one that asks /readyz
+every 5 s and wants two answers of 503 knows after 10 s."""
+
 LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 T = TypeVar("T")
@@ -39,6 +44,9 @@ class OidcFederation:
 class SocketTimes:
     """How long a client's connection may wait, in seconds.
 
+    `keep_alive`: from an answer to the next request on its connection. Whatever keeps connections to this server must
+    close them sooner, or it sends a request to a connection that is just being closed. Load balancers keep them for
+    60 s (ALB, nginx, CloudFront's most by default) to 90 s (Go's net/http, on which Traefik is built).
     `receive`: from a connection, or from a request's first byte, until the request is complete.
     `send`: a client that has not taken what it was sent by then is disconnected. uvicorn would wait for ever for both.
     `close`: for a websocket's client to answer a close frame.
@@ -47,6 +55,7 @@ class SocketTimes:
     `comment`: between the comments of an event stream, for proxies that end a stream without traffic.
     """
 
+    keep_alive: float = 120.0
     receive: float = 30.0
     send: float = 10.0
     close: float = 3.0
@@ -58,7 +67,8 @@ class SocketTimes:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory` and
-    offered as `embedded_regions`. Home is the first of either."""
+    offered as `embedded_regions`. Home is the first of either. `drain` in seconds, from SIGTERM until the server takes
+    no more connections."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -74,6 +84,7 @@ class Settings:
     budget: RetryBudget
     polling: PollingTimes
     seats: int
+    drain: float
     federation: OidcFederation | None
     region_times: RegionTimes = RegionTimes()
     socket_times: SocketTimes = SocketTimes()
@@ -132,7 +143,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
         seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
+        drain=read("DROPZERO_DRAIN_S", 0 if laptop else DRAIN, _whole(0, 600)),
         federation=_federation(environment),
+        socket_times=SocketTimes(
+            keep_alive=read("DROPZERO_KEEP_ALIVE_S", SocketTimes().keep_alive, _whole(1, 7200)),
+        ),
     )
     for name in environment.keys() - known:
         meant = get_close_matches(name, known, n=1, cutoff=0.95)
