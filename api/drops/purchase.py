@@ -47,6 +47,11 @@ class Purchase:
         name = f"{product_id}:{len(user_ref)}:{user_ref}:{idempotency_key}"
         return cls(uuid.uuid5(_ORDER_NAMESPACE, name), product_id, user_ref, quantity)
 
+    def confirmed(self, region: str, created_at: datetime) -> Order:
+        """The order that this purchase becomes when it is confirmed through `region`."""
+        status = OrderStatus.CONFIRMED
+        return Order(self.order_id, self.product_id, self.user_ref, self.quantity, status, region, created_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
@@ -212,15 +217,7 @@ def decide(
         else:
             stock -= purchase.quantity
             held[purchase.user_ref] = mine + purchase.quantity
-            order = Order(
-                purchase.order_id,
-                purchase.product_id,
-                purchase.user_ref,
-                purchase.quantity,
-                OrderStatus.CONFIRMED,
-                region,
-                now,
-            )
+            order = purchase.confirmed(region, now)
             orders[order.id] = order
             confirmed.append(order)
             decision = Confirmed(order, product, stock, replayed=False)

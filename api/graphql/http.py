@@ -102,12 +102,7 @@ class GraphQLHTTP:
         try:
             accepted = negotiate(headers.get("accept", ""))
             media_type = JSON if accepted is EVENT_STREAM else accepted
-            if method == "POST":
-                request = parse_post(headers, await _read_body(headers, receive))
-            elif method == "GET":
-                request = parse_get(scope["query_string"])
-            else:
-                raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
+            request = await _read_request(scope, headers, receive)
             response = await self._respond(request, headers, departure, only_queries=method == "GET")
             if isinstance(response, Watch):
                 if method == "GET":
@@ -242,6 +237,17 @@ def _ranges(accept: str) -> dict[str, float]:
 
 def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
     return "text/html" in headers.get("accept", "") and b"query=" not in scope["query_string"]
+
+
+async def _read_request(scope: Scope, headers: Mapping[str, str], receive: Receive) -> Request:
+    """Raises Refusal, ClientDisconnect."""
+    match scope["method"]:
+        case "POST":
+            return parse_post(headers, await _read_body(headers, receive))
+        case "GET":
+            return parse_get(scope["query_string"])
+        case method:
+            raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
 
 
 async def _read_body(headers: Mapping[str, str], receive: Receive) -> bytes:

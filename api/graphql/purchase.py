@@ -156,7 +156,7 @@ async def _purchase(
 
 
 def _result(outcome: Outcome) -> PurchaseResult:
-    attempts, region = outcome.attempts, outcome.region
+    reached: dict[str, Any] = {"attempts": outcome.attempts, "region": outcome.region}
     match outcome.decision:
         case Confirmed(order, product, remaining, replayed):
             return PurchaseConfirmed(
@@ -164,8 +164,7 @@ def _result(outcome: Outcome) -> PurchaseResult:
                 message="This purchase was confirmed before; nothing was bought again."
                 if replayed
                 else f"Confirmed: {order.quantity} bought.",
-                attempts=attempts,
-                region=region,
+                **reached,
                 order=Order.of(order, product),
                 remaining=remaining,
                 replayed=replayed,
@@ -174,32 +173,28 @@ def _result(outcome: Outcome) -> PurchaseResult:
             return PurchaseCancelled(
                 status=PurchaseStatus.CANCELLED,
                 message="This purchase was confirmed before and has been cancelled since; use a new key to buy again.",
-                attempts=attempts,
-                region=region,
+                **reached,
                 order=Order.of(order, product),
             )
         case SoldOut(remaining):
             return PurchaseSoldOut(
                 status=PurchaseStatus.SOLD_OUT,
                 message="Sold out." if remaining == 0 else f"Only {remaining} left.",
-                attempts=attempts,
-                region=region,
+                **reached,
                 remaining=remaining,
             )
         case NotOpen(opens_at):
             return PurchaseNotOpen(
                 status=PurchaseStatus.NOT_OPEN,
                 message=f"Opens at {opens_at.isoformat()}.",
-                attempts=attempts,
-                region=region,
+                **reached,
                 opens_at=opens_at,
             )
         case LimitReached(limit, held):
             return PurchaseLimitReached(
                 status=PurchaseStatus.LIMIT_REACHED,
                 message=f"One buyer can hold {limit}; you hold {held}.",
-                attempts=attempts,
-                region=region,
+                **reached,
                 limit=limit,
                 held=held,
             )
@@ -207,7 +202,6 @@ def _result(outcome: Outcome) -> PurchaseResult:
             return PurchaseBusy(
                 status=PurchaseStatus.BUSY,
                 message="Too many are buying at this moment. Nothing was sold to you; please try again.",
-                attempts=attempts,
-                region=region,
+                **reached,
                 retry_after_ms=retry_after_ms,
             )
