@@ -42,7 +42,7 @@ PURCHASES = int(os.environ.get("STORM_PURCHASES", "2000"))
 BUYERS = min(1_000, PURCHASES // 4)
 """Purchases at a time."""
 
-SECONDS = PATIENCE + PURCHASES * 0.03 * FACTOR
+SECONDS = PATIENCE + PURCHASES * 0.06 * FACTOR
 """Until the last buyer must have been answered; on a quiet machine 400 are answered in a second."""
 
 STOCKS = [*(PURCHASES * share // 200 for share in (1, 10, 20, 30, 10)), 1_000_000]
@@ -53,7 +53,7 @@ LIMITED, PLENTY = 4, 5
 ENDS = {"sold", "sold_nothing", "Conflict", "Unavailable", "SaleUnknown"}
 """How transactions end in a storm."""
 
-TIMES = RegionTimes(ping_timeout=short(0.4), ping_interval=0.05, answers_to_return=3)
+TIMES = RegionTimes(ping_timeout=short(0.8), ping_interval=0.05, answers_to_return=3)
 """Regions leave and return within the storm, several times over, as they would in minutes."""
 
 TIMES_ASKED = 200
@@ -108,7 +108,15 @@ def wishes(chance: random.Random, product_ids: list[UUID]) -> Iterator[Purchase]
 
 
 async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
-    """Let something fail every few milliseconds, in one Region or the other, until cancelled."""
+    """Let something fail after every few statements, in one Region or the other, until cancelled.
+
+    By statements and not by the clock, so that a slow machine has no heavier weather.
+    """
+
+    async def statements(number: int) -> None:
+        enough = sum(endpoint.statements for endpoint in endpoints) + number
+        await until(lambda: sum(endpoint.statements for endpoint in endpoints) >= enough)
+
     while True:
         endpoint = chance.choice(endpoints)
         match chance.choices(
@@ -133,11 +141,11 @@ async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
                 await endpoint.up()
             case "silent":
                 endpoint.hang()
-                await asyncio.sleep(chance.uniform(0.1, 1.5))
+                await asyncio.sleep(chance.uniform(0.4, 1.6))
                 endpoint.release()
             case "calm":
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(chance.uniform(0.005, 0.05))
+                await statements(60)
+        await statements(chance.randint(3, 30))
 
 
 async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
