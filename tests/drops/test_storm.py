@@ -13,7 +13,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +33,7 @@ from api.drops.purchase import Confirmed, LimitReached, Purchase, SoldOut
 from api.drops.stock import PollingTimes
 from tests.drops.purchases import new_product, wish
 from tests.dsql.stand_in import StandIn
-from tests.patience import FACTOR, PATIENCE, short, until
+from tests.patience import FACTOR, PATIENCE, PATIENT_TIMES, short, until
 from tests.regions import HOME, PEER
 
 PURCHASES = int(os.environ.get("STORM_PURCHASES", "2000"))
@@ -53,7 +53,12 @@ LIMITED, PLENTY = 4, 5
 ENDS = {"sold", "sold_nothing", "Conflict", "Unavailable", "SaleUnknown"}
 """How transactions end in a storm."""
 
-TIMES = RegionTimes(ping_timeout=short(0.8), ping_interval=0.05, answers_to_return=3)
+TIMES = RegionTimes(
+    ping_timeout=short(0.8),
+    ping_interval=0.05,
+    answers_to_return=3,
+    pool=replace(PATIENT_TIMES.pool, commit=short(2.0), close=short(0.1)),
+)
 """Regions leave and return within the storm, several times over, as they would in minutes."""
 
 TIMES_ASKED = 200
@@ -163,9 +168,10 @@ async def two_servers(endpoints: list[StandIn]) -> AsyncIterator[list[Drops]]:
         Drops(Regions(order, 5, tokens, TIMES), GroupPolicy(), RetryBudget(), PollingTimes(interval=1))
         for order in ((home, peer), (peer, home))
     ]
+    for server in servers:
+        await server.open()
     try:
         for server in servers:
-            await server.open()
             await server.regions.warm_up(2)
         yield servers
     finally:
