@@ -1,11 +1,11 @@
 # The server as an image: `docker build -t dropzero .`, and docs/deployment.md says how to run it.
 FROM python:3.12-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md constraints.txt ./
 COPY api api
 COPY migrations migrations
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
-RUN python -m venv /opt/dropzero && /opt/dropzero/bin/pip install --no-cache-dir /wheel/*.whl
+RUN python -m venv /opt/dropzero && /opt/dropzero/bin/pip install --no-cache-dir -c constraints.txt /wheel/*.whl
 
 FROM python:3.12-slim
 COPY --from=build /opt/dropzero /opt/dropzero

@@ -14,15 +14,20 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import aiohttp
 
 from api import cli
 from api.settings import read_settings
+from tests.patience import PATIENCE
 from tests.server import Server
 
 DROPZERO = (sys.executable, "-m", "api.cli")
+
+GRACE = 20.0
+"""Seconds that a process is given to end after SIGTERM, before it is killed."""
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
@@ -45,12 +50,42 @@ class Run:
 
 
 async def dropzero(*arguments: str, **variables: str) -> Run:
-    """Run the command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *DROPZERO, *arguments, env=environment(variables), stdout=PIPE, stderr=PIPE
-    )
-    out, err = await process.communicate()
+    """Run the command to its end. Raises TimeoutError when it does not end."""
+    async with started(*DROPZERO, *arguments, env=environment(variables), stdout=PIPE, stderr=PIPE) as process:
+        return await ended(process)
+
+
+async def ended(process: Process) -> Run:
+    """Wait for a process to end. Raises TimeoutError when it does not end."""
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
     return Run(process.returncode, out.decode(), err.decode())
+
+
+@contextlib.asynccontextmanager
+async def started(program: str | Path, *arguments: str | Path, **options: Any) -> AsyncIterator[Process]:
+    """A process that has ended when the block is left, whatever happens in it: by itself, by SIGTERM, or killed."""
+    process = await asyncio.create_subprocess_exec(program, *arguments, **options)
+    try:
+        yield process
+    finally:
+        # Shielded, so that a test that is cancelled a second time leaves no process either.
+        await asyncio.shield(asyncio.create_task(_end(process)))
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        async with asyncio.timeout(GRACE):
+            await process.wait()
 
 
 async def dropzero_here(*arguments: str, **variables: str) -> Run:
@@ -86,7 +121,12 @@ class Serving(Server):
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
         """Send the signal and wait for the end; the exit status."""
         self.process.send_signal(how)
-        return await self.process.wait()
+        return await self.end()
+
+    async def end(self) -> int | None:
+        """Wait for the end; the exit status. Raises TimeoutError when it does not end."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
 
     @property
     def log(self) -> str:
@@ -95,28 +135,31 @@ class Serving(Server):
 
 @contextlib.asynccontextmanager
 async def dropzero_serve(data: Path, *arguments: str, **variables: str) -> AsyncIterator[Serving]:
-    """Serve on a free port, with the data folder, until the block is left."""
+    """Serve on a free port, with the data folder, until the block is left.
+
+    Raises TimeoutError when it does not say that it is open, and AssertionError when it ends before.
+    """
     log_file = data.with_suffix(".log")
+    serve = [*DROPZERO, "serve", "--port", "0", *arguments]
+    there = environment({"DROPZERO_DATA": str(data), **variables})
     with log_file.open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *DROPZERO,
-            *["serve", "--port", "0", *arguments],
-            env=environment({"DROPZERO_DATA": str(data), **variables}),
-            stdout=PIPE,
-            stderr=log,
-        )
-    assert process.stdout is not None
-    try:
-        announced = (await process.stdout.readuntil(b"Regions")).decode()
-        url = re.search(r"Storefront +(http://\S+)/\n", announced)
-        token = re.search(r"Bearer (\S+)\n", announced)
-        assert url is not None
-        settings = read_settings(variables)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            yield Serving(
-                url[1], settings, session, process, announced, log_file, token[1] if token is not None else ""
-            )
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
+        async with started(*serve, env=there, stdout=PIPE, stderr=log) as process:
+            assert process.stdout is not None
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    announced = (await process.stdout.readuntil(b"Regions")).decode()
+            except asyncio.IncompleteReadError as end:
+                raise AssertionError(f"it ended before it was open: {end.partial!r}, {log_file.read_text()}") from None
+            url = re.search(r"Storefront +(http://\S+)/\n", announced)
+            token = re.search(r"Bearer (\S+)\n", announced)
+            assert url is not None
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+                yield Serving(
+                    url[1],
+                    read_settings(variables),
+                    session,
+                    process,
+                    announced,
+                    log_file,
+                    token[1] if token is not None else "",
+                )

@@ -1,10 +1,10 @@
 """The operator's commands, as processes before a server that runs: what they print, and how they end."""
 
-import asyncio
 import re
 import signal
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +12,8 @@ import pytest
 
 from api.client.load import Load, LoadReport, percentile
 from api.graphql.schema import sdl
-from tests.command import DROPZERO, Run, Serving, dropzero, dropzero_here, dropzero_serve, environment
+from tests.command import DROPZERO, Run, dropzero, dropzero_here, dropzero_serve, ended, environment, started
+from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -85,6 +86,7 @@ async def test_every_option_is_read_from_the_environment_too(server: Server) -> 
     assert "through ap-northeast-2 " in load.out
 
 
+@pytest.mark.slow
 async def test_the_published_load_sells_exactly_the_stock(server: Server) -> None:
     run = await dropzero("load", DROPZERO_URL=server.url, DROPZERO_ADMIN_TOKEN=ADMIN_TOKEN)
     assert (run.status, run.err) == (0, "")
@@ -138,7 +140,7 @@ async def test_a_load_that_cannot_begin_is_one_line(server: Server, tmp_path: Pa
 async def test_a_variable_that_cannot_be_used_is_one_line_and_status_2() -> None:
     unusable = {"DROPZERO_ENDPOINTS": "postgresql://app:hunter2@db.example/shop"}
     for command in (["migrate"], ["audit"], ["load"], ["product", "list"], ["serve"]):
-        run = await (dropzero if command == ["serve"] else dropzero_here)(*command, **unusable)
+        run = await dropzero_here(*command, **unusable)
         assert (run.status, run.out) == (2, "")
         assert run.err.startswith("dropzero: DROPZERO_ENDPOINTS: expected REGION=URL entries")
         assert run.err.count("\n") == 1
@@ -176,69 +178,65 @@ async def test_the_schema_is_printed_as_it_is() -> None:
     assert (run.status, run.out, run.err) == (0, sdl(), "")
 
 
+@pytest.mark.slow
 async def test_without_a_server_the_commands_bring_up_the_local_database_themselves(tmp_path: Path) -> None:
     data = {"DROPZERO_DATA": str(tmp_path / "data")}
     migrated = await dropzero("migrate", **data)
     assert (migrated.status, migrated.out.splitlines()[-1]) == (0, "The schema is up to date.")
-    audited = await dropzero("audit", **data)
+    audited = await dropzero_here("audit", **data)
     assert (audited.status, audited.out.splitlines()[-1]) == (0, "0 products: every unit is either in stock or sold.")
     assert not (tmp_path / "data" / "operator-token").exists()
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
 
 
-@pytest.fixture
-async def local(tmp_path: Path) -> AsyncIterator[Serving]:
-    """A laptop's server, whose token the commands find in its data folder."""
-    async with dropzero_serve(tmp_path / "data") as serving:
-        yield serving
-
-
-async def load_that_has_sold(server: Server, data: Path, units: int) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def load_that_has_sold(server: Server, units: int, **variables: str) -> AsyncIterator[Process]:
     """A load test of as many purchases as units, that is under way and has been told of sales."""
-    load = await asyncio.create_subprocess_exec(
-        *[*DROPZERO, "load", "--purchases", str(units), "--units", str(units), "--url", server.url],
-        env=environment({"DROPZERO_DATA": str(data)}),
-        stdout=PIPE,
-        stderr=PIPE,
-    )
+    arguments = ["load", "--purchases", str(units), "--units", str(units), "--url", server.url]
     query = '{ products(first: 1, dropName: "Load test") { edges { node { stock } } } }'
-    while not any(edge["node"]["stock"] < units - 500 for edge in (await server.data(query))["products"]["edges"]):
+
+    async def has_sold() -> bool:
         assert load.returncode is None
-    return load
+        return any(edge["node"]["stock"] < units - 100 for edge in (await server.data(query))["products"]["edges"])
+
+    async with started(*DROPZERO, *arguments, env=environment(variables), stdout=PIPE, stderr=PIPE) as load:
+        await until(has_sold)
+        yield load
 
 
-async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the_load(
-    local: Serving, tmp_path: Path
-) -> None:
-    load = await load_that_has_sold(local, tmp_path / "data", units=4_000)
-    local.process.kill()
-    async with asyncio.timeout(30):
-        out, err = await load.communicate()
-    run = Run(load.returncode, out.decode(), err.decode())
+@pytest.mark.slow
+async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the_load(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    # The commands find the server's token in its data folder.
+    async with (
+        dropzero_serve(data) as local,
+        load_that_has_sold(local, units=1_500, DROPZERO_DATA=str(data)) as load,
+    ):
+        local.process.kill()
+        run = await ended(load)
     assert run.status == 1
     confirmed, errors = (int(rows(run)[name].replace(",", "")) for name in ("confirmed", "errors"))
     assert confirmed > 0
     assert errors > 0
-    assert confirmed + errors == 4_000
+    assert confirmed + errors == 1_500
     assert rows(run)["final stock"] == "unknown"
     assert "Connection refused; is the server running there?" in run.err
     assert run.err.endswith("dropzero: the final stock could not be read, so it is not known what was sold\n")
     assert "Traceback" not in run.err
     # The audit takes over the database that was left behind, and stops it.
-    pid_file = tmp_path / "data" / "postgres" / "postmaster.pid"
+    pid_file = data / "postgres" / "postmaster.pid"
     assert pid_file.exists()
-    audited = await dropzero("audit", DROPZERO_DATA=str(tmp_path / "data"))
+    audited = await dropzero_here("audit", DROPZERO_DATA=str(data))
     assert audited.status == 0, audited.err
     assert not pid_file.exists()
 
 
-async def test_ctrl_c_ends_a_load_at_once_and_the_server_stays(local: Serving, tmp_path: Path) -> None:
-    load = await load_that_has_sold(local, tmp_path / "data", units=1_000_000)
-    load.send_signal(signal.SIGINT)
-    async with asyncio.timeout(10):
-        out, err = await load.communicate()
-    assert (load.returncode, out, err) == (130, b"", b"")
-    audited = await dropzero("audit", DROPZERO_DATA=str(tmp_path / "data"))
+@pytest.mark.slow
+async def test_ctrl_c_ends_a_load_at_once_and_the_server_stays(server: Server) -> None:
+    async with load_that_has_sold(server, units=1_000_000, DROPZERO_ADMIN_TOKEN=ADMIN_TOKEN) as load:
+        load.send_signal(signal.SIGINT)
+        assert await ended(load) == Run(130, "", "")
+    audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
     assert audited.status == 0, audited.err
 
 

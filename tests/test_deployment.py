@@ -5,7 +5,6 @@ import asyncio
 import json
 import re
 import shlex
-import signal
 import sys
 import tomllib
 from asyncio.subprocess import PIPE
@@ -24,7 +23,8 @@ from api.cluster import access
 from api.cluster.control_plane import Cluster
 from api.server import shutdown_timeout
 from api.settings import read_settings
-from tests.command import environment
+from tests.command import ended, environment, started
+from tests.patience import PATIENCE
 from tests.server import Server
 
 ROOT = Path(__file__).parent.parent
@@ -84,11 +84,9 @@ class TestImage:
         assert program == "python"
 
         async def check(port: int | None) -> int | None:
-            process = await asyncio.create_subprocess_exec(
-                *[sys.executable, *arguments], env=environment({"DROPZERO_PORT": str(port)}), stderr=PIPE
-            )
-            await process.communicate()
-            return process.returncode
+            env = environment({"DROPZERO_PORT": str(port)})
+            async with started(sys.executable, *arguments, env=env, stdout=PIPE, stderr=PIPE) as process:
+                return (await ended(process)).status
 
         assert await check(urlsplit(server.url).port) == 0
         assert await check(9) == 1
@@ -138,42 +136,30 @@ class TestVercel:
         assert all((ROOT / folder).is_dir() for folder in left_out[1].split(","))
 
     async def test_the_application_serves_where_no_token_has_come_yet(self) -> None:
-        serving = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "uvicorn", "api.asgi:app", "--port", "0"],
-            env=environment(
-                {
-                    "DROPZERO_ENDPOINTS": "ap-northeast-1=dsql://app@" + "a" * 26 + ".dsql.ap-northeast-1.on.aws",
-                    "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero-server",
-                    "VERCEL": "1",
-                }
-            ),
-            cwd=ROOT,
-            stderr=PIPE,
+        uvicorn = [sys.executable, "-m", "uvicorn", "api.asgi:app", "--port", "0"]
+        env = environment(
+            {
+                "DROPZERO_ENDPOINTS": "ap-northeast-1=dsql://app@" + "a" * 26 + ".dsql.ap-northeast-1.on.aws",
+                "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero-server",
+                "VERCEL": "1",
+            }
         )
-        assert serving.stderr is not None
-        try:
-            async with asyncio.timeout(30):
-                said = await until(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
-                async with aiohttp.ClientSession() as session, session.get(f"{said}/healthz") as answer:
-                    assert answer.status == 200
-        finally:
-            serving.send_signal(signal.SIGTERM)
-            await serving.communicate()
+        async with started(*uvicorn, env=env, cwd=ROOT, stderr=PIPE) as serving, asyncio.timeout(PATIENCE):
+            assert serving.stderr is not None
+            said = await until_said(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
+            async with aiohttp.ClientSession() as session, session.get(f"{said}/healthz") as answer:
+                assert answer.status == 200
 
     async def test_without_endpoints_it_does_not_serve_an_empty_database(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-c", "import api.asgi"], env=environment({}), cwd=ROOT, stderr=PIPE
-        )
-        _, err = await process.communicate()
-        assert process.returncode == 1
-        assert (
-            err.decode()
-            .splitlines()[-1]
-            .endswith("DROPZERO_ENDPOINTS: set it; the embedded PostgreSQL comes with `dropzero serve` alone")
-        )
+        load = [sys.executable, "-c", "import api.asgi"]
+        async with started(*load, env=environment({}), cwd=ROOT, stdout=PIPE, stderr=PIPE) as process:
+            run = await ended(process)
+        assert run.status == 1
+        reason = "DROPZERO_ENDPOINTS: set it; the embedded PostgreSQL comes with `dropzero serve` alone"
+        assert run.err.splitlines()[-1].endswith(reason)
 
 
-async def until(stream: asyncio.StreamReader, pattern: str) -> str:
+async def until_said(stream: asyncio.StreamReader, pattern: str) -> str:
     """The first match in what is said."""
     said = ""
     while not (match := re.search(pattern, said)):

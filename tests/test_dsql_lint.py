@@ -18,6 +18,7 @@ from api.database.pool import Pool
 from api.drops.audit import audit
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.graphql.transport import connected
+from tests.patience import PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, serving
 
 API = Path(__file__).parent.parent / "api"
@@ -183,11 +184,11 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
     settings: Settings, database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:
     async with Recorder(empty_database_url).listening() as migrating, Recorder(database_url).listening() as served:
-        async with Pool(Endpoint("here", migrating.url), size=1) as pool:
+        async with Pool(Endpoint("here", migrating.url), size=1, times=PATIENT_TIMES.pool) as pool:
             await migrate(pool, MIGRATIONS)
         endpoints = tuple(Endpoint(region, served.url) for region in EMBEDDED_REGIONS)
         await sell_and_look(replace(settings, endpoints=endpoints))
-        async with Pool(endpoints[0], size=1) as pool:
+        async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
     # Plain PostgreSQL was given the migrations in its own dialect; the files are linted as they are, above.
     sent = (migrating.statements | served.statements) - {migration.plain_statement for migration in MIGRATIONS}

@@ -1,12 +1,13 @@
 """The bounds on a request, on raw sockets."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from api import protocol
 from api.protocol import MAX_HEAD
-from api.settings import Settings
+from api.settings import Settings, SocketTimes
+from tests.patience import PATIENCE, short
 from tests.server import Server, serving
 
 BODY = b'{"query":"{ __typename }"}'
@@ -56,22 +57,23 @@ async def test_an_ordinary_head_and_a_large_body_pass(server: Server) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /graphql HT", request_with(b"")[:-5]])
-async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, begun: bytes
-) -> None:
-    monkeypatch.setattr(protocol, "RECEIVE_TIMEOUT", 0.1)
-    async with serving(settings) as server, asyncio.timeout(10):
+async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(settings: Settings, begun: bytes) -> None:
+    times = SocketTimes(receive=short(0.1))
+    async with serving(replace(settings, socket_times=times)) as server, asyncio.timeout(PATIENCE):
         assert await exchange(server, begun) == b""
 
 
-async def test_a_connection_that_is_used_is_not_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "RECEIVE_TIMEOUT", 0.1)
+async def test_a_connection_that_is_used_is_not_given_up(settings: Settings) -> None:
     request = request_with(b"").replace(b"connection: close", b"connection: keep-alive")
-    async with serving(settings) as server, asyncio.timeout(10):
+    answer = b'{"data":{"__typename":"Query"}}'
+    times = SocketTimes(receive=short(0.5))
+    async with serving(replace(settings, socket_times=times)) as server, asyncio.timeout(PATIENCE):
         host, port = server.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        begun = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() < begun + 0.3:
-            writer.write(request)
-            assert await reader.readuntil(b'{"data":{"__typename":"Query"}}')
+        writer.write(request)
+        assert (await reader.readuntil(answer)).endswith(answer)
+        # One that sends nothing is given up, so that the time of the other, which is older, has passed too.
+        assert await exchange(server, b"") == b""
+        writer.write(request)
+        assert (await reader.readuntil(answer)).endswith(answer)
         writer.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import tempfile
 from asyncio.subprocess import PIPE
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.server import CannotServe, address, bind
-from tests.command import DROPZERO, Serving, dropzero, dropzero_serve, environment
-from tests.server import PURCHASE
+from tests.command import DROPZERO, Serving, dropzero, dropzero_here, dropzero_serve, ended, environment, started
+from tests.patience import PATIENCE, PATIENT_TIMES, until
+from tests.server import ADMIN_TOKEN, PURCHASE
 
 SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 STOCK = f'{{ product(id: "{SAMPLE}") {{ stock }} }}'
 DROPPED = "Traceback"
+ATTEMPTS = "5"
+"""Transactions that a purchase is tried for, so that one without a database fails before its deadline."""
 
 
 def processes_on(data: Path) -> list[str]:
@@ -63,9 +67,7 @@ async def kill_database(data: Path) -> None:
     processes = children(pid)
     assert processes
     os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(30):
-        while any(is_running(process) for process in processes):
-            await asyncio.sleep(0.005)
+    await until(lambda: not any(is_running(process) for process in processes))
 
 
 @pytest.fixture
@@ -86,10 +88,16 @@ async def status_of(server: Serving, path: str) -> int:
 
 async def until_not_ready(server: Serving) -> None:
     """Wait until the server has noticed that its database is away."""
-    while (status := await status_of(server, "/readyz")) != 503:
-        assert status == 200
+
+    async def is_not_ready() -> bool:
+        status = await status_of(server, "/readyz")
+        assert status in (200, 503)
+        return status == 503
+
+    await until(is_not_ready)
 
 
+@pytest.mark.slow
 async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with dropzero_serve(data) as server:
@@ -126,60 +134,69 @@ async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_agai
         assert DROPPED not in server.log
 
 
-async def test_purchases_in_flight_when_it_is_told_to_stop_are_answered(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    async with dropzero_serve(data, DROPZERO_COMMIT_DELAY_MS="50") as server:
-        purchases = [asyncio.create_task(buy(server, f"buyer-{number}")) for number in range(20)]
-        # With the first answer the others are in one transaction, which has 50 ms to go.
-        await asyncio.wait(purchases, return_when=asyncio.FIRST_COMPLETED)
-        assert await server.stop() == 0
-        answers = await asyncio.gather(*purchases)
-        assert [answer["data"]["purchase"]["status"] for answer in answers] == ["CONFIRMED"] * 20
-        assert DROPPED not in server.log
-    audited = await dropzero("audit", DROPZERO_DATA=str(data))
-    assert re.search(rf"{SAMPLE} +Aurora Tee +100 +80 +20 +yes\n", audited.out)
-    assert processes_on(data) == []
-
-
-async def test_watchers_are_told_that_the_server_goes_away_and_do_not_keep_it(tmp_path: Path) -> None:
-    async with dropzero_serve(tmp_path / "data") as server:
-        async with websockets.connect(
-            server.websocket_url, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]
-        ) as watcher:
+@pytest.mark.slow
+async def test_told_to_stop_it_answers_purchases_in_flight_and_sends_watchers_away(
+    tmp_path: Path, postgres_url: str, behind: Pool
+) -> None:
+    there = {"DROPZERO_ENDPOINTS": f"here={postgres_url}", "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}
+    async with dropzero_serve(tmp_path / "unused", **there) as server:
+        product_id = await server.create_product(stock=100)
+        async with (
+            websockets.connect(
+                server.websocket_url,
+                subprotocols=[websockets.Subprotocol("graphql-transport-ws")],
+                open_timeout=PATIENCE,
+            ) as watcher,
+            asyncio.timeout(PATIENCE),
+        ):
             await watcher.send('{"type": "connection_init"}')
             await watcher.recv()
-            query = f'subscription {{ stockChanged(productIds: ["{SAMPLE}"]) {{ stock }} }}'
+            query = f'subscription {{ stockChanged(productIds: ["{product_id}"]) {{ stock }} }}'
             await watcher.send(orjson.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}}).decode())
             assert orjson.loads(await watcher.recv())["payload"]["data"] == {"stockChanged": {"stock": 100}}
-            server.process.send_signal(signal.SIGTERM)
-            with pytest.raises(websockets.ConnectionClosed) as closed:
-                await watcher.recv()
+
+            async with behind.begin(timeout=PATIENCE) as holding:
+                await holding.execute("SELECT stock FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
+                purchases = [asyncio.create_task(server.purchase(product_id, f"buyer-{n}")) for n in range(20)]
+                await until(lambda: has_waiting(server, 20))
+                server.process.send_signal(signal.SIGTERM)
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    await watcher.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
-        async with asyncio.timeout(5):
-            assert await server.process.wait() == 0
+        assert Counter(outcome["status"] for outcome in await asyncio.gather(*purchases)) == {"CONFIRMED": 20}
+        assert await server.end() == 0
         assert DROPPED not in server.log
+    audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=there["DROPZERO_ENDPOINTS"])
+    assert re.search(rf"{product_id} +Tee +100 +80 +20 +yes\n", audited.out)
 
 
+async def has_waiting(server: Serving, number: int) -> bool:
+    """Whether so many purchases are in line or in a transaction."""
+    async with server.session.get(
+        f"{server.url}/metrics", headers={"authorization": f"Bearer {ADMIN_TOKEN}"}
+    ) as response:
+        return f'dropzero_purchases_waiting{{region="here"}} {number:.1f}\n' in await response.text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["owner.lock", "operator-token"])
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_it_can_be_stopped_while_it_starts(tmp_path: Path, stage: str, how: signal.Signals, status: int) -> None:
     data = tmp_path / "data"
-    process = await asyncio.create_subprocess_exec(
-        *[*DROPZERO, "serve", "--port", "0"], env=environment({"DROPZERO_DATA": str(data)}), stdout=PIPE, stderr=PIPE
-    )
-    while not any(data.glob(stage)):
+    serve = [*DROPZERO, "serve", "--port", "0"]
+    async with started(*serve, env=environment({"DROPZERO_DATA": str(data)}), stdout=PIPE, stderr=PIPE) as process:
+        await until(lambda: process.returncode is not None or any(data.glob(stage)))
         assert process.returncode is None
-        await asyncio.sleep(0.001)
-    process.send_signal(how)
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
+        process.send_signal(how)
+        run = await ended(process)
     # A start that was all but done ends as a stop.
-    assert process.returncode in ({status} if b"open" not in out else {0}), err
-    assert DROPPED.encode() not in err
+    assert run.status == (0 if "open" in run.out else status), run.err
+    assert DROPPED not in run.err
     assert processes_on(data) == []
 
 
+@pytest.mark.slow
 async def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -207,9 +224,10 @@ def test_the_address_of_a_socket_is_a_url(host: str, url: str) -> None:
         assert listening.proto == socket.IPPROTO_TCP
 
 
+@pytest.mark.slow
 async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_started(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with dropzero_serve(data, DROPZERO_DEADLINE_MS="300") as server:
+    async with dropzero_serve(data, DROPZERO_ATTEMPTS=ATTEMPTS) as server:
         assert (await buy(server))["data"]["purchase"]["status"] == "CONFIRMED"
         await kill_database(data)
         await until_not_ready(server)
@@ -228,14 +246,15 @@ async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_
         assert await server.data(STOCK) == {"product": {"stock": 99}}
 
 
+@pytest.mark.slow
 async def test_a_database_that_comes_back_is_used_again(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
     # A short path, so that its socket is where it was when it comes back.
     database = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropzero-"))) / "elsewhere"
     token = "the-operators-token"
     with embedded_postgres(database) as url:
-        async with Pool(Endpoint("here", url), size=1) as pool:
+        async with Pool(Endpoint("here", url), size=1, times=PATIENT_TIMES.pool) as pool:
             await migrate(pool, load_migrations(migrations_directory()))
-        variables = {"DROPZERO_ENDPOINTS": f"here={url}", "DROPZERO_ADMIN_TOKEN": token, "DROPZERO_DEADLINE_MS": "300"}
+        variables = {"DROPZERO_ENDPOINTS": f"here={url}", "DROPZERO_ADMIN_TOKEN": token, "DROPZERO_ATTEMPTS": ATTEMPTS}
         server = await stack.enter_async_context(dropzero_serve(tmp_path / "unused", **variables))
         assert server.announced.endswith(f"GraphQL     {server.url}/graphql\nRegions")
         create = 'mutation { createProduct(input: { name: "Tee", dropName: "Drop", stock: 9 }) { id } }'

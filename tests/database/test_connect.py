@@ -247,6 +247,7 @@ async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
         await require_ready_database(regions)
 
 
+@pytest.mark.slow
 async def test_a_command_that_gets_no_connection_is_told_why(home: StandIn) -> None:
     home.revoked = {"app"}
     run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"{HOME}={home.url}", **CREDENTIALS)

@@ -268,6 +268,7 @@ def test_a_folder_without_room_is_told_in_the_words_of_the_program_that_met_it(t
     assert [path.name for path in tmp_path.iterdir()] == ["owner.lock"]
 
 
+@pytest.mark.slow
 def test_without_the_local_extra_the_message_says_what_to_install(tmp_path: Path) -> None:
     without = """
 import sys

@@ -91,6 +91,7 @@ async def test_eight_at_once_meet_without_harm(empty: Pool, empty_database_url: 
             await start_over(empty)
 
 
+@pytest.mark.slow
 async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
     empty: Pool, empty_database_url: str
 ) -> None:
@@ -133,6 +134,7 @@ async def migrating_process(url: str) -> AsyncIterator[Process]:
         await run.wait()
 
 
+@pytest.mark.slow
 async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Pool, empty_database_url: str) -> None:
     async with table_that_is_being_created(empty_database_url, "orders"):
         async with migrating_process(empty_database_url) as run:
@@ -282,6 +284,7 @@ async def test_each_file_is_one_statement_that_can_be_run_twice(database_url: st
     assert MIGRATIONS[NAMES.index(name)].async_index == (made and made[1]), "Aurora DSQL has no other indexes"
 
 
+@pytest.mark.slow
 async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to_run(
     empty: Pool, empty_database_url: str
 ) -> None:
@@ -299,6 +302,7 @@ async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to
     )
 
 
+@pytest.mark.slow
 async def test_a_database_that_cannot_be_used_is_one_line(empty_database_url: str, tmp_path: Path) -> None:
     away = f"postgresql://app:hunter2@/shop?host={tmp_path}"
     served = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"here={away}")

@@ -263,20 +263,19 @@ async def told_at_last(watcher: Watcher, expected: StockChange) -> None:
             pass
 
 
-@on_both_engines
 async def test_a_database_that_says_nothing_counts_as_away(pool: Pool, behind: Pool, counting: CountingPool) -> None:
     watched, unwatched = await new_product(pool), await new_product(pool)
-    timeout = short(0.3)
+    timeout = short(0.5)
 
     async with (
         publishing(counting, PollingTimes(0.01, timeout, max_backoff=0.05)) as publisher,
         watching_at_last(publisher, watched) as watcher,
     ):
         async with readings_held(behind):
+            refused = asyncio.create_task(hold(publisher, unwatched))
             await told_at_last(watcher, stale(watched, 10, 1))
             with pytest.raises(Unavailable, match=re.escape(f"no answer within {timeout:g} seconds")):
-                async with publisher.watch([unwatched]):
-                    pass
+                await refused
         await told_at_last(watcher, current(watched, 10, 1))
 
 

@@ -36,7 +36,7 @@ PURCHASES = int(os.environ.get("STORM_PURCHASES", "2000"))
 BUYERS = min(1_000, PURCHASES // 4)
 """Purchases at a time."""
 
-SECONDS = PATIENCE + PURCHASES * 0.03 * FACTOR
+SECONDS = PATIENCE + PURCHASES * 0.06 * FACTOR
 """Until the last buyer must have been answered; on a quiet machine 400 are answered in a second."""
 
 STOCKS = [*(PURCHASES * share // 200 for share in (1, 10, 20, 30, 10)), 1_000_000]

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from api.database.endpoint import Endpoint
@@ -17,9 +18,14 @@ from api.drops.drops import Drops
 from api.drops.group_commit import GroupPolicy
 from api.drops.stock import PollingTimes
 from tests.dsql.stand_in import StandIn
-from tests.patience import PATIENCE, short
+from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 
-TIMES = RegionTimes(ping_timeout=short(0.4), ping_interval=0.05, answers_to_return=3)
+TIMES = RegionTimes(
+    ping_timeout=short(0.8),
+    ping_interval=0.05,
+    answers_to_return=3,
+    pool=replace(PATIENT_TIMES.pool, commit=short(2.0), close=short(0.1)),
+)
 """Regions leave and return within the storm, several times over, as they would in minutes."""
 
 
@@ -31,7 +37,15 @@ def seeded() -> random.Random:
 
 
 async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
-    """Let something fail every few milliseconds, in one Region or the other, until cancelled."""
+    """Let something fail after every few statements, in one Region or the other, until cancelled.
+
+    By statements and not by the clock, so that a slow machine has no heavier weather.
+    """
+
+    async def statements(number: int) -> None:
+        enough = sum(endpoint.statements for endpoint in endpoints) + number
+        await until(lambda: sum(endpoint.statements for endpoint in endpoints) >= enough)
+
     while True:
         endpoint = chance.choice(endpoints)
         match chance.choices(
@@ -58,11 +72,11 @@ async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
                 await endpoint.up()
             case "silent":
                 endpoint.hang()
-                await asyncio.sleep(chance.uniform(0.1, 1.5))
+                await asyncio.sleep(chance.uniform(0.4, 1.6))
                 endpoint.release()
             case "calm":
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(chance.uniform(0.005, 0.05))
+                await statements(60)
+        await statements(chance.randint(3, 30))
 
 
 async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
@@ -80,9 +94,10 @@ async def two_servers(endpoints: list[StandIn], budget: RetryBudget) -> AsyncIte
         Drops(Regions(order, 5, tokens, TIMES), GroupPolicy(), budget, PollingTimes(interval=1))
         for order in ((home, peer), (peer, home))
     ]
+    for server in servers:
+        await server.open()
     try:
         for server in servers:
-            await server.open()
             await server.regions.warm_up(2)
         yield servers
     finally:
