@@ -178,7 +178,6 @@ class GroupCommit:
                         self._drop_spent(group, failed.error)
                     else:
                         size = self._part(group, line, failed.error)
-                        self._drop_spent(group, None)
                 else:
                     self._answer(group, result)
                     group.clear()
@@ -191,10 +190,13 @@ class GroupCommit:
 
     def _fill(self, group: list[_Waiting], line: _Line, size: int) -> bool:
         """Take from the line, first come first served, until the group has `size`; whether there is a group."""
+        now = asyncio.get_running_loop().time()
         while line.waiting and len(group) < size:
             waiting = line.waiting.popleft()
             if waiting.answer.done():  # its buyer has hung up
                 self.waiting -= 1
+            elif waiting.deadline <= now:
+                self._give_up(waiting, None)
             else:
                 group.append(waiting)
         return bool(group)
@@ -208,7 +210,8 @@ class GroupCommit:
                 self._fail(waiting, _unknown(waiting) if waiting.written_at else error)
             group.clear()
             return 1
-        half = len(group) // 2
+        self._drop_spent(group, None)
+        half = max(1, len(group) // 2)
         line.waiting.extendleft(reversed(group[half:]))
         del group[half:]
         if line.expiry is not None:  # those put back may have the earliest deadline

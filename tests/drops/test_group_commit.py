@@ -250,6 +250,19 @@ async def test_parting_a_group_fails_only_the_bad_within_the_budget_of_each(pool
     await assert_books_balance(pool)
 
 
+async def test_a_group_that_is_parted_too_often_turns_the_others_away_as_busy(pool: Pool, behind: Pool) -> None:
+    product_id = await new_product(pool, stock=1000)
+    await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
+    desk = line(pool, budget=RetryBudget(attempts=3, seconds=PATIENCE))
+    names = [f"bad-{number}" if number % 10 == 0 else f"good-{number}" for number in range(60)]
+
+    outcomes = await asyncio.gather(*(desk.submit(wish(product_id, name)) for name in names))
+
+    assert max(outcome.attempts for outcome in outcomes) == 3
+    assert kinds(outcomes)["Busy"] >= 6
+    assert (await get_product(pool, product_id)).stock == 1000 - kinds(outcomes)["Confirmed"]
+
+
 async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=10)
     await behind.execute(f"ALTER DATABASE {await database_name(behind)} SET default_transaction_read_only = on")

@@ -100,6 +100,11 @@ type PurchaseConfirmed implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
   order: Order! remaining: Int! replayed: Boolean!
 }
+type PurchaseCancelled implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  order: Order!
+}
+
 type PurchaseSoldOut implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
   remaining: Int!
@@ -199,6 +204,7 @@ def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLS
         assert isinstance(outcomes, GraphQLInterfaceType)
         assert {possible.name for possible in each.get_possible_types(outcomes)} == {
             "PurchaseConfirmed",
+            "PurchaseCancelled",
             "PurchaseSoldOut",
             "PurchaseNotOpen",
             "PurchaseLimitReached",
