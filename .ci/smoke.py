@@ -101,7 +101,12 @@ def serving(folder: Path, workers: int) -> Iterator[Server]:
     ]
     with out.open("wb") as stdout, log.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603
-            command, cwd=folder, env={**environment, "DROPZERO_DATA": str(data)}, stdout=stdout, stderr=stderr
+            command,
+            cwd=folder,
+            env={**environment, "DROPZERO_DATA": str(data)},
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,  # so that its workers can be ended with it
         )
     try:
         wait_until(lambda: process.poll() is not None or "Regions" in out.read_text(), "the server starts")
@@ -116,8 +121,9 @@ def serving(folder: Path, workers: int) -> Iterator[Server]:
 
 
 def end(process: "subprocess.Popen[bytes]", data: Path) -> None:
-    """Kill the server if it runs, and the database that a killed server leaves behind."""
-    process.kill()
+    """Kill the server and its workers if they run, and stop the database that a killed server leaves behind."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait(PATIENCE)
     postmaster = data / "postgres" / "postmaster.pid"
     with suppress(FileNotFoundError, IndexError, ValueError, ProcessLookupError):

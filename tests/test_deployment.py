@@ -69,7 +69,8 @@ class TestImage:
         assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-        assert {*wheel["only-include"], project["project"]["readme"], "pyproject.toml"} == copied
+        made_of = {*wheel["only-include"], project["project"]["readme"], "pyproject.toml"}
+        assert copied == made_of | {"constraints.txt"}, "and the versions of the packages beside it"
         assert all((ROOT / source).exists() for source in copied)
 
     def test_it_serves_on_every_address_at_the_port_that_it_names(self) -> None:
