@@ -17,14 +17,18 @@ GRACE = 10.0
 """Seconds for processes to end by themselves when the last test is over."""
 
 
-def mark() -> Callable[[], object]:
+def mark() -> Callable[[], None]:
     """Mark every process that this one starts from now on, and theirs. They end soon after this one, however it ends:
     a run that is killed runs no fixture's end. Returns what ends them now."""
     value = uuid.uuid4().hex
     program = [sys.executable, "-S", __file__, value]
     ending = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)
     os.environ[MARK] = value
-    return ending.communicate  # closes the pipe
+
+    def end() -> None:
+        ending.communicate()  # closes the pipe
+
+    return end
 
 
 def end_what_is_left(value: str, grace: float) -> list[str]:
