@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if shutil.disk_usage(MEMORY).free > ROOM:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     if not hasattr(config, "workerinput"):
-        processes.mark()
+        config.add_cleanup(processes.mark())
     config.option.timeout = config.option.timeout or float(config.getini("timeout")) * FACTOR
 
 
@@ -35,7 +35,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that has left a process behind, and end the process."""
     if hasattr(session.config, "workerinput"):
         return
-    left = processes.end_what_is_left()
+    left = processes.end_what_is_left(os.environ[processes.MARK], processes.GRACE)
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         for process in left:
