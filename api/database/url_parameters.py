@@ -222,16 +222,17 @@ def _authorities(region: str, given: dict[str, str]) -> Authorities | None:
 
 def _obeyed(region: str, given: Mapping[str, str]) -> dict[str, str]:
     """What the parameters ask for, by the names above; an empty value asks for nothing. Raises ValueError."""
-    for name in given:
+    for name, value in given.items():
         if name not in _RULES:
-            known = f"{name}, which dropzero does not know" if _NAME.fullmatch(name) else "a parameter without a name"
+            named = value and _NAME.fullmatch(name)  # else it may be anything, and a part of a password
+            known = f"{name}, which dropzero does not know" if named else "a parameter without a name or a value"
             raise ValueError(
                 f"the URL of {region} has {known}; leave it out, or write a setting of the database as "
                 "options=-c%20NAME%3DVALUE"
             )
     obeyed: dict[str, str] = {}
     for name, rule in _RULES.items():
-        value = given.get(name)
+        value = given.get(name, "")
         if not value:
             continue
         match rule:
