@@ -13,6 +13,7 @@ from api.cross_origin import CrossOrigin
 from api.database.backoff import Backoff
 from api.database.migrations import Schema, how_to_migrate, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
+from api.database.pooler import require_kept_statements
 from api.database.regions import Regions
 from api.database.retry import RetryBudget, run_again
 from api.database.tokens import AuthTokens
@@ -137,11 +138,12 @@ async def require_ready_database(regions: Regions) -> Schema:
     """Make sure of the schema and of our rights, through home or else a peer, and open the first connections; again
     within START_BUDGET when a connection was lost or a rival came between.
 
-    Raises SchemaBehind, MigrationError, RightsMissing, and Unavailable when no Region answers.
+    Raises StatementsLost, SchemaBehind, MigrationError, RightsMissing, and Unavailable when no Region answers.
     """
 
     async def attempt() -> Schema:
         pool = await regions.warm_up(WARM_CONNECTIONS)
+        await require_kept_statements(pool.endpoint)
         schema = await require_current_schema(pool)
         await require_rights(pool)
         return schema

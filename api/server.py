@@ -107,7 +107,8 @@ def _embedded(settings: Settings, workers: int) -> AbstractContextManager[str]:
 
 async def prepare(settings: Settings, *, embedded: bool) -> None:
     """Make sure of the schema: the embedded database is brought up to date and given a sample drop; any other
-    is only looked at. What a cut connection interrupts is done again within START_BUDGET. Raises SchemaBehind, MigrationError, RightsMissing, Unavailable."""
+    is only looked at. What a cut connection interrupts is done again within START_BUDGET. Raises StatementsLost,
+    SchemaBehind, MigrationError, RightsMissing, Unavailable."""
     again = partial(run_again, budget=START_BUDGET, safe_after_lost_commit=True, backoff=START_BACKOFF)
     tokens = AuthTokens(web_identity(settings))
     async with Regions(settings.endpoints, connections=1, tokens=tokens, times=settings.region_times) as regions:
