@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from api.database.endpoint import Endpoint
+from api.database.errors import Unavailable
 from api.database.pooler import StatementsLost, require_kept_statements
 from api.settings import Settings
 from tests.command import dropzero
@@ -72,3 +73,14 @@ async def sells(settings: Settings) -> None:
         product_id = await server.create_product(stock=60)
         outcomes = await asyncio.gather(*(server.purchase(product_id, f"buyer-{number}") for number in range(70)))
         assert sorted(outcome["status"] for outcome in outcomes) == ["CONFIRMED"] * 60 + ["SOLD_OUT"] * 10
+
+
+@pytest.mark.parametrize("parameter", ["schema=public", "options=-c%20search_path%3Dpublic"])
+async def test_a_parameter_that_a_pooler_does_not_pass_on_is_said_to_stop_there(
+    postgres_url: str, parameter: str
+) -> None:
+    async with pooling(postgres_url, pool_mode="session") as url:
+        with pytest.raises(
+            Unavailable, match=r"unsupported startup parameter.*; a pooler such as PgBouncer does not pass"
+        ):
+            await require_kept_statements(Endpoint(HOME, f"{url}&{parameter}"))
