@@ -14,6 +14,7 @@ from api.database.endpoint import Endpoint, parse_endpoints
 from api.database.errors import Unavailable
 from api.database.tokens import AuthTokens
 from api.database.url_parameters import read_address
+from tests.command import dropzero_here
 from tests.dsql.certificates import HOST, Authority
 from tests.patience import PATIENCE, short
 from tests.tls import Front, tls_front
@@ -237,6 +238,16 @@ def test_what_cannot_be_obeyed_is_refused_by_name_and_never_by_value(query: str,
     assert named in str(refused.value)
     assert instead in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+async def test_a_command_names_the_variable_and_the_parameter() -> None:
+    url = f"postgresql://app:{SECRET}@h.example/shop?connect_timeout={SECRET}"
+    run = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={url}")
+    assert (run.status, run.out) == (2, "")
+    assert run.err == (
+        "dropzero: DROPZERO_ENDPOINTS: the URL of here has a value of connect_timeout that dropzero does not obey; "
+        "write whole seconds, such as connect_timeout=5\n"
+    )
 
 
 def test_a_question_mark_within_a_password_does_not_make_a_parameter_of_it() -> None:
