@@ -10,9 +10,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from api.cross_origin import CrossOrigin
+from api.database.backoff import Backoff
 from api.database.migrations import Schema, how_to_migrate, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
+from api.database.pooler import require_kept_statements
 from api.database.regions import Regions
+from api.database.retry import RetryBudget, run_again
 from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
@@ -39,6 +42,12 @@ DRAINING = "draining"
 
 WARM_CONNECTIONS = 3
 """Connections to each Region that are open before the first request: for a reading, a purchase, and one to spare."""
+
+
+START_BUDGET = RetryBudget(attempts=5, seconds=10.0)
+"""For a start's work on the database: a connection that is cut costs a start nothing, and one that is away ends it."""
+
+START_BACKOFF = Backoff(base=0.1, cap=1.0)
 
 
 class SchemaBehind(Exception):
@@ -130,14 +139,20 @@ def web_identity(settings: Settings) -> WebIdentity | None:
 
 
 async def require_ready_database(regions: Regions) -> Schema:
-    """Make sure of the schema and of our rights, through home or else a peer, and open the first connections.
+    """Make sure of the schema and of our rights, through home or else a peer, and open the first connections; again
+    within START_BUDGET when a connection was lost or a rival came between.
 
-    Raises SchemaBehind, MigrationError, RightsMissing, and Unavailable when no Region answers.
+    Raises StatementsLost, SchemaBehind, MigrationError, RightsMissing, and Unavailable when no Region answers.
     """
-    pool = await regions.warm_up(WARM_CONNECTIONS)
-    schema = await require_current_schema(pool)
-    await require_rights(pool)
-    return schema
+
+    async def attempt() -> Schema:
+        pool = await regions.warm_up(WARM_CONNECTIONS)
+        await require_kept_statements(pool.endpoint)
+        schema = await require_current_schema(pool)
+        await require_rights(pool)
+        return schema
+
+    return await run_again(attempt, START_BUDGET, safe_after_lost_commit=True, backoff=START_BACKOFF)
 
 
 async def require_current_schema(pool: Pool) -> Schema:

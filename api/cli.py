@@ -20,6 +20,7 @@ from api.cluster.errors import ClusterError
 from api.database.errors import DatabaseError
 from api.database.migrations import Migration, MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.database.pooler import StatementsLost, require_kept_statements
 from api.database.programs import EmbeddedUnavailable
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
@@ -42,7 +43,10 @@ app.add_typer(cluster_app, name="cluster")
 
 T = TypeVar("T")
 
-_FAILURES = (server.CannotServe, EmbeddedUnavailable, SchemaBehind, RightsMissing, MigrationError, RequestFailed)
+_FAILURES = (
+    *(server.CannotServe, EmbeddedUnavailable, StatementsLost, SchemaBehind, RightsMissing, MigrationError),
+    RequestFailed,
+)
 """What ends a command with one line of its own words, and status 1."""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -252,6 +256,7 @@ def _visit(question: Callable[[Pool], Awaitable[T]]) -> T:
 
     async def visit(settings: Settings) -> T:
         async with Pool(settings.endpoints[0], size=1, tokens=AuthTokens(web_identity(settings))) as pool:
+            await require_kept_statements(pool.endpoint)
             return await question(pool)
 
     with server.database_to_visit(_settings()) as settings:

@@ -15,11 +15,12 @@ from functools import partial
 import uvicorn
 from starlette.applications import Starlette
 
-from api.app import create_app, require_ready_database, web_identity
+from api.app import START_BACKOFF, START_BUDGET, create_app, require_ready_database, web_identity
 from api.database.embedded import embedded_postgres, running_embedded_url
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.regions import Regions
+from api.database.retry import run_again
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.operator_token import make_operator_token
@@ -103,17 +104,19 @@ def _embedded(settings: Settings, workers: int) -> AbstractContextManager[str]:
 
 async def prepare(settings: Settings, *, embedded: bool) -> None:
     """Make sure of the schema: the embedded database is brought up to date and given a sample drop; any other
-    is only looked at. Raises SchemaBehind, MigrationError, RightsMissing, Unavailable."""
+    is only looked at. What a cut connection interrupts is done again within START_BUDGET. Raises StatementsLost,
+    SchemaBehind, MigrationError, RightsMissing, Unavailable."""
+    again = partial(run_again, budget=START_BUDGET, safe_after_lost_commit=True, backoff=START_BACKOFF)
     tokens = AuthTokens(web_identity(settings))
     async with Regions(settings.endpoints, connections=1, tokens=tokens, times=settings.region_times) as regions:
         if embedded:
-            await migrate(regions.home, load_migrations(migrations_directory()))
+            await again(partial(migrate, regions.home, load_migrations(migrations_directory())))
         schema = await require_ready_database(regions)
         if schema.ahead:
             logger.warning("serving a database that is ahead: it has %s of a newer version", ", ".join(schema.ahead))
         if not embedded:
             return
-        sample = await create_sample_drop(regions)
+        sample = await again(partial(create_sample_drop, regions))
         if sample is not None:
             logger.info("created the sample drop %s: %d x %s", sample.drop_name, sample.stock, sample.name)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import random
 import socket
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -14,6 +16,7 @@ from api.database.backoff import Backoff
 from api.database.endpoint import DsqlAddress, Endpoint
 from api.database.errors import Unavailable, WakingUp
 from api.database.tokens import AuthTokens
+from api.database.url_parameters import Authorities, PostgresAddress, read_address
 from api.database.web_identity import NoToken
 
 logger = logging.getLogger("dropzero.database")
@@ -81,7 +84,7 @@ class Connector:
     def __init__(self, endpoint: Endpoint, tokens: AuthTokens, times: ConnectTimes = ConnectTimes()) -> None:
         """Raises ValueError when the endpoint's URL cannot be used."""
         self._endpoint = endpoint
-        self._address = endpoint.dsql
+        self._address = endpoint.dsql or read_address(endpoint.region, endpoint.url)
         self._tokens = tokens
         self._times = times
         self._rate = ConnectionRate(times.per_second, times.burst)
@@ -90,21 +93,36 @@ class Connector:
     async def connect(self) -> Connection:
         """Open one. Raises Unavailable, with what was wrong and what to do."""
         try:
-            if self._address is None:
-                connection = await asyncpg.connect(
-                    self._endpoint.url,
-                    timeout=self._times.timeout,
-                    connection_class=Connection,
-                    server_settings={"application_name": "dropzero"},
-                )
-            else:
+            if isinstance(self._address, DsqlAddress):
                 connection = await self._connect_to_dsql(self._address)
+            else:
+                connection = await self._connect_to_postgres(self._address)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             # Whatever the reason, a refused login, a database that takes no connections, one too many of them.
             raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
         connection.opened_at = asyncio.get_running_loop().time()
         connection.retire_at = connection.opened_at + random.uniform(*self._times.lifetime)  # noqa: S311
         return connection
+
+    async def _connect_to_postgres(self, address: PostgresAddress) -> Connection:
+        """Open one to any other PostgreSQL. A connect_timeout that is longer than ours waits no longer than ours."""
+        timeout = min(address.timeout or self._times.timeout, self._times.timeout)
+        try:
+            if self._tls is None and address.authorities is not None:
+                self._tls = await asyncio.to_thread(_verifying_context, address)
+            return await asyncpg.connect(
+                address.url,
+                ssl=self._tls,
+                direct_tls=address.direct_tls or None,
+                timeout=timeout,
+                connection_class=Connection,
+                server_settings=dict(address.settings),
+            )
+        except (asyncpg.PostgresError, OSError, ValueError) as error:
+            reason = _explained_by_url(error, address, timeout)
+            if reason is None:
+                raise
+            raise Unavailable(f"no connection to {self._endpoint.region}: {reason}") from error
 
     async def _connect_to_dsql(self, address: DsqlAddress) -> Connection:
         """Open one to Aurora DSQL, again while its cluster wakes up, and once again when a token was too old."""
@@ -146,6 +164,52 @@ class Connector:
 def _tls_context(address: DsqlAddress) -> ssl.SSLContext:
     """Verifies the certificate and its host. Reading the certificate authorities takes some 20 ms. Raises OSError."""
     return ssl.create_default_context(cafile=address.sslrootcert)
+
+
+def _verifying_context(address: PostgresAddress) -> ssl.SSLContext:
+    """Verifies the certificate and its host, where asyncpg would know of no authority. Raises OSError."""
+    context = ssl.create_default_context(cafile=_usual_file() if address.authorities is Authorities.USUAL else None)
+    context.set_alpn_protocols(["postgresql"])  # which PostgreSQL wants to see where TLS comes first
+    if "sslcert" in address.files:
+        context.load_cert_chain(
+            address.files["sslcert"], address.files.get("sslkey"), password=lambda: address.key_password
+        )
+    return context
+
+
+def _usual_file() -> str | None:
+    """The file of certificate authorities that libpq takes where the URL names none; None where there is none."""
+    named = os.environ.get("PGSSLROOTCERT")
+    if named:
+        return None if named == Authorities.SYSTEM.value else named
+    usual = Path("~/.postgresql/root.crt").expanduser()
+    return str(usual) if usual.exists() else None
+
+
+def _explained_by_url(error: Exception, address: PostgresAddress, timeout: float) -> str | None:
+    """What was wrong, and what to write into the URL; None where the error says it all."""
+    unreadable = [f"{name}={file}" for name, file in address.files.items() if not os.access(file, os.R_OK)]
+    match error:
+        case ssl.SSLCertVerificationError():
+            binding = "; it is verified in the place of channel_binding=require, which can be left out of the URL"
+            return (
+                f"the server's certificate does not verify: {error.verify_message.rstrip('.')}; check the host, or "
+                f"name its certificate authority with sslrootcert=FILE{binding if address.channel_binding else ''}"
+            )
+        case OSError() if unreadable:
+            return f"a file that the URL names cannot be read: {', '.join(unreadable)}"
+        case TimeoutError():
+            return f"no answer within {timeout:g} seconds; check the host, the port, and that this network reaches them"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):  # which asyncpg says without a type of its own
+            return "the server takes no TLS; check the host and the port, or leave TLS out of the URL"
+        case asyncpg.ProtocolViolationError() if "unsupported startup parameter" in str(error):
+            return (
+                f"{error}; a pooler such as PgBouncer does not pass it on: connect to the database itself, or leave it "
+                "out of the URL and set it for the role or the database"
+            )
+        case ValueError() if not isinstance(error, asyncpg.InterfaceError):  # asyncpg's own say what they are about
+            return "the URL cannot be used; check its host and its port"
+    return None
 
 
 def _explained(error: Exception, reason: str, region: str, address: DsqlAddress, timeout: float) -> str:

@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from api.database.url_parameters import ESCAPES, read_address
+
 _REGION = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _URL = "postgresql://user:password@host:5432/database"
 _DSQL_URL = "dsql://role@CLUSTER.dsql.us-east-1.on.aws"
-_ESCAPES = "a comma, @ or / within a password is written as %2C, %40 or %2F"
 _EXPECTED = (
     f"expected REGION=URL entries separated by commas, such as us-east-1={_DSQL_URL} or us-east-1={_URL}; a Region is "
-    f"written in lower-case letters, digits and hyphens, and {_ESCAPES}"
+    f"written in lower-case letters, digits and hyphens, and {ESCAPES}"
 )
 
 # Public endpoints, and those of AWS PrivateLink, whose second label has a suffix.
@@ -71,10 +72,12 @@ def _checked(endpoint: Endpoint) -> Endpoint:
         host = port = False
     if not host or not port or parts.scheme not in ("dsql", "postgresql", "postgres"):
         raise ValueError(
-            f"the URL of {endpoint.region} cannot be used; expected something like {_DSQL_URL} or {_URL}; {_ESCAPES}"
+            f"the URL of {endpoint.region} cannot be used; expected something like {_DSQL_URL} or {_URL}; {ESCAPES}"
         )
     if parts.scheme == "dsql":
         _dsql_address(endpoint.region, parts)
+    else:
+        read_address(endpoint.region, endpoint.url)
     return endpoint
 
 

@@ -127,8 +127,9 @@ async def read_schema(pool: Pool, migrations: list[Migration]) -> Schema:
         recorded = {row["version"]: row for row in await _read(pool, _READ_RECORD)}
     except asyncpg.PostgresError as error:
         role = "this role" if pool.endpoint.dsql is None else pool.endpoint.dsql.role
+        remedy = f"; as its owner, run: GRANT SELECT ON schema_migrations TO {role}"
         raise MigrationRefused(
-            f"schema_migrations cannot be read: {error}; as its owner, run: GRANT SELECT ON schema_migrations TO {role}"
+            f"schema_migrations cannot be read: {error}{remedy if error.sqlstate == _NOT_ALLOWED else ''}"
         ) from error
     for migration in migrations:
         row = recorded.get(migration.version)

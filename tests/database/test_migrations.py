@@ -313,8 +313,6 @@ async def test_a_database_that_cannot_be_used_is_one_line(empty_database_url: st
             ("audit", away),
             ("audit", empty_database_url.replace("postgres@", "nobody:hunter2@")),
             ("audit", re.sub(r"/test_\d+", "/nowhere", empty_database_url)),
-            ("audit", f"{empty_database_url}&connect_timeout=hunter2"),
-            ("audit", f"{empty_database_url}&sslmode=maybe"),
         ]
     ]
     for run in [served, *visited]:

@@ -121,17 +121,17 @@ class TestAnOrderThatWasFound:
 
 
 class TestAnInternalErrorOfTheDatabase:
-    @pytest.mark.parametrize("statements_before", range(6))
-    async def test_at_any_statement_it_is_tried_again_on_a_new_connection(
-        self, behind: Pool, fragile: Pool, home: StandIn, statements_before: int
+    @pytest.mark.parametrize("step", range(1, 12))
+    async def test_at_any_step_it_is_tried_again_on_a_new_connection(
+        self, behind: Pool, fragile: Pool, home: StandIn, step: int
     ) -> None:
         product_id = await new_product(behind, stock=5, limit=2)
         await fragile.warm_up(1)
-        home.internal_errors, home.internal_errors_after = 1, statements_before
+        home.failing_steps[home.steps + step] = "XX000"  # BEGIN; five statements, each prepared and executed
 
         outcome = await line(fragile).submit(wish(product_id, "ada"))
 
-        assert home.internal_errors == 0
+        assert home.failing_steps == {}
         assert isinstance(outcome.decision, Confirmed)
         assert outcome.attempts == 2
         assert home.connections_opened == 2

@@ -44,6 +44,7 @@ class Cluster:
 
     async def _serve(self, endpoint: StandIn, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            endpoint.step()
             backend = await log_in(endpoint, self._database_url, reader, writer)
             age = asyncio.get_running_loop().call_later(endpoint.max_age, writer.transport.abort)
             try:

@@ -84,6 +84,7 @@ class Conversation:
         await self._end_implicit()
 
     async def _do(self, statement: Statement, request: bytes, bind: wire.Bind | None = None) -> None:
+        self._endpoint.step()
         answer = await self._session.control(statement)
         if answer is None:
             if self._session.transaction is None:
@@ -119,6 +120,7 @@ class Conversation:
             raise Refused(Refusal("08P01", f"the stand-in does not know the message {kind!r}"))
 
     async def _parse(self, body: bytes) -> None:
+        self._endpoint.step()
         name, start = wire.take_string(body)
         text, start = wire.take_string(body, start)
         statements = read_script(text)

@@ -89,7 +89,7 @@ class Session:
         """
         self.admit(statement)
         self._endpoint.statements += 1
-        if self._endpoint.take_internal_error():
+        if self._endpoint.take("internal_errors"):
             raise Refused(INTERNAL_ERROR)
         if self._endpoint.statement_latency:
             await asyncio.sleep(self._endpoint.statement_latency)
@@ -126,7 +126,7 @@ class Session:
         notice = b""
         tag = statement.kind.name
         if statement.kind is Kind.BEGIN:
-            if self._endpoint.take_internal_error():
+            if self._endpoint.take("internal_errors"):
                 raise Refused(INTERNAL_ERROR)
             if transaction is None:
                 self.transaction = Transaction(explicit=True)

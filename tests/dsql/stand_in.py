@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.dsql.certificates import HOST, Authority
+from tests.dsql.wire import Refusal, Refused
 
 Serve = Callable[["StandIn", asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
@@ -34,9 +35,12 @@ class StandIn:
     `commit_latency`: what a COMMIT takes, before it is decided.
 
     At any other statement, BEGIN among them:
-    `internal_errors`: how many are answered with an internal error (XX000), after `internal_errors_after` others.
+    `internal_errors`: how many are answered with an internal error (XX000).
     `statement_latency`: what every one but BEGIN takes.
     `transaction_age`: the longest that a transaction may last.
+
+    At a step of a client, which is a new connection, a statement to prepare, and one to execute, BEGIN included:
+    `failing_steps`: by their number, see `steps`, the SQLSTATE that they are refused with, None to lose the connection.
 
     At a new connection:
     `refusing`: say that there are too many.
@@ -62,10 +66,10 @@ class StandIn:
         self.internal_before_commit = 0
         self.internal_after_commit = 0
         self.internal_errors = 0
-        self.internal_errors_after = 0
         self.commit_latency = 0.0
         self.statement_latency = 0.0
         self.transaction_age = 300.0
+        self.failing_steps: dict[int, str | None] = {}
         self.refusing = False
         self.waking_up = 0
         self.expired_tokens = 0
@@ -78,6 +82,7 @@ class StandIn:
         self.connections_opened = 0
         self.connections_open = 0
         self.statements = 0
+        self.steps = 0
         self.commits = 0
 
         self._flowing = asyncio.Event()
@@ -105,11 +110,14 @@ class StandIn:
             setattr(self, fault, left - 1)
         return left > 0
 
-    def take_internal_error(self) -> bool:
-        """Whether this statement is to end with an internal error."""
-        if self.internal_errors and self.take("internal_errors_after"):
-            return False
-        return self.take("internal_errors")
+    def step(self) -> None:
+        """Count a step, and let it fail if it is to. Raises ConnectionError, Refused."""
+        self.steps += 1
+        if self.steps in self.failing_steps:
+            sqlstate = self.failing_steps.pop(self.steps)
+            if sqlstate is None:
+                raise ConnectionResetError("cut at a step")
+            raise Refused(Refusal(sqlstate, "failed at a step"))
 
     def hang(self) -> None:
         """Answer nothing from now on, on open connections and on new ones."""

@@ -1,0 +1,98 @@
+"""Finds a pooler before the database that loses prepared statements, as PgBouncer does in transaction mode.
+
+dropzero keeps the statements that it has prepared on each connection. A pooler that shares a database's sessions among
+its clients has to keep them, too. Most of the time a statement meets the session that knows it, so that the loss shows
+only under load, as an error that names no pooler.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import asyncpg
+
+from api.database.connect import Connection, Connector
+from api.database.endpoint import Endpoint
+from api.database.errors import translate
+from api.database.tokens import AuthTokens
+
+logger = logging.getLogger("dropzero.database")
+
+TIMEOUT = 5.0
+"""Seconds for a statement of the check."""
+
+ROUNDS = 3
+"""A pooler that others use as well can give a connection the same session twice by chance."""
+
+_LOST = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+_STATEMENT_MODE = "statement pooling mode"
+
+
+class StatementsLost(Exception):
+    """A pooler loses prepared statements; the message says so and what to do."""
+
+
+async def require_kept_statements(endpoint: Endpoint) -> None:
+    """Make sure that a prepared statement is there as long as its connection. Raises StatementsLost, Unavailable.
+
+    Aurora DSQL has no pooler before it and is not asked. Elsewhere a connection knows the process of its session from
+    its start; if statements run in another one, a pooler has answered, and is put to the test.
+    """
+    if endpoint.dsql is not None:
+        return
+    connector = Connector(endpoint, AuthTokens())
+    with _explained(endpoint.region):
+        async with _connected(connector) as connection:
+            process = await connection.prepare("SELECT pg_backend_pid()")
+            if await process.fetchval(timeout=TIMEOUT) == connection.get_server_pid():
+                return
+            async with _connected(connector) as other:
+                if await _is_moved(process, other):
+                    logger.info("%s is behind a pooler that keeps prepared statements", endpoint.region)
+
+
+async def _is_moved(process: "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]", other: Connection) -> bool:
+    """Whether the statement is run in several sessions, and is known in all of them: while `other` is in a transaction,
+    a pooler that shares sessions has lent it the one that was used last."""
+    home = await process.fetchval(timeout=TIMEOUT)
+    for _ in range(ROUNDS):
+        transaction = other.transaction()
+        await transaction.start()
+        try:
+            if await process.fetchval(timeout=TIMEOUT) != home:
+                return True
+        finally:
+            with suppress(Exception):  # its failure is no news beside that of the statement
+                await transaction.rollback()
+    return False
+
+
+@contextmanager
+def _explained(region: str) -> Iterator[None]:
+    """Name what the driver raises."""
+    try:
+        yield
+    except asyncpg.UndefinedFunctionError:
+        return  # no PostgreSQL, and no way to ask
+    except TimeoutError:
+        return  # the pooler has one session, which the other connection holds
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        if isinstance(error, _LOST) or _STATEMENT_MODE in str(error):
+            raise StatementsLost(
+                f"{region} is behind a pooler that loses prepared statements, as PgBouncer does with "
+                "pool_mode=transaction, and dropzero keeps its own on each connection; connect to the database itself, "
+                "or to a pooler in session mode, or set max_prepared_statements=200 in PgBouncer 1.21 or later"
+            ) from error
+        named = translate(error)
+        if named is None:
+            raise
+        raise named from error
+
+
+@asynccontextmanager
+async def _connected(connector: Connector) -> AsyncIterator[Connection]:
+    connection = await connector.connect()
+    try:
+        yield connection
+    finally:
+        connection.terminate()

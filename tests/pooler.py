@@ -1,0 +1,79 @@
+"""A real PgBouncer before the test's PostgreSQL, in the pool mode that a test wants.
+
+Where there is no PgBouncer these tests are skipped with the reason; where CI=true they fail instead.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from tests.patience import until
+
+_PORT = 6432
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian has it, and only root looks for programs
+
+
+def find_pgbouncer() -> str:
+    """The program. Skips or fails the test where there is none."""
+    program = shutil.which("pgbouncer", path=_PATH)
+    if program is None:
+        reason = "there is no pgbouncer; on Debian: apt-get install pgbouncer"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
+
+
+def version_of_pgbouncer() -> tuple[int, int]:
+    """Its major and minor version; (0, 0) where there is none."""
+    program = shutil.which("pgbouncer", path=_PATH)
+    if program is None:
+        return 0, 0
+    said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True).stdout
+    major, minor, *_ = said.split()[1].split(".")
+    return int(major), int(minor)
+
+
+@contextlib.asynccontextmanager
+async def pooling(postgres_url: str, **settings: object) -> AsyncIterator[str]:
+    """The URL of the database behind a PgBouncer that runs until the block is left; `settings` are its own."""
+    program = find_pgbouncer()
+    parts = urlsplit(postgres_url)
+    sockets, database = Path(parse_qs(parts.query)["host"][0]), parts.path.lstrip("/")
+    owner = (sockets / ".s.PGSQL.5432").stat()  # lets nobody else connect; and PgBouncer does not run as root
+    switch = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="pooler-") as name:
+        folder = Path(name)
+        own = {"listen_port": _PORT, "unix_socket_dir": folder, "auth_type": "any", **settings}
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n{database} = host={sockets} port=5432 dbname={database} user=postgres\n"
+            + "[pgbouncer]\n"
+            + "".join(f"{setting} = {value}\n" for setting, value in own.items())
+        )
+        if switch:
+            os.chown(folder, owner.st_uid, owner.st_gid)
+        log = folder / "pgbouncer.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                folder / "pgbouncer.ini",
+                stdout=output,
+                stderr=output,
+                **switch,  # type: ignore[arg-type]
+            )
+        try:
+            await until(lambda: (folder / f".s.PGSQL.{_PORT}").exists() or process.returncode is not None)
+            assert process.returncode is None, log.read_text()
+            yield f"postgresql://postgres@/{database}?host={quote(str(folder))}&port={_PORT}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()  # which disconnects everybody at once
+            await process.wait()

@@ -1,0 +1,82 @@
+"""A start on a database that fails for a moment: it costs the start nothing, and one that is away still ends it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from api.app import START_BUDGET
+from api.database.endpoint import Endpoint
+from api.database.errors import Unavailable
+from api.database.pool import Pool
+from api.server import prepare
+from api.settings import Settings
+from tests.command import dropzero_serve
+from tests.dsql.stand_in import StandIn
+from tests.dsql.token import CREDENTIALS
+from tests.regions import HOME
+from tests.server import serving
+
+LOST, CONFLICT = None, "40001"
+REGIONS = "{ regions { healthy } }"
+
+
+@pytest.fixture
+def settings(settings: Settings, home: StandIn) -> Settings:
+    """With one endpoint, so that nothing but the start speaks to the database."""
+    return replace(settings, endpoints=(Endpoint(HOME, home.url),))
+
+
+@pytest.mark.slow
+async def test_a_server_serves_wherever_a_connection_was_lost_during_its_start(
+    settings: Settings, home: StandIn
+) -> None:
+    async with serving(settings):
+        steps = home.steps
+    assert steps > 20
+    for step in range(1, steps + 1):
+        home.failing_steps = {home.steps + step: LOST}
+        async with serving(settings) as server:
+            assert not home.failing_steps, f"step {step} did not come"
+            assert await server.data(REGIONS) == {"regions": [{"healthy": True}]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [LOST, CONFLICT])
+async def test_what_precedes_serving_is_done_wherever_two_steps_in_a_row_have_failed(
+    settings: Settings, home: StandIn, behind: Pool, how: str | None
+) -> None:
+    await prepare(settings, embedded=True)
+    steps = home.steps
+    for step in range(1, steps + 1):
+        await behind.execute("TRUNCATE products, inventory")
+        home.failing_steps = {home.steps + step: how, home.steps + step + 1: how}
+        await prepare(settings, embedded=True)
+        assert not home.failing_steps, f"step {step} did not come"
+        [row] = await behind.fetch("SELECT count(*) AS products, sum(stock) AS stock FROM products, inventory")
+        assert tuple(row) == (1, 100)
+
+
+@pytest.mark.slow
+async def test_worker_processes_start_whose_connections_are_lost(
+    settings: Settings, home: StandIn, tmp_path: Path
+) -> None:
+    await prepare(settings, embedded=False)
+    before = home.steps  # and as many are those of the process that starts the workers
+    home.failing_steps = {2 * before + step: LOST for step in (1, 2, 20, 40)}
+    variables = {"DROPZERO_ENDPOINTS": f"{HOME}={home.url}", **CREDENTIALS}
+    async with dropzero_serve(tmp_path / "unused", "--workers", "2", **variables) as server:
+        assert not home.failing_steps
+        assert await server.data(REGIONS) == {"regions": [{"healthy": True}]}
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("embedded", [False, True])
+async def test_a_database_that_is_away_ends_a_start_with_its_reason(
+    settings: Settings, home: StandIn, embedded: bool
+) -> None:
+    home.refusing = True
+    with pytest.raises(Unavailable, match="too many open connections; run fewer servers"):
+        await prepare(settings, embedded=embedded)
+    assert 1 < home.connections_opened <= START_BUDGET.attempts * 3  # a read is tried three times by itself

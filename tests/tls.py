@@ -1,0 +1,69 @@
+"""The test's PostgreSQL over TCP and TLS, which the embedded one is built without: a front that ends TLS before it."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+_SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
+
+
+@dataclass(slots=True)
+class Front:
+    """Listens at `port`; `encrypted` and `plain` are the connections that it has passed on."""
+
+    port: int
+    encrypted: int = 0
+    plain: int = 0
+
+
+@contextlib.asynccontextmanager
+async def tls_front(postgres_url: str, context: ssl.SSLContext | None) -> AsyncIterator[Front]:
+    """Pass connections on until the block is left. Without a context TLS is refused, as by a server that has none."""
+    socket_path = f"{parse_qs(urlsplit(postgres_url).query)['host'][0]}/.s.PGSQL.5432"
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
+        try:
+            head = await reader.readexactly(8)
+            encrypted = head == _SSL_REQUEST and context is not None
+            if head == _SSL_REQUEST:
+                writer.write(b"N" if context is None else b"S")
+                if context is not None:
+                    await writer.start_tls(context)
+                head = await reader.readexactly(8)
+            front.encrypted += encrypted
+            front.plain += not encrypted
+            backend_reader, backend = await asyncio.open_unix_connection(socket_path)
+            writers.append(backend)
+            backend.write(head)
+            await asyncio.gather(_copy(reader, backend), _copy(backend_reader, writer))
+        except (OSError, EOFError):
+            pass  # the client went away, or does not trust the certificate
+        finally:
+            for end in writers:
+                if end.transport is not None:  # as it is when the client went away during the TLS handshake
+                    end.transport.abort()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    front = Front(server.sockets[0].getsockname()[1])
+    try:
+        yield front
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    raise EOFError
