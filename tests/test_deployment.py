@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 import typer
 from typer.core import TyperGroup
 
@@ -136,6 +137,7 @@ class TestVercel:
         assert not {"api", "migrations"} & set(left_out[1].split(","))
         assert all((ROOT / folder).is_dir() for folder in left_out[1].split(","))
 
+    @pytest.mark.slow
     async def test_the_application_serves_where_no_token_has_come_yet(self) -> None:
         uvicorn = [sys.executable, "-m", "uvicorn", "api.asgi:app", "--port", "0"]
         env = environment(

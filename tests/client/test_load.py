@@ -71,6 +71,7 @@ async def buy_out(way: LosingWay, *, purchases: int, units: int) -> LoadReport:
         return await run_load(clients, Load(purchases, 4, units), None, lambda: None)
 
 
+@pytest.mark.slow
 async def test_a_lost_answer_is_asked_for_again_and_sells_once(way: LosingWay) -> None:
     way.to_lose = 5
     report = await buy_out(way, purchases=40, units=30)

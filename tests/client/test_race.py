@@ -97,6 +97,7 @@ async def exposed(settings: Settings, ways: tuple[Faulty, Faulty]) -> AsyncItera
 
 
 @on_both_engines
+@pytest.mark.slow
 async def test_the_unit_goes_to_exactly_one_of_two_regions_in_every_round(server: Server) -> None:
     races, won, attempts = 0, [0, 0], 0.0
     async with asyncio.timeout(2 * PATIENCE):
@@ -168,6 +169,7 @@ async def test_a_product_is_read_through_the_region_that_is_named(exposed: Serve
 
 
 @on_both_engines
+@pytest.mark.slow
 async def test_commits_whose_answers_are_lost_leave_the_race_exact(exposed: Server, seoul: Faulty) -> None:
     seoul.cut_before_commit, seoul.cut_after_commit = 1, 10
     async with asyncio.timeout(2 * PATIENCE):
@@ -218,6 +220,7 @@ def told(before: bytes, after: bytes, operation: bytes = b"RacePurchase", region
     ],
     ids=["oversold", "undersold", "another outcome", "stale", "unread", "not there", "moved"],
 )
+@pytest.mark.slow
 async def test_a_race_that_is_not_exact_says_what_was_seen_and_ends_with_1(
     server: Server, lie: Lie, complaint: str
 ) -> None:

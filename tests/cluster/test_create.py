@@ -101,6 +101,7 @@ def test_running_it_again_makes_nothing_and_prints_the_same(account: Account) ->
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.slow
 def test_a_run_cut_off_at_any_call_is_gone_on_with_by_the_next(when: str) -> None:
     whole = Account()
     whole.create()

@@ -94,6 +94,7 @@ def test_a_region_that_cannot_be_looked_at_stops_it(account: Account) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.slow
 def test_a_run_cut_off_at_any_call_is_gone_on_with_by_the_next(when: str) -> None:
     whole = Account()
     whole.create()

@@ -211,6 +211,7 @@ async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: StandIn
     assert home.connections_opened == 6
 
 
+@pytest.mark.slow
 async def test_a_server_that_starts_waits_for_an_idle_cluster(settings: Settings, home: StandIn) -> None:
     once = replace(PATIENT_TIMES.pool, connect=replace(TIMES, attempts=1))
     times = replace(PATIENT_TIMES, waking=PATIENCE, pool=once)

@@ -59,6 +59,7 @@ async def execute(url: str, statement: str) -> object:
         await connection.close()
 
 
+@pytest.mark.slow
 async def test_a_second_start_finds_the_data_and_no_process_stays_behind(directory: Path) -> None:
     with embedded_postgres(directory) as url:
         await execute(url, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -101,6 +102,7 @@ def test_the_second_of_two_owners_is_told_which_folder_and_what_to_do(directory:
         "deep/" + "x" * 120,  # a Unix socket's path holds some hundred bytes
     ],
 )
+@pytest.mark.slow
 async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name
     with embedded_postgres(directory) as url:
@@ -108,6 +110,7 @@ async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
         assert running_embedded_url(directory) == url
 
 
+@pytest.mark.slow
 async def test_what_the_environment_says_of_another_postgres_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

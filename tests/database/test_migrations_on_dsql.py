@@ -96,6 +96,7 @@ async def test_every_migration_is_applied_and_its_index_waited_for(regions: TwoR
     [(Killed, True), (OutcomeUnknown, True), (OutcomeUnknown, False)],
     ids=["killed", "answer lost, statement not done", "answer lost, statement done"],
 )
+@pytest.mark.slow
 async def test_a_run_that_ends_at_any_statement_is_finished(
     regions: TwoRegions, end: type[Exception], before: bool
 ) -> None:
@@ -123,6 +124,7 @@ async def test_a_reading_that_meets_a_change_of_the_schema_is_done_again(regions
     assert await regions.migrated()
 
 
+@pytest.mark.slow
 async def test_processes_in_two_regions_that_migrate_at_once_leave_one_schema(regions: TwoRegions) -> None:
     async with contextlib.AsyncExitStack() as stack:
         pools = [await stack.enter_async_context(regions.pool(at)) for at in (regions.tokyo, regions.seoul) * 3]
@@ -164,6 +166,7 @@ async def test_a_storm_of_conflicts_and_of_changed_schemas_is_lived_through(regi
     assert await regions.migrated()
 
 
+@pytest.mark.slow
 async def test_connections_that_are_lost_at_commit_cost_only_time(regions: TwoRegions) -> None:
     def cut_before() -> None:
         regions.tokyo.cut_before_commit = 1
@@ -239,6 +242,7 @@ async def test_an_index_that_cannot_be_built_stops_the_run_until_its_cause_is_go
         assert len(await migrate(pool, load_migrations(tmp_path))) == 1
 
 
+@pytest.mark.slow
 async def test_the_command_says_where_it_goes_and_a_role_without_rights_what_to_run(regions: TwoRegions) -> None:
     await create_role(regions.database_url, "app")
     tokyo, seoul = (regions.endpoint(endpoint, "app") for endpoint in (regions.tokyo, regions.seoul))

@@ -180,6 +180,7 @@ async def test_a_file_that_is_not_there_is_named(front: Front) -> None:
     assert told == "no connection to here: a file that the URL names cannot be read: sslrootcert=/no/ca.pem"
 
 
+@pytest.mark.slow
 async def test_a_short_connect_timeout_is_obeyed_and_a_long_one_is_not_waited_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it listens, and takes nothing
         url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/postgres"

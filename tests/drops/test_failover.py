@@ -115,6 +115,7 @@ async def test_losing_home_costs_no_buyer_an_error_and_purchases_come_home_again
     assert returned.endswith(f"; what names no Region goes through {HOME}")
 
 
+@pytest.mark.slow
 async def test_home_that_goes_silent_costs_no_buyer_an_error_and_purchases_come_home_again(
     home: StandIn, peer: StandIn, behind: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,6 +165,7 @@ async def buy_until_a_commit_arrives(drops: Drops, behind: Pool, home: StandIn) 
 
 
 @pytest.mark.parametrize("fault", ["cut_after_commit", "hang_at_commit"])
+@pytest.mark.slow
 async def test_a_commit_that_home_took_with_it_is_found_or_made_through_the_peer(
     home: StandIn, peer: StandIn, behind: Pool, fault: str
 ) -> None:
@@ -252,6 +254,7 @@ async def test_with_every_region_away_a_purchase_waits_and_goes_through_whicheve
 
 
 @pytest.mark.parametrize(("lose", "times"), [(lose_connections, REFUSED), (go_silent, SILENT)])
+@pytest.mark.slow
 async def test_watchers_see_the_stock_fall_while_home_is_away(
     home: StandIn, peer: StandIn, behind: Pool, lose: Lose, times: RegionTimes
 ) -> None:

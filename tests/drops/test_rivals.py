@@ -188,6 +188,7 @@ async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
     assert (await list_orders(pool, 10)).items == []
 
 
+@pytest.mark.slow
 async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commits_conflict: MakeConflict) -> None:
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(1000)
@@ -200,6 +201,7 @@ async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commit
     assert (await get_product(pool, product_id)).stock == 5
 
 
+@pytest.mark.slow
 async def test_a_spent_deadline_is_busy_with_nothing_sold(
     pool: Pool, tokens: AuthTokens, make_commits_conflict: MakeConflict
 ) -> None:

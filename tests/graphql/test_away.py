@@ -90,6 +90,7 @@ async def test_reads_say_so_before_their_deadline_and_recover(lone_server: Serve
 
 
 @on_both_engines
+@pytest.mark.slow
 async def test_a_purchase_says_so_at_its_deadline_and_sells_nothing(
     settings: Settings, lone_server: Server, faulty: Faulty
 ) -> None:

@@ -221,6 +221,7 @@ class TestKept:
     def test_what_is_refused_stays_refused(self, kept: Documents) -> None:
         assert refusal(kept, "{ nothing }") == refusal(kept, "{ nothing }")
 
+    @pytest.mark.slow
     def test_the_least_recently_used_goes_first(self, kept: Documents) -> None:
         first, second = kept.get("query First { __typename }"), kept.get("query Second { __typename }")
         for number in range(KEPT_DOCUMENTS - 2):
@@ -396,6 +397,7 @@ async def introspections(shared_server: Server) -> list[float]:
 
 class TestCost:
     @pytest.mark.parametrize("attack", ATTACKS)
+    @pytest.mark.slow
     async def test_no_document_costs_more_than_a_few_introspections(
         self, server: Server, introspections: list[float], attack: str
     ) -> None:

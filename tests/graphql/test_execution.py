@@ -2,9 +2,12 @@
 
 import gc
 
+import pytest
+
 from tests.server import PURCHASE, Server
 
 
+@pytest.mark.slow
 async def test_a_purchase_leaves_no_work_for_the_garbage_collector(server: Server) -> None:
     product_id = await server.create_product(stock=1_000)
 

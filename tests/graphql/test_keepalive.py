@@ -23,6 +23,7 @@ async def test_a_client_that_answers_no_ping_is_told_that_it_may_come_back(setti
         await asleep.send(INIT, until=MAY_COME_BACK)
 
 
+@pytest.mark.slow
 async def test_a_client_that_sleeps_takes_nothing_from_the_others(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -248,6 +248,7 @@ async def change_all(behind: Pool, reading: Client) -> None:
 
 
 @both_ways_to_watch
+@pytest.mark.slow
 async def test_clients_that_stop_reading_delay_nobody(
     settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture, watch: Watch
 ) -> None:
@@ -269,6 +270,7 @@ async def test_clients_that_stop_reading_delay_nobody(
 
 
 @both_ways_to_watch
+@pytest.mark.slow
 async def test_clients_that_stop_reading_are_hung_up_on_and_nothing_of_them_is_kept(
     settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture, watch: Watch
 ) -> None:

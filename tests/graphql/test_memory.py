@@ -5,6 +5,8 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
+import pytest
+
 from tests.graphql.stranger import connection, event_stream, subscribe
 from tests.graphql.subscriptions import WIDE, until_metrics
 from tests.server import Server
@@ -31,6 +33,7 @@ def tracing() -> Iterator[Kept]:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Server) -> None:
     variables = {"ids": [await server.create_product() for _ in range(50)]}
     async with connection(server) as reading, connection(server) as stalled:
@@ -46,6 +49,7 @@ async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Ser
     assert kept.bytes < 4_000 * KIB, "5,000 messages of 8 KB"
 
 
+@pytest.mark.slow
 async def test_event_streams_do_not_keep_what_was_asked(server: Server) -> None:
     text = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock } } #" + "x" * 15_000
     request = event_stream(text, {"ids": [await server.create_product()], "undeclared": "x" * 200_000})

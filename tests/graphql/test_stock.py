@@ -104,6 +104,7 @@ async def test_a_purchase_through_another_region_of_the_same_server_is_pushed(se
             assert await change(client) == told(product_id, 6 - version, version)
 
 
+@pytest.mark.slow
 async def test_a_purchase_through_another_server_is_found_by_the_next_reading(
     server: Server, seldom: Server, client: Client
 ) -> None:
