@@ -48,7 +48,7 @@ async def test_what_precedes_serving_is_done_wherever_two_steps_in_a_row_have_fa
 ) -> None:
     await prepare(settings, embedded=True)
     steps = home.steps
-    for step in range(1, steps + 1):
+    for step in range(1 if how is LOST else 2, steps + 1, 2):  # so that each step fails in each place once
         await behind.execute("TRUNCATE products, inventory")
         home.failing_steps = {home.steps + step: how, home.steps + step + 1: how}
         await prepare(settings, embedded=True)
