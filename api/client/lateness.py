@@ -23,6 +23,10 @@ async def sampled_lateness() -> AsyncIterator[list[float]]:
     that moment would have waited for this process. A timer of the event loop would not do: it wakes up to 1 ms late,
     which no answer does. A loop that is blocked for a second gets all the samples of that second afterwards, each with
     its own lateness.
+
+    A sample counts from when it was due, and not from when the thread sent it, so that a process that was stopped as a
+    whole is seen as well, such as one that has used up its share of a container's processor time. Where processes wait
+    for the processor, the sample has waited for it once more than an answer: in the thread.
     """
     late: list[float] = []
     sending, receiving = socket.socketpair()
