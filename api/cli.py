@@ -12,7 +12,7 @@ import typer
 from api import server, terminal
 from api.app import SchemaBehind, web_identity
 from api.client import products
-from api.client.graphql import GraphQLClient, Refused, RequestFailed, graphql_clients
+from api.client.graphql import GONE_AFTER, GraphQLClient, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
 from api.client.race import RaceReport, run_race
 from api.cluster.cli import cluster_app
@@ -52,6 +52,9 @@ _FAILURES = (
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Url = Annotated[str, typer.Option(envvar="DROPZERO_URL", help="The server's address.")]
+Patience = Annotated[
+    float, typer.Option(min=0, help="Seconds without one answer after which the server is taken to be gone.")
+]
 Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A server's address; may be repeated.")]
 
 
@@ -161,6 +164,7 @@ def load_command(
     region: Annotated[
         list[str] | None, typer.Option(help="A regional endpoint; may be repeated. All by default.")
     ] = None,
+    patience: Patience = GONE_AFTER,
     url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
 ) -> None:
     """Load a running server as a drop does, and see that exactly the stock is sold. Exit status 1 if not."""
@@ -169,11 +173,13 @@ def load_command(
         with terminal.progress_bar() as progress:
             task = progress.add_task("Buying", total=purchases)
             async with graphql_clients(url, _token(), buyers) as clients:
-                load = Load(purchases, buyers, units)
+                load = Load(purchases, buyers, units, patience)
                 return await run_load(clients, load, region or None, lambda: progress.advance(task))
 
     report = asyncio.run(run())
     terminal.show(terminal.load_table(report))
+    if report.caution is not None:
+        terminal.say(report.caution)
     for message, count in report.errors.most_common(5):
         terminal.complain(f"{count} x {message}")
     if report.objection is not None:
@@ -186,6 +192,7 @@ def race_command(
     region: Annotated[
         list[str] | None, typer.Option(help="A regional endpoint; may be repeated. All by default.")
     ] = None,
+    patience: Patience = GONE_AFTER,
     url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
 ) -> None:
     """Race for one unit through every Region at once, and see that exactly one has it. Exit status 1 if not."""
@@ -195,7 +202,7 @@ def race_command(
         with terminal.progress_bar() as progress:
             task = progress.add_task("Racing", total=rounds)
             async with graphql_clients(url, _token(), connections=100) as clients:
-                await run_race(clients, rounds, region or None, report, lambda: progress.advance(task))
+                await run_race(clients, rounds, region or None, report, lambda: progress.advance(task), patience)
 
     try:
         asyncio.run(run())

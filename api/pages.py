@@ -1,5 +1,6 @@
 """The storefront: its pages in the reader's language, and the files that they load."""
 
+import base64
 import hashlib
 import html
 import re
@@ -34,13 +35,18 @@ RIGHT_TO_LEFT = {"ar"}
 COOKIE = "dropzero_language"
 """Where the page keeps the language that its reader chose."""
 
+_AGAIN = "\n" + (FOLDER / "again.js").read_text(encoding="utf-8")
+"""The one script that is in the pages themselves. It loads again what did not come."""
+
+_AGAIN_HASH = base64.b64encode(hashlib.sha256(_AGAIN.encode()).digest()).decode()
+
 _HEADERS = {
     # Asked for again each time, and answered by 304 where nothing changed: no stale script after an upgrade.
     "cache-control": "no-cache",
     # Nothing from elsewhere runs or loads, no text becomes markup, and no other site may put the Buy button into a
-    # frame of its own.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    # frame of its own. Of what is in a page only the one script runs that has this hash.
+    "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_AGAIN_HASH}'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -84,7 +90,6 @@ class Storefront:
                 _page_route("/drop/{id:uuid}", DROP, graphiql=graphiql),
                 _page_route("/architecture", architecture, graphiql=graphiql),
                 Mount("/static", StaticFiles(directory=FOLDER / "static")),
-                Mount("/locales", StaticFiles(directory=FOLDER / "locales")),
                 _page_route("/{path:path}", MISSING, graphiql=graphiql),
             ]
         )
@@ -121,6 +126,12 @@ def read_messages(language: str) -> dict[str, Any]:
     return messages
 
 
+def script_texts(page: Page, language: str) -> dict[str, Any]:
+    """Those texts of a language whose keys the page's modules name."""
+    code = "".join((FOLDER / "static" / module).read_text(encoding="utf-8") for module in page.modules)
+    return {key: message for key, message in read_messages(language).items() if f'"{key}"' in code}
+
+
 def render_page(page: Page, language: str, *, graphiql: bool) -> str:
     """A whole document, so that language, direction and texts are right before any script runs."""
     messages = read_messages(language)
@@ -133,11 +144,14 @@ def render_page(page: Page, language: str, *, graphiql: bool) -> str:
         "at_drops": _CURRENT if page is SHOP else "",
         "at_architecture": _CURRENT if page.title == ARCHITECTURE.title else "",
         "main": "".join(parts).rstrip(),
+        "again": _AGAIN,
         "script": page.modules[0],
         "modules": "\n    ".join(
             f'<link rel="modulepreload" href="/static/{module}" />' for module in page.modules[1:]
         ),
         "languages": "\n              ".join(_language_link(tag, language) for tag in LANGUAGES),
+        # No text can end the element that it is in.
+        "texts": orjson.dumps(script_texts(page, language)).decode().replace("<", "\\u003c"),
         "graphiql_link": '<a href="/graphql">GraphiQL</a>' if graphiql else "",
     }
     document = _PLACEHOLDER.sub(lambda found: markup.get(found[1], found[0]), layout)

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from api.client.load import LoadReport, percentile
+from api.client.load import PERCENTILES, LoadReport, percentile
 from api.client.products import Product
 from api.client.race import RaceReport
 from api.drops.audit import AuditLine
@@ -98,8 +98,11 @@ def load_table(report: LoadReport) -> Table:
     final_stock = "unknown" if report.final_stock is None else f"{report.final_stock:,}"
     table.add_row("final stock", final_stock, end_section=True)
     table.add_row("purchases/s", f"{report.purchases_per_second:,.0f}")
-    for percent in (50, 95, 99):
+    for percent in PERCENTILES:
         table.add_row(f"p{percent}", f"{percentile(report.latencies, percent):,.1f} ms")
+    if report.late:
+        late = (percentile(report.late, 50), percentile(report.late, 99), max(report.late))
+        table.add_row("own lateness, p50, p99, most", f"{', '.join(f'{each:,.1f}' for each in late)} ms")
     if report.attempts:
         table.add_row("attempts, mean and most", _mean_and_most(report.attempts))
     if report.asked_again:

@@ -1,7 +1,11 @@
 """One GraphQL operation over HTTP."""
 
+import asyncio
+import itertools
 import os
-from collections.abc import AsyncIterator, Mapping
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +14,18 @@ import orjson
 
 REQUEST_TIMEOUT = 60.0
 """Seconds for one request. Longer than any deadline of the server."""
+
+GONE_AFTER = 30.0
+"""Seconds without an answer after which a server is gone. A server that restarts answers what is in flight before it
+ends, and then starts in about three seconds; ten times that is for a machine that is busy."""
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+"""Seconds before an operation is sent again. They double up to the longest: 50 buyers then ask a server that starts
+less than a hundred times a second."""
+
+_GATEWAY_STATUSES = (502, 503, 504)
+"""What a proxy answers when the server behind it did not."""
 
 
 class RequestFailed(Exception):
@@ -54,8 +70,40 @@ class GraphQLClient:
         except (orjson.JSONDecodeError, AttributeError, TypeError):
             data = None
         if not isinstance(data, dict):
-            raise RequestFailed(f"{self.url} answered {response.status}, and not as a GraphQL server does")
+            failure = NoAnswer if response.status in _GATEWAY_STATUSES else RequestFailed
+            raise failure(f"{self.url} answered {response.status}, and not as a GraphQL server does")
         return data
+
+    async def execute_until_answered(
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        seconds: float,
+        on_loss: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Run an operation, and again after each answer that was lost, for `seconds` from the first time on.
+
+        It may then be done more than once, unless its variables have a key by which the server knows it again.
+        `on_loss` is called for each answer that was lost. Raises NoAnswer when the last one was, and RequestFailed.
+        """
+        end = time.monotonic() + seconds
+        for losses in itertools.count():
+            try:
+                return await self.execute(query, variables)
+            except NoAnswer:
+                on_loss()
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise
+            await asyncio.sleep(min(left, pause_before_retry(losses)))
+        raise AssertionError("unreachable")
+
+
+def pause_before_retry(failures: int) -> float:
+    """Seconds to wait after the failure that `failures` others preceded: they double, and half of them is random."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10))
+    return longest * random.uniform(0.5, 1)  # noqa: S311 - it spreads requests and guards nothing
 
 
 def _reason(error: Exception) -> str:

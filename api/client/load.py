@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from api.client.graphql import GraphQLClient, NoAnswer, RequestFailed
+from api.client.graphql import GONE_AFTER, GraphQLClient, RequestFailed, pause_before_retry
+from api.client.lateness import sampled_lateness
 
 _REGIONS = "query Regions { regions { name } }"
 _CREATE = """
@@ -22,13 +23,25 @@ mutation LoadTestPurchase($input: PurchaseInput!) { purchase(input: $input) { st
 """
 
 
+PERCENTILES = (50, 95, 99)
+
+TOO_LATE = 0.1
+"""The part of a latency that this process's own lateness may be, before the latency is said not to be the server's
+alone. Answers come in batches, and the last of a batch waits longer than a sample does: the part is a small one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send: `purchases` in all, of one unit each, `buyers` of them at a time, for `units` in stock."""
+    """What to send: `purchases` in all, of one unit each, `buyers` of them at a time, for `units` in stock.
+
+    The load stops early when no purchase has had an outcome for `patience` seconds. A purchase whose answer is lost is
+    sent again for as long.
+    """
 
     purchases: int
     buyers: int
     units: int
+    patience: float = GONE_AFTER
 
 
 @dataclass(slots=True)
@@ -36,7 +49,10 @@ class LoadReport:
     """What came of it.
 
     `errors` counts purchases without an outcome, by message; `asked_again` those whose first answer was lost.
-    Latencies are in milliseconds, one per outcome. `final_stock` is None when it could not be read.
+    Latencies are in milliseconds, one per outcome; `late` has, in milliseconds too, how late this process resumed what
+    had arrived. `stopped` says that no outcome came for as long as the load had patience, so that not all purchases
+    were sent. `seconds` is the time to the end, or to the last outcome before it stopped. `final_stock` is None when it
+    could not be read.
     """
 
     load: Load
@@ -47,7 +63,9 @@ class LoadReport:
     asked_again: int = 0
     attempts: list[int] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    stopped: bool = False
     final_stock: int | None = None
 
     @property
@@ -55,8 +73,33 @@ class LoadReport:
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
     @property
+    def caution(self) -> str | None:
+        """Which latencies are not the server's alone, because this process was late itself; None when all are."""
+        own = {percent: percentile(self.late, percent) for percent in PERCENTILES}
+        told = [percent for percent in PERCENTILES if own[percent] > TOO_LATE * percentile(self.latencies, percent)]
+        if not self.latencies or not told:
+            return None
+        names = ", ".join(f"p{percent}" for percent in told)
+        times = ", ".join(f"{own[percent]:,.1f}" for percent in told)
+        return (
+            f"Not the server's alone: {names}. This command was late itself by {times} ms. To see the server's, run it "
+            "on another machine, or with fewer buyers."
+        )
+
+    @property
     def objection(self) -> str | None:
         """Why this run does not show that exactly the stock was sold; None when it does."""
+        if not self.stopped:
+            return self._inexactness
+        sent = len(self.latencies) + self.errors.total()
+        stop = (
+            f"no purchase had an outcome for {self.load.patience:g} s, so the load stopped after {sent:,} of "
+            f"{self.load.purchases:,} purchases"
+        )
+        return f"{stop}; {self._inexactness}" if self._inexactness else stop
+
+    @property
+    def _inexactness(self) -> str | None:
         if self.final_stock is None:
             return "the final stock could not be read, so it is not known what was sold"
         confirmed, units = self.outcomes["CONFIRMED"], self.load.units
@@ -98,17 +141,30 @@ async def run_load(
     report = LoadReport(load, product_id, list(dict.fromkeys(region for _, region in ways)))
     purchases = zip(range(load.purchases), itertools.cycle(ways), strict=False)
 
-    async def buyer() -> None:
-        for number, (client, region) in purchases:
-            await _buy(client, report, {"productId": product_id, "userRef": f"buyer-{number}", "region": region})
-            on_answer()
+    started = last_outcome = time.perf_counter()
 
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as buyers:
+    async def buyer() -> None:
+        nonlocal last_outcome
+        failures = 0
+        for number, (client, region) in purchases:
+            patience = load.patience - (time.perf_counter() - last_outcome)
+            if patience <= 0:
+                report.stopped = True
+                return
+            purchase = {"productId": product_id, "userRef": f"buyer-{number}", "region": region}
+            has_outcome = await _buy(client, report, purchase, patience)
+            on_answer()
+            if has_outcome:
+                failures, last_outcome = 0, time.perf_counter()
+            else:
+                await asyncio.sleep(pause_before_retry(failures))
+                failures += 1
+
+    async with sampled_lateness() as report.late, asyncio.TaskGroup() as buyers:
         for _ in range(load.buyers):
             buyers.create_task(buyer())
-    report.seconds = time.perf_counter() - started
-    report.final_stock = await _final_stock(clients, product_id)
+    report.seconds = (last_outcome if report.stopped else time.perf_counter()) - started
+    report.final_stock = await _final_stock(clients, product_id, 0 if report.stopped else load.patience)
     return report
 
 
@@ -120,30 +176,35 @@ async def _regions(client: GraphQLClient, wanted: list[str] | None) -> list[str]
     return wanted or reached
 
 
-async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, Any]) -> None:
-    """Buy, and ask once more under the same key when the answer was lost: it is the same purchase."""
+async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, Any], patience: float) -> bool:
+    """Buy, and ask again under the same key while the answer is lost: it is the same purchase. True with an outcome."""
     variables = {"input": {**purchase, "idempotencyKey": str(uuid4())}}
+    losses = 0
+
+    def count_loss() -> None:
+        nonlocal losses
+        losses += 1
+        report.asked_again += losses == 1
+
     started = time.perf_counter()
     try:
-        try:
-            data = await client.execute(_PURCHASE, variables)
-        except NoAnswer:
-            report.asked_again += 1
-            data = await client.execute(_PURCHASE, variables)
+        data = await client.execute_until_answered(_PURCHASE, variables, seconds=patience, on_loss=count_loss)
     except RequestFailed as error:
         report.errors[str(error)] += 1
-        return
+        return False
     report.latencies.append((time.perf_counter() - started) * 1000)
     report.outcomes[data["purchase"]["status"]] += 1
     report.attempts.append(data["purchase"]["attempts"])
+    return True
 
 
-async def _final_stock(clients: Sequence[GraphQLClient], product_id: str) -> int | None:
-    """What any of the servers says is left; None when none of them answers."""
+async def _final_stock(clients: Sequence[GraphQLClient], product_id: str, patience: float) -> int | None:
+    """What any of the servers says is left; None when none of them answers, each within `patience` seconds."""
     for client in clients:
         try:
-            stock: int = (await client.execute(_STOCK, {"id": product_id}))["product"]["stock"]
+            data = await client.execute_until_answered(_STOCK, {"id": product_id}, seconds=patience)
         except RequestFailed:
             continue
+        stock: int = data["product"]["stock"]
         return stock
     return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-from api.client.graphql import GraphQLClient, NoAnswer, RequestFailed
+from api.client.graphql import GONE_AFTER, GraphQLClient, RequestFailed
 
 DECIDED_WITHIN = 60.0
 """Seconds that a purchase may take until it is decided, every time that it is asked for again included."""
@@ -101,16 +101,18 @@ async def run_race(
     regions: list[str] | None,
     report: RaceReport,
     on_round: Callable[[], None],
+    patience: float = GONE_AFTER,
 ) -> None:
     """Race through the regional endpoints that the clients reach, or through those that are named.
 
-    Raises RequestFailed when the race cannot begin or go on.
+    A request whose answer is lost is sent again for `patience` seconds, once the race has begun. Raises RequestFailed
+    when the race cannot begin or go on.
     """
     ways = await _line_up(clients, regions)
     report.regions = list(ways)
     drop = f"Race {time.strftime('%H:%M:%S')}"
     for number in range(1, rounds + 1):
-        report.rounds.append(await _run_round(clients[0], ways, drop, number))
+        report.rounds.append(await _run_round(clients[0], ways, drop, number, patience))
         on_round()
 
 
@@ -135,19 +137,21 @@ async def _line_up(clients: Sequence[GraphQLClient], wanted: list[str] | None) -
     return {name: at_home.get(name, reached[name]) for name in names}
 
 
-async def _run_round(operator: GraphQLClient, ways: Ways, drop: str, number: int) -> Round:
+async def _run_round(operator: GraphQLClient, ways: Ways, drop: str, number: int, patience: float) -> Round:
     """A product of its own, so that no round inherits what another one did."""
     product = {"name": f"{drop}, round {number}", "dropName": drop, "stock": 1}
-    product_id: str = (await operator.execute(_CREATE, {"input": product}))["createProduct"]["id"]
+    created = await operator.execute_until_answered(_CREATE, {"input": product}, seconds=patience)
+    product_id: str = created["createProduct"]["id"]
     # All at once, and so over one connection each, which are then open: to the server, and from there to the database.
-    before = await asyncio.gather(*(_stock(client, product_id, region) for region, client in ways.items()))
+    before = await asyncio.gather(*(_stock(client, product_id, region, patience) for region, client in ways.items()))
 
     # Whoever is sent first is ahead by some microseconds: it is another one in every round.
     first = number % len(ways)
     start = [*list(ways.items())[first:], *list(ways.items())[:first]]
-    finishes = await asyncio.gather(*(_buy(client, product_id, region) for region, client in start))
+    finishes = await asyncio.gather(*(_buy(client, product_id, region, patience) for region, client in start))
 
-    after = await asyncio.gather(*(_stock_if_read(client, product_id, region) for region, client in ways.items()))
+    readings = (_stock_if_read(client, product_id, region, patience) for region, client in ways.items())
+    after = await asyncio.gather(*readings)
     return Round(
         product_id,
         before=dict(zip(ways, before, strict=True)),
@@ -156,14 +160,14 @@ async def _run_round(operator: GraphQLClient, ways: Ways, drop: str, number: int
     )
 
 
-async def _buy(client: GraphQLClient, product_id: str, region: str) -> Finish:
+async def _buy(client: GraphQLClient, product_id: str, region: str, patience: float) -> Finish:
     """Buy the unit, and ask again under the same key until it is decided: it is the same purchase."""
     finish = Finish(region)
     purchase = {"productId": product_id, "userRef": region, "region": region, "idempotencyKey": str(uuid4())}
     started = time.perf_counter()
     try:
         async with asyncio.timeout(DECIDED_WITHIN):
-            answer = await _decided(client, purchase, finish)
+            answer = await _decided(client, purchase, finish, patience)
         finish.status, finish.attempts = answer["status"], answer["attempts"]
         if answer["region"] != region:
             finish.status, finish.error = None, f"{answer['status']} by {answer['region']}, which was not asked"
@@ -175,32 +179,34 @@ async def _buy(client: GraphQLClient, product_id: str, region: str) -> Finish:
     return finish
 
 
-async def _decided(client: GraphQLClient, purchase: Mapping[str, Any], finish: Finish) -> dict[str, Any]:
-    """The outcome that is not BUSY. Raises RequestFailed, also when a second answer is lost."""
+async def _decided(
+    client: GraphQLClient, purchase: Mapping[str, Any], finish: Finish, patience: float
+) -> dict[str, Any]:
+    """The outcome that is not BUSY. Raises RequestFailed, also when answers are lost for `patience` seconds."""
+
+    def count_loss() -> None:
+        finish.lost += 1
+
     while True:
-        try:
-            answer: dict[str, Any] = (await client.execute(_PURCHASE, {"input": purchase}))["purchase"]
-        except NoAnswer:
-            finish.lost += 1
-            if finish.lost > 1:
-                raise
-            continue
+        data = await client.execute_until_answered(_PURCHASE, {"input": purchase}, seconds=patience, on_loss=count_loss)
+        answer: dict[str, Any] = data["purchase"]
         if answer["status"] != "BUSY":
             return answer
         finish.busy += 1
         await asyncio.sleep(answer["retryAfterMs"] / 1000)
 
 
-async def _stock(client: GraphQLClient, product_id: str, region: str) -> int:
-    product = (await client.execute(_STOCK, {"id": product_id, "region": region}))["product"]
+async def _stock(client: GraphQLClient, product_id: str, region: str, patience: float) -> int:
+    variables = {"id": product_id, "region": region}
+    product = (await client.execute_until_answered(_STOCK, variables, seconds=patience))["product"]
     if product is None:
         raise RequestFailed(f"{region} does not know the product that was just created; are the servers one database?")
     stock: int = product["stock"]
     return stock
 
 
-async def _stock_if_read(client: GraphQLClient, product_id: str, region: str) -> int | None:
+async def _stock_if_read(client: GraphQLClient, product_id: str, region: str, patience: float) -> int | None:
     try:
-        return await _stock(client, product_id, region)
+        return await _stock(client, product_id, region, patience)
     except RequestFailed:
         return None

@@ -11,6 +11,7 @@ import pytest
 
 from api.client.graphql import NoAnswer, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
+from tests.patience import PATIENCE, short
 from tests.server import ADMIN_TOKEN, Server
 
 
@@ -66,9 +67,9 @@ async def way(server: Server) -> AsyncIterator[LosingWay]:
         yield way
 
 
-async def buy_out(way: LosingWay, *, purchases: int, units: int) -> LoadReport:
+async def buy_out(way: LosingWay, *, purchases: int, units: int, patience: float = PATIENCE) -> LoadReport:
     async with graphql_clients([way.url], ADMIN_TOKEN, connections=4) as clients:
-        return await run_load(clients, Load(purchases, 4, units), None, lambda: None)
+        return await run_load(clients, Load(purchases, 4, units, patience), None, lambda: None)
 
 
 @pytest.mark.slow
@@ -81,13 +82,25 @@ async def test_a_lost_answer_is_asked_for_again_and_sells_once(way: LosingWay) -
 
 
 async def test_answers_that_stay_lost_are_errors_and_the_units_are_missed(way: LosingWay) -> None:
-    way.to_lose, way.always = 10, True
-    report = await buy_out(way, purchases=10, units=30)
-    assert report.outcomes == {}
-    assert report.errors.total() == 10
+    way.to_lose, way.always = 3, True  # one of the four buyers gets all of the others
+    report = await buy_out(way, purchases=10, units=30, patience=short(1))
+    assert report.outcomes["CONFIRMED"] == 30 - 3 - 20
+    assert report.errors.total() == 3
     assert report.final_stock == 20
-    assert report.objection == "10 of 30 units are neither confirmed nor left; 10 purchases have no known outcome"
-    assert report.purchases_per_second == 0
+    assert report.objection == "3 of 30 units are neither confirmed nor left; 3 purchases have no known outcome"
+
+
+async def test_when_all_answers_stay_lost_the_load_stops_and_the_units_are_missed(way: LosingWay) -> None:
+    way.to_lose, way.always = 1000, True
+    report = await buy_out(way, purchases=1000, units=30, patience=short(0.3))
+    assert (report.outcomes, report.purchases_per_second) == ({}, 0)
+    sent = report.errors.total()
+    assert 4 <= sent <= 8
+    assert report.final_stock == 30 - sent
+    assert report.objection == (
+        f"no purchase had an outcome for {short(0.3):g} s, so the load stopped after {sent} of 1,000 purchases; "
+        f"{sent} of 30 units are neither confirmed nor left; {sent} purchases have no known outcome"
+    )
 
 
 async def test_progress_is_told_once_per_purchase(way: LosingWay) -> None:

@@ -29,6 +29,11 @@ class Node:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    def write(self, script: str, code: str) -> str:
+        """Put a script of that name and code beside the others. Returns the name, for `run`."""
+        (self._directory / script).write_text(code)
+        return script
+
     async def run(self, script: str, *arguments: str, wishes: Wishes = NO_WISHES) -> list[dict[str, Any]]:
         """What the script prints, one object a line; it must go well.
 

@@ -1,9 +1,9 @@
-// The reader's language: texts by key, and numbers, moments and plurals as Intl has them.
+// The reader's language: texts by key, and numbers, moments and plurals as Intl has them. The texts come in the page, so
+// that no answer of their own can fail.
 
 export const language = document.documentElement.lang;
 
-const response = await fetch(`/locales/${language}.json`);
-const messages = await response.json();
+const messages = JSON.parse(document.getElementById("texts").textContent);
 const plurals = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(language);
 const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });

@@ -80,7 +80,7 @@ function showConnection(live) {
 
 const watch = new StockWatch({
   onChange(change) {
-    cards.get(change.productId).hear(change);
+    cards.get(change.productId)?.hear(change);
     showConnection(!change.stale);
   },
   onLost() {
