@@ -1,21 +1,18 @@
 """Running the server: a bound socket, a database that is ready, and uvicorn between them."""
 
-import asyncio
 import gc
 import logging
 import math
-import signal
 import socket
-import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from types import FrameType
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app, require_ready_database, web_identity
 from api.database.embedded import embedded_postgres, running_embedded_url
@@ -27,11 +24,11 @@ from api.drops.sample import create_sample_drop
 from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp, BoundedWebSocket
 from api.settings import EMBEDDED_REGIONS, Settings
+from api.shared_figures import figures_parent
+from api.stopping import Server, end_as_signalled, hold_signals, release_signals, run_until_signal, unwind_on_signals
+from api.workers import ANSWER_TIMEOUT, Workers
 
 logger = logging.getLogger("dropzero.server")
-
-START_TIMEOUT = 60.0
-"""Seconds that worker processes are given until they accept connections."""
 
 MAX_MESSAGE = 32 * 1024
 """Bytes of one websocket message. A document has 20,000 characters at most, the variables of a subscription 4 KB."""
@@ -41,8 +38,6 @@ OTHER_FILES = 1_000
 
 MAC_FILES = 10_240
 """Open files that macOS allows a process where it names no limit: it refuses to be asked for all (setrlimit(2))."""
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class CannotServe(Exception):
@@ -73,14 +68,15 @@ def address(listening: socket.socket) -> str:
 def database_to_serve(settings: Settings, workers: int) -> Iterator[Settings]:
     """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
 
-    Raises EmbeddedUnavailable.
+    Raises EmbeddedUnavailable, and KeyboardInterrupt on a signal that came while the database stopped.
     """
-    _exit_on_sigterm()
-    if not settings.embedded:
+    unwind_on_signals()
+    if settings.embedded:
+        with _embedded(settings, workers) as url:
+            yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
+    else:
         yield settings
-        return
-    with _embedded(settings, workers) as url:
-        yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
+    release_signals()
 
 
 @contextmanager
@@ -121,67 +117,18 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
             logger.info("created the sample drop %s: %d x %s", sample.drop_name, sample.stock, sample.name)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server with something to do before it accepts connections, and something to say when it does.
-
-    Both happen under uvicorn's own handling of SIGINT and SIGTERM, which raises nothing in the midst of things.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, prepare: Callable[[], Coroutine[None, None, None]], announce: Callable[[], None]
-    ) -> None:
-        super().__init__(config)
-        self._prepare = prepare
-        self._announce = announce
-        self._preparing: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        self._preparing = asyncio.create_task(self._prepare())
-        await asyncio.wait([self._preparing])
-        if self._preparing.cancelled():
-            return
-        self._preparing.result()
-        await super().startup(sockets)
-        if self.started:
-            self._announce()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        if self._preparing is not None:
-            self._preparing.get_loop().call_soon_threadsafe(self._preparing.cancel)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logger.info("stopping; what is in flight has %d s to be answered", self.config.timeout_graceful_shutdown)
-        await super().shutdown(sockets)
-
-
-class _Workers(Multiprocess):
-    """uvicorn's supervisor of worker processes, which says when all of them accept connections."""
-
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, announce: Callable[[], None]) -> None:
-        super().__init__(config, [listening])
-        self._announce = announce
-        self.started = False
-
-    def init_processes(self) -> None:
-        super().init_processes()
-        self.started = all(process.wait_until_ready(START_TIMEOUT, self.should_exit) for process in self.processes)
-        if self.started:
-            self._announce()
-        else:
-            self.should_exit.set()
-
-
 def run(
     settings: Settings, listening: socket.socket, workers: int, *, embedded: bool, announce: Callable[[], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what is in flight and return.
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and return. Signals are held by then.
 
-    Raises CannotServe, and whatever `prepare` does.
+    Raises CannotServe, BrokenOff on a second SIGINT, and whatever `prepare` does.
     """
-    config = uvicorn_config(settings, partial(_worker_app, settings), workers)
-    started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
+    try:
+        started = (_run_workers if workers > 1 else _run_here)(settings, listening, workers, embedded, announce)
+    finally:
+        hold_signals()
+        unwind_on_signals()
     if not started:
         raise CannotServe("the server could not start; the lines above say why")
     logger.info("stopped")
@@ -205,30 +152,50 @@ def uvicorn_config(settings: Settings, make_app: Callable[[], Starlette], worker
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=shutdown_timeout(settings),
+        timeout_worker_healthcheck=ANSWER_TIMEOUT,
     )
 
 
 def _run_here(
-    config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
+    settings: Settings, listening: socket.socket, workers: int, embedded: bool, announce: Callable[[], None]
 ) -> bool:
-    running = _Server(config, lambda: prepare(settings, embedded=embedded), announce)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until uvicorn handles them
-    try:
+    config = uvicorn_config(settings, partial(_process_app, settings), workers)
+    running = Server(config, lambda: prepare(settings, embedded=embedded), announce)
+    hold_signals()  # until the server handles them
+    with suppress(SystemExit):  # uvicorn's, after a failure
         running.run(sockets=[listening])
-    except (KeyboardInterrupt, SystemExit):
-        # uvicorn raises the signal again after it has stopped; after a failure it exits by itself.
-        if running.should_exit and not running.started:
-            raise
-    return running.started
+    return _has_started(running)
 
 
 def _run_workers(
-    config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
+    settings: Settings, listening: socket.socket, workers: int, embedded: bool, announce: Callable[[], None]
 ) -> bool:
-    asyncio.run(prepare(settings, embedded=embedded))
-    running = _Workers(config, listening, announce)
-    running.run()
+    run_until_signal(lambda: prepare(settings, embedded=embedded))
+    with figures_folder() as folder:
+        config = uvicorn_config(settings, partial(_process_app, settings, folder), workers)
+        running = Workers(config, listening, announce)
+        running.run()
+    return _has_started(running)
+
+
+def _has_started(running: Server | Workers) -> bool:
+    """Whether the server accepted connections. A signal that kept it from that ends the command."""
+    if running.signalled is not None and not running.started:
+        end_as_signalled(running.signalled)
     return running.started
+
+
+@contextmanager
+def figures_folder() -> Iterator[Path]:
+    """A folder for the figures of worker processes, until the block is left. Raises CannotServe."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="dropzero-figures-", dir=figures_parent())
+    except OSError as error:
+        raise CannotServe(
+            f"workers need a temporary folder for their figures: {error}; set TMPDIR to one that can be written"
+        ) from None
+    with folder as path:
+        yield Path(path)
 
 
 def shutdown_timeout(settings: Settings) -> int:
@@ -251,8 +218,9 @@ def raise_file_limit() -> float:
     return most
 
 
-def _worker_app(settings: Settings) -> Starlette:
+def _process_app(settings: Settings, figures: Path | None = None) -> Starlette:
     """The application of one process that serves, whose garbage collector is to leave the start-up heap alone.
+    `figures` is the folder that it shares with other workers.
 
     A purchase leaves no reference cycles, and its objects come and go in groups of hundreds: with the usual thresholds
     a sixth of the time under load goes into looking for what is not there.
@@ -262,7 +230,7 @@ def _worker_app(settings: Settings) -> Starlette:
     if seats < settings.seats:
         logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", seats, settings.seats)
         settings = replace(settings, seats=int(seats))
-    app = create_app(settings)
+    app = create_app(settings, figures)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
@@ -273,8 +241,3 @@ def configure_logging() -> None:
     """One line for each event, on stderr; uvicorn's own from warnings on."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-def _exit_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that the embedded database is stopped."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
