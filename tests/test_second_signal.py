@@ -14,6 +14,7 @@ import orjson
 import pytest
 import websockets
 
+from api.database.embedded import running_embedded_url
 from tests.command import Serving, dropzero, dropzero_serve
 from tests.patience import PATIENCE, until
 from tests.server import PURCHASE
@@ -45,7 +46,7 @@ def left(data: Path) -> list[str]:
 @asynccontextmanager
 async def stuck(server: Serving, data: Path, buyers: int = 10) -> AsyncIterator[None]:
     """Purchases that the database does not answer, an event stream and a websocket, until the block is left."""
-    connection = await asyncpg.connect(f"postgresql://postgres@/postgres?host={data / 'postgres'}&port=5432")
+    connection = await asyncpg.connect(running_embedded_url(data))
     await connection.execute("BEGIN; LOCK TABLE inventory")
     watching, streaming = asyncio.Event(), asyncio.Event()
 
