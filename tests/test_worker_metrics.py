@@ -74,7 +74,7 @@ def total(figures: dict[str, float], metric: str) -> float:
 
 @asynccontextmanager
 async def two_workers(tmp_path: Path) -> AsyncIterator[Serving]:
-    async with dropzero_serve(tmp_path / "data", "--workers", "2", TMPDIR=str(tmp_path)) as server:
+    async with dropzero_serve(tmp_path / "data", "--workers", "2") as server:
         yield server
 
 
