@@ -119,6 +119,28 @@ async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("skipped", [True, False])
+async def test_ctrl_c_skips_the_drain_and_breaks_off_what_is_in_flight_only_after_it(
+    tmp_path: Path, workers: int, skipped: bool
+) -> None:
+    data = tmp_path / "data"
+    variables = {**DEADLINE, "DROPZERO_DRAIN_S": str(int(2 * PATIENCE)) if skipped else "1"}
+    async with dropzero_serve(data, "--workers", str(workers), **variables) as server, stuck(server, data):
+        server.process.send_signal(signal.SIGTERM)
+        await until(lambda: server.log.count("draining for") == workers)
+        if skipped:
+            server.process.send_signal(signal.SIGINT)
+        await until(lambda: server.log.count("stopping; what is in flight") == workers)
+        assert server.process.returncode is None
+        assert AGAIN not in server.log
+        server.process.send_signal(signal.SIGINT)
+        assert await server.end() == 130
+    assert server.log.count(AGAIN) == 1
+    assert "Traceback" not in server.log
+    await until(lambda: not left(data))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_the_terminals_ctrl_c_reaches_all_processes_and_can_come_often(tmp_path: Path, workers: int) -> None:
     data = tmp_path / "data"
     async with dropzero_serve(data, "--workers", str(workers), **DEADLINE) as server, stuck(server, data):

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import pytest
 
+from api.database.embedded import running_embedded_url
 from tests.command import Serving, dropzero_serve
 from tests.patience import until
 from tests.server import PURCHASE
@@ -131,6 +133,47 @@ async def test_workers_that_are_replaced_on_request_take_their_last_counts_along
         await until(lambda: scrapes.shows(100))
         assert await server.stop(signal.SIGTERM) == 0
     assert "Traceback" not in server.log
+
+
+async def test_workers_that_are_replaced_count_until_they_have_answered(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with dropzero_serve(data, "--workers", "2", DROPZERO_DEADLINE_MS="120000") as server:
+        scrapes = Scrapes(server)
+        before = workers(server)
+        await buy(server, 80)
+        await until(lambda: scrapes.shows(80))
+        async with locked(data):
+            buying = asyncio.create_task(buy(server, 10))
+            await until(lambda: waiting(scrapes, 10))
+            server.process.send_signal(signal.SIGHUP)
+            await until(lambda: "all worker processes are replaced" in server.log)
+            assert before < workers(server), "the workers before answer what they have begun"
+            for _ in range(8):
+                assert await waiting(scrapes, 10)
+                assert await scrapes.purchases() == 80
+        await buying
+        await until(lambda: not workers(server) & before)
+        await until(lambda: scrapes.shows(90))
+        assert await waiting(scrapes, 0)
+        assert await limits(scrapes)
+        assert await server.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in server.log
+
+
+@asynccontextmanager
+async def locked(data: Path) -> AsyncIterator[None]:
+    """Let purchases wait in the database until the block is left."""
+    connection = await asyncpg.connect(running_embedded_url(data))
+    try:
+        await connection.execute("BEGIN; SELECT FROM inventory FOR UPDATE")
+        yield
+    finally:
+        connection.terminate()
+
+
+async def waiting(scrapes: Scrapes, number: int) -> bool:
+    """Whether so many purchases wait in all workers together."""
+    return total(await scrapes.look(), "dropzero_purchases_waiting") == number
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
