@@ -4,9 +4,8 @@ import gc
 import logging
 import math
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp, BoundedWebSocket
 from api.serving import SIGNALS_ALONE, ServingProcess
 from api.settings import EMBEDDED_REGIONS, Settings
-from api.shared_figures import figures_parent
+from api.shared_figures import shared_folder
 from api.signals import BrokenOff, end_as_signalled, hold_signals, release_signals, run_until_signal, unwind_on_signals
 from api.workers import Workers
 
@@ -199,14 +198,14 @@ def _has_started(running: ServingProcess | Workers) -> bool:
 @contextmanager
 def figures_folder() -> Iterator[Path]:
     """A folder for the figures of worker processes, until the block is left. Raises CannotServe."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="dropzero-figures-", dir=figures_parent())
-    except OSError as error:
-        raise CannotServe(
-            f"workers need a temporary folder for their figures: {error}; set TMPDIR to one that can be written"
-        ) from None
-    with folder as path:
-        yield Path(path)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(shared_folder())
+        except OSError as error:
+            raise CannotServe(
+                f"workers need a temporary folder for their figures: {error}; set TMPDIR to one that can be written"
+            ) from None
+        yield folder
 
 
 def shutdown_timeout(settings: Settings) -> int:

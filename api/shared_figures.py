@@ -9,7 +9,10 @@ import asyncio
 import itertools
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,9 +37,37 @@ MEMORY = Path("/dev/shm")  # noqa: S108
 """Where Linux keeps files in memory. A write to the memory of a file on a disk can wait as long as the disk is busy."""
 
 
+_PREFIX = "dropzero-figures-"
+
+_OWNER = "owner"
+"""The file of a folder that its owner holds a lock on, which the system lets go of when the owner ends."""
+
+
 def figures_parent() -> Path | None:
     """The folder for the folder of figures; None for the system's temporary folder."""
     return MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A new folder for the figures of several processes, until the block is left. Those of owners that were killed are
+    removed. Raises OSError."""
+    import fcntl  # not on Windows, where this module is imported but not used
+
+    parent = figures_parent() or Path(tempfile.gettempdir())
+    for leftover in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # such as that of another user
+            if not _is_held(leftover / _OWNER) and not _live_places(leftover):
+                shutil.rmtree(leftover, ignore_errors=True)
+    unnamed = Path(tempfile.mkdtemp(prefix="dropzero-new-", dir=parent))
+    folder = parent / unnamed.name.replace("dropzero-new-", _PREFIX)
+    with (unnamed / _OWNER).open("a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unnamed.rename(folder)  # only now, so that nobody takes it for a leftover
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class SharedFigures(Collector):
@@ -125,16 +156,19 @@ def _take_place(folder: Path) -> tuple[int, IO[str]]:
 
 def _live_places(folder: Path) -> list[int]:
     """The places that a process holds."""
+    return [int(path.stem) for path in sorted(folder.glob("*.lock")) if _is_held(path)]
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process holds the lock on a file. Raises OSError where there is no such file."""
     import fcntl  # not on Windows, where this module is imported but not used
 
-    live = []
-    for path in sorted(folder.glob("*.lock")):
-        with path.open(encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                live.append(int(path.stem))
-    return live
+    with path.open(encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _open(path: Path, *, fresh: bool) -> MmapedDict:

@@ -25,7 +25,14 @@ SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 def workers(server: Serving) -> set[int]:
     """The processes that serve: those of the server's children that listen."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return {int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()}
+    return {int(pid) for pid in children if "spawn_main" in command_line(pid)}
+
+
+def command_line(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has ended meanwhile
 
 
 async def buy(server: Serving, purchases: int) -> None:
