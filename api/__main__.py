@@ -1,5 +1,6 @@
 """The entry of the `dropzero` command, so that Ctrl-C ends with one line while its modules are still loading."""
 
+import signal
 import sys
 
 
@@ -8,6 +9,7 @@ def main() -> None:
     try:
         from api.cli import main as run
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
         sys.stderr.write("dropzero: interrupted\n")
         raise SystemExit(130) from None
     run()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -54,8 +55,12 @@ class SchemaBehind(Exception):
     """The database lacks migrations that this version needs."""
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The whole application. It connects to the database when its lifespan begins."""
+def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
+    """The whole application. It connects to the database when its lifespan begins.
+
+    `figures` is the folder in which the workers of one server share what /metrics says; None for a server of one
+    process.
+    """
     identity = web_identity(settings)
     regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
     drops = Drops(regions, settings.group, settings.budget, settings.polling)
@@ -66,18 +71,19 @@ def create_app(settings: Settings) -> Starlette:
     authenticator = Authenticator(settings.admin_token)
     seats = Seats(settings.seats)
     graphiql = GraphiQL(drops) if settings.graphiql else None
-    metrics = Metrics(drops, broadcasts, seats, None if settings.open_metrics else authenticator)
+    metrics = Metrics(drops, broadcasts, seats, None if settings.open_metrics else authenticator, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await drops.open()
-        try:
-            if identity is None or identity.arrived:  # it may come with the first request only
-                await require_ready_database(regions)
-            yield
-        finally:
-            await broadcasts.close()
-            await drops.close(CLOSE_GRACE)
+        async with metrics.shared():
+            await drops.open()
+            try:
+                if identity is None or identity.arrived:  # it may come with the first request only
+                    await require_ready_database(regions)
+                yield
+            finally:
+                await broadcasts.close()
+                await drops.close(CLOSE_GRACE)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -28,6 +29,7 @@ from api.drops.rights import RightsMissing
 from api.graphql.schema import sdl
 from api.operator_token import find_operator_token
 from api.settings import InvalidSettings, Settings, read_settings
+from api.signals import BrokenOff
 
 app = typer.Typer(
     help="Limited drops that sell exactly their stock: the server, and what its operator needs.",
@@ -221,6 +223,8 @@ def main() -> None:
     """Run the command; what goes wrong for a known reason ends with one line, not with a stack trace."""
     try:
         app()
+    except BrokenOff:
+        os._exit(128 + signal.SIGINT)  # see BrokenOff
     except InvalidSettings as error:
         _fail(str(error), status=2)
     except Refused as error:

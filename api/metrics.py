@@ -1,7 +1,10 @@
-"""/metrics: the counts that the server keeps anyway, read at the moment of scraping."""
+"""/metrics: the counts that the server keeps anyway, read at the moment of scraping, and summed over its workers."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,16 +20,48 @@ from api.drops.stock import StockPublisher
 from api.graphql.broadcast import Broadcasts
 from api.graphql.caller import Authenticator
 from api.graphql.seats import Seats
+from api.shared_figures import SharedFigures
+
+_LARGEST = frozenset({"dropzero_region_away"})
+"""Gauges of which the workers' largest counts, and not their sum."""
 
 
 class Metrics:
-    """The endpoint. `authenticator` is None where everyone may read, as on a laptop."""
+    """The endpoint."""
 
-    def __init__(self, drops: Drops, broadcasts: Broadcasts, seats: Seats, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self,
+        drops: Drops,
+        broadcasts: Broadcasts,
+        seats: Seats,
+        authenticator: Authenticator | None,
+        folder: Path | None,
+    ) -> None:
+        """`authenticator` is None where everyone may read, as on a laptop. `folder` is shared by the workers of a
+        server, and None in a process that serves alone."""
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
         self._registry.register(_WatchersCollector(drops.publisher, broadcasts, seats))
         self._authenticator = authenticator
+        self._folder = folder
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[None]:
+        """Share the figures with the other workers until the block is left; to be left when nothing more counts.
+        Raises OSError."""
+        if self._folder is None:
+            yield
+            return
+        figures = SharedFigures(self._folder, self._registry, _LARGEST)
+        self._registry = CollectorRegistry()
+        self._registry.register(figures)
+        copying = asyncio.create_task(figures.keep_copying(), name="copy figures")
+        try:
+            yield
+        finally:
+            copying.cancel()
+            await asyncio.wait([copying])
+            figures.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = self._answer(Request(scope))

@@ -1,16 +1,14 @@
 """Running the server: a bound socket, a database that is ready, and uvicorn between them."""
 
-import asyncio
 import gc
 import logging
 import math
-import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -25,8 +23,10 @@ from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp, BoundedWebSocket
-from api.serving import ServingProcess
+from api.serving import SIGNALS_ALONE, ServingProcess
 from api.settings import EMBEDDED_REGIONS, Settings
+from api.shared_figures import shared_folder
+from api.signals import BrokenOff, end_as_signalled, hold_signals, release_signals, run_until_signal, unwind_on_signals
 from api.workers import Workers
 
 logger = logging.getLogger("dropzero.server")
@@ -39,8 +39,6 @@ OTHER_FILES = 1_000
 
 MAC_FILES = 10_240
 """Open files that macOS allows a process where it names no limit: it refuses to be asked for all (setrlimit(2))."""
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class CannotServe(Exception):
@@ -71,14 +69,15 @@ def address(listening: socket.socket) -> str:
 def database_to_serve(settings: Settings, workers: int) -> Iterator[Settings]:
     """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
 
-    Raises EmbeddedUnavailable.
+    Raises EmbeddedUnavailable, and KeyboardInterrupt on a signal that came while the database stopped.
     """
-    _exit_on_sigterm()
-    if not settings.embedded:
+    unwind_on_signals()
+    if settings.embedded:
+        with _embedded(settings, workers) as url:
+            yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
+    else:
         yield settings
-        return
-    with _embedded(settings, workers) as url:
-        yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
+    release_signals()
 
 
 @contextmanager
@@ -124,14 +123,23 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
 def run(
     settings: Settings, listening: socket.socket, workers: int, *, embedded: bool, announce: Callable[[], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then answer what is in flight and return.
+    """Serve until SIGINT or SIGTERM, then answer what is in flight and return. Signals are held by then.
 
-    Raises CannotServe, and whatever `prepare` does.
+    Raises CannotServe, BrokenOff on a second SIGINT, and whatever `prepare` does.
     """
     files = raise_file_limit()
     settings = _with_files(settings, files)
-    config = uvicorn_config(settings, partial(_worker_app, settings), workers, most_kept=max(1, files - OTHER_FILES))
-    started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
+    try:
+        with figures_folder() if workers > 1 else nullcontext() as figures:
+            make_app = partial(_process_app, settings, figures)
+            config = uvicorn_config(settings, make_app, workers, most_kept=max(1, files - OTHER_FILES))
+            started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
+    except BrokenOff as end:
+        logger.warning("%s: what was in flight is broken off", end)
+        raise
+    finally:
+        hold_signals()
+        unwind_on_signals()
     if not started:
         raise CannotServe("the server could not start; the lines above say why")
     logger.info("stopped")
@@ -166,25 +174,41 @@ def _run_here(
     config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
 ) -> bool:
     running = ServingProcess(
-        config, settings.drain, frozenset(_STOPPING), lambda: prepare(settings, embedded=embedded), announce
+        config, settings.drain, SIGNALS_ALONE, lambda: prepare(settings, embedded=embedded), announce
     )
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until uvicorn handles them
-    try:
+    hold_signals()  # until the server handles them
+    with suppress(SystemExit):  # uvicorn's, after a failure
         running.run(sockets=[listening])
-    except (KeyboardInterrupt, SystemExit):
-        # uvicorn raises the signal again after it has stopped; after a failure it exits by itself.
-        if running.should_exit and not running.started:
-            raise
-    return running.started
+    return _has_started(running)
 
 
 def _run_workers(
     config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
 ) -> bool:
-    asyncio.run(prepare(settings, embedded=embedded))
+    run_until_signal(lambda: prepare(settings, embedded=embedded))
     running = Workers(config, listening, settings.drain, announce)
     running.run()
+    return _has_started(running)
+
+
+def _has_started(running: ServingProcess | Workers) -> bool:
+    """Whether the server accepted connections. A signal that kept it from that ends the command."""
+    if running.signalled is not None and not running.started:
+        end_as_signalled(running.signalled)
     return running.started
+
+
+@contextmanager
+def figures_folder() -> Iterator[Path]:
+    """A folder for the figures of worker processes, until the block is left. Raises CannotServe."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(shared_folder())
+        except OSError as error:
+            raise CannotServe(
+                f"workers need a temporary folder for their figures: {error}; set TMPDIR to one that can be written"
+            ) from None
+        yield folder
 
 
 def shutdown_timeout(settings: Settings) -> int:
@@ -216,14 +240,15 @@ def _with_files(settings: Settings, files: float) -> Settings:
     return replace(settings, seats=int(seats))
 
 
-def _worker_app(settings: Settings) -> Starlette:
+def _process_app(settings: Settings, figures: Path | None) -> Starlette:
     """The application of one process that serves, whose garbage collector is to leave the start-up heap alone.
+    `figures` is the folder that it shares with other workers.
 
     A purchase leaves no reference cycles, and its objects come and go in groups of hundreds: with the usual thresholds
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
-    app = create_app(settings)
+    app = create_app(settings, figures)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
@@ -234,8 +259,3 @@ def configure_logging() -> None:
     """One line for each event, on stderr; uvicorn's own from warnings on."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-def _exit_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that the embedded database is stopped."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -1,17 +1,19 @@
-"""One process that serves: what it does before it takes connections, and how it leaves without losing a request."""
+"""One process that serves: what it does before it takes connections, and how it ends without losing a request."""
 
 import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from enum import IntEnum
 from types import FrameType
 
 import uvicorn
 
 from api.app import DRAINING
 from api.protocol import CLOSING, BoundedHttp
+from api.signals import BrokenOff, hold_signals, release_signals
 
 logger = logging.getLogger("dropzero.server")
 
@@ -19,38 +21,75 @@ LINGER = 2.0
 """Seconds that open connections are given, after the listening socket has closed, for a request that is on its way.
 It is one turn of a load balancer's event loop and one round trip, with much to spare."""
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+class Stage(IntEnum):
+    """How far a process is, from its start to its end."""
+
+    STARTING = 0
+    SERVING = 1
+    LEAVING = 2
+    """It drains, or it is retired: it answers every request, and its connections end one after the other."""
+    STOPPING = 3
+    """It answers what is in flight and nothing else."""
 
 
 class ServingProcess(uvicorn.Server):
-    """uvicorn's server, which prepares before it accepts connections, announces when it does, and drains when SIGTERM
-    comes: it goes on as it was for `drain` seconds, but /readyz answers 503 and each answer closes its connection.
+    """uvicorn's server, which prepares before it accepts connections, announces when it does, and can drain: it goes on
+    as it was for a while, but /readyz answers 503 and each answer closes its connection.
 
-    All of it happens under uvicorn's own handling of SIGINT and SIGTERM, which raises nothing in the midst of things.
+    Its handlers of signals raise nothing in the midst of things.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
         drain: float,
-        cut_short_by: frozenset[signal.Signals],
+        actions: Mapping[signal.Signals, Callable[["ServingProcess"], None]],
         prepare: Callable[[], Coroutine[None, None, None]],
         announce: Callable[[], None],
     ) -> None:
-        """`drain` in seconds; 0 stops at once. `cut_short_by`: the signals that end a drain before its time."""
+        """`drain` in seconds; 0 for a server that does not drain. `actions`: what each signal does, such as
+        SIGNALS_ALONE."""
         super().__init__(config)
         self._drain = drain
-        self._cut_short_by = cut_short_by
+        self._actions = actions
         self._prepare = prepare
         self._announce = announce
         self._preparing: asyncio.Task[None] | None = None
-        self._draining = False
-        self._drained: asyncio.TimerHandle | None = None
-        self._gently = False
-        self._hurried = False
+        self._end_of_drain: asyncio.TimerHandle | None = None
+        self._broken_off = False
+        self._runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+        self.stage = Stage.STARTING
+        self.signalled: int | None = None
+        """The first signal that came."""
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal, and leave SIGINT and SIGTERM held. Raises BrokenOff."""
+        try:
+            self._runner.run(self.serve(sockets))
+        except RuntimeError:
+            if not self._broken_off:  # that the loop was stopped
+                raise
+        finally:
+            hold_signals()
+            if self._broken_off:
+                raise BrokenOff(self._runner)
+            self._runner.close()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals from here on. They are held when the handlers are no longer of use."""
+        for number in self._actions:
+            signal.signal(number, self.handle_exit)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.signalled is None:
+            self.signalled = sig
+        self._actions[signal.Signals(sig)](self)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        release_signals()
         self._preparing = asyncio.create_task(self._prepare())
         await asyncio.wait([self._preparing])
         if self._preparing.cancelled():
@@ -58,33 +97,46 @@ class ServingProcess(uvicorn.Server):
         self._preparing.result()
         await super().startup(sockets)
         if self.started:
+            if self.stage is Stage.STARTING:
+                self.stage = Stage.SERVING
             self._announce()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if sig == signal.SIGTERM and self._drain and self.started and not self.should_exit and self._preparing:
-            if not self._draining:
-                self._draining = True
-                self._captured_signals.append(sig)
-                self._preparing.get_loop().call_soon_threadsafe(self._begin_draining)
-                return
-            if sig not in self._cut_short_by:
-                return
-        self._hurried = self.should_exit or self._draining
-        super().handle_exit(sig, frame)
-        if self._preparing is not None:
-            self._preparing.get_loop().call_soon_threadsafe(self._preparing.cancel)
+    def drain(self) -> None:
+        """Drain, and then stop; stop at once where no drain is configured. Without effect on a process that ends."""
+        if self.stage is Stage.SERVING and self._drain:
+            self.stage = Stage.LEAVING
+            self._runner.get_loop().call_soon_threadsafe(self._begin_draining)
+        elif self.stage < Stage.LEAVING:
+            self.stop()
 
-    def retire(self, sig: int, frame: FrameType | None) -> None:
-        """Handle the signal of a supervisor that has another process at the same listening socket: stop taking
-        connections at once and let the open ones go gently. The service as a whole stays ready."""
-        self._gently = True
+    def retire(self) -> None:
+        """Stop taking connections at once, and let the open ones end one after the other. For a process that another
+        has replaced at the same listening socket: the service as a whole stays ready."""
+        if self.stage is Stage.SERVING:
+            self.stage = Stage.LEAVING
+            self.should_exit = True
+        elif self.stage < Stage.LEAVING:
+            self.stop()
+
+    def stop(self) -> None:
+        """Answer what is in flight and end. What is left of a drain is skipped."""
+        self.stage = Stage.STOPPING
         self.should_exit = True
+        if self._preparing is not None:
+            self._runner.get_loop().call_soon_threadsafe(self._preparing.cancel)
+
+    def break_off(self) -> None:
+        """Close every connection, and leave the event loop wherever its tasks are."""
+        if not self._broken_off:
+            self._broken_off = True
+            self._runner.get_loop().call_soon_threadsafe(self._leave_loop)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._drained is not None:
-            self._drained.cancel()
-        if self._gently:
+        if self._end_of_drain is not None:
+            self._end_of_drain.cancel()
+        if self.stage is Stage.LEAVING:
             await self._let_go(sockets or [])
+        self.stage = Stage.STOPPING
         logger.info("stopping; what is in flight has %d s to be answered", self.config.timeout_graceful_shutdown)
         await super().shutdown(sockets)
 
@@ -96,10 +148,9 @@ class ServingProcess(uvicorn.Server):
         )
         self.lifespan.state[DRAINING] = True
         self._close_after_answers()
-        self._drained = asyncio.get_running_loop().call_later(self._drain, self._end_draining)
+        self._end_of_drain = asyncio.get_running_loop().call_later(self._drain, self._end_draining)
 
     def _end_draining(self) -> None:
-        self._gently = True
         self.should_exit = True
 
     async def _let_go(self, sockets: list[socket.socket]) -> None:
@@ -110,7 +161,7 @@ class ServingProcess(uvicorn.Server):
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 # uvicorn waits in the same way for the end of its connections, which sets no event.
-                while self._waiting_connections() and not self._hurried:  # noqa: ASYNC110
+                while self._waiting_connections() and self.stage is Stage.LEAVING:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
     def _close_after_answers(self) -> None:
@@ -149,3 +200,29 @@ class ServingProcess(uvicorn.Server):
             app_state=self.lifespan.state,
             _loop=asyncio.get_running_loop(),
         )
+
+    def _leave_loop(self) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        loop = self._runner.get_loop()
+        loop.call_soon(loop.stop)  # after the connections' own last calls
+
+
+def _drain_or_stop(serving: ServingProcess) -> None:
+    if serving.stage is Stage.LEAVING:
+        serving.stop()
+    else:
+        serving.drain()
+
+
+def _stop_or_break_off(serving: ServingProcess) -> None:
+    if serving.stage is Stage.STOPPING:
+        serving.break_off()
+    else:
+        serving.stop()
+
+
+SIGNALS_ALONE = {signal.SIGTERM: _drain_or_stop, signal.SIGINT: _stop_or_break_off}
+"""What signals do to a server of one process. SIGTERM breaks nothing off: some supervisors send it to a whole group of
+processes, each of which passes it on."""

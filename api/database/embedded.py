@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from api.database.programs import EmbeddedUnavailable, Process, Programs, signals_held
+from api.database.programs import EmbeddedUnavailable, Process, Programs, signals_held, signals_waiting
 
 logger = logging.getLogger("dropzero.database")
 
@@ -272,12 +272,15 @@ def _kill(initdb: Process) -> None:
 
 
 def _stop(server: Process) -> None:
-    server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are disconnected, nothing is lost
-    try:
-        server.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        server.send_signal(signal.SIGQUIT)
-        server.wait()
+    """Stop the server cleanly. A signal that waits, as that of another Ctrl-C does, makes it stop at once."""
+    with signals_held():
+        server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are disconnected, nothing is lost
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while server.poll() is None and time.monotonic() < deadline and not signals_waiting():
+            time.sleep(0.005)
+        if server.poll() is None:
+            server.send_signal(signal.SIGQUIT)
+            server.wait()
 
 
 def _url(sockets: Path) -> str:

@@ -88,6 +88,11 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def signals_waiting() -> bool:
+    """Whether SIGINT or SIGTERM came while `signals_held` lets them wait."""
+    return not signal.sigpending().isdisjoint({signal.SIGINT, signal.SIGTERM})
+
+
 def _find_folder() -> Path:
     # The package is found and not imported: an import would look for runtime folders, and warn.
     try:

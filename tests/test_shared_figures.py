@@ -1,0 +1,147 @@
+"""The figures that the workers of a server share: sums that never go down, whoever comes and goes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from api import shared_figures
+from api.shared_figures import SharedFigures
+
+
+class Process(Collector):
+    """The figures of one process, and those that it tells of all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sold = 0
+        self.open = 0
+        self.away = 0
+        own = CollectorRegistry()
+        own.register(self)
+        self.figures = SharedFigures(folder, own, frozenset({"away"}))
+
+    def collect(self) -> Iterator[Metric]:
+        sold = CounterMetricFamily("sold", "Sold.", labels=["region"])
+        if self.sold:
+            sold.add_metric(["tokyo"], self.sold)
+        away = GaugeMetricFamily("away", "Away.", labels=["region"])
+        away.add_metric(["tokyo"], self.away)
+        yield from (sold, GaugeMetricFamily("open", "Open.", value=self.open), away)
+
+    def told(self) -> dict[str, float]:
+        return {sample.name: sample.value for metric in self.figures.collect() for sample in metric.samples}
+
+    def die(self) -> None:
+        """End without a last copy, as a process that is killed; to die again changes nothing."""
+        for file in self.figures._files.values():
+            file.close()
+        self.figures._lock.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[[], Process]]:
+    """Starts processes that share the folder; all have ended after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Process:
+            process = Process(folder)
+            stack.callback(process.die)
+            return process
+
+        yield start
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_each_process_tells_the_sum_and_of_some_gauges_the_largest(start: Callable[[], Process]) -> None:
+    ada, bob = start(), start()
+    ada.sold, ada.open, ada.away = 3, 10, 1
+    bob.sold, bob.open = 4, 20
+    bob.figures.copy()
+
+    assert ada.told() == {"sold_total": 7, "open": 30, "away": 1}
+    assert bob.told() == ada.told()
+
+
+def test_what_a_process_counted_stays_and_what_it_had_open_goes(start: Callable[[], Process]) -> None:
+    ada, bob = start(), start()
+    bob.sold, bob.open, bob.away = 4, 20, 1
+    bob.figures.close()
+    assert ada.told() == {"sold_total": 4, "open": 0, "away": 0}
+
+    killed = start()
+    killed.sold, killed.open = 2, 5
+    killed.figures.copy()
+    assert ada.told() == {"sold_total": 6, "open": 5, "away": 0}
+    killed.die()
+    assert ada.told() == {"sold_total": 6, "open": 0, "away": 0}
+
+
+def test_a_successor_counts_on_in_the_files_of_the_process_before(folder: Path, start: Callable[[], Process]) -> None:
+    ada = start()
+    known = files(folder)
+    total = 0
+    for _ in range(20):
+        bob = start()
+        assert ada.told()["sold_total" if total else "open"] == total
+        bob.sold, bob.open = 5, 1
+        total += 5
+        bob.figures.copy()
+        bob.figures.copy()
+        assert ada.told() == {"sold_total": total, "open": 1, "away": 0}
+        bob.die()
+    assert len(files(folder)) == 2 * len(known)
+
+
+def test_a_figure_never_shows_before_it_is_whole(start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = start()
+    ada.sold = 1
+    told = []
+    write = Path.write_bytes
+
+    def look_and_write(path: Path, content: bytes) -> int:
+        written = write(path, content[:1])
+        told.append(ada.told())
+        return written + write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", look_and_write)
+    start()
+    assert told == [{"sold_total": 1, "open": 0, "away": 0}] * 3
+
+
+def test_a_folder_in_memory_is_preferred_and_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_figures, "MEMORY", tmp_path)
+    assert shared_figures.figures_parent() == tmp_path
+    monkeypatch.setattr(shared_figures, "MEMORY", tmp_path / "none")
+    assert shared_figures.figures_parent() is None
+
+
+def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_figures, "MEMORY", tmp_path)
+    killed, orphaned, others = (tmp_path / f"dropzero-figures-{name}" for name in ("killed", "orphaned", "others"))
+    for folder in (killed, orphaned, others):
+        folder.mkdir()
+    (killed / "owner").touch()
+    (orphaned / "owner").touch()
+    orphan = Process(orphaned)
+    with shared_figures.shared_folder() as first:
+        assert set(tmp_path.iterdir()) == {orphaned, others, first}
+        orphan.die()
+        with shared_figures.shared_folder() as second:
+            assert set(tmp_path.iterdir()) == {others, first, second}
+        assert set(tmp_path.iterdir()) == {others, first}
+    assert set(tmp_path.iterdir()) == {others}, "it may be of another program"
