@@ -155,10 +155,12 @@ async def test_what_was_run_is_in_the_history_and_comes_back_from_it(page: Page,
 async def test_clearing_its_data_leaves_the_storefronts_alone(page: Page) -> None:
     await stored(page, "graphiql:tabState")
     await page.evaluate("localStorage.setItem('dropzero.buyer', 'ada')")
+    await page.evaluate("localStorage.setItem('graphiql:from-long-ago', 'a query')")
 
     await page.get_by_role("button", name="Open settings dialog").click()
     await page.get_by_role("button", name="Clear data").click()
 
     await expect(page.get_by_role("button", name="Cleared data")).to_be_visible()
     kept = await page.evaluate("Object.keys(localStorage)")
-    assert kept == ["dropzero.buyer"]
+    # GraphiQL itself may store its open tabs again at any moment.
+    assert set(kept) - {"graphiql:tabState"} == {"dropzero.buyer"}

@@ -28,6 +28,9 @@ PING = frame({"type": "ping", "payload": {"padding": "x" * 30_000}})
 Stage = Callable[[Stranger, str], Awaitable[None]]
 """How far a client comes with a product before it vanishes."""
 
+CLIENTS = int(os.environ.get("VANISHING_CLIENTS", "3000"))
+"""Clients that come and vanish; 10,000 are another minute on a slow machine."""
+
 
 async def connected_only(stranger: Stranger, product_id: str) -> None:
     pass
@@ -166,21 +169,21 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.slow
-async def test_ten_thousand_clients_vanish_and_leave_nothing_behind(
+async def test_thousands_of_clients_vanish_and_leave_nothing_behind(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_ids = [await server.create_product(stock=10_000) for _ in range(5)]
     tasks = len(asyncio.all_tasks())
-    await come_and_vanish(server, product_ids, clients=1_000, at_a_time=200)
+    await come_and_vanish(server, product_ids, clients=500, at_a_time=100)
     await until_alone(server, tasks)
     before = Footprint.now()
 
-    await come_and_vanish(server, product_ids, clients=10_000, at_a_time=200)
+    await come_and_vanish(server, product_ids, clients=CLIENTS, at_a_time=100)
 
     await until_alone(server, tasks)
     after = Footprint.now()
     assert after.descriptors <= before.descriptors + 2 * server.settings.connections  # which the pools may have opened
-    assert after.blocks - before.blocks < 2_500, "one object for every fourth client"
+    assert after.blocks - before.blocks < CLIENTS / 4, "one object for every fourth client"
     assert complaints(caplog) == []
 
 
