@@ -141,7 +141,8 @@ async def dropzero_serve(data: Path, *arguments: str, **variables: str) -> Async
     """
     log_file = data.with_suffix(".log")
     serve = [*DROPZERO, "serve", "--port", "0", *arguments]
-    there = environment({"DROPZERO_DATA": str(data), **variables})
+    # Without a drain, which a server with endpoints of its own would make at its end.
+    there = environment({"DROPZERO_DATA": str(data), "DROPZERO_DRAIN_S": "0", **variables})
     with log_file.open("ab") as log:
         async with started(*serve, env=there, stdout=PIPE, stderr=log) as process:
             assert process.stdout is not None

@@ -3,10 +3,10 @@
 Where there is no PgBouncer these tests are skipped with the reason; where CI=true they fail instead.
 """
 
-import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from tests.command import started
 from tests.patience import until
 
 _PORT = 6432
@@ -61,19 +62,16 @@ async def pooling(postgres_url: str, **settings: object) -> AsyncIterator[str]:
         if switch:
             os.chown(folder, owner.st_uid, owner.st_gid)
         log = folder / "pgbouncer.log"
+        options = {"stdout": subprocess.DEVNULL, **switch}
         with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                program,
-                folder / "pgbouncer.ini",
-                stdout=output,
-                stderr=output,
-                **switch,  # type: ignore[arg-type]
-            )
-        try:
-            await until(lambda: (folder / f".s.PGSQL.{_PORT}").exists() or process.returncode is not None)
-            assert process.returncode is None, log.read_text()
-            yield f"postgresql://postgres@/{database}?host={quote(str(folder))}&port={_PORT}"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()  # which disconnects everybody at once
-            await process.wait()
+            async with started(program, folder / "pgbouncer.ini", stderr=output, **options) as process:
+                there = folder / f".s.PGSQL.{_PORT}"
+                await until(lambda: _accepts(there) or process.returncode is not None)
+                assert process.returncode is None, log.read_text()
+                yield f"postgresql://postgres@/{database}?host={quote(str(folder))}&port={_PORT}"
+
+
+def _accepts(path: Path) -> bool:
+    """Whether somebody listens at a Unix socket, which is there before that."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
