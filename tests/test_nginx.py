@@ -165,6 +165,9 @@ class Watcher:
             async with shop.session.post(
                 f"{shop.url}/graphql", json=body, headers={"accept": "text/event-stream"}, timeout=timeout
             ) as response:
+                if response.status == 502:
+                    # nginx has used the connection of the stream that ended just now, whose end it had not seen yet.
+                    continue
                 assert response.status == 200
                 seen: list[int] = []
                 self.seen.append(seen)
