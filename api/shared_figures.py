@@ -43,18 +43,18 @@ _OWNER = "owner"
 """The file of a folder that its owner holds a lock on, which the system lets go of when the owner ends."""
 
 
-def figures_parent() -> Path | None:
+def figures_parent(memory: Path = MEMORY) -> Path | None:
     """The folder for the folder of figures; None for the system's temporary folder."""
-    return MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
+    return memory if os.access(memory, os.W_OK | os.X_OK) else None
 
 
 @contextmanager
-def shared_folder() -> Iterator[Path]:
+def shared_folder(memory: Path = MEMORY) -> Iterator[Path]:
     """A new folder for the figures of several processes, until the block is left. Those of owners that were killed are
     removed. Raises OSError."""
     import fcntl  # not on Windows, where this module is imported but not used
 
-    parent = figures_parent() or Path(tempfile.gettempdir())
+    parent = figures_parent(memory) or Path(tempfile.gettempdir())
     for leftover in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # such as that of another user
             if not _is_held(leftover / _OWNER) and not _live_places(leftover):

@@ -121,27 +121,22 @@ def test_a_figure_never_shows_before_it_is_whole(start: Callable[[], Process], m
     assert told == [{"sold_total": 1, "open": 0, "away": 0}] * 3
 
 
-def test_a_folder_in_memory_is_preferred_and_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_figures, "MEMORY", tmp_path)
-    assert shared_figures.figures_parent() == tmp_path
-    monkeypatch.setattr(shared_figures, "MEMORY", tmp_path / "none")
-    assert shared_figures.figures_parent() is None
+def test_a_folder_in_memory_is_preferred_and_not_needed(tmp_path: Path) -> None:
+    assert shared_figures.figures_parent(tmp_path) == tmp_path
+    assert shared_figures.figures_parent(tmp_path / "none") is None
 
 
-def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_figures, "MEMORY", tmp_path)
+def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in_it(tmp_path: Path) -> None:
     killed, orphaned, others = (tmp_path / f"dropzero-figures-{name}" for name in ("killed", "orphaned", "others"))
     for folder in (killed, orphaned, others):
         folder.mkdir()
     (killed / "owner").touch()
     (orphaned / "owner").touch()
     orphan = Process(orphaned)
-    with shared_figures.shared_folder() as first:
+    with shared_figures.shared_folder(tmp_path) as first:
         assert set(tmp_path.iterdir()) == {orphaned, others, first}
         orphan.die()
-        with shared_figures.shared_folder() as second:
+        with shared_figures.shared_folder(tmp_path) as second:
             assert set(tmp_path.iterdir()) == {others, first, second}
         assert set(tmp_path.iterdir()) == {others, first}
     assert set(tmp_path.iterdir()) == {others}, "it may be of another program"
