@@ -122,7 +122,7 @@ class ServingProcess(uvicorn.Server):
         """Answer what is in flight and end. What is left of a drain is skipped."""
         self.stage = Stage.STOPPING
         self.should_exit = True
-        if self._preparing is not None:
+        if self._preparing is not None and not self._preparing.done():
             self._runner.get_loop().call_soon_threadsafe(self._preparing.cancel)
 
     def break_off(self) -> None:

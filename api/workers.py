@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
@@ -70,9 +70,10 @@ class _Worker(Process):
         """Answer for as long as the supervisor runs. A worker whose supervisor was killed would serve for ever, and
         keep its address from the next server."""
         ended = multiprocessing.parent_process().sentinel  # type: ignore[union-attr]  # there is one in a worker
-        while ended not in wait([self.child_conn, ended]):
-            self.child_conn.recv()
-            self.child_conn.send(serving.stage)
+        with suppress(EOFError, OSError):  # it can end in the middle of a question
+            while ended not in wait([self.child_conn, ended]):
+                self.child_conn.recv()
+                self.child_conn.send(serving.stage)
         logger.error("the supervisor of worker process %d is gone: it stops as on SIGTERM", os.getpid())
         os.kill(os.getpid(), signal.SIGTERM)
 

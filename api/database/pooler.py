@@ -5,6 +5,7 @@ its clients has to keep them, too. Most of the time a statement meets the sessio
 only under load, as an error that names no pooler.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -13,7 +14,7 @@ import asyncpg
 
 from api.database.connect import Connection, Connector
 from api.database.endpoint import Endpoint
-from api.database.errors import translate
+from api.database.errors import Unavailable, translate
 from api.database.tokens import AuthTokens
 
 logger = logging.getLogger("dropzero.database")
@@ -43,9 +44,10 @@ async def require_kept_statements(endpoint: Endpoint) -> None:
     connector = Connector(endpoint, AuthTokens())
     with _explained(endpoint.region):
         async with _connected(connector) as connection:
-            process = await connection.prepare("SELECT pg_backend_pid()")
-            if await process.fetchval(timeout=TIMEOUT) == connection.get_server_pid():
-                return
+            async with _in_time(endpoint.region):
+                process = await connection.prepare("SELECT pg_backend_pid()")
+                if await process.fetchval() == connection.get_server_pid():
+                    return
             async with _connected(connector) as other:
                 if await _is_moved(process, other):
                     logger.info("%s is behind a pooler that keeps prepared statements", endpoint.region)
@@ -54,17 +56,26 @@ async def require_kept_statements(endpoint: Endpoint) -> None:
 async def _is_moved(process: "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]", other: Connection) -> bool:
     """Whether the statement is run in several sessions, and is known in all of them: while `other` is in a transaction,
     a pooler that shares sessions has lent it the one that was used last."""
-    home = await process.fetchval(timeout=TIMEOUT)
-    for _ in range(ROUNDS):
-        transaction = other.transaction()
-        await transaction.start()
-        try:
-            if await process.fetchval(timeout=TIMEOUT) != home:
+    async with asyncio.timeout(TIMEOUT):
+        home = await process.fetchval()
+        for _ in range(ROUNDS):
+            transaction = other.transaction()
+            await transaction.start()
+            if await process.fetchval() != home:
                 return True
-        finally:
             with suppress(Exception):  # its failure is no news beside that of the statement
                 await transaction.rollback()
     return False
+
+
+@asynccontextmanager
+async def _in_time(region: str) -> AsyncIterator[None]:
+    """Raises Unavailable when the block takes longer than TIMEOUT."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            yield
+    except TimeoutError:
+        raise Unavailable(f"no answer from {region} within {TIMEOUT:g} seconds") from None
 
 
 @contextmanager

@@ -73,10 +73,10 @@ class Probe:
         started = time.perf_counter()
         try:
             await connection.execute("SELECT 1")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except Exception as error:  # whatever it is, such as asyncpg's on a connection that ends between two steps
             named = translate(error)
             if not isinstance(named, Conflict):  # which is an answer, such as one to a schema change
-                raise named or Unavailable(str(error)) from error
+                raise named or Unavailable(str(error) or type(error).__name__) from error
         return (time.perf_counter() - started) * 1000
 
     def _drop(self) -> None:

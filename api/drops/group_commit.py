@@ -91,6 +91,9 @@ class _Line:
     waiting: deque[_Waiting] = field(default_factory=deque)
     serving: set["asyncio.Task[None]"] = field(default_factory=set)
     expiry: asyncio.TimerHandle | None = None
+    unknown: set[UUID] = field(default_factory=set)
+    """Ids of orders that a COMMIT of unknown outcome was to write, and that have not been looked up since. Whoever asks
+    under the same key must not hear that nothing was sold, whichever request it was that lost its COMMIT."""
 
 
 class GroupCommit:
@@ -170,22 +173,22 @@ class GroupCommit:
                     result = await execute_purchases(self._database, product_id, purchases, _time_left(group))
                 except SaleFailed as failed:
                     in_transaction = False  # and not while it waits to try again
-                    self._count_failure(group, failed)
-                    self._answer_settled(group, failed)
+                    self._count_failure(group, line, failed)
+                    self._answer_settled(group, line, failed)
                     if isinstance(failed.error, DatabaseError):
                         failures += 1
                         await asyncio.sleep(self._backoff.delay(failures))
-                        self._drop_spent(group, failed.error)
+                        self._drop_spent(group, line, failed.error)
                     else:
                         size = self._part(group, line, failed.error)
                 else:
-                    self._answer(group, result)
+                    self._answer(group, line, result)
                     group.clear()
                     failures = 0
                     size = min(self._policy.size, 2 * size)
         finally:
             for waiting in group:  # only when this task was cancelled: nobody waits for ever
-                self._fail(waiting, _broken_off(waiting, in_transaction))
+                self._fail(waiting, _broken_off(waiting, line, in_transaction))
             self._leave(product_id, line)
 
     def _fill(self, group: list[_Waiting], line: _Line, size: int) -> bool:
@@ -196,7 +199,7 @@ class GroupCommit:
             if waiting.answer.done():  # its buyer has hung up
                 self.waiting -= 1
             elif waiting.deadline <= now:
-                self._give_up(waiting, None)
+                self._give_up(waiting, line, None)
             else:
                 group.append(waiting)
         return bool(group)
@@ -207,10 +210,10 @@ class GroupCommit:
         if len(group) <= 1:
             for waiting in group:
                 logger.error("purchase %s cannot be executed", waiting.purchase.order_id, exc_info=error)
-                self._fail(waiting, _unknown(waiting) if waiting.written_at else error)
+                self._fail(waiting, _unknown(waiting) if waiting.purchase.order_id in line.unknown else error)
             group.clear()
             return 1
-        self._drop_spent(group, None)
+        self._drop_spent(group, line, None)
         half = max(1, len(group) // 2)
         line.waiting.extendleft(reversed(group[half:]))
         del group[half:]
@@ -219,20 +222,21 @@ class GroupCommit:
         self._expire(line)
         return half
 
-    def _answer(self, group: list[_Waiting], result: Decisions) -> None:
+    def _answer(self, group: list[_Waiting], line: _Line, result: Decisions) -> None:
         self.transactions[result.region, "sold_nothing" if result.level is None else "sold"] += 1
         if result.level is not None:
             self._on_commit(result.level)
         for waiting, decision in zip(group, result.decisions, strict=True):
             waiting.attempts += 1
-            self._decided(waiting, decision, result.region)
+            self._decided(waiting, line, decision, result.region)
 
-    def _answer_settled(self, group: list[_Waiting], failed: SaleFailed) -> None:
+    def _answer_settled(self, group: list[_Waiting], line: _Line, failed: SaleFailed) -> None:
         """Answer those whose orders the failed transaction found: they were stored before it began."""
         for position in sorted(failed.settled, reverse=True):
-            self._decided(group.pop(position), failed.settled[position], self.region)
+            self._decided(group.pop(position), line, failed.settled[position], failed.region)
 
-    def _decided(self, waiting: _Waiting, decision: Decision, region: str) -> None:
+    def _decided(self, waiting: _Waiting, line: _Line, decision: Decision, region: str) -> None:
+        line.unknown.discard(waiting.purchase.order_id)
         if isinstance(decision, DropError):
             self._fail(waiting, decision)
             return
@@ -244,9 +248,10 @@ class GroupCommit:
                 decision = replace(decision, replayed=False)
         self._resolve(waiting, decision, region)
 
-    def _count_failure(self, group: list[_Waiting], failed: SaleFailed) -> None:
-        self.transactions[self.region, type(failed.error).__name__] += 1
+    def _count_failure(self, group: list[_Waiting], line: _Line, failed: SaleFailed) -> None:
+        self.transactions[failed.region, type(failed.error).__name__] += 1
         unknown = {order.id: order.created_at for order in failed.unknown}
+        line.unknown |= unknown.keys()
         for waiting in group:
             waiting.attempts += 1
             # Of several purchases under one key, the first was to write the order and the others to find it.
@@ -254,7 +259,7 @@ class GroupCommit:
             if created_at is not None:
                 waiting.written_at.append(created_at)
 
-    def _drop_spent(self, group: list[_Waiting], error: DatabaseError | None) -> None:
+    def _drop_spent(self, group: list[_Waiting], line: _Line, error: DatabaseError | None) -> None:
         """Answer those whose budget allows no other transaction, let go of those whose buyers have hung up, and leave
         the others in the group."""
         now = asyncio.get_running_loop().time()
@@ -264,10 +269,10 @@ class GroupCommit:
                 self.waiting -= 1
             elif waiting.attempts >= self._budget.attempts or waiting.deadline <= now:
                 group.remove(waiting)
-                self._give_up(waiting, error)
+                self._give_up(waiting, line, error)
 
-    def _give_up(self, waiting: _Waiting, error: DatabaseError | None) -> None:
-        if waiting.written_at:
+    def _give_up(self, waiting: _Waiting, line: _Line, error: DatabaseError | None) -> None:
+        if waiting.purchase.order_id in line.unknown:
             self._fail(waiting, _unknown(waiting))
         elif isinstance(error, Unavailable):
             self._fail(waiting, error)
@@ -279,7 +284,7 @@ class GroupCommit:
         deadlines, as all have the same budget."""
         loop = asyncio.get_running_loop()
         while line.waiting and line.waiting[0].deadline <= loop.time():
-            self._give_up(line.waiting.popleft(), None)
+            self._give_up(line.waiting.popleft(), line, None)
         line.expiry = loop.call_at(line.waiting[0].deadline, self._expire, line) if line.waiting else None
 
     def _leave(self, product_id: UUID, line: _Line) -> None:
@@ -287,7 +292,7 @@ class GroupCommit:
         line.serving.discard(asyncio.current_task())
         if not line.serving:
             for waiting in line.waiting:
-                self._fail(waiting, _broken_off(waiting, in_transaction=False))
+                self._fail(waiting, _broken_off(waiting, line, in_transaction=False))
             if line.expiry is not None:
                 line.expiry.cancel()
             del self._lines[product_id]
@@ -317,9 +322,9 @@ def _unknown(waiting: _Waiting) -> OutcomeUnknown:
     )
 
 
-def _broken_off(waiting: _Waiting, in_transaction: bool) -> DatabaseError:
+def _broken_off(waiting: _Waiting, line: _Line, in_transaction: bool) -> DatabaseError:
     """What a purchase is told that the server's end has overtaken."""
-    if in_transaction or waiting.written_at:
+    if in_transaction or waiting.purchase.order_id in line.unknown:
         return OutcomeUnknown("the server stopped before the outcome was known")
     return Unavailable("the server stopped before this purchase was tried again")
 

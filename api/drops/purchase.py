@@ -111,15 +111,18 @@ class Decisions:
 class SaleFailed(Exception):
     """The transaction sold nothing; or, if `error` is OutcomeUnknown, nobody knows whether it did.
 
-    `error`: what it ended with.
+    `error`: what it ended with, at the endpoint of `region`.
     `settled`: the decisions of those purchases, by their position, whose orders had been stored before. They hold
     whatever became of this transaction.
     `unknown`: the orders that a COMMIT of unknown outcome was to write.
     """
 
-    def __init__(self, error: Exception, settled: Mapping[int, Decision], unknown: Sequence[Order]) -> None:
+    def __init__(
+        self, error: Exception, region: str, settled: Mapping[int, Decision], unknown: Sequence[Order]
+    ) -> None:
         super().__init__(str(error))
         self.error = error
+        self.region = region
         self.settled = settled
         self.unknown = unknown
 
@@ -149,33 +152,37 @@ async def execute_purchases(
     `timeout` in seconds, up to the COMMIT. Raises SaleFailed, with the Conflict, Unavailable or OutcomeUnknown after
     which it is to be run again, or with what shows that one of the purchases can never be carried out.
     """
+    region = database.region  # by the time of an error it can be another's
     stored: dict[UUID, Order] = {}
     decisions: list[Decision] = []
     confirmed: list[Order] = []
     try:
         async with database.begin(timeout) as transaction:
+            region = transaction.region
             row = await transaction.fetchrow(_READ_PRODUCT, product_id)
             if row is None:
                 missing = [NotFound(f"there is no product {product_id}") for _ in purchases]
-                return Decisions([*missing], transaction.region, None)
+                return Decisions([*missing], region, None)
             now, product = row["now"], product_of(row)
             stored = await _read_orders(transaction, purchases)
             held = await _read_held(transaction, product, purchases)
 
-            decisions, confirmed = decide(now, product, stored, held, purchases, transaction.region)
+            decisions, confirmed = decide(now, product, stored, held, purchases, region)
             if not confirmed:
-                return Decisions(decisions, transaction.region, None)  # rolled back: a read conflicts with nobody
+                return Decisions(decisions, region, None)  # rolled back: a read conflicts with nobody
 
             level = await _decrement(transaction, product_id, sum(order.quantity for order in confirmed))
             await _insert_orders(transaction, product_id, confirmed)
             await transaction.commit()
             left = replace(product, stock=level.stock, version=level.version)
-            return Decisions([_with_product(decision, left) for decision in decisions], transaction.region, level)
+            return Decisions([_with_product(decision, left) for decision in decisions], region, level)
     except Exception as error:
         # It can have failed before there were any decisions.
         pairs = enumerate(zip(purchases, decisions, strict=False))
-        settled = {position: decision for position, (purchase, decision) in pairs if purchase.order_id in stored}
-        raise SaleFailed(error, settled, confirmed if isinstance(error, OutcomeUnknown) else ()) from error
+        settled = {
+            position: _as_read(decision) for position, (purchase, decision) in pairs if purchase.order_id in stored
+        }
+        raise SaleFailed(error, region, settled, confirmed if isinstance(error, OutcomeUnknown) else ()) from error
 
 
 def decide(
@@ -223,6 +230,11 @@ def decide(
             decision = Confirmed(order, product, stock, replayed=False)
         decisions.append(decision)
     return decisions, confirmed
+
+
+def _as_read(decision: Decision) -> Decision:
+    """An order that was found, without the sales of a transaction that did not commit."""
+    return replace(decision, remaining=decision.product.stock) if isinstance(decision, Confirmed) else decision
 
 
 def _with_product(decision: Decision, product: Product) -> Decision:

@@ -201,7 +201,7 @@ def _result(outcome: Outcome) -> PurchaseResult:
         case Busy(retry_after_ms):
             return PurchaseBusy(
                 status=PurchaseStatus.BUSY,
-                message="Too many are buying at this moment. Nothing was sold to you; please try again.",
+                message="Too many are buying at this moment. This request bought nothing; please try again.",
                 **reached,
                 retry_after_ms=retry_after_ms,
             )

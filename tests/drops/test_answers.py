@@ -103,6 +103,22 @@ class TestAnOrderThatWasFound:
         assert isinstance(busy.decision, Busy)
         assert [order.user_ref for order in (await list_orders(behind, 10)).items] == ["ada"]
 
+    async def test_what_is_left_of_the_stock_is_told_without_sales_that_were_rolled_back(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
+        product_id = await new_product(behind, stock=5)
+        await line(behind).submit(wish(product_id, "ada", key="click-1"))
+        home.conflicts = 1000
+        desk = line(fragile, budget=FEW)
+
+        *_, again = await asyncio.gather(
+            *(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(4)),
+            desk.submit(wish(product_id, "ada", key="click-1")),
+        )
+
+        assert isinstance(again.decision, Confirmed)
+        assert (again.decision.remaining, again.decision.product.stock) == (4, 4)
+
     async def test_a_key_is_answered_though_its_neighbours_cannot_commit(
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
@@ -118,6 +134,34 @@ class TestAnOrderThatWasFound:
         assert isinstance(again.decision, Confirmed)
         assert (again.decision.replayed, again.attempts) == (True, 1)
         assert isinstance(busy.decision, Busy)
+
+
+class TestAKeyWhoseCommitWasLostByAnotherRequest:
+    """Nobody who asks under it is told that nothing was sold, until the order has been looked up."""
+
+    async def test_of_the_same_group(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
+        product_id = await new_product(behind, stock=5)
+        desk = line(fragile, budget=FEW)
+        asking = [asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1"))) for _ in range(2)]
+        home.internal_after_commit = 1
+        await a_commit(home)
+        home.internal_errors = 1000
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [OutcomeUnknown, OutcomeUnknown]
+        assert (await get_product(behind, product_id)).stock == 4
+
+    async def test_that_has_hung_up_since(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
+        product_id = await new_product(behind, stock=5)
+        desk = line(fragile, budget=FEW)
+        leaving = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+        home.internal_after_commit = 1
+        await a_commit(home)
+        home.internal_errors = 1000
+        again = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(OutcomeUnknown):
+            await again
 
 
 class TestAnInternalErrorOfTheDatabase:

@@ -110,7 +110,9 @@ class TestFaultsOfTheDatabase:
         home.down()
         await home.up()
         home.waking_up = 1000
-        unavailable = "The database cannot be reached right now, and nothing was changed. Try again in a moment."
+        unavailable = (
+            "The database cannot be reached right now, and nothing was changed by this request. Try again in a moment."
+        )
         assert await fragile.refusal("{ products { edges { cursor } } }") == ("SERVICE_UNAVAILABLE", unavailable)
         variables = {"product": product_id, "buyer": "ada"}
         assert await fragile.refusal(BUY, variables) == ("SERVICE_UNAVAILABLE", unavailable)

@@ -100,7 +100,9 @@ async def test_a_purchase_says_so_at_its_deadline_and_sells_nothing(
         faulty.down()
         async with asyncio.timeout(PATIENCE):
             answers = await asyncio.gather(*(server.refusal(PURCHASE, {"input": wanted}) for _ in range(5)))
-    nothing = "The database cannot be reached right now, and nothing was changed. Try again in a moment."
+    nothing = (
+        "The database cannot be reached right now, and nothing was changed by this request. Try again in a moment."
+    )
     assert answers == [("SERVICE_UNAVAILABLE", nothing)] * 5
     await faulty.up()
     assert await stock_of(lone_server, product_id) == 10
