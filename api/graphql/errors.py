@@ -40,7 +40,8 @@ _SPOKEN: Mapping[type, ErrorCode] = {
 
 # Faults of the database: their own messages name hosts and statements, so clients get these.
 _FAULTS: Mapping[type, str] = {
-    Unavailable: "The database cannot be reached right now, and nothing was changed by this request. Try again in a moment.",
+    Unavailable: "The database cannot be reached right now, and nothing was changed by this request. "
+    "Try again in a moment.",
     Conflict: "Others kept changing the same row, and nothing was changed by this request. Try again in a moment.",
     OutcomeUnknown: "The connection to the database was lost at the moment of commit, so it is not known yet whether "
     "this was done. Look before sending it again; a purchase under an idempotencyKey can be sent again as it is.",
