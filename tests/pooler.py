@@ -13,29 +13,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-import pytest
-
 from tests.command import started
 from tests.patience import until
+from tests.programs import SERVER_PATH, find_server
 
 _PORT = 6432
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian has it, and only root looks for programs
-
-
-def find_pgbouncer() -> str:
-    """The program. Skips or fails the test where there is none."""
-    program = shutil.which("pgbouncer", path=_PATH)
-    if program is None:
-        reason = "there is no pgbouncer; on Debian: apt-get install pgbouncer"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
 
 
 def version_of_pgbouncer() -> tuple[int, int]:
     """Its major and minor version; (0, 0) where there is none."""
-    program = shutil.which("pgbouncer", path=_PATH)
+    program = shutil.which("pgbouncer", path=SERVER_PATH)
     if program is None:
         return 0, 0
     said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True).stdout
@@ -46,7 +33,7 @@ def version_of_pgbouncer() -> tuple[int, int]:
 @contextlib.asynccontextmanager
 async def pooling(postgres_url: str, **settings: object) -> AsyncIterator[str]:
     """The URL of the database behind a PgBouncer that runs until the block is left; `settings` are its own."""
-    program = find_pgbouncer()
+    program = find_server("pgbouncer")
     parts = urlsplit(postgres_url)
     sockets, database = Path(parse_qs(parts.query)["host"][0]), parts.path.lstrip("/")
     owner = (sockets / ".s.PGSQL.5432").stat()  # lets nobody else connect; and PgBouncer does not run as root

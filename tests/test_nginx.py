@@ -26,6 +26,7 @@ from api.settings import read_settings
 from tests.command import Serving, dropzero_serve
 from tests.graphql.transport import connected
 from tests.patience import PATIENCE, short, until
+from tests.programs import find_server
 from tests.server import ADMIN_TOKEN, PURCHASE, Server
 
 PAGE = Path(__file__).parent.parent / "docs" / "deployment.md"
@@ -37,16 +38,6 @@ DRAIN = "1"
 """Seconds. nginx does not look at /readyz: it sends requests until nobody listens."""
 
 pytestmark = pytest.mark.slow
-
-
-def nginx_program() -> str:
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        reason = "there is no nginx; on Debian: apt-get install nginx"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
 
 
 def free_port() -> int:
@@ -74,7 +65,7 @@ def configuration(port: int, servers: list[int]) -> str:
 async def nginx_before(servers: list[int]) -> AsyncIterator[tuple[str, Path]]:
     """The URL of an nginx before servers at these ports, and the file of its errors. It runs without rights, in a
     folder of its own, and ends with the block."""
-    program, port, user = nginx_program(), free_port(), "nobody" if os.geteuid() == 0 else None
+    program, port, user = find_server("nginx"), free_port(), "nobody" if os.geteuid() == 0 else None
     # Not in the test's folder, which belongs to this user alone.
     with tempfile.TemporaryDirectory(prefix="nginx-") as name:
         folder = Path(name)

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,17 +23,11 @@ from api.drops.stock import PollingTimes
 from api.settings import Settings, read_settings
 from tests.browser.visits import CHROMIUM_FLAGS, PATIENCE, Tabs, Visits, visiting
 from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
+from tests.programs import cannot_run
 from tests.regions import HOME, PEER
 from tests.server import ADMIN_TOKEN, Server, serving
 
 PACKAGES = ("react@18.2.0", "react-dom@18.2.0", "graphiql@3.8.3", "axe-core@4.14.1")
-
-
-def cannot_run(reason: str) -> NoReturn:
-    """Skip the test, or fail it where everything is meant to be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ Where there is no Node.js or no npm these tests are skipped with the reason; whe
 
 import asyncio
 import json
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.patience import PATIENCE
+from tests.programs import cannot_run
 
 PACKAGES = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-sse@2.6.1", "graphql-ws@6.4.2", "ws@8.23.0")
 """`ws` is what graphql-ws speaks through: Node.js has a WebSocket of its own only from version 22 on."""
@@ -79,10 +79,7 @@ async def install(directory: Path) -> Node:
     """Node.js with the packages and scripts in that directory, which is empty."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        reason = "this runs on Node.js: install node and npm"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        cannot_run("this runs on Node.js: install node and npm")
     quietly = ("--prefer-offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
     installing = await asyncio.create_subprocess_exec(
         npm,
