@@ -95,38 +95,15 @@ def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
     times = settings.socket_times
+    engine = (drops, executor, documents, broadcasts, authenticator, seats)
     middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
     if identity is not None and identity.from_requests:
         middleware.append(Middleware(OidcHeader, identity))
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route(
-                "/graphql",
-                GraphQLHTTP(
-                    drops,
-                    executor,
-                    documents,
-                    broadcasts,
-                    authenticator,
-                    seats,
-                    graphiql,
-                    times.comment,
-                ),
-            ),
-            WebSocketRoute(
-                "/graphql",
-                GraphQLSocket(
-                    drops,
-                    executor,
-                    documents,
-                    broadcasts,
-                    authenticator,
-                    seats,
-                    settings.allowed_origins,
-                    times.initialise,
-                ),
-            ),
+            Route("/graphql", GraphQLHTTP(*engine, graphiql, times.comment)),
+            WebSocketRoute("/graphql", GraphQLSocket(*engine, settings.allowed_origins, times.initialise)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),

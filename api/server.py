@@ -127,12 +127,12 @@ def run(
 
     Raises CannotServe, BrokenOff on a second SIGINT, and whatever `prepare` does.
     """
-    files = raise_file_limit()
-    settings = _with_files(settings, files)
+    most = max(1, raise_file_limit() - OTHER_FILES)
+    settings = _with_seats(settings, most)
     try:
         with figures_folder() if workers > 1 else nullcontext() as figures:
             make_app = partial(_process_app, settings, figures)
-            config = uvicorn_config(settings, make_app, workers, most_kept=max(1, files - OTHER_FILES))
+            config = uvicorn_config(settings, make_app, workers, most_kept=most)
             started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
     except BrokenOff as end:
         logger.warning("%s: what was in flight is broken off", end)
@@ -231,13 +231,12 @@ def raise_file_limit() -> float:
     return most
 
 
-def _with_files(settings: Settings, files: float) -> Settings:
-    """The settings with no more seats than a process that may open so many files can have."""
-    seats = max(1, files - OTHER_FILES)
-    if seats >= settings.seats:
+def _with_seats(settings: Settings, most: float) -> Settings:
+    """The settings with no more seats than `most`."""
+    if most >= settings.seats:
         return settings
-    logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", seats, settings.seats)
-    return replace(settings, seats=int(seats))
+    logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", most, settings.seats)
+    return replace(settings, seats=int(most))
 
 
 def _process_app(settings: Settings, figures: Path | None) -> Starlette:

@@ -76,11 +76,11 @@ class LoadReport:
     def caution(self) -> str | None:
         """Which latencies are not the server's alone, because this process was late itself; None when all are."""
         own = {percent: percentile(self.late, percent) for percent in PERCENTILES}
-        told = [percent for percent in PERCENTILES if own[percent] > TOO_LATE * percentile(self.latencies, percent)]
-        if not self.latencies or not told:
+        spoiled = [percent for percent in PERCENTILES if own[percent] > TOO_LATE * percentile(self.latencies, percent)]
+        if not self.latencies or not spoiled:
             return None
-        names = ", ".join(f"p{percent}" for percent in told)
-        times = ", ".join(f"{own[percent]:,.1f}" for percent in told)
+        names = ", ".join(f"p{percent}" for percent in spoiled)
+        times = ", ".join(f"{own[percent]:,.1f}" for percent in spoiled)
         return (
             f"Not the server's alone: {names}. This command was late itself by {times} ms. To see the server's, run it "
             "on another machine, or with fewer buyers."

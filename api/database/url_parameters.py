@@ -43,7 +43,7 @@ class PostgresAddress:
 
 
 class Authorities(Enum):
-    """Certificate authorities: the system's, or the file that libpq takes without being told, where there is one."""
+    """Certificate authorities: the system's, or libpq's default file, where there is one."""
 
     SYSTEM = "system"
     USUAL = "usual"

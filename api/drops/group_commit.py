@@ -92,8 +92,8 @@ class _Line:
     serving: set["asyncio.Task[None]"] = field(default_factory=set)
     expiry: asyncio.TimerHandle | None = None
     unknown: set[UUID] = field(default_factory=set)
-    """Ids of orders that a COMMIT of unknown outcome was to write, and that have not been looked up since. Whoever asks
-    under the same key must not hear that nothing was sold, whichever request it was that lost its COMMIT."""
+    """Ids of orders that a COMMIT of unknown outcome was to write, and that no transaction has read since. Until then
+    no request under the same key is answered that nothing was sold, not even one that lost no COMMIT itself."""
 
 
 class GroupCommit:
