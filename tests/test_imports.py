@@ -9,7 +9,7 @@ API = Path(__file__).parent.parent / "api"
 MODULES = sorted(API.rglob("*.py"))
 
 # From the ground up; what is not in a package stands on the roof. A room imports its own storey and those below.
-STOREYS = ("database", "drops", "graphql")
+STOREYS = ("identity", "database", "drops", "graphql")
 ROOF = len(STOREYS)
 
 TRANSPORT = {"aiohttp", "graphql", "starlette", "strawberry", "uvicorn", "websockets"}

@@ -1,0 +1,1 @@
+"""Who is calling, and which share of the server each client has. Knows neither GraphQL nor SQL."""

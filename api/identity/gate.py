@@ -1,0 +1,100 @@
+"""The gate: the order in which requests begin when more of them come than the process can begin at once."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from time import perf_counter
+from types import coroutine
+from typing import Any, TypeVar
+
+from api.identity.errors import RateLimited
+from api.identity.fair_queue import FairQueue
+
+R = TypeVar("R")
+
+ROUND = 8
+"""Requests that begin in one round of the event loop. What has begun is then brought forward before more begins: a
+transaction of a group needs one round for each of its statements, so its purchases wait for seven rounds at least."""
+
+EACH = 0.0001
+"""Seconds that a request is charged when it begins: what a small one takes. What it really takes is charged later."""
+
+PATIENCE = 10.0
+"""Seconds that a request waits at most before it begins."""
+
+
+class Gate:
+    """Lets requests begin: at once while few come, and otherwise those of the client first that has used least of the
+    processor's time."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """`patience` in seconds, after which a request is refused instead of begun."""
+        self._patience = patience
+        self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue()
+        self._begun = 0
+        self._next_round: asyncio.Handle | None = None
+
+    def enter(self, client: str, begin: Callable[[bool], None]) -> None:
+        """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
+        loop = asyncio.get_running_loop()
+        if self._begun < ROUND and not len(self._queue):
+            self._begun += 1
+            self._queue.charge(client, EACH)
+            begin(True)
+        else:
+            self._queue.push(client, (loop.time() + self._patience, begin))
+        if self._next_round is None:
+            self._next_round = loop.call_soon(self._begin_round)
+
+    async def entered(self, client: str) -> None:
+        """Return when it is the client's turn. Raises RateLimited when that took too long."""
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def begin(in_time: bool) -> None:
+            if not turn.done():
+                turn.set_result(in_time)
+
+        self.enter(client, begin)
+        if not await turn:
+            raise self.refusal()
+
+    def refusal(self) -> RateLimited:
+        """The error of a request that waited too long."""
+        return RateLimited("too many requests wait, and your share of them is used; try again later", self._patience)
+
+    def charge(self, client: str, seconds: float) -> None:
+        """Count processor time that a client's requests have used."""
+        self._queue.charge(client, seconds)
+
+    def _begin_round(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._next_round = None
+        self._begun = min(ROUND, len(self._queue))
+        for _ in range(self._begun):
+            _, (deadline, begin) = self._queue.pop(EACH)
+            begin(now <= deadline)
+        if self._begun:
+            self._next_round = asyncio.get_running_loop().call_soon(self._begin_round)
+
+
+async def metered(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> R:
+    """Run a coroutine, and charge each of its steps with the seconds that it took."""
+    return await _stepwise(running, charge)
+
+
+@coroutine
+def _stepwise(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> Generator[Any, Any, R]:
+    thrown: BaseException | None = None
+    while True:
+        begun = perf_counter()
+        try:
+            awaited = running.send(None) if thrown is None else running.throw(thrown)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        finally:
+            charge(perf_counter() - begun)
+            thrown = None  # it refers to this frame, and would keep it
+        try:
+            yield awaited
+        except BaseException as error:  # such as a cancellation
+            thrown = error

@@ -1,0 +1,78 @@
+"""Who comes next where more waits than can be done."""
+
+import pytest
+
+from api.identity.fair_queue import KEPT, FairQueue
+
+
+def filled(**items: int) -> FairQueue[int]:
+    queue: FairQueue[int] = FairQueue()
+    for client, number in items.items():
+        for item in range(number):
+            queue.push(client, item)
+    return queue
+
+
+def order(queue: FairQueue[int], pops: int) -> list[str]:
+    return [queue.pop(1.0)[0] for _ in range(pops)]
+
+
+def test_a_client_with_much_does_not_keep_another_waiting() -> None:
+    queue = filled(many=100, few=3)
+
+    assert order(queue, 6) == ["many", "few"] * 3
+    assert order(queue, 97) == ["many"] * 97
+    assert (len(queue), queue.clients) == (0, 0)
+
+
+def test_the_items_of_a_client_keep_their_order() -> None:
+    queue = filled(a=3, b=3)
+
+    popped = [queue.pop(1.0) for _ in range(6)]
+
+    assert [item for client, item in popped if client == "a"] == [0, 1, 2]
+    assert [item for client, item in popped if client == "b"] == [0, 1, 2]
+
+
+def test_what_a_client_has_used_meanwhile_counts() -> None:
+    queue = filled(dear=10, cheap=10)
+    assert order(queue, 2) == ["dear", "cheap"]
+
+    queue.charge("dear", 5.0)
+
+    assert order(queue, 5) == ["cheap"] * 5
+    assert set(order(queue, 2)) == {"cheap", "dear"}
+
+
+def test_nobody_saves_up_a_share_by_staying_away() -> None:
+    queue = filled(busy=100)
+    order(queue, 50)
+
+    for item in range(50):
+        queue.push("late", item)
+
+    assert order(queue, 10).count("late") == 5
+
+
+def test_a_debt_is_not_lost_by_leaving_the_line() -> None:
+    queue = filled(dear=1, other=3)
+    order(queue, 1)
+    queue.charge("dear", 2.0)
+
+    queue.push("dear", 1)
+
+    assert order(queue, 4) == ["other"] * 3 + ["dear"]
+
+
+def test_clients_that_owe_nothing_are_forgotten() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for number in range(5 * KEPT):
+        queue.push(f"client {number}", 0)
+        queue.pop(1.0)
+
+    assert len(queue._used) <= KEPT + 1
+
+
+def test_an_empty_queue_has_no_next() -> None:
+    with pytest.raises(IndexError):
+        FairQueue[int]().pop(1.0)

@@ -1,0 +1,113 @@
+"""Places that clients share."""
+
+from collections import Counter
+
+import pytest
+
+from api.identity.quota import Hold, Quota, QuotaSpent
+
+
+class Crowd:
+    """Clients that take one place after the other."""
+
+    def __init__(self, size: int) -> None:
+        self.quota = Quota(size)
+        self.gave_way: Counter[str] = Counter()
+
+    def take(self, client: str, places: int = 1) -> Hold:
+        return self.quota.take(client, places, lambda: self.gave_way.update([client]))
+
+    def take_all(self, client: str) -> int:
+        taken = 0
+        while True:
+            try:
+                self.take(client)
+            except QuotaSpent:
+                return taken
+            taken += 1
+
+
+def test_a_client_alone_can_hold_all() -> None:
+    crowd = Crowd(100)
+
+    assert crowd.take_all("one") == 100
+    assert crowd.quota.taken == 100
+
+
+def test_whoever_holds_most_gives_way_to_the_next_one() -> None:
+    crowd = Crowd(100)
+    crowd.take_all("greedy")
+
+    for number in range(10):
+        crowd.take(f"client {number}")
+
+    assert crowd.gave_way == {"greedy": 10}
+    assert crowd.quota.taken == 100
+
+
+def test_many_greedy_clients_cannot_keep_another_out() -> None:
+    crowd = Crowd(100)
+    for number in range(20):
+        crowd.take_all(f"greedy {number}")
+
+    assert crowd.take("honest").held
+
+
+def test_among_equals_nobody_gives_way() -> None:
+    crowd = Crowd(10)
+    assert (crowd.take_all("one"), crowd.take_all("another")) == (10, 5)
+
+    with pytest.raises(QuotaSpent):
+        crowd.take("one")
+
+    assert crowd.take_all("another") == 0
+    assert crowd.gave_way == {"one": 5}
+
+
+def test_the_newest_place_is_the_one_that_is_given_up() -> None:
+    crowd = Crowd(3)
+    holds = [crowd.take("greedy") for _ in range(3)]
+
+    crowd.take("honest")
+
+    assert [hold.held for hold in holds] == [True, True, False]
+
+
+def test_places_that_are_given_back_can_be_taken_again() -> None:
+    crowd = Crowd(3)
+    holds = [crowd.take("one") for _ in range(3)]
+    for hold in holds:
+        crowd.quota.give_back(hold)
+        crowd.quota.give_back(hold)  # such as at its end, after it had to give way
+
+    assert (crowd.quota.taken, crowd.take_all("one")) == (0, 3)
+
+
+def test_more_than_one_place_is_taken_whole_or_not_at_all() -> None:
+    crowd = Crowd(100)
+    crowd.take("one", 60)
+    crowd.take("one", 30)
+
+    with pytest.raises(QuotaSpent):
+        crowd.take("one", 11)
+    crowd.take("another", 40)
+
+    assert (crowd.quota.taken, crowd.gave_way) == (100, {"one": 1})
+
+
+def test_what_no_quota_can_hold_moves_nobody() -> None:
+    crowd = Crowd(100)
+    crowd.take("one", 60)
+
+    with pytest.raises(QuotaSpent):
+        crowd.take("another", 101)
+
+    assert crowd.gave_way == {}
+
+
+def test_counting_who_holds_most_takes_no_room() -> None:
+    crowd = Crowd(10)
+    for _ in range(10_000):
+        crowd.quota.give_back(crowd.take("one"))
+
+    assert len(crowd.quota._largest) <= 1_003
