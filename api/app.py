@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -22,16 +23,23 @@ from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
 from api.drops.rights import require_rights
 from api.graphql.broadcast import Broadcasts
-from api.graphql.caller import Authenticator
 from api.graphql.documents import Documents
+from api.graphql.engine import Engine
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
-from api.graphql.seats import Seats
 from api.graphql.websocket import GraphQLSocket
+from api.identity.admission import Admission
+from api.identity.caller import Authenticator
+from api.identity.clients import Clients
+from api.identity.gate import Gate
+from api.identity.quota import Quota
+from api.identity.refusals import Refusals
+from api.identity.turns import Turns
 from api.metrics import Metrics
 from api.pages import Storefront
+from api.pages import documents as storefront_documents
 from api.settings import Settings
 from api.vercel import OidcHeader
 
@@ -55,7 +63,24 @@ class SchemaBehind(Exception):
     """The database lacks migrations that this version needs."""
 
 
-def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
+SHARE, MOST = 0.1, 0.4
+"""Of the processor's time, for what takes more than a moment while others could use all of it: for one client that
+waits with such work, and for many. One client leaves the purchases of the others nine tenths, and all together six."""
+
+
+def create_admission(settings: Settings, most_connections: float = inf) -> Admission:
+    """What one process shares out between its clients."""
+    return Admission(
+        Clients(settings.trusted_proxies),
+        Gate(),
+        Turns(SHARE, MOST),
+        Quota(most_connections),
+        Quota(settings.seats),
+        Refusals(),
+    )
+
+
+def create_app(settings: Settings, admission: Admission, figures: Path | None = None) -> Starlette:
     """The whole application. It connects to the database when its lifespan begins.
 
     `figures` is the folder in which the workers of one server share what /metrics says; None for a server of one
@@ -66,12 +91,12 @@ def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
     drops = Drops(regions, settings.group, settings.budget, settings.polling)
     schema = make_schema()
     executor = Executor(schema)
-    documents = Documents(executor.schema)
-    broadcasts = Broadcasts(drops, executor)
+    documents = Documents(executor.schema, admission.turns, trusted_documents(settings))
+    broadcasts = Broadcasts(drops, executor, admission.turns)
     authenticator = Authenticator(settings.admin_token)
-    seats = Seats(settings.seats)
+    engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     graphiql = GraphiQL(drops) if settings.graphiql else None
-    metrics = Metrics(drops, broadcasts, seats, None if settings.open_metrics else authenticator, figures)
+    metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -82,6 +107,7 @@ def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
                     await require_ready_database(regions)
                 yield
             finally:
+                admission.refusals.close()
                 await broadcasts.close()
                 await drops.close(CLOSE_GRACE)
 
@@ -95,15 +121,14 @@ def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
     times = settings.socket_times
-    engine = (drops, executor, documents, broadcasts, authenticator, seats)
     middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
     if identity is not None and identity.from_requests:
         middleware.append(Middleware(OidcHeader, identity))
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/graphql", GraphQLHTTP(*engine, graphiql, times.comment)),
-            WebSocketRoute("/graphql", GraphQLSocket(*engine, settings.allowed_origins, times.initialise)),
+            Route("/graphql", GraphQLHTTP(engine, graphiql, times.comment)),
+            WebSocketRoute("/graphql", GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
@@ -111,6 +136,11 @@ def create_app(settings: Settings, figures: Path | None = None) -> Starlette:
         ],
         middleware=middleware,
     )
+
+
+def trusted_documents(settings: Settings) -> list[str] | None:
+    """The documents that strangers may send: those of the operator's frontends, and of our own pages; None for any."""
+    return None if settings.trusted_documents is None else [*settings.trusted_documents, *storefront_documents()]
 
 
 def web_identity(settings: Settings) -> WebIdentity | None:

@@ -7,7 +7,7 @@ import os
 
 from starlette.applications import Starlette
 
-from api.app import create_app
+from api.app import create_admission, create_app
 from api.server import configure_logging
 from api.settings import InvalidSettings, read_settings
 
@@ -18,7 +18,7 @@ def _app() -> Starlette:
     settings = read_settings(os.environ)
     if settings.embedded:
         raise InvalidSettings("DROPZERO_ENDPOINTS: set it; the embedded PostgreSQL comes with `dropzero serve` alone")
-    return create_app(settings)
+    return create_app(settings, create_admission(settings))
 
 
 app = _app()

@@ -18,8 +18,9 @@ from starlette.types import Receive, Scope, Send
 from api.drops.drops import Drops
 from api.drops.stock import StockPublisher
 from api.graphql.broadcast import Broadcasts
-from api.graphql.caller import Authenticator
-from api.graphql.seats import Seats
+from api.identity.admission import Admission
+from api.identity.caller import Authenticator
+from api.identity.quota import Quota
 from api.shared_figures import SharedFigures
 
 _LARGEST = frozenset({"dropzero_region_away"})
@@ -33,7 +34,7 @@ class Metrics:
         self,
         drops: Drops,
         broadcasts: Broadcasts,
-        seats: Seats,
+        admission: Admission,
         authenticator: Authenticator | None,
         folder: Path | None,
     ) -> None:
@@ -41,7 +42,8 @@ class Metrics:
         server, and None in a process that serves alone."""
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
-        self._registry.register(_WatchersCollector(drops.publisher, broadcasts, seats))
+        self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.seats))
+        self._registry.register(_RefusalsCollector(admission))
         self._authenticator = authenticator
         self._folder = folder
 
@@ -107,8 +109,21 @@ class _DropsCollector(Collector):
         yield away
 
 
+class _RefusalsCollector(Collector):
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        refusals = CounterMetricFamily(
+            "dropzero_refusals", "What strangers sent in vain, by what it was.", labels=["what"]
+        )
+        for kind, count in self._admission.refusals.counts.items():
+            refusals.add_metric([kind], count)
+        yield refusals
+
+
 class _WatchersCollector(Collector):
-    def __init__(self, publisher: StockPublisher, broadcasts: Broadcasts, seats: Seats) -> None:
+    def __init__(self, publisher: StockPublisher, broadcasts: Broadcasts, seats: Quota) -> None:
         self._publisher = publisher
         self._broadcasts = broadcasts
         self._seats = seats
@@ -118,6 +133,6 @@ class _WatchersCollector(Collector):
         yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=broadcasts.subscribers)
         yield GaugeMetricFamily("dropzero_broadcasts", "Executions that they share.", value=len(broadcasts))
         yield GaugeMetricFamily("dropzero_sockets", "Websockets and event streams open now.", value=seats.taken)
-        yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=seats.number)
+        yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=seats.size)
         yield GaugeMetricFamily("dropzero_watched_products", "Products watched now.", value=publisher.watched_products)
         yield CounterMetricFamily("dropzero_stock_readings", "Readings of live stock.", value=publisher.readings)

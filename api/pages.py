@@ -54,6 +54,7 @@ _HEADERS = {
 
 _CURRENT = ' aria-current="page"'
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
 _ACCEPTED = re.compile(r"\s*([A-Za-z0-9-]+|\*)\s*(?:;\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*)?")
 
 
@@ -118,6 +119,12 @@ def choose_language(asked: str | None, chosen: str | None, accepted: str) -> str
             if wanted.partition("-")[0] == language.partition("-")[0]:
                 return language
     return "en"
+
+
+def documents() -> list[str]:
+    """The GraphQL documents that the pages' modules send."""
+    modules = sorted((FOLDER / "static").glob("*.js"))
+    return [text for module in modules for text in _DOCUMENT.findall(module.read_text(encoding="utf-8"))]
 
 
 def read_messages(language: str) -> dict[str, Any]:

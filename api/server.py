@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from api.app import START_BACKOFF, START_BUDGET, create_app, require_ready_database, web_identity
+from api.app import START_BACKOFF, START_BUDGET, create_admission, create_app, require_ready_database, web_identity
 from api.database.embedded import embedded_postgres, running_embedded_url
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import TRANSACTION_TIMEOUT
@@ -21,6 +21,7 @@ from api.database.regions import Regions
 from api.database.retry import run_again
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
+from api.identity.admission import Admission
 from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp, BoundedWebSocket
 from api.serving import SIGNALS_ALONE, ServingProcess
@@ -132,7 +133,7 @@ def run(
     try:
         with figures_folder() if workers > 1 else nullcontext() as figures:
             make_app = partial(_process_app, settings, figures)
-            config = uvicorn_config(settings, make_app, workers, most_kept=most)
+            config = uvicorn_config(settings, make_app, workers, most)
             started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
     except BrokenOff as end:
         logger.warning("%s: what was in flight is broken off", end)
@@ -146,16 +147,17 @@ def run(
 
 
 def uvicorn_config(
-    settings: Settings, make_app: Callable[[], Starlette], workers: int = 1, most_kept: float = math.inf
+    settings: Settings, make_app: Callable[[Admission], Starlette], workers: int = 1, most: float = math.inf
 ) -> uvicorn.Config:
     """How uvicorn serves the application that `make_app` makes, once in each worker process, which keeps connections
-    for a next request while it has no more than `most_kept`."""
+    for a next request while it has no more than `most`."""
     times = settings.socket_times
+    admission = create_admission(settings, most)
     return uvicorn.Config(
-        make_app,
+        partial(make_app, admission),
         factory=True,
         workers=workers,
-        http=partial(BoundedHttp, times, most_kept),  # type: ignore[arg-type]  # uvicorn calls it as it would call the class
+        http=partial(BoundedHttp, times, most),  # type: ignore[arg-type]  # uvicorn calls it as it would call the class
         ws=partial(BoundedWebSocket, times),  # type: ignore[arg-type]
         ws_ping_interval=times.ping,
         ws_ping_timeout=times.ping,
@@ -239,7 +241,7 @@ def _with_seats(settings: Settings, most: float) -> Settings:
     return replace(settings, seats=int(most))
 
 
-def _process_app(settings: Settings, figures: Path | None) -> Starlette:
+def _process_app(settings: Settings, figures: Path | None, admission: Admission) -> Starlette:
     """The application of one process that serves, whose garbage collector is to leave the start-up heap alone.
     `figures` is the folder that it shares with other workers.
 
@@ -247,7 +249,7 @@ def _process_app(settings: Settings, figures: Path | None) -> Starlette:
     a sixth of the time under load goes into looking for what is not there.
     """
     configure_logging()
-    app = create_app(settings, figures)
+    app = create_app(settings, admission, figures)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)

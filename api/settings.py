@@ -4,14 +4,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
+
+import orjson
 
 from api.database.endpoint import Endpoint, parse_endpoints
 from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.group_commit import GroupPolicy
 from api.drops.stock import PollingTimes
+from api.identity.clients import Network
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 """The two names of the one embedded database, so that all that speaks of Regions works on a laptop."""
@@ -84,6 +88,8 @@ class Settings:
     budget: RetryBudget
     polling: PollingTimes
     seats: int
+    trusted_proxies: tuple[Network, ...]
+    trusted_documents: tuple[str, ...] | None
     drain: float
     federation: OidcFederation | None
     region_times: RegionTimes = RegionTimes()
@@ -143,6 +149,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
         seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
+        trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", (), _networks),
+        trusted_documents=read("DROPZERO_DOCUMENTS", None, _documents),
         drain=read("DROPZERO_DRAIN_S", 0 if laptop else DRAIN, _whole(0, 600)),
         federation=_federation(environment),
         socket_times=SocketTimes(
@@ -195,6 +203,35 @@ def _token(text: str) -> str:
     if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("expected at least 16 printable ASCII characters without spaces")
     return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = []
+    for entry in filter(None, map(str.strip, text.split(","))):
+        try:
+            networks.append(ip_network(entry))
+        except ValueError:
+            raise ValueError(
+                f"expected addresses or networks such as 10.0.0.0/8, separated by commas, not {entry[:50]!r}"
+            ) from None
+    return tuple(networks)
+
+
+def _documents(text: str) -> tuple[str, ...]:
+    """The documents in a file that a frontend's build has written: an object of id and document, as GraphQL Code
+    Generator's persisted documents, or an Apollo persisted query manifest."""
+    try:
+        content = orjson.loads(Path(text).expanduser().read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ValueError(f"expected a file of documents in JSON: {error}") from None
+    if isinstance(content, dict) and isinstance(content.get("operations"), list):
+        found = [entry.get("body") if isinstance(entry, dict) else None for entry in content["operations"]]
+    else:
+        found = list(content.values()) if isinstance(content, dict) else [None]
+    documents = tuple(document for document in found if isinstance(document, str))
+    if len(documents) != len(found):
+        raise ValueError(f"{text[:100]!r} is no object of ids and documents, nor an Apollo persisted query manifest")
+    return documents
 
 
 def _origins(text: str) -> re.Pattern[str]:

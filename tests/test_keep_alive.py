@@ -84,7 +84,7 @@ async def test_a_process_that_is_short_of_files_keeps_no_more_connections(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kept connection is an open file: without a bound, buyers who have bought would keep new ones out."""
-    monkeypatch.setattr("tests.server.uvicorn_config", partial(uvicorn_config, most_kept=1))
+    monkeypatch.setattr("tests.server.uvicorn_config", partial(uvicorn_config, most=1))
     async with serving(settings) as server:
         first = await Connection.to(server)
         assert b"connection: close" not in await first.ask()

@@ -6,7 +6,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
-from api.app import create_app
+from api.app import create_admission, create_app
 from api.database.web_identity import WebIdentity
 from api.settings import OidcFederation, Settings, read_settings
 from api.vercel import OidcHeader
@@ -65,7 +65,8 @@ def takes_tokens_of_requests(app: Starlette) -> bool:
 )
 def test_the_header_is_trusted_on_vercel_alone(settings: Settings, environment: dict[str, str], trusted: bool) -> None:
     federation = read_settings(environment).federation
-    assert takes_tokens_of_requests(create_app(replace(settings, federation=federation))) == trusted
+    settings = replace(settings, federation=federation)
+    assert takes_tokens_of_requests(create_app(settings, create_admission(settings))) == trusted
 
 
 async def test_a_server_starts_on_vercel_before_the_first_token_has_come(settings: Settings) -> None:

@@ -44,6 +44,11 @@ class PoolTimes:
     close: float = 1.0
 
 
+def reserved_connections(size: int) -> int:
+    """Connections of a pool that are kept for transactions: purchases do not wait for anybody's reads."""
+    return min(2, (size - 1) // 2 + 1) if size > 1 else 0
+
+
 class Transaction:
     """One open transaction at snapshot isolation. Leaving its block without `commit` rolls it back."""
 
@@ -103,6 +108,7 @@ class Pool:
         self._connector = Connector(endpoint, tokens or AuthTokens(), times.connect)
         self._lent: set[Lent] = set()
         self._lost_at = float("-inf")
+        self._readers = asyncio.Semaphore(size - reserved_connections(size))
         self._pool: asyncpg.Pool[Record]
 
     async def __aenter__(self) -> Self:
@@ -160,7 +166,7 @@ class Pool:
 
     async def fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
         """Run one read, and leave trying again and deadlines to the caller. Raises Conflict, Unavailable."""
-        async with self._connection() as connection:
+        async with self._readers, self._connection() as connection:
             with _errors_named(connection):
                 return await connection.fetch(statement, *arguments)
 

@@ -1,13 +1,16 @@
 """What lives as long as the server: the regional pools, a group commit for each, and the stock publisher."""
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID
 
 from api.database.database import Database
+from api.database.errors import DatabaseError
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import orders, products
 from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
+from api.drops.known_products import KnownProducts
 from api.drops.orders import Cancellation
 from api.drops.products import NewProduct, Product
 from api.drops.purchase import Purchase
@@ -20,6 +23,7 @@ class Drops:
     def __init__(self, regions: Regions, policy: GroupPolicy, budget: RetryBudget, polling: PollingTimes) -> None:
         self.regions = regions
         self._budget = budget
+        self.known_products = KnownProducts(regions)
         self.publisher = StockPublisher(regions, polling)
         ways: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.lines = {
@@ -33,17 +37,21 @@ class Drops:
     async def close(self, grace: float) -> None:
         """Answer every purchase in line, `grace` seconds at most, and disconnect."""
         await self.publisher.close()
+        await self.known_products.close()
         await asyncio.gather(*(line.close(grace) for line in self.lines.values()))
         await self.regions.close()
 
-    async def purchase(self, purchase: Purchase, region: str | None) -> Outcome:
-        """Buy through a Region; for None through home, or a peer while home is away.
+    async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
+        """Buy through a Region; for None through home, or a peer while home is away. `client` is whoever the purchase
+        came from.
 
-        Raises UnknownRegion, and whatever GroupCommit.submit does.
+        Raises UnknownRegion, NotFound, and whatever GroupCommit.submit does.
         """
         if region is not None:
             self.regions.pool(region)
-        return await self.lines[region].submit(purchase)
+        with suppress(DatabaseError):  # the line goes on trying until the purchase's own deadline
+            await self.known_products.require(purchase.product_id)
+        return await self.lines[region].submit(purchase, client)
 
     async def restock(self, product_id: UUID, delta: int) -> Product:
         """See products.restock; watchers hear of it at once."""

@@ -8,10 +8,11 @@ and as many transactions at a time as there are rivals; it is kept for compariso
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -33,8 +34,13 @@ from api.drops.purchase import (
     execute_purchases,
 )
 from api.drops.stock import StockLevel
+from api.identity.fair_queue import FairQueue
+from api.identity.quota import Hold, Quota, QuotaSpent
 
 logger = logging.getLogger("dropzero.purchase")
+
+EXPIRY_INTERVAL = 0.05
+"""Seconds between two looks for purchases whose deadline has passed: each looks at every client."""
 
 LEAST_TIME = 0.1
 """Seconds that a transaction is given even when the deadlines of all in it have come."""
@@ -47,8 +53,8 @@ class GroupPolicy:
     `size`: purchases in one transaction at most. A confirmed order writes a row and three index entries; 500
     of them stay well inside Aurora DSQL's 3,000 changed rows, even if it should count index entries.
     `in_flight`: transactions of one product at a time.
-    `waiting`: purchases at one endpoint that are not answered yet, of all products, at most; past it the
-    answer is Busy, at once.
+    `waiting`: purchases at one endpoint that are not answered yet, of all products, at most. Past it the answer is
+    Busy, at once; or the newest of the client with most of them gives way, and is answered Busy.
     """
 
     size: int = 500
@@ -77,8 +83,11 @@ class _Waiting:
     """A purchase in line or in a group, and the future that its buyer waits on."""
 
     purchase: Purchase
+    client: str
     deadline: float
     answer: "asyncio.Future[Outcome]"
+    place: Hold | None = None
+    in_line: bool = True
     attempts: int = 0
     written_at: list[datetime] = field(default_factory=list)
     """When commits were lost that were to write this order: only the database can tell whether one was done."""
@@ -86,9 +95,9 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Line:
-    """The purchases of one product that wait, and the tasks that serve them."""
+    """The purchases of one product that wait, by client, and the tasks that serve them."""
 
-    waiting: deque[_Waiting] = field(default_factory=deque)
+    waiting: FairQueue[_Waiting] = field(default_factory=FairQueue)
     serving: set["asyncio.Task[None]"] = field(default_factory=set)
     expiry: asyncio.TimerHandle | None = None
     unknown: set[UUID] = field(default_factory=set)
@@ -115,33 +124,40 @@ class GroupCommit:
         self._on_commit = on_commit
         self._backoff = backoff
         self._lines: dict[UUID, _Line] = {}
-        self.waiting = 0
-        """Purchases not answered yet, in line and in flight."""
+        self._places = Quota(policy.waiting)
         self.transactions: Counter[tuple[str, str]] = Counter()
         """Transactions tried, by Region and how they ended: sold, sold_nothing, or the name of an error."""
         self.outcomes: Counter[tuple[str, str]] = Counter()
         """Purchases answered, by Region and outcome, or the name of an error."""
 
     @property
+    def waiting(self) -> int:
+        """Purchases not answered yet, in line and in flight."""
+        return self._places.taken
+
+    @property
     def region(self) -> str:
         """The Region that the next transaction would go through."""
         return self._database.region
 
-    async def submit(self, purchase: Purchase) -> Outcome:
+    async def submit(self, purchase: Purchase, client: str = "") -> Outcome:
         """Stand in line, and return the outcome once it is known. A transaction that is under way at the deadline is
         waited for, until the last deadline of those in it.
+
+        The line serves its clients in turn: `client` is whoever the purchase came from.
 
         Raises a DropError when the purchase can never be carried out; Unavailable when the database stayed
         away, with nothing sold; OutcomeUnknown when it went away at COMMIT and did not come back in time.
         """
-        if self.waiting >= self._policy.waiting:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(purchase, client, loop.time() + self._budget.seconds, loop.create_future())
+        try:
+            waiting.place = self._places.take(client, 1, partial(self._give_way, waiting))
+        except QuotaSpent:
             self.outcomes[self.region, "Busy"] += 1
             return Outcome(_busy(), 0, self.region)
-        loop = asyncio.get_running_loop()
         line = self._lines.setdefault(purchase.product_id, _Line())
-        waiting = _Waiting(purchase, loop.time() + self._budget.seconds, loop.create_future())
-        self.waiting += 1
-        line.waiting.append(waiting)
+        line.waiting.push(client, waiting)
         if line.expiry is None:
             line.expiry = loop.call_at(waiting.deadline, self._expire, line)
         if len(line.serving) < self._policy.in_flight:
@@ -194,10 +210,11 @@ class GroupCommit:
     def _fill(self, group: list[_Waiting], line: _Line, size: int) -> bool:
         """Take from the line, first come first served, until the group has `size`; whether there is a group."""
         now = asyncio.get_running_loop().time()
-        while line.waiting and len(group) < size:
-            waiting = line.waiting.popleft()
-            if waiting.answer.done():  # its buyer has hung up
-                self.waiting -= 1
+        while len(line.waiting) and len(group) < size:
+            _, waiting = line.waiting.pop(1)
+            waiting.in_line = False
+            if waiting.answer.done():  # its buyer has hung up, or it gave way
+                self._leave_place(waiting)
             elif waiting.deadline <= now:
                 self._give_up(waiting, line, None)
             else:
@@ -215,7 +232,9 @@ class GroupCommit:
             return 1
         self._drop_spent(group, line, None)
         half = max(1, len(group) // 2)
-        line.waiting.extendleft(reversed(group[half:]))
+        for waiting in reversed(group[half:]):
+            waiting.in_line = True
+            line.waiting.put_back(waiting.client, waiting, 1)
         del group[half:]
         if line.expiry is not None:  # those put back may have the earliest deadline
             line.expiry.cancel()
@@ -266,7 +285,7 @@ class GroupCommit:
         for waiting in list(group):
             if waiting.answer.done():
                 group.remove(waiting)
-                self.waiting -= 1
+                self._leave_place(waiting)
             elif waiting.attempts >= self._budget.attempts or waiting.deadline <= now:
                 group.remove(waiting)
                 self._give_up(waiting, line, error)
@@ -279,19 +298,33 @@ class GroupCommit:
         else:
             self._resolve(waiting, _busy(), self.region)
 
+    def _give_way(self, waiting: _Waiting) -> None:
+        """Answer a purchase in line that is Busy, for one of a client with fewer. What is in flight goes on."""
+        if waiting.in_line and not waiting.answer.done():
+            self.outcomes[self.region, "Busy"] += 1
+            waiting.answer.set_result(Outcome(_busy(), waiting.attempts, self.region))
+
     def _expire(self, line: _Line) -> None:
-        """Answer those whose deadline passed in line, and come again for the next. The line is in the order of their
-        deadlines, as all have the same budget."""
+        """Answer those whose deadline passed in line, and come again for the next. Those of one client are in the order
+        of their deadlines, as all have the same budget."""
         loop = asyncio.get_running_loop()
-        while line.waiting and line.waiting[0].deadline <= loop.time():
-            self._give_up(line.waiting.popleft(), line, None)
-        line.expiry = loop.call_at(line.waiting[0].deadline, self._expire, line) if line.waiting else None
+        now = loop.time()
+        for waiting in line.waiting.drop_heads(lambda waiting: waiting.answer.done() or waiting.deadline <= now):
+            if waiting.answer.done():
+                self._leave_place(waiting)
+            else:
+                self._give_up(waiting, line, None)
+        earliest = min((waiting.deadline for waiting in line.waiting.heads()), default=None)
+        if earliest is None:
+            line.expiry = None
+        else:
+            line.expiry = loop.call_at(max(earliest, now + EXPIRY_INTERVAL), self._expire, line)
 
     def _leave(self, product_id: UUID, line: _Line) -> None:
         """End the current task's service; the last to leave a line closes it."""
         line.serving.discard(asyncio.current_task())
         if not line.serving:
-            for waiting in line.waiting:
+            for waiting in line.waiting.drop_heads(lambda _: True):
                 self._fail(waiting, _broken_off(waiting, line, in_transaction=False))
             if line.expiry is not None:
                 line.expiry.cancel()
@@ -303,16 +336,20 @@ class GroupCommit:
         decision: Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Busy,
         region: str,
     ) -> None:
-        self.waiting -= 1
+        self._leave_place(waiting)
         self.outcomes[region, type(decision).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_result(Outcome(decision, waiting.attempts, region))
 
     def _fail(self, waiting: _Waiting, error: Exception) -> None:
-        self.waiting -= 1
+        self._leave_place(waiting)
         self.outcomes[self.region, type(error).__name__] += 1
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
+
+    def _leave_place(self, waiting: _Waiting) -> None:
+        if waiting.place is not None:
+            self._places.give_back(waiting.place)
 
 
 def _unknown(waiting: _Waiting) -> OutcomeUnknown:

@@ -12,6 +12,7 @@ from api.database.backoff import Backoff
 from api.database.database import Database
 from api.database.errors import DatabaseError, Unavailable
 from api.drops.errors import InvalidInput, NotFound
+from api.drops.gathering import Gathering
 
 logger = logging.getLogger("dropzero.stock")
 
@@ -102,6 +103,7 @@ class StockPublisher:
         self._times = times
         self._watched: dict[UUID, _Watched] = {}
         self._polling: asyncio.Task[None] | None = None
+        self._first_readings = Gathering(self._read)
         self.watchers = 0
         """Subscribers now."""
         self.readings = 0
@@ -147,6 +149,7 @@ class StockPublisher:
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait([self._polling])
+        await self._first_readings.close()
 
     def _join(self, watcher: Watcher, ids: list[UUID]) -> None:
         self.watchers += 1
@@ -171,7 +174,7 @@ class StockPublisher:
         """Read those that nobody watched before. Raises NotFound, Unavailable."""
         unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
         if unknown:
-            await self._read(unknown)
+            await self._first_readings.get(unknown)
         for product_id in unknown:
             if self._watched[product_id].change is None:
                 raise NotFound(f"there is no product {product_id}")
@@ -198,7 +201,7 @@ class StockPublisher:
                     logger.info("the stock can be read again, after %d failed readings", failures)
                 failures = 0
 
-    async def _read(self, product_ids: list[UUID]) -> None:
+    async def _read(self, product_ids: list[UUID]) -> dict[UUID, StockLevel]:
         """Read the stock of those products that exist, and tell their watchers. Raises Unavailable."""
         self.readings += 1
         try:
@@ -206,8 +209,10 @@ class StockPublisher:
                 rows = await self._database.fetch(_READ_LEVELS, [str(product_id) for product_id in product_ids])
         except TimeoutError:
             raise Unavailable(f"no answer within {self._times.timeout:g} seconds") from None
-        for row in rows:
-            self.publish(StockLevel(row["product_id"], row["stock"], row["version"]))
+        levels = {row["product_id"]: StockLevel(row["product_id"], row["stock"], row["version"]) for row in rows}
+        for level in levels.values():
+            self.publish(level)
+        return levels
 
     def _mark_stale(self) -> None:
         for watched in self._watched.values():

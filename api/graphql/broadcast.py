@@ -5,25 +5,36 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
 import orjson
-from graphql import DocumentNode, GraphQLError
+from graphql import GraphQLError
 
 from api.drops.drops import Drops
-from api.graphql.caller import Caller
 from api.graphql.context import Context
-from api.graphql.errors import format_error, internal_error, unavailable_error
+from api.graphql.documents import Document
+from api.graphql.errors import format_error, internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
-from api.graphql.turns import Turns
+from api.identity.caller import Caller
+from api.identity.errors import RateLimited
+from api.identity.quota import Hold, Quota, QuotaSpent
+from api.identity.turns import Turns
 
 logger = logging.getLogger("dropzero.watchers")
 
 MAX_CHARACTERS = 2_000_000
 """Characters of all documents and variables that are broadcast, each counted once: the memory that strangers can take
 by sending ever different ones. A parsed document takes about 100 bytes per character. A counter of one product has
-about 200."""
+about 200. When they are spent, the client that began most of them gives way."""
+
+SHARE = 0.05
+"""Of the processor's time, for sending changes to watchers while others could use all of it: purchases are to keep 80 %
+of their speed, and those whom the messages go to need time as well."""
+
+FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
+"""`retry_after` is a guess: nobody knows when watchers leave."""
 
 FIXED_CHARACTERS = 200
 """What a broadcast counts for beside them: its task, its watcher, and its turns among those of all others."""
@@ -41,7 +52,8 @@ class Subscriber(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What makes subscriptions the same: text, name, values (JSON with sorted keys), and who asks."""
+    """What makes subscriptions the same: their document without its blanks and comments, name, values (JSON with sorted
+    keys), and who asks."""
 
     query: str
     name: str | None
@@ -49,10 +61,10 @@ class Operation:
     caller: Caller
 
     @classmethod
-    def of(cls, query: str, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Operation":
+    def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Operation":
         """Raises CannotSubscribe for variables that cannot be written down again."""
         try:
-            return cls(query, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS), caller)
+            return cls(document.text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS), caller)
         except orjson.JSONEncodeError:
             raise CannotSubscribe([GraphQLError("The variables are nested too deeply.")]) from None
 
@@ -65,14 +77,17 @@ class Operation:
 class Broadcasts:
     """The broadcasts of a process, each as long as somebody is subscribed to it."""
 
-    def __init__(self, drops: Drops, executor: Executor, max_characters: int = MAX_CHARACTERS) -> None:
+    def __init__(self, drops: Drops, executor: Executor, turns: Turns, max_characters: int = MAX_CHARACTERS) -> None:
+        """`turns` are those of what takes long; the sending to watchers has turns of its own."""
         self._drops = drops
-        self._max_characters = max_characters
         self._executor = executor
-        self._turns = Turns()
+        self._turns = turns
+        self._deliveries = Turns(SHARE, SHARE, patience=None)
         self._under_way: dict[Operation, Broadcast] = {}
-        self._characters = 0
+        self._characters = Quota(max_characters)
+        self._holds: dict[Broadcast, Hold] = {}
         self._tasks: dict[Broadcast, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -82,7 +97,7 @@ class Broadcasts:
         """Subscribers of all broadcasts now."""
         return sum(len(broadcast.subscribers) for broadcast in self._under_way.values())
 
-    def join(self, operation: Operation, document: DocumentNode, subscriber: Subscriber) -> "Broadcast | None":
+    def join(self, operation: Operation, document: Document, subscriber: Subscriber, client: str) -> "Broadcast | None":
         """Subscribe: what was told last comes at once, then all that follows, and an end at most once.
 
         Returns the broadcast, to be left; None when there is no room for one more, and then the subscriber has been
@@ -90,11 +105,11 @@ class Broadcasts:
         """
         broadcast = self._under_way.get(operation)
         if broadcast is None:
-            if self._characters + operation.characters > self._max_characters:
-                message = "This server has too many different subscriptions under way. Try again in a moment."
-                subscriber.end([unavailable_error(message)])
+            try:
+                broadcast = self._begin(operation, document, client)
+            except QuotaSpent:
+                subscriber.end([rate_limited_error(FULL)])
                 return None
-            broadcast = self._begin(operation, document)
         broadcast.add(subscriber)
         return broadcast
 
@@ -104,34 +119,48 @@ class Broadcasts:
         if subscriber in broadcast.subscribers:
             del broadcast.subscribers[subscriber]
             if not broadcast.subscribers and self._under_way.get(broadcast.operation) is broadcast:
-                self._forget(broadcast.operation)
+                self._forget(broadcast)
                 self._tasks[broadcast].cancel()
 
     async def close(self) -> None:
         """End all broadcasts, without a word to their subscribers."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._ending]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    def _begin(self, operation: Operation, document: DocumentNode) -> "Broadcast":
-        broadcast = self._under_way[operation] = Broadcast(operation)
-        self._characters += operation.characters
-        task = self._tasks[broadcast] = asyncio.create_task(self._run(broadcast, document), name="broadcast")
+    def _begin(self, operation: Operation, document: Document, client: str) -> "Broadcast":
+        """Raises QuotaSpent."""
+        broadcast = Broadcast(operation)
+        hold = self._characters.take(client, operation.characters, partial(self._give_way, broadcast))
+        self._under_way[operation] = broadcast
+        self._holds[broadcast] = hold
+        running = self._run(broadcast, document, client)
+        task = self._tasks[broadcast] = asyncio.create_task(running, name="broadcast")
         task.add_done_callback(lambda _: self._tasks.pop(broadcast))
         return broadcast
 
-    async def _run(self, broadcast: "Broadcast", document: DocumentNode) -> None:
-        context = Context(self._drops, broadcast.operation.caller)
-        errors = await broadcast.run(self._executor, document, context, self._turns)
-        self._forget(broadcast.operation)
-        await broadcast.end(errors, self._turns)
+    async def _run(self, broadcast: "Broadcast", document: Document, client: str) -> None:
+        context = Context(self._drops, broadcast.operation.caller, client, self._turns)
+        errors = await broadcast.run(self._executor, document, context, self._deliveries)
+        self._forget(broadcast)
+        await broadcast.end(errors, self._deliveries)
 
-    def _forget(self, operation: Operation) -> None:
-        """Whoever subscribes to it from here on begins it anew."""
-        del self._under_way[operation]
-        self._characters -= operation.characters
+    def _give_way(self, broadcast: "Broadcast") -> None:
+        """End a broadcast for one of a client that has fewer."""
+        self._forget(broadcast)
+        self._tasks[broadcast].cancel()
+        ending = asyncio.create_task(
+            broadcast.end([rate_limited_error(FULL)], self._deliveries), name="broadcast's end"
+        )
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    def _forget(self, broadcast: "Broadcast") -> None:
+        """Whoever subscribes to its operation from here on begins it anew."""
+        del self._under_way[broadcast.operation]
+        self._characters.give_back(self._holds.pop(broadcast))
 
 
 class Broadcast:
@@ -148,9 +177,7 @@ class Broadcast:
         for product_id, response in self._latest.items():
             _told(subscriber.next, product_id, response)
 
-    async def run(
-        self, executor: Executor, document: DocumentNode, context: Context, turns: Turns
-    ) -> list[dict[str, Any]]:
+    async def run(self, executor: Executor, document: Document, context: Context, turns: Turns) -> list[dict[str, Any]]:
         """Execute the operation and tell the subscribers of each response, until it ends; the errors that ended it."""
         try:
             variables = orjson.loads(self.operation.variables)

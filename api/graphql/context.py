@@ -11,16 +11,20 @@ from strawberry.dataloader import DataLoader
 from api.database.database import Database
 from api.drops.drops import Drops
 from api.drops.products import Product, get_products
-from api.graphql.caller import Caller
 from api.graphql.departure import Departure
+from api.identity.caller import Caller
+from api.identity.turns import Turns
 
 
 @dataclass(frozen=True)
 class Context:
-    """One operation's context. `departure` is that of the client, where one can leave before the response."""
+    """One operation's context: who calls, from which `client`, and the `turns` in which its longer work is done.
+    `departure` is that of the client, where one can leave before the response."""
 
     drops: Drops
     caller: Caller
+    client: str
+    turns: Turns
     departure: Departure = field(default_factory=Departure)
 
     @cached_property

@@ -11,7 +11,8 @@ from graphql import GraphQLError
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
 from api.drops.errors import Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
-from api.graphql.caller import Unauthenticated
+from api.identity.caller import Unauthenticated
+from api.identity.errors import RateLimited
 
 logger = logging.getLogger("dropzero.graphql")
 
@@ -24,6 +25,7 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    RATE_LIMITED = "RATE_LIMITED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
@@ -73,6 +75,13 @@ def unavailable_error(message: str) -> dict[str, Any]:
     return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
 
 
+def rate_limited_error(error: RateLimited) -> dict[str, Any]:
+    """One entry of `errors` for a client whose share is used."""
+    entry = _entry(str(error), ErrorCode.RATE_LIMITED)
+    entry["extensions"]["retryAfterMs"] = round(error.retry_after * 1000)
+    return entry
+
+
 def internal_error(error: Exception, place: object) -> dict[str, Any]:
     """One entry of `errors` for a defect of ours: the traceback goes to the log, the client gets a reference."""
     reference = uuid4().hex[:12]
@@ -84,6 +93,8 @@ def _told(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     if error.path is None or cause is None or isinstance(cause, GraphQLError):
         return client_error(error.message)  # syntax, validation, variables
+    if isinstance(cause, RateLimited):
+        return rate_limited_error(cause)
     # A subclass, such as that of a cluster that is waking up, is what its base is.
     for kind in type(cause).__mro__:
         if kind in _SPOKEN:

@@ -4,14 +4,14 @@ The rules are those of its PROTOCOL.md. Its clients come back to a stream that e
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import orjson
-from graphql import DocumentNode
 from starlette.types import Receive, Send
 
-from api.graphql.broadcast import Broadcasts, Operation
+from api.graphql.broadcast import Broadcast
 from api.graphql.outbox import Outbox
 
 MEDIA_TYPE = "text/event-stream"
@@ -33,23 +33,22 @@ async def send_response(send: Send, response: dict[str, Any]) -> None:
 
 
 async def send_events(
-    send: Send,
+    stream: "EventStream",
     receive: Receive,
-    broadcasts: Broadcasts,
-    operation: Operation,
-    document: DocumentNode,
+    join: Callable[[], Broadcast | None],
+    leave: Callable[[Broadcast, "EventStream"], None],
     comment_interval: float,
 ) -> None:
-    """Answer with the responses of a subscription, until it ends, its client leaves or the server stops.
+    """Answer with the responses of a subscription, until it ends, its client leaves or the server stops. `join` makes
+    the stream a subscriber, and `leave` ends that.
 
     `comment_interval` in seconds: a comment is sent so often, for proxies that end a stream without traffic.
     """
-    await _start(send)
-    stream = EventStream(send)
+    await _start(stream.send)
     # After the request's body nothing is received but that the client has left, or that the server stops.
     leaving = asyncio.create_task(_receive(receive), name="event stream")
-    broadcast = broadcasts.join(operation, document, stream)
-    del operation, document  # the broadcast has its own; this one may wait for hours
+    broadcast = join()
+    del join  # the broadcast has its own document; this one may wait for hours
     try:
         while not (leaving.done() or stream.ended.done()):
             stream.outbox.put("", "", (_COMMENT,))
@@ -59,15 +58,16 @@ async def send_events(
     finally:
         leaving.cancel()
         if broadcast is not None:
-            broadcasts.leave(broadcast, stream)
+            leave(broadcast, stream)
         stream.outbox.close()
-    await send({"type": "http.response.body", "body": b""})
+    await stream.send({"type": "http.response.body", "body": b""})
 
 
 class EventStream:
     """A broadcast's subscriber whose messages are events of one response."""
 
     def __init__(self, send: Send) -> None:
+        self.send = send
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.outbox = Outbox(partial(_send_parts, send))
 
@@ -77,7 +77,12 @@ class EventStream:
     def end(self, errors: list[dict[str, Any]]) -> None:
         last = _next(orjson.dumps({"errors": errors}).decode()) if errors else ""
         self.outbox.put("", "end", (last, _COMPLETE))
-        self.ended.set_result(None)
+        self.give_way()
+
+    def give_way(self) -> None:
+        """End the response. Where it has no `complete`, the client comes back later."""
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 async def _receive(receive: Receive) -> None:

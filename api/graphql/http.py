@@ -2,36 +2,39 @@
 event streams beside it."""
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import parse_qs
 
 import orjson
-from graphql import DocumentNode, OperationType
+from graphql import OperationType
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from api.drops.drops import Drops
-from api.graphql.broadcast import Broadcasts, Operation
-from api.graphql.caller import Authenticator
-from api.graphql.context import Context
+from api.graphql.broadcast import Operation
 from api.graphql.departure import EXTENSION, Departure
-from api.graphql.documents import Documents, InvalidDocument, operation_type
-from api.graphql.errors import client_error, internal_error, unavailable_error
+from api.graphql.documents import Document, InvalidDocument
+from api.graphql.engine import Engine
+from api.graphql.errors import client_error, internal_error, rate_limited_error, unavailable_error
 from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
-from api.graphql.event_stream import send_events, send_response
-from api.graphql.execution import CannotSubscribe, Executor, format_errors
+from api.graphql.event_stream import EventStream, send_events, send_response
+from api.graphql.execution import CannotSubscribe, format_errors
 from api.graphql.graphiql import GraphiQL
-from api.graphql.seats import NoSeat, Seats
+from api.identity.errors import RateLimited
+from api.identity.quota import QuotaSpent
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
 
 MAX_PARAMETERS = 20
 """Parameters in a query string."""
+
+NO_SEAT = "All places of this server are taken; try again later"
+"""What a client gets that wants to stay connected, when nobody holds more than it would."""
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
@@ -47,7 +50,7 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, allow: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.allow = allow
+        self.headers = {} if allow is None else {"allow": allow}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Watch:
     """A subscription to be answered with a stream of events."""
 
     operation: Operation
-    document: DocumentNode
+    document: Document
 
 
 class GraphQLHTTP:
@@ -72,22 +75,12 @@ class GraphQLHTTP:
 
     def __init__(
         self,
-        drops: Drops,
-        executor: Executor,
-        documents: Documents,
-        broadcasts: Broadcasts,
-        authenticator: Authenticator,
-        seats: Seats,
+        engine: Engine,
         graphiql: GraphiQL | None,
         comment_interval: float,
     ) -> None:
         """`comment_interval` in seconds, of event streams."""
-        self._drops = drops
-        self._executor = executor
-        self._documents = documents
-        self._broadcasts = broadcasts
-        self._authenticator = authenticator
-        self._seats = seats
+        self._engine = engine
         self._graphiql = graphiql
         self._comment_interval = comment_interval
 
@@ -97,26 +90,28 @@ class GraphQLHTTP:
         if method == "GET" and self._graphiql is not None and _wants_page(scope, headers):
             await self._graphiql(scope, receive, send)
             return
+        client = self._engine.admission.clients.of(scope)
         departure = scope.get("extensions", {}).get(EXTENSION) or Departure()
-        media_type, allow = JSON, None
+        media_type, more_headers = JSON, dict[str, str]()
         try:
             accepted = negotiate(headers.get("accept", ""))
             media_type = JSON if accepted is EVENT_STREAM else accepted
             request = await _read_request(scope, headers, receive)
-            response = await self._respond(request, headers, departure, only_queries=method == "GET")
+            response = await self._respond(request, headers, client, departure, only_queries=method == "GET")
             if isinstance(response, Watch):
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
-                with self._seats.take():
+                stream = EventStream(send)
+                with self._engine.admission.seats.held(client, 1, stream.give_way):
+                    broadcasts, watch = self._engine.broadcasts, response
                     events = send_events(
-                        send,
+                        stream,
                         receive,
-                        self._broadcasts,
-                        response.operation,
-                        response.document,
+                        partial(broadcasts.join, watch.operation, watch.document, stream, client),
+                        broadcasts.leave,
                         self._comment_interval,
                     )
-                    del request, response  # of which nothing is to be kept as long as the events last
+                    del request, response, watch  # of which nothing is to be kept as long as the events last
                     await events
                 return
             if accepted is EVENT_STREAM:
@@ -127,9 +122,12 @@ class GraphQLHTTP:
             body = orjson.dumps(response)
         except Refusal as refusal:
             body = orjson.dumps({"errors": [client_error(str(refusal))]})
-            status, allow = refusal.status, refusal.allow
-        except NoSeat as full:
-            body, status = orjson.dumps({"errors": [unavailable_error(str(full))]}), 503
+            status, more_headers = refusal.status, refusal.headers
+        except QuotaSpent:
+            body, status = orjson.dumps({"errors": [unavailable_error(NO_SEAT)]}), 503
+        except RateLimited as limit:
+            body, status = orjson.dumps({"errors": [rate_limited_error(limit)]}), 429
+            more_headers = {"retry-after": str(math.ceil(limit.retry_after))}
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
@@ -138,15 +136,18 @@ class GraphQLHTTP:
             raise
         except Exception as error:
             body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
-        await _send(send, status, media_type, body, allow)
+        await _send(send, status, media_type, body, more_headers)
 
     async def _respond(
-        self, request: Request, headers: Mapping[str, str], departure: Departure, *, only_queries: bool
+        self, request: Request, headers: Mapping[str, str], client: str, departure: Departure, *, only_queries: bool
     ) -> dict[str, Any] | Watch:
-        caller = self._authenticator.identify(headers.get("authorization"))
+        engine = self._engine
+        caller = engine.authenticator.identify(headers.get("authorization"))
+        stranger = not caller.operator
         try:
-            document = self._documents.get(request.query)
-            kind = operation_type(document, request.operation_name)
+            document = await engine.documents.get(request.query, client, trusted_only=stranger)
+            asked = document.operation(request.operation_name, request.variables, bounded=stranger)
+            kind = None if asked is None else asked.type
             if kind is OperationType.SUBSCRIPTION:
                 if not takes_events(headers.get("accept", "")):
                     raise Refusal(
@@ -154,14 +155,14 @@ class GraphQLHTTP:
                         "a subscription needs a websocket: connect to this address as graphql-transport-ws; "
                         f"or server-sent events: send it with accept: {EVENT_STREAM}",
                     )
-                operation = Operation.of(request.query, request.operation_name, request.variables, caller)
+                operation = Operation.of(document, request.operation_name, request.variables, caller)
                 return Watch(operation, document)
         except (InvalidDocument, CannotSubscribe) as refusal:
             return {"errors": format_errors(refusal.errors)}
         if only_queries and kind is OperationType.MUTATION:
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
-        context = Context(self._drops, caller, departure)
-        return await self._executor.execute(document, request.operation_name, request.variables, context)
+        context = engine.context(caller, client, departure)
+        return await engine.executor.execute(document, request.operation_name, request.variables, context)
 
 
 def read_headers(scope: Scope) -> dict[str, str]:
@@ -292,13 +293,12 @@ def _request(parameters: Any) -> Request:
     return Request(query, operation_name, variables)
 
 
-async def _send(send: Send, status: int, media_type: str, body: bytes, allow: str | None) -> None:
+async def _send(send: Send, status: int, media_type: str, body: bytes, more_headers: Mapping[str, str]) -> None:
     headers = [
         (b"content-type", _CONTENT_TYPES[media_type]),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),  # the answer to a GET is of this moment, and can be one buyer's
     ]
-    if allow is not None:
-        headers.append((b"allow", allow.encode()))
+    headers += [(name.encode(), value.encode()) for name, value in more_headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -151,7 +151,7 @@ async def _purchase(
         idempotency_key=idempotency_key,
     )
     with context.departure.cancels():
-        outcome = await context.drops.purchase(wanted, region)
+        outcome = await context.drops.purchase(wanted, region, context.client)
     return _result(outcome)
 
 

@@ -3,26 +3,28 @@
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import orjson
-from graphql import DocumentNode, OperationType
+from graphql import OperationType
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.http.websocket_origin import is_same_origin
 
-from api.drops.drops import Drops
-from api.graphql.broadcast import Broadcast, Broadcasts, Operation
-from api.graphql.caller import Authenticator
-from api.graphql.context import Context
-from api.graphql.documents import Documents, InvalidDocument, operation_type
-from api.graphql.errors import internal_error
-from api.graphql.execution import CannotSubscribe, Executor, format_errors
+from api.graphql.broadcast import Broadcast, Operation
+from api.graphql.departure import Departure
+from api.graphql.documents import Document, InvalidDocument
+from api.graphql.engine import Engine
+from api.graphql.errors import internal_error, rate_limited_error
+from api.graphql.execution import CannotSubscribe, format_errors
 from api.graphql.outbox import Outbox
-from api.graphql.seats import NoSeat, Seats
+from api.identity.errors import RateLimited
+from api.identity.gate import metered
+from api.identity.quota import QuotaSpent
 
 logger = logging.getLogger("dropzero.websocket")
 
@@ -39,6 +41,7 @@ SERVICE_RESTART = 1012
 """Clients of graphql-ws come back after it, as after 1013."""
 
 TRY_AGAIN_LATER = 1013
+NO_SEAT = "All places of this server are taken; try again later"
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not come back: they would do the same again."""
 
@@ -61,23 +64,13 @@ class GraphQLSocket:
 
     def __init__(
         self,
-        drops: Drops,
-        executor: Executor,
-        documents: Documents,
-        broadcasts: Broadcasts,
-        authenticator: Authenticator,
-        seats: Seats,
+        engine: Engine,
         allowed_origins: re.Pattern[str],
         init_timeout: float,
     ) -> None:
         """`allowed_origins` matches the origins of other sites whose pages may connect. `init_timeout` in seconds: a
         socket that has not sent connection_init by then is closed with 4408."""
-        self.drops = drops
-        self.executor = executor
-        self.documents = documents
-        self.broadcasts = broadcasts
-        self.authenticator = authenticator
-        self._seats = seats
+        self.engine = engine
         self._allowed_origins = allowed_origins
         self.init_timeout = init_timeout
 
@@ -92,12 +85,15 @@ class GraphQLSocket:
             await websocket.accept()
             await websocket.close(4406, f"Subprotocol not acceptable; this server speaks {PROTOCOL}")
             return
-        await websocket.accept(subprotocol=PROTOCOL)
+        admission = self.engine.admission
+        client = admission.clients.of(scope)
+        session = Session(self, websocket, send, client)
         try:
-            with self._seats.take():
-                await Session(self, websocket, send).run()
-        except NoSeat as full:
-            await websocket.close(TRY_AGAIN_LATER, str(full))
+            with admission.seats.held(client, 1, session.give_way):
+                await session.run()
+        except QuotaSpent:
+            await websocket.accept(subprotocol=PROTOCOL)
+            await websocket.close(TRY_AGAIN_LATER, NO_SEAT)
 
     def _may_connect(self, websocket: WebSocket) -> bool:
         """Browsers let any page open a socket to any host and say whose page it is; this is the only check there is.
@@ -118,16 +114,20 @@ class GraphQLSocket:
 class Session:
     """One socket: its caller, and its operations under way, by id."""
 
-    def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send) -> None:
-        self._server = server
+    def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send, client: str) -> None:
+        self._engine = server.engine
         self._websocket = websocket
+        self._client = client
+        self._charge = partial(server.engine.admission.gate.charge, client)
         self._to_client = partial(_send_parts, send)
-        self._caller = server.authenticator.identify(websocket.headers.get("authorization"))
+        self._caller = server.engine.authenticator.identify(websocket.headers.get("authorization"))
         self._initialised = False
         self._until_initialised = asyncio.timeout(server.init_timeout)
+        self._late = Closing(4408, "Connection initialisation timeout")
         self._tasks = asyncio.TaskGroup()
-        self._operations: dict[str, asyncio.Task[None] | Watching] = {}
-        self.broadcasts = server.broadcasts
+        self._operations: dict[str, Departure | Watching] = {}
+        self._executing = 0
+        """Queries and mutations that have not come to their end, those among them that the client has left."""
         self.outbox = Outbox(self._to_client)
 
     async def run(self) -> None:
@@ -139,22 +139,31 @@ class Session:
             closing = await self._listen()
             if closing is None or closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
                 for operation in self._operations.values():
-                    operation.cancel()
+                    operation.leave()
                 self._operations.clear()
         if closing is not None:
             with suppress(WebSocketDisconnect):
                 await self._websocket.close(closing.code, closing.reason)
+
+    def give_way(self) -> None:
+        """Close the socket for a client that has fewer."""
+        self._late = Closing(TRY_AGAIN_LATER, NO_SEAT)
+        self._until_initialised.reschedule(asyncio.get_running_loop().time())
 
     async def _listen(self) -> Closing | None:
         """Handle messages until the socket is to be closed, and return why; None when its client has left. From then
         on it is told no more stock."""
         try:
             async with self._until_initialised:
+                await self._websocket.accept(subprotocol=PROTOCOL)
                 while True:
-                    await self._handle(await self._receive())
-                    await asyncio.sleep(0)  # hundreds can have come together, each of them milliseconds of work
+                    message = await self._receive()
+                    await self._engine.admission.gate.entered(self._client)
+                    await metered(self._handle(message), self._charge)
         except TimeoutError:
-            return Closing(4408, "Connection initialisation timeout")
+            return self._late
+        except RateLimited as limit:
+            return Closing(TRY_AGAIN_LATER, str(limit))
         except Closing as closing:
             return closing
         except (WebSocketDisconnect, OSError):
@@ -163,7 +172,7 @@ class Session:
             self.outbox.close()
             for operation_id, operation in list(self._operations.items()):
                 if isinstance(operation, Watching):
-                    self._operations.pop(operation_id).cancel()
+                    self._operations.pop(operation_id).leave()
 
     async def _receive(self) -> dict[str, Any]:
         event = await self._websocket.receive()
@@ -189,7 +198,7 @@ class Session:
             case "subscribe":
                 await self._start(message["id"], message["payload"])
             case "complete" if message["id"] in self._operations:
-                self._operations.pop(message["id"]).cancel()
+                self._operations.pop(message["id"]).leave()
 
     async def _initialise(self, payload: dict[str, Any]) -> None:
         if self._initialised:
@@ -199,7 +208,7 @@ class Session:
         # Browsers cannot set headers on a websocket, so the operator's token may come here.
         authorization = {name.lower(): value for name, value in payload.items()}.get("authorization")
         if isinstance(authorization, str):
-            self._caller = self._server.authenticator.identify(authorization)
+            self._caller = self._engine.authenticator.identify(authorization)
         await self._send({"type": "connection_ack"})
 
     async def _answer_ping(self, payload: dict[str, Any] | None) -> None:
@@ -213,31 +222,52 @@ class Session:
             raise Closing(4401, "Unauthorized: send connection_init first")
         if operation_id in self._operations:
             raise Closing(4409, f"Subscriber for {operation_id[:20]!a} already exists")
-        if len(self._operations) >= MAX_OPERATIONS:
+        watching = sum(isinstance(operation, Watching) for operation in self._operations.values())
+        if watching + self._executing >= MAX_OPERATIONS:
             raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
-        query, operation_name = payload["query"], payload.get("operationName")
+        operation_name, variables = payload.get("operationName"), payload.get("variables")
+        stranger = not self._caller.operator
         try:
-            document = self._server.documents.get(query)
-            if operation_type(document, operation_name) is OperationType.SUBSCRIPTION:
-                operation = Operation.of(query, operation_name, payload.get("variables"), self._caller)
-                watching = self._operations[operation_id] = Watching(self, operation_id)
-                watching.begin(operation, document)
+            document = await self._engine.documents.get(payload["query"], self._client, trusted_only=stranger)
+            asked = document.operation(operation_name, variables, bounded=stranger)
+            if asked is not None and asked.type is OperationType.SUBSCRIPTION:
+                operation = Operation.of(document, operation_name, variables, self._caller)
+                self._watch(operation_id, operation, document)
                 return
         except (InvalidDocument, CannotSubscribe) as refusal:
             await self._send({"id": operation_id, "type": "error", "payload": format_errors(refusal.errors)})
             return
-        running = self._run(operation_id, document, operation_name, payload.get("variables"))
-        self._operations[operation_id] = self._tasks.create_task(running)
+        except RateLimited as limit:
+            await self._send({"id": operation_id, "type": "error", "payload": [rate_limited_error(limit)]})
+            return
+        departure = self._operations[operation_id] = Departure()
+        running = self._run(operation_id, document, operation_name, variables, departure)
+        self._tasks.create_task(metered(running, self._charge))
+        self._executing += 1
+
+    def _watch(self, operation_id: str, operation: Operation, document: Document) -> None:
+        broadcasts = self._engine.broadcasts
+        watching = self._operations[operation_id] = Watching(self, operation_id, broadcasts.leave)
+        watching.broadcast = broadcasts.join(operation, document, watching, self._client)
 
     async def _run(
-        self, operation_id: str, document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
+        self,
+        operation_id: str,
+        document: Document,
+        operation_name: str | None,
+        variables: dict[str, Any] | None,
+        departure: Departure,
     ) -> None:
-        """Run a query or mutation and send its response. The client's complete, or its leaving, cancels this."""
-        context = Context(self._server.drops, self._caller)
+        """Run a query or mutation and send its response, unless its client has left."""
+        context = self._engine.context(self._caller, self._client, departure)
         try:
-            response = await self._server.executor.execute(document, operation_name, variables, context)
+            response = await self._engine.executor.execute(document, operation_name, variables, context)
         except Exception as error:
             response = {"errors": [internal_error(error, "/graphql")]}
+        finally:
+            self._executing -= 1
+        if departure.left:
+            return
         self.forget(operation_id)
         with suppress(OSError):
             if "data" in response:
@@ -267,16 +297,14 @@ async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
 class Watching:
     """A subscription of a socket: the broadcast's subscriber, which puts its own id before each response."""
 
-    __slots__ = ("_broadcast", "_head", "_id", "_session")
+    __slots__ = ("_head", "_id", "_leave", "_session", "broadcast")
 
-    def __init__(self, session: Session, operation_id: str) -> None:
-        self._broadcast: Broadcast | None = None
+    def __init__(self, session: Session, operation_id: str, leave: Callable[[Broadcast, "Watching"], None]) -> None:
+        self.broadcast: Broadcast | None = None
+        self._leave = leave
         self._session = session
         self._id = operation_id
         self._head = f'{{"id":{orjson.dumps(operation_id).decode()},"type":"next","payload":'
-
-    def begin(self, operation: Operation, document: DocumentNode) -> None:
-        self._broadcast = self._session.broadcasts.join(operation, document, self)
 
     def next(self, product_id: str, response: str) -> None:
         self._session.outbox.put(self._id, product_id, (self._head, response, "}"))
@@ -288,10 +316,10 @@ class Watching:
         )
         self._session.outbox.put(self._id, END, (orjson.dumps(message).decode(),))
 
-    def cancel(self) -> None:
+    def leave(self) -> None:
         """The client, or the end of the socket, asks for no more."""
-        if self._broadcast is not None:
-            self._session.broadcasts.leave(self._broadcast, self)
+        if self.broadcast is not None:
+            self._leave(self.broadcast, self)
         self._session.outbox.drop(self._id)
 
 

@@ -2,13 +2,22 @@
 
 import heapq
 from collections import deque
-from itertools import count
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 KEPT = 1_000
 """Clients beside those that wait whose use is remembered, before those are forgotten that have used least."""
+
+
+@dataclass(slots=True)
+class _Backlog(Generic[T]):
+    """What waits of one client, and the number of its entry in the order."""
+
+    items: deque[T] = field(default_factory=deque)
+    entry: int = 0
 
 
 class FairQueue(Generic[T]):
@@ -19,13 +28,13 @@ class FairQueue(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[T]] = {}
+        self._backlogs: dict[str, _Backlog[T]] = {}
         self._order: list[tuple[float, int, str]] = []
-        """A heap with one entry for each client that waits: its virtual time when it was put here, which can be less
+        """A heap with an entry for each client that waits: its virtual time when it was put here, which can be less
         than it has used by now."""
         self._used: dict[str, float] = {}
         self._now = 0.0
-        self._arrivals = count()
+        self._entries = 0
         self._length = 0
 
     def __len__(self) -> int:
@@ -34,48 +43,76 @@ class FairQueue(Generic[T]):
     @property
     def clients(self) -> int:
         """Clients with at least one item that waits."""
-        return len(self._waiting)
+        return len(self._backlogs)
 
     def push(self, client: str, item: T) -> None:
-        waiting = self._waiting.get(client)
-        if waiting is None:
-            waiting = self._waiting[client] = deque()
-            self._enter(client)
-        waiting.append(item)
+        """Add an item behind all others of its client."""
+        self._backlog(client).items.append(item)
+        self._length += 1
+
+    def put_back(self, client: str, item: T, amount: float) -> None:
+        """Add an item that was taken out before all others of its client, and give back what it was charged."""
+        self.charge(client, -amount)
+        self._backlog(client).items.appendleft(item)
         self._length += 1
 
     def pop(self, amount: float) -> tuple[str, T]:
         """Take the next item out, and charge its client. Raises IndexError when nothing waits."""
-        client = self._next_client()
-        waiting = self._waiting[client]
-        item = waiting.popleft()
+        client, backlog = self._next()
+        item = backlog.items.popleft()
         self._length -= 1
         self.charge(client, amount)
-        if waiting:
-            self._enter(client)
+        if backlog.items:
+            self._enter(client, backlog)
         else:
-            del self._waiting[client]
+            del self._backlogs[client]
         return client, item
 
     def charge(self, client: str, amount: float) -> None:
         """Count what a client has used, whether or not it waits."""
         self._used[client] = max(self._used.get(client, 0.0), self._now) + amount
-        if len(self._used) > KEPT + 2 * len(self._waiting):
+        if len(self._used) > KEPT + 2 * len(self._backlogs):
             self._forget_some()
+
+    def heads(self) -> Iterator[T]:
+        """The next item of each client."""
+        return (backlog.items[0] for backlog in self._backlogs.values())
+
+    def drop_heads(self, over: Callable[[T], bool]) -> list[T]:
+        """Take those items out that are over, of each client up to the first that is not."""
+        dropped: list[T] = []
+        for client, backlog in list(self._backlogs.items()):
+            while backlog.items and over(backlog.items[0]):
+                dropped.append(backlog.items.popleft())
+            if not backlog.items:
+                del self._backlogs[client]
+        self._length -= len(dropped)
+        return dropped
 
     def _forget_some(self) -> None:
         """Forget what clients have used that are at the present time already, or not far from it."""
         near = max(self._now, sum(self._used.values()) / len(self._used))
         self._used = {client: used for client, used in self._used.items() if used > near}
 
-    def _next_client(self) -> str:
+    def _next(self) -> tuple[str, _Backlog[T]]:
         while True:
-            time, _, client = heapq.heappop(self._order)
+            time, entry, client = heapq.heappop(self._order)
+            backlog = self._backlogs.get(client)
+            if backlog is None or backlog.entry != entry:
+                continue  # its items were dropped
             if self._used.get(client, 0.0) <= time:
                 self._now = max(self._now, time)
-                return client
-            self._enter(client)  # it was charged while it waited
+                return client, backlog
+            self._enter(client, backlog)  # it was charged while it waited
 
-    def _enter(self, client: str) -> None:
-        time = max(self._used.get(client, 0.0), self._now)
-        heapq.heappush(self._order, (time, next(self._arrivals), client))
+    def _backlog(self, client: str) -> _Backlog[T]:
+        backlog = self._backlogs.get(client)
+        if backlog is None:
+            backlog = self._backlogs[client] = _Backlog()
+            self._enter(client, backlog)
+        return backlog
+
+    def _enter(self, client: str, backlog: _Backlog[T]) -> None:
+        self._entries += 1  # whoever came first is first among equals
+        backlog.entry = self._entries
+        heapq.heappush(self._order, (max(self._used.get(client, 0.0), self._now), backlog.entry, client))

@@ -30,8 +30,8 @@ class Turns:
     others leave the processor idle, the work has all of it.
     """
 
-    def __init__(self, share: float, most: float, patience: float = PATIENCE) -> None:
-        """`patience` in seconds, after which a client that waits is refused."""
+    def __init__(self, share: float, most: float, patience: float | None = PATIENCE) -> None:
+        """`patience` in seconds, after which a client that waits is refused; None for never."""
         self._share = share
         self._most = most
         self._patience = patience
@@ -75,6 +75,13 @@ class Turns:
         self._push(client, granted)
         return withdraw
 
+    async def pay(self, client: str, used: float) -> None:
+        """Wait for a turn to pay for `used` seconds that the client has had already. Raises RateLimited when none came
+        in time."""
+        self._queue.charge(client, used)
+        await self._wait(client)
+        self._pass_on(used)
+
     async def _wait(self, client: str) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
             self._taken = True
@@ -94,7 +101,7 @@ class Turns:
         except TimeoutError:
             self._withdraw(granted)
             message = "this server has more to do than it can, and your share of it is used; try again in a moment"
-            raise RateLimited(message, self._patience) from None
+            raise RateLimited(message, PATIENCE) from None
         except asyncio.CancelledError:
             self._withdraw(granted)
             raise

@@ -12,7 +12,7 @@ import pytest
 from api.graphql.broadcast import FIXED_CHARACTERS, MAX_CHARACTERS
 from api.graphql.execution import Subscription
 from api.graphql.outbox import Outbox
-from api.graphql.turns import Turns
+from api.identity.turns import Turns
 from api.settings import Settings
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import Client, connected
@@ -256,7 +256,7 @@ async def test_a_stopping_server_sends_its_watchers_home_and_answers_the_purchas
 
 
 async def test_deliveries_take_turns_in_their_order_and_everybody_else_comes_between() -> None:
-    turns = Turns()
+    turns = Turns(0.05, 0.05)
     happened: list[str] = []
 
     async def deliver(name: str) -> None:

@@ -1,5 +1,6 @@
 """Documents: what is refused before it costs anything, what is kept, and how long the worst of them take."""
 
+import asyncio
 import inspect
 import itertools
 import sys
@@ -10,21 +11,20 @@ from typing import Any
 import pytest
 from graphql import GraphQLSchema, Lexer, OperationDefinitionNode, Source, TokenKind, get_introspection_query
 
-from api.graphql import documents
 from api.graphql.documents import (
     KEPT_CHARACTERS,
     KEPT_DOCUMENTS,
     KEPT_LENGTH,
-    MAX_ALIASES,
-    MAX_DEPTH,
     MAX_ERRORS,
-    MAX_FIELDS,
     MAX_LENGTH,
     MAX_TOKENS,
+    Document,
     Documents,
     InvalidDocument,
 )
+from api.graphql.extents import MAX_ALIASES, MAX_DEPTH, MAX_FIELDS, MAX_SAME
 from api.graphql.schema import make_schema
+from api.identity.turns import Turns
 from tests.graphql.subscriptions import WATCH, streaming
 from tests.server import PURCHASE, Server
 
@@ -39,7 +39,7 @@ def schema() -> GraphQLSchema:
 @pytest.fixture
 def kept(schema: GraphQLSchema) -> Documents:
     """Documents of the schema, none kept yet."""
-    return Documents(schema)
+    return Documents(schema, turns())
 
 
 @pytest.fixture
@@ -47,10 +47,18 @@ def server(shared_server: Server) -> Server:
     return shared_server
 
 
+def turns() -> Turns:
+    return Turns(0.1, 0.4)
+
+
+async def get(kept: Documents, text: str, client: str = "a client") -> Document:
+    return await kept.get(text, client, trusted_only=False)
+
+
 def refusal(kept: Documents, text: str) -> list[str]:
     """What the document is refused with."""
     with pytest.raises(InvalidDocument) as refused:
-        kept.get(text)
+        kept.prepare(text)
     return [error.message for error in refused.value.errors]
 
 
@@ -96,26 +104,29 @@ class TestLimits:
         assert await server.data(orders) == {"orders": {"edges": [{"node": {"product": {"name": "Tee"}}}]}}
 
     def test_characters(self, kept: Documents) -> None:
-        kept.get("{ __typename }".ljust(MAX_LENGTH))
+        kept.prepare("{ __typename }".ljust(MAX_LENGTH))
         [told] = refusal(kept, "{ __typename }".ljust(MAX_LENGTH + 1))
         assert told == "The document has 20001 characters; 20000 are allowed. Send values as variables."
 
     def test_tokens(self, kept: Documents) -> None:
-        kept.get("{" + " __typename" * (MAX_TOKENS - 2) + "}")
-        [told] = refusal(kept, "{" + " __typename" * (MAX_TOKENS - 1) + "}")
+        def operations(count: int) -> str:
+            return "".join(f"query Q{number} {{ __typename }} " for number in range(count // 5))
+
+        kept.prepare(operations(MAX_TOKENS))
+        [told] = refusal(kept, operations(MAX_TOKENS + 5))
         assert told == "Syntax Error: Document contains more than 500 tokens. Parsing aborted."
 
     def test_depth(self, kept: Documents) -> None:
         def nested(depth: int) -> str:
             return '{ __type(name: "Query")' + "{ ofType" * (depth - 2) + "{ name }" + "}" * (depth - 2) + "}"
 
-        kept.get(nested(MAX_DEPTH))
+        kept.prepare(nested(MAX_DEPTH))
         assert refusal(kept, nested(MAX_DEPTH + 1)) == ["The operation is 21 levels deep; 20 are allowed."]
 
     def test_depth_through_fragments(self, kept: Documents) -> None:
         first = '{ __type(name: "Query") { ...F0 } }'
         each = "ofType {{ ...{next} }}"
-        kept.get(steps(first, each, "__Type", "name", MAX_DEPTH - 2))
+        kept.prepare(steps(first, each, "__Type", "name", MAX_DEPTH - 2))
         [told] = refusal(kept, steps(first, each, "__Type", "name", MAX_DEPTH - 1))
         assert told == "The operation is 21 levels deep; 20 are allowed."
 
@@ -123,7 +134,7 @@ class TestLimits:
         def aliased(count: int) -> str:
             return "{" + " ".join(f"a{number}: __typename" for number in range(count)) + "}"
 
-        kept.get(aliased(MAX_ALIASES))
+        kept.prepare(aliased(MAX_ALIASES))
         assert refusal(kept, aliased(MAX_ALIASES + 1)) == ["The operation has 11 aliases; 10 are allowed."]
 
     def test_an_alias_in_a_fragment_counts_wherever_the_fragment_is_spread(self, kept: Documents) -> None:
@@ -134,26 +145,57 @@ class TestLimits:
                 + "} } } } fragment P on Product { unit: name drop: dropName left: stock }"
             )
 
-        kept.get(spread(3))
+        kept.prepare(spread(3))
         assert refusal(kept, spread(4)) == ["The operation has 12 aliases; 10 are allowed."]
 
     def test_aliases_of_one_operation_are_not_those_of_another(self, kept: Documents) -> None:
         names = [f"Q{number}" for number in range(MAX_ALIASES)]
-        document = kept.get(" ".join(f"query {name} {{ a: __typename b: __typename c: __typename }}" for name in names))
-        operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+        document = kept.prepare(
+            " ".join(f"query {name} {{ a: __typename b: __typename c: __typename }}" for name in names)
+        )
+        operations = [each for each in document.syntax_tree.definitions if isinstance(each, OperationDefinitionNode)]
         assert [operation.name and operation.name.value for operation in operations] == names
+
+    @pytest.mark.parametrize(
+        "selections",
+        [
+            "{{ {} }}",
+            "{{ ...{{ {} }} }}",
+            "{{ ...F }} fragment F on Query {{ {} }}",
+            "{{ products {{ edges {{ node {{ id }} }} }} ...{{ {} }} }}",
+        ],
+    )
+    def test_one_name_in_one_place(self, kept: Documents, selections: str) -> None:
+        kept.prepare(selections.format("__typename " * MAX_SAME))
+        [told] = refusal(kept, selections.format("__typename " * (MAX_SAME + 1)))
+        assert told == "__typename is selected 21 times in one place; 20 are allowed."
+
+    def test_one_name_in_places_that_are_merged(self, kept: Documents) -> None:
+        def merged(count: int) -> str:
+            return "{" + "products { edges { cursor cursor } }" * count + "}"
+
+        kept.prepare(merged(MAX_SAME // 2))
+        [told] = refusal(kept, merged(MAX_SAME // 2 + 1))
+        assert told == "cursor is selected 22 times in one place; 20 are allowed."
+
+    def test_one_name_in_many_places(self, kept: Documents) -> None:
+        kept.prepare("".join(f"query Q{number} {{ __typename }}" for number in range(2 * MAX_SAME)))
+
+    def test_a_fragment_that_nothing_spreads_has_the_depth_of_any(self, kept: Documents) -> None:
+        chain = steps("{ __typename }", "products {{ ...{next} }}", "Query", "__typename", MAX_DEPTH)
+        assert refusal(kept, chain)[0] == "The fragment F0 is 21 levels deep; 20 are allowed."
 
     def test_fields_through_fragments(self, kept: Documents) -> None:
         def spread(count: int) -> str:
             ten = "id name dropName stock soldOut opensAt limitPerBuyer createdAt __typename id"
             return "{ products { edges { node {" + " ...P" * count + f"}} }} }} }} fragment P on Product {{ {ten} }}"
 
-        kept.get(spread((MAX_FIELDS - 13) // 10))
+        kept.prepare(spread((MAX_FIELDS - 13) // 10))
         [told] = refusal(kept, spread((MAX_FIELDS - 13) // 10 + 1))
         assert told == "The document has 603 fields, fragments included; 600 are allowed."
 
     def test_more_errors_than_a_reader_can_use_are_not_told(self, kept: Documents) -> None:
-        told = refusal(kept, "{" + " nothing" * 200 + "}")
+        told = refusal(kept, "{" + " ".join(f"nothing{number}" for number in range(200)) + "}")
         assert len(told) == MAX_ERRORS + 1
         assert told[-1] == "Too many validation errors, error limit reached. Validation aborted."
 
@@ -214,41 +256,67 @@ class TestRecursion:
 
 
 class TestKept:
-    def test_a_document_is_parsed_and_validated_once(self, kept: Documents) -> None:
-        assert kept.get("{ __typename }") is kept.get("{ __typename }")
-        assert kept.get("{ __typename }") is not kept.get("{  __typename }")
+    async def test_a_document_is_parsed_and_validated_once(self, kept: Documents) -> None:
+        assert await get(kept, "{ __typename }") is await get(kept, "{ __typename }")
+        assert await get(kept, "{ __typename }") is not await get(kept, "{  __typename }")
 
     def test_what_is_refused_stays_refused(self, kept: Documents) -> None:
         assert refusal(kept, "{ nothing }") == refusal(kept, "{ nothing }")
 
     @pytest.mark.slow
-    def test_the_least_recently_used_goes_first(self, kept: Documents) -> None:
-        first, second = kept.get("query First { __typename }"), kept.get("query Second { __typename }")
+    async def test_the_least_recently_used_goes_first(self, kept: Documents) -> None:
+        first, second = await get(kept, "query First { __typename }"), await get(kept, "query Second { __typename }")
         for number in range(KEPT_DOCUMENTS - 2):
-            kept.get(f"query Q{number} {{ __typename }}")
-        assert kept.get("query First { __typename }") is first  # used again, so that the second is the oldest now
-        kept.get("query OneMore { __typename }")
-        assert kept.get("query First { __typename }") is first
-        assert kept.get("query Second { __typename }") is not second
+            await get(kept, f"query Q{number} {{ __typename }}")
+        assert (
+            await get(kept, "query First { __typename }") is first
+        )  # used again, so that the second is the oldest now
+        await get(kept, "query OneMore { __typename }")
+        assert await get(kept, "query First { __typename }") is first
+        assert await get(kept, "query Second { __typename }") is not second
 
-    def test_many_long_documents_are_bounded_by_their_characters(self, kept: Documents) -> None:
+    async def test_many_long_documents_are_bounded_by_their_characters(self, kept: Documents) -> None:
         def long(number: int) -> str:
             return f"query Q{number} {{ __typename }}".ljust(KEPT_LENGTH)
 
         fitting = KEPT_CHARACTERS // KEPT_LENGTH
-        first = [kept.get(long(number)) for number in range(fitting)]
-        assert [kept.get(long(number)) for number in range(fitting)] == first
-        assert all(kept.get(long(number)) is first[number] for number in range(fitting))
-        kept.get(long(fitting))
-        assert kept.get(long(1)) is first[1]
-        assert kept.get(long(0)) is not first[0]
+        first = [await get(kept, long(number)) for number in range(fitting)]
+        assert [await get(kept, long(number)) for number in range(fitting)] == first
+        for number in range(fitting):
+            assert await get(kept, long(number)) is first[number]
+        await get(kept, long(fitting))
+        assert await get(kept, long(1)) is first[1]
+        assert await get(kept, long(0)) is not first[0]
 
-    def test_a_very_long_document_is_served_and_not_kept(self, kept: Documents) -> None:
+    async def test_a_very_long_document_is_served_and_not_kept(self, kept: Documents) -> None:
         text = "{ __typename }".ljust(KEPT_LENGTH + 1)
-        assert kept.get(text) is not kept.get(text)
+        assert await get(kept, text) is not await get(kept, text)
 
-    def test_the_same_document_with_other_variables_is_the_same(self, kept: Documents) -> None:
-        assert kept.get(PURCHASE) is kept.get(PURCHASE)
+    async def test_what_one_client_sends_does_not_push_out_the_documents_of_another(self, kept: Documents) -> None:
+        mine = await get(kept, "{ __typename }", "a shop")
+        for number in range(2 * KEPT_CHARACTERS // KEPT_LENGTH):
+            await get(kept, f"query Q{number} {{ __typename }}".ljust(KEPT_LENGTH), "a stranger")
+
+        assert await get(kept, "{ __typename }", "a shop") is mine
+
+    async def test_a_refusal_is_kept_as_well(self, kept: Documents) -> None:
+        told = []
+        for _ in range(2):
+            with pytest.raises(InvalidDocument) as refused:
+                await get(kept, "{ nothing }")
+            told.append(refused.value.errors)
+
+        assert told[0][0] is told[1][0]
+
+    async def test_what_many_send_at_once_is_prepared_once(self, kept: Documents) -> None:
+        sent = [get(kept, PURCHASE, f"client {number}") for number in range(50)]
+
+        first, *others = await asyncio.gather(*sent)
+
+        assert all(document is first for document in others)
+
+    async def test_the_same_document_with_other_variables_is_the_same(self, kept: Documents) -> None:
+        assert await get(kept, PURCHASE) is await get(kept, PURCHASE)
 
 
 DOUBLING: dict[str, Callable[[int], str]] = {
@@ -334,15 +402,7 @@ ATTACKS = {
 
 
 ANSWERED = {
-    "one field over and over",
-    "one object over and over",
-    "one connection over and over",
-    "empty selections",
-    "inline fragments",
     "one fragment over and over",
-    "fragments side by side",
-    "two fragments full of the same",
-    "directives on every field",
     "a long comment",
     "empty lines",
     "all of introspection, aliased",
@@ -417,8 +477,12 @@ class TestCost:
         self, schema: GraphQLSchema, attack: str
     ) -> None:
         half, whole = (DOUBLING[attack](count) for count in (STEPS // 2, STEPS))
-        assert all("are allowed" in told for text in (half, whole) for told in refusal(Documents(schema), text))
-        assert calls(lambda: refusal(Documents(schema), whole)) < 3 * calls(lambda: refusal(Documents(schema), half))
+        assert all(
+            "are allowed" in told for text in (half, whole) for told in refusal(Documents(schema, turns()), text)
+        )
+        assert calls(lambda: refusal(Documents(schema, turns()), whole)) < 3 * calls(
+            lambda: refusal(Documents(schema, turns()), half)
+        )
 
     async def test_thousands_of_values_of_a_wrong_type_cost_no_more_than_those_of_the_right_one(
         self, server: Server
@@ -448,5 +512,5 @@ class TestCost:
 def test_the_limits_leave_room_for_introspection(schema: GraphQLSchema) -> None:
     text = introspection_with_everything()
     assert count_tokens(text) * 2 < MAX_TOKENS
-    assert documents.MAX_DEPTH > 15
-    Documents(schema).get(text)
+    assert MAX_DEPTH > 15
+    Documents(schema, turns()).prepare(text)

@@ -12,10 +12,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from api.graphql.caller import Authenticator
+from api.app import create_admission
 from api.graphql.documents import Documents
+from api.graphql.engine import Engine
 from api.graphql.http import GRAPHQL_RESPONSE, JSON, MAX_BODY, GraphQLHTTP, Refusal, negotiate
 from api.graphql.schema import make_schema
+from api.identity.caller import Authenticator
 from api.settings import Settings, read_settings
 from tests.patience import PATIENCE, PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, Server, serving
@@ -368,7 +370,10 @@ class TestDefects:
                 raise RuntimeError("password=hunter2")
 
         schema = make_schema()._schema
-        handler = GraphQLHTTP(None, Broken(), Documents(schema), None, Authenticator(None), None, None, 12.0)  # type: ignore[arg-type]
+        admission = create_admission(settings)
+        documents = Documents(schema, admission.turns)
+        engine = Engine(None, Broken(), documents, None, Authenticator(None), admission)  # type: ignore[arg-type]
+        handler = GraphQLHTTP(engine, None, 12.0)
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Gathering: reads that wait together are one read."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MAX_KEYS = 1_000
+"""Keys in one read, give or take those of the last who joined it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch(Generic[K, V]):
+    """Keys that are read together, and what was found of them."""
+
+    found: "asyncio.Future[Mapping[K, V]]"
+    keys: set[K] = field(default_factory=set)
+
+
+class Gathering(Generic[K, V]):
+    """Reads values by key, one read at a time. Callers that come while one is under way share the next, so that none
+    gets what was read before it asked, and any number of callers cost one connection.
+
+    A caller that leaves does not break off the read, which would cost its connection.
+    """
+
+    def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
+        """`read` returns the values of those keys that exist."""
+        self._read = read
+        self._waiting: deque[_Batch[K, V]] = deque()
+        self._reading: asyncio.Task[None] | None = None
+
+    async def get(self, keys: Iterable[K]) -> dict[K, V]:
+        """The values of those keys that exist. Raises what the read raises."""
+        wanted = list(keys)
+        if not self._waiting or len(self._waiting[-1].keys) >= MAX_KEYS:
+            self._waiting.append(_Batch(asyncio.get_running_loop().create_future()))
+        batch = self._waiting[-1]
+        batch.keys.update(wanted)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_all(), name="gathered read")
+        found = await asyncio.shield(batch.found)
+        return {key: found[key] for key in wanted if key in found}
+
+    async def close(self) -> None:
+        """Break off the read. Callers that still wait are cancelled."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _read_all(self) -> None:
+        batch: _Batch[K, V] | None = None
+        try:
+            while self._waiting:
+                batch = self._waiting.popleft()
+                try:
+                    batch.found.set_result(await self._read(list(batch.keys)))
+                except Exception as error:
+                    batch.found.set_exception(error)
+                    batch.found.exception()  # perhaps all who waited have left
+                batch = None
+        finally:
+            for left in filter(None, (batch, *self._waiting)):
+                left.found.cancel()
+            self._waiting.clear()
+            self._reading = None

@@ -1,0 +1,39 @@
+"""Which products exist, known before a purchase gets a line of its own."""
+
+from uuid import UUID
+
+from api.database.database import Database
+from api.drops.errors import NotFound
+from api.drops.gathering import Gathering
+
+MAX_KNOWN = 100_000
+"""Products that are remembered. Each takes about 100 bytes."""
+
+_READ_IDS = "SELECT id FROM products WHERE id = ANY($1::text[]::uuid[])"
+
+
+class KnownProducts:
+    """The products that this process has found in the database. Products are never deleted, so that one look is enough;
+    those that do not exist are looked for again each time, all that wait in one read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: set[UUID] = set()
+        self._looks = Gathering(self._read)
+
+    async def require(self, product_id: UUID) -> None:
+        """Return when the product exists. Raises NotFound, and the database's errors."""
+        if product_id in self._known:
+            return
+        if not await self._looks.get([product_id]):
+            raise NotFound(f"there is no product {product_id}")
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known.add(product_id)
+
+    async def close(self) -> None:
+        await self._looks.close()
+
+    async def _read(self, ids: list[UUID]) -> dict[UUID, UUID]:
+        rows = await self._database.fetch(_READ_IDS, [str(product_id) for product_id in ids])
+        return {row["id"]: row["id"] for row in rows}

@@ -1,0 +1,153 @@
+"""Extents: how much a document asks for, measured before anything that costs more than reading it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+)
+
+MAX_DEPTH = 20
+"""Levels of fields in an operation. The deepest useful query of this schema has 5, introspection 15."""
+
+MAX_FIELDS = 600
+"""Fields in all definitions of a document, those of fragments wherever they are used. Introspection has 473."""
+
+MAX_ALIASES = 10
+"""Aliased fields in an operation, those of fragments wherever they are used: each can be one more page to read."""
+
+MAX_SAME = 20
+"""Selections of one response name in one place, those of fragments included. Validation compares them pair by pair, and
+497 of them took it 160 ms. A name is selected more than once where fragments overlap, such as those of a page's
+components, each of which asks for the id."""
+
+
+def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
+    """What is wrong with the extents of a document, `most` errors of it."""
+    fragments = {
+        definition.name.value: definition
+        for definition in document.definitions
+        if isinstance(definition, FragmentDefinitionNode)
+    }
+    extents = _Extents(fragments)
+    errors = []
+    fields = 0
+    for definition in document.definitions:
+        if isinstance(definition, FragmentDefinitionNode):
+            extent = extents.of_fragment(definition.name.value)
+            fields += extent.fields
+            what = f"The fragment {definition.name.value}"
+        elif isinstance(definition, OperationDefinitionNode):
+            extent = extents.of(definition.selection_set)
+            fields += extent.fields
+            what = "The operation"
+            if extent.aliases > MAX_ALIASES:
+                errors.append(GraphQLError(f"The operation has {extent.aliases} aliases; {MAX_ALIASES} are allowed."))
+        else:
+            continue
+        if extent.depth > MAX_DEPTH:
+            errors.append(GraphQLError(f"{what} is {extent.depth} levels deep; {MAX_DEPTH} are allowed."))
+    if fields > MAX_FIELDS:
+        errors.append(GraphQLError(f"The document has {fields} fields, fragments included; {MAX_FIELDS} are allowed."))
+    return errors[:most] or _repeated_too_often(document, fragments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """How deep a selection goes, and how many fields it has, aliased ones among them, fragments included."""
+
+    depth: int = 0
+    fields: int = 0
+    aliases: int = 0
+
+
+class _Extents:
+    """Measures selections, each fragment once: fragments that spread each other twice would double the work
+    with every step, and that is what an attacker sends."""
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self._measured: dict[str, _Extent] = {}
+
+    def of(self, selection_set: SelectionSetNode | None) -> _Extent:
+        if selection_set is None:
+            return _Extent()
+        depth = fields = aliases = 0
+        for selection in selection_set.selections:
+            match selection:
+                case FieldNode():
+                    inner = self.of(selection.selection_set)
+                    depth = max(depth, inner.depth + 1)
+                    fields += inner.fields + 1
+                    aliases += inner.aliases + (selection.alias is not None)
+                    continue
+                case FragmentSpreadNode():
+                    inner = self.of_fragment(selection.name.value)
+                case InlineFragmentNode():
+                    inner = self.of(selection.selection_set)
+                case _:
+                    continue
+            depth = max(depth, inner.depth)
+            fields += inner.fields
+            aliases += inner.aliases
+        return _Extent(depth, fields, aliases)
+
+    def of_fragment(self, name: str) -> _Extent:
+        if name not in self._fragments:
+            return _Extent()
+        if name not in self._measured:
+            self._measured[name] = _Extent()  # ends a cycle, which validation then reports
+            self._measured[name] = self.of(self._fragments[name].selection_set)
+        return self._measured[name]
+
+
+def _repeated_too_often(document: DocumentNode, fragments: Mapping[str, FragmentDefinitionNode]) -> list[GraphQLError]:
+    """An error for the first response name that is selected too often in one place. All places together have
+    MAX_FIELDS fields at most, unless a fragment spreads itself: validation reports that."""
+    left = MAX_FIELDS
+    places: list[list[FieldNode]] = []
+    for definition in document.definitions:
+        if isinstance(definition, FragmentDefinitionNode | OperationDefinitionNode):
+            places.append(fields_of([definition.selection_set], fragments))
+    while places and left >= 0:
+        by_name: dict[str, list[FieldNode]] = {}
+        place = places.pop()
+        left -= len(place)
+        for field in place:
+            by_name.setdefault(field.alias.value if field.alias else field.name.value, []).append(field)
+        for name, same in by_name.items():
+            if len(same) > MAX_SAME:
+                message = f"{name} is selected {len(same)} times in one place; {MAX_SAME} are allowed."
+                return [GraphQLError(message, [same[0]])]
+            deeper = [field.selection_set for field in same if field.selection_set is not None]
+            if deeper:
+                places.append(fields_of(deeper, fragments))
+    return []
+
+
+def fields_of(
+    selection_sets: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+) -> list[FieldNode]:
+    """The fields in one place, those of fragments among them; each fragment once, as execution collects them."""
+    fields: list[FieldNode] = []
+    spread: set[str] = set()
+    waiting = list(reversed(selection_sets))
+    while waiting:
+        for selection in waiting.pop().selections:
+            match selection:
+                case FieldNode():
+                    fields.append(selection)
+                case InlineFragmentNode():
+                    waiting.append(selection.selection_set)
+                case FragmentSpreadNode() if selection.name.value in fragments:
+                    if selection.name.value not in spread:
+                        spread.add(selection.name.value)
+                        waiting.append(fragments[selection.name.value].selection_set)
+    return fields
