@@ -46,7 +46,7 @@ class PoolTimes:
 
 def reserved_connections(size: int) -> int:
     """Connections of a pool that are kept for transactions: purchases do not wait for anybody's reads."""
-    return min(2, (size - 1) // 2 + 1) if size > 1 else 0
+    return min(2, (size - 1) // 2)
 
 
 class Transaction:

@@ -350,6 +350,7 @@ class GroupCommit:
     def _leave_place(self, waiting: _Waiting) -> None:
         if waiting.place is not None:
             self._places.give_back(waiting.place)
+            waiting.place = None  # the two refer to each other
 
 
 def _unknown(waiting: _Waiting) -> OutcomeUnknown:

@@ -33,9 +33,6 @@ MAX_BODY = 256 * 1024
 MAX_PARAMETERS = 20
 """Parameters in a query string."""
 
-NO_SEAT = "All places of this server are taken; try again later"
-"""What a client gets that wants to stay connected, when nobody holds more than it would."""
-
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 
@@ -124,7 +121,7 @@ class GraphQLHTTP:
             body = orjson.dumps({"errors": [client_error(str(refusal))]})
             status, more_headers = refusal.status, refusal.headers
         except QuotaSpent:
-            body, status = orjson.dumps({"errors": [unavailable_error(NO_SEAT)]}), 503
+            body, status = orjson.dumps({"errors": [unavailable_error(self._engine.admission.no_seat)]}), 503
         except RateLimited as limit:
             body, status = orjson.dumps({"errors": [rate_limited_error(limit)]}), 429
             more_headers = {"retry-after": str(math.ceil(limit.retry_after))}

@@ -41,7 +41,6 @@ SERVICE_RESTART = 1012
 """Clients of graphql-ws come back after it, as after 1013."""
 
 TRY_AGAIN_LATER = 1013
-NO_SEAT = "All places of this server are taken; try again later"
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not come back: they would do the same again."""
 
@@ -93,7 +92,7 @@ class GraphQLSocket:
                 await session.run()
         except QuotaSpent:
             await websocket.accept(subprotocol=PROTOCOL)
-            await websocket.close(TRY_AGAIN_LATER, NO_SEAT)
+            await websocket.close(TRY_AGAIN_LATER, admission.no_seat)
 
     def _may_connect(self, websocket: WebSocket) -> bool:
         """Browsers let any page open a socket to any host and say whose page it is; this is the only check there is.
@@ -147,7 +146,7 @@ class Session:
 
     def give_way(self) -> None:
         """Close the socket for a client that has fewer."""
-        self._late = Closing(TRY_AGAIN_LATER, NO_SEAT)
+        self._late = Closing(TRY_AGAIN_LATER, self._engine.admission.no_seat)
         self._until_initialised.reschedule(asyncio.get_running_loop().time())
 
     async def _listen(self) -> Closing | None:

@@ -25,3 +25,8 @@ class Admission:
     connections: Quota
     seats: Quota
     refusals: Refusals
+
+    @property
+    def no_seat(self) -> str:
+        """The message for a client that wants to stay connected when nobody holds more than it would."""
+        return f"All {self.seats.size} places of this server are taken; try again later"

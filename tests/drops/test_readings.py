@@ -76,7 +76,8 @@ async def test_two_that_join_during_a_first_reading_both_find_the_stock(
     async with contextlib.AsyncExitStack() as held:
         await held.enter_async_context(readings_held(behind))
         async with joining(seldom, tee) as first, joining(seldom, tee, cap) as second:
-            await until_readings_wait(behind, 2)
+            await until_readings_wait(behind, 1)
+            await until(lambda: seldom.watchers == 2)
             await held.aclose()
             assert await first == [current(tee, 1, 1)]
             assert {change.level for change in await second} == {StockLevel(tee, 1, 1), StockLevel(cap, 2, 1)}

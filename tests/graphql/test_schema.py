@@ -219,6 +219,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
         "UNAUTHENTICATED",
         "FORBIDDEN",
         "IDEMPOTENCY_KEY_REUSED",
+        "RATE_LIMITED",
         "SERVICE_UNAVAILABLE",
         "INTERNAL",
     }
