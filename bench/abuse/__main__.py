@@ -1,12 +1,13 @@
 """What is left to 50 honest buyers beside one hostile client, and the longest step of the event loop meanwhile.
 
-    python -m bench.abuse [--quick] [--rows introspection,trailers] [--server FOLDER] [--name abuse]
+    python -m bench.abuse [--quick] [--rows introspection,trailers] [--server FOLDER] [--most 800] [--name abuse]
 
 Each row has a server of its own, with a production's settings, in front of one embedded PostgreSQL. The buyers connect
 from 127.0.0.1, the attacker from 127.0.0.2. Exit status 1 when the books do not balance.
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -31,7 +32,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         with embedded_postgres(data):
-            bench = Bench(asked.server.resolve(), Database(data), Path(folder), QUICK if asked.quick else Times())
+            times = QUICK if asked.quick else Times()
+            bench = Bench(asked.server.resolve(), Database(data), Path(folder), times, asked.most)
             migrated = bench.command("migrate")
             if migrated.returncode:
                 raise SystemExit(f"the database cannot be prepared: {migrated.stderr}")
@@ -51,6 +53,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default="", help="names separated by commas, or `further`; the usual by default")
     parser.add_argument(
         "--server", type=Path, default=Path(), help="the folder whose api is served; this one by default"
+    )
+    parser.add_argument(
+        "--most", type=float, default=math.inf, help="purchases/s of all buyers together; no bound by default"
     )
     parser.add_argument("--name", default="abuse", help="the name of the file in results/")
     parser.add_argument("--quick", action="store_true", help="about half of the seconds")
@@ -79,7 +84,7 @@ def _chosen(names: str) -> Sequence[Attack]:
 def _print_row(row: dict[str, Any]) -> None:
     console.print(
         f"{row['attack']}: {row['left']:.0%} left ({row['under_per_s']:,.0f}/s of {row['before_per_s']:,.0f} and "
-        f"{row['after_per_s']:,.0f}), longest step {row['step_ms']:,.1f} ms in {row['step_in'] or row['step']}; "
+        f"{row['after_per_s']:,.0f}), longest step {row['step_ms']:,.1f} ms of {row['step']}; "
         f"{row['answers'] or 'no answers'} -> {row['verdict']}",
         highlight=False,
         markup=False,
@@ -96,8 +101,10 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "left": f"{row['left']:.0%}",
         "alone /s": (row["before_per_s"] + row["after_per_s"]) / 2,
         "p99 ms": f"{row['p99_before_ms']:,.0f} -> {row['p99_under_ms']:,.0f}",
+        "server busy": f"{row['server_cpu_before']:.0%}",
         "back after s": row["recovery_s"],
         "step ms": row["step_ms"],
+        "gc ms": row["collection_ms"],
         "MiB": f"{row['memory_before_mib']:.0f} -> {row['memory_at_end_mib']:.0f} -> {row['memory_after_mib']:.0f}",
         "verdict": row["verdict"],
     }

@@ -32,12 +32,13 @@ class Window:
 class Buyers:
     """All buyers of one product."""
 
-    def __init__(self, url: str, product_id: str) -> None:
+    def __init__(self, url: str, product_id: str, most_per_s: float) -> None:
         self.order_ids: set[str] = set()
         self.lost = 0
         """Purchases without an answer, which may have been sold."""
         self._url = url
         self._product_id = product_id
+        self._interval = BUYERS / most_per_s
         self._answers: list[Answer] = []
         self._waiting: dict[int, float] = {}
         self._closed = False
@@ -65,6 +66,9 @@ class Buyers:
             else:
                 self.lost += answer.status.startswith("error")
                 await asyncio.sleep(ERROR_PAUSE)
+            early = due + self._interval - time.perf_counter()
+            if early > 0:
+                await asyncio.sleep(early)
 
     def close(self) -> None:
         """Let everybody finish the purchase under way."""
@@ -72,10 +76,11 @@ class Buyers:
 
 
 @asynccontextmanager
-async def buyers(url: str, product_id: str) -> AsyncIterator[Buyers]:
-    """Buyers who buy while the block runs; at its end all of them have been answered."""
+async def buyers(url: str, product_id: str, most_per_s: float) -> AsyncIterator[Buyers]:
+    """Buyers who buy while the block runs, all together no more than `most_per_s`; at its end all of them have been
+    answered."""
     timeout = aiohttp.ClientTimeout(total=WAIT)
-    crowd = Buyers(url, product_id)
+    crowd = Buyers(url, product_id, most_per_s)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
         asyncio.TaskGroup() as group,

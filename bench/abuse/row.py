@@ -54,6 +54,8 @@ class Bench:
     database: Database
     folder: Path
     times: Times
+    most_per_s: float
+    """Purchases that the honest buyers make at most, all together."""
 
     def environment(self) -> dict[str, str]:
         """A production's settings, but that it stops at once. Variables that the code does not know it ignores."""
@@ -117,7 +119,7 @@ def verdict(attack: Attack, row: dict[str, Any]) -> str:
 async def _shares(bench: Bench, attack: Attack, server: Process, target: Target) -> tuple[dict[str, Any], Buyers]:
     times = bench.times
     memory_at_start = server.memory_mib()
-    async with buyers(server.url, target.product_id) as crowd:
+    async with buyers(server.url, target.product_id, bench.most_per_s) as crowd:
         with attacker(attack, target) as attacking:
             await asyncio.sleep(WARM_UP)
             cpu = server.cpu_seconds()
@@ -182,7 +184,7 @@ def _words(counts: Counter[str]) -> str:
 
 async def _steps(bench: Bench, attack: Attack, server: Process, target: Target) -> tuple[set[str], int]:
     """Attack a server that times its steps, among the same buyers; their orders, and how many answers were lost."""
-    async with buyers(server.url, target.product_id) as crowd:
+    async with buyers(server.url, target.product_id, bench.most_per_s) as crowd:
         with attacker(attack, target) as attacking:
             await asyncio.sleep(WARM_UP)
             kill(server.pid, signal.SIGUSR1)
