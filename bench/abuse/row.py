@@ -34,6 +34,10 @@ LEFT_BESIDE_ONE, LEFT_BESIDE_MANY = 0.8, 0.5
 OTHER_PRODUCTS = 100
 ANSWERS_SHOWN = 3
 STEPS_TIMEOUT = 20.0
+STEP_RUNS = 3
+FEW_STEPS = 2
+"""Up to so many long steps in a run can be the machine's: a virtual machine that is not scheduled for 20 ms counts them
+as processor time of whatever ran. The run is repeated then."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +92,22 @@ def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
     with bench.server("-m", "api") as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         row, crowd = runner.run(_shares(bench, attack, server, target(server)))
     row["log_lines"] = (bench.folder / "server.log").read_bytes().count(b"\n")
-    written = bench.folder / "steps.json"
-    written.unlink(missing_ok=True)
-    with (
-        bench.server(steps.__file__, str(written)) as server,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        confirmed, lost = runner.run(_steps(bench, attack, server, target(server)))
-        _wait_for(written)
-    row |= _longest(json.loads(written.read_text(encoding="utf-8")))
-    row["objection"] = books.objection(
-        bench.database, product_id, crowd.order_ids | confirmed, crowd.lost + lost
-    ) or _audit(bench)
+    confirmed, lost = crowd.order_ids, crowd.lost
+    runs: list[dict[str, Any]] = []
+    while not runs or (len(runs) < STEP_RUNS and 0 < runs[-1]["over_5_ms"] <= FEW_STEPS):
+        written = bench.folder / f"steps-{len(runs)}.json"
+        written.unlink(missing_ok=True)
+        with (
+            bench.server(steps.__file__, str(written)) as server,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            crowd = runner.run(_steps(bench, attack, server, target(server)))
+            _wait_for(written)
+        confirmed |= crowd.order_ids
+        lost += crowd.lost
+        runs.append(json.loads(written.read_text(encoding="utf-8")))
+    row |= _longest(runs)
+    row["objection"] = books.objection(bench.database, product_id, confirmed, lost) or _audit(bench)
     return {**row, "verdict": verdict(attack, row)}
 
 
@@ -182,8 +190,8 @@ def _words(counts: Counter[str]) -> str:
     return "; ".join(shown + ["..."] * (len(counts) > ANSWERS_SHOWN))
 
 
-async def _steps(bench: Bench, attack: Attack, server: Process, target: Target) -> tuple[set[str], int]:
-    """Attack a server that times its steps, among the same buyers; their orders, and how many answers were lost."""
+async def _steps(bench: Bench, attack: Attack, server: Process, target: Target) -> Buyers:
+    """Attack a server that times its steps, among as many buyers."""
     async with buyers(server.url, target.product_id, bench.most_per_s) as crowd:
         with attacker(attack, target) as attacking:
             await asyncio.sleep(WARM_UP)
@@ -193,7 +201,7 @@ async def _steps(bench: Bench, attack: Attack, server: Process, target: Target) 
             await attacking.end()
         await asyncio.sleep(WARM_UP)  # what the server does when the attacker leaves counts
         kill(server.pid, signal.SIGUSR2)
-    return crowd.order_ids, crowd.lost
+    return crowd
 
 
 def _wait_for(written: Path) -> None:
@@ -204,12 +212,15 @@ def _wait_for(written: Path) -> None:
         time.sleep(0.05)
 
 
-def _longest(report: dict[str, Any]) -> dict[str, Any]:
+def _longest(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of the run whose longest step is the shortest: what an attack does it does in each run."""
+    report = min(runs, key=lambda run: run["longest"][0]["ms"] if run["longest"] else 0.0)
     longest: dict[str, Any] = report["longest"][0] if report["longest"] else {"ms": 0.0, "callback": "", "in": []}
     return {
         "step_ms": longest["ms"],
         "step": longest["callback"],
         "step_in": "; ".join(longest["in"]),
+        "step_runs": len(runs),
         "steps": report["steps"],
         "steps_over_5_ms": report["over_5_ms"],
         "collection_ms": report["longest_collection_ms"],
