@@ -11,8 +11,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 START_TIMEOUT = 60.0
@@ -67,6 +68,17 @@ def dropzero(data: Path, *arguments: str, **environment: str) -> Iterator[Proces
 
 
 @contextlib.contextmanager
+def checkout(code: Path, entry: Sequence[str], log: Path, **environment: str) -> Iterator[Process]:
+    """The server whose code is in the folder `code`, started as `python ENTRY serve`; what it logs is written to
+    `log`."""
+    port = free_port()
+    # -P: without it this folder's `api` would come first.
+    command = [sys.executable, "-P", *entry, "serve", "--port", str(port)]
+    with log.open("wb") as errors, _running(command, port, {"PYTHONPATH": str(code), **environment}, errors) as process:
+        yield process
+
+
+@contextlib.contextmanager
 def node_peer(script: str, **environment: str) -> Iterator[Process]:
     """A peer on Node, whose packages are taken from npm into a cache folder first."""
     folder = Path(tempfile.gettempdir()) / "dropzero-bench-peers"
@@ -109,8 +121,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[Process]:
-    process = subprocess.Popen(command, env={**_environment(), **environment}, stdout=subprocess.DEVNULL)
+def _running(
+    command: list[str], port: int, environment: Mapping[str, str], errors: IO[bytes] | None = None
+) -> Iterator[Process]:
+    variables = {**own_environment(), **environment}
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=errors)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(process, lambda: _answers(url))
@@ -119,7 +134,7 @@ def _running(command: list[str], port: int, environment: Mapping[str, str]) -> I
         _stop(process)
 
 
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """Ours, without what would lead a server to a database that is somebody's."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("DROPZERO_", "PG"))}
 

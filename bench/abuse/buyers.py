@@ -1,0 +1,93 @@
+"""The honest buyers: each buys one unit after the other, under a name and key that nobody else has."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from api.client.load import percentile
+from bench.client import Answer, purchase
+
+BUYERS = 50
+WAIT = 60.0
+"""Seconds that a buyer waits for an answer."""
+
+ERROR_PAUSE = 0.05
+"""Seconds until a buyer whose purchase failed buys again."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the buyers had in some seconds. `p99` in milliseconds; it counts those who still waited at the end."""
+
+    per_s: float
+    p99: float
+    unsold: Counter[str]
+
+
+class Buyers:
+    """All buyers of one product."""
+
+    def __init__(self, url: str, product_id: str, most_per_s: float) -> None:
+        self.order_ids: set[str] = set()
+        self.lost = 0
+        """Purchases without an answer, which may have been sold."""
+        self._url = url
+        self._product_id = product_id
+        self._interval = BUYERS / most_per_s
+        self._answers: list[Answer] = []
+        self._waiting: dict[int, float] = {}
+        self._closed = False
+
+    async def window(self, seconds: float) -> Window:
+        """Look at what they get for some seconds."""
+        self._answers, begun = [], time.perf_counter()
+        await asyncio.sleep(seconds)
+        now = time.perf_counter()
+        answers = self._answers
+        latencies = [answer.latency_ms for answer in answers] + [(now - due) * 1000 for due in self._waiting.values()]
+        statuses = Counter(answer.status for answer in answers)
+        sold = statuses.pop("CONFIRMED", 0)
+        return Window(sold / (now - begun), percentile(latencies, 99) if latencies else 0.0, statuses)
+
+    async def buy(self, session: aiohttp.ClientSession, number: int) -> None:
+        """Buy until the shop is closed."""
+        while not self._closed:
+            due = self._waiting[number] = time.perf_counter()
+            answer = await purchase(session, self._url, self._product_id, due)
+            del self._waiting[number]
+            self._answers.append(answer)
+            if answer.order_id is not None:
+                self.order_ids.add(answer.order_id)
+            else:
+                self.lost += answer.status.startswith("error")
+                await asyncio.sleep(ERROR_PAUSE)
+            early = due + self._interval - time.perf_counter()
+            if early > 0:
+                await asyncio.sleep(early)
+
+    def close(self) -> None:
+        """Let everybody finish the purchase under way."""
+        self._closed = True
+
+
+@asynccontextmanager
+async def buyers(url: str, product_id: str, most_per_s: float) -> AsyncIterator[Buyers]:
+    """Buyers who buy while the block runs, all together no more than `most_per_s`; at its end all of them have been
+    answered."""
+    timeout = aiohttp.ClientTimeout(total=WAIT)
+    crowd = Buyers(url, product_id, most_per_s)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(BUYERS):
+            group.create_task(crowd.buy(session, number))
+        try:
+            yield crowd
+        finally:
+            crowd.close()
