@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from time import perf_counter
 from typing import Any
 
 import asyncpg
@@ -14,11 +13,9 @@ from graphql import parse, print_ast
 from api.graphql.broadcast import FIXED_CHARACTERS, MAX_CHARACTERS
 from api.graphql.execution import Subscription
 from api.graphql.outbox import Outbox
-from api.identity.turns import Turns
 from api.settings import Settings
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import Client, connected
-from tests.patience import PATIENCE
 from tests.server import ADMIN_TOKEN, Server, serving
 
 NAMED = """
@@ -255,30 +252,3 @@ async def test_a_stopping_server_sends_its_watchers_home_and_answers_the_purchas
         assert await buyer.receive() == {"id": "1", "type": "complete"}
         assert await buyer.closed() == (1012, "The server restarts")
         await stopping
-
-
-async def test_those_who_wait_take_turns_and_everybody_else_comes_between() -> None:
-    turns = Turns(0.05, 0.05)
-    happened: list[str] = []
-
-    async def deliver(name: str) -> None:
-        for _ in range(3):
-            async with turns.turn(name) as end:
-                happened.append(name)
-                while perf_counter() < end:
-                    pass
-
-    async def live() -> None:
-        while len(happened) - happened.count("live") < 6:
-            happened.append("live")
-            await asyncio.sleep(0)
-
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
-        for name in ("first", "second"):
-            tasks.create_task(deliver(name))
-        tasks.create_task(live())
-
-    deliveries = [name for name in happened if name != "live"]
-    assert deliveries == ["first", "second"] * 3
-    assert "firstsecond" not in "".join(happened)
-    assert "secondfirst" not in "".join(happened)

@@ -1,0 +1,126 @@
+"""The order in which requests begin, and what their steps are charged."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from api.identity.errors import RateLimited
+from api.identity.gate import ROUND, Gate, metered
+from tests.patience import PATIENCE
+
+
+class Arrivals:
+    """Requests that enter a gate, and which of them have begun, in their order."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.begun: list[str] = []
+        self.refused: list[str] = []
+
+    def enter(self, client: str, number: int = 1) -> None:
+        for _ in range(number):
+            self._gate.enter(client, lambda in_time: (self.begun if in_time else self.refused).append(client))
+
+    async def until(self, number: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.begun) < number:
+                await asyncio.sleep(0)
+
+
+async def test_a_few_requests_begin_at_once() -> None:
+    arrivals = Arrivals(Gate())
+
+    arrivals.enter("one", ROUND)
+
+    assert arrivals.begun == ["one"] * ROUND
+
+
+async def test_more_requests_begin_in_the_rounds_that_follow() -> None:
+    arrivals = Arrivals(Gate())
+    arrivals.enter("one", 3 * ROUND)
+    assert len(arrivals.begun) == ROUND
+
+    await asyncio.sleep(0)
+    assert len(arrivals.begun) == 2 * ROUND
+    await asyncio.sleep(0)
+    assert len(arrivals.begun) == 3 * ROUND
+
+
+async def test_a_client_with_many_requests_does_not_keep_another_waiting() -> None:
+    arrivals = Arrivals(Gate())
+    arrivals.enter("many", 100 * ROUND)
+    arrivals.enter("few", ROUND)
+
+    await arrivals.until(3 * ROUND)
+
+    assert Counter(arrivals.begun)["few"] == ROUND
+
+
+async def test_whoever_has_used_more_of_the_processor_waits_longer() -> None:
+    gate = Gate()
+    arrivals = Arrivals(gate)
+    arrivals.enter("cheap", ROUND)  # so that the others wait
+    gate.charge("dear", 1.0)
+    arrivals.enter("dear", ROUND)
+    arrivals.enter("cheap", 2 * ROUND)
+
+    await arrivals.until(4 * ROUND)
+
+    assert arrivals.begun == ["cheap"] * (3 * ROUND) + ["dear"] * ROUND
+
+
+async def test_a_request_that_waited_too_long_is_refused() -> None:
+    gate = Gate(patience=-1.0)  # in seconds
+    for _ in range(ROUND):
+        await gate.entered("one")
+
+    with pytest.raises(RateLimited):
+        await gate.entered("one")
+
+
+async def test_a_caller_that_leaves_while_it_waits_does_no_harm() -> None:
+    gate = Gate()
+    waiting = [asyncio.create_task(gate.entered("one")) for _ in range(3 * ROUND)]
+    await asyncio.sleep(0)
+    waiting[-1].cancel()
+
+    await asyncio.gather(*waiting[:-1])
+
+    assert waiting[-1].cancelled()
+
+
+async def test_every_step_of_a_coroutine_is_charged() -> None:
+    charged: list[float] = []
+
+    async def work() -> str:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await metered(work(), charged.append) == "done"
+    assert len(charged) == 3
+    assert all(seconds >= 0 for seconds in charged)
+
+
+async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
+    cleaned = asyncio.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    task = asyncio.create_task(metered(wait(), lambda _: None))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned.is_set()
+
+    async def fail() -> None:
+        raise LookupError("as any")
+
+    with pytest.raises(LookupError):
+        await metered(fail(), lambda _: None)

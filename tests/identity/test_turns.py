@@ -1,0 +1,140 @@
+"""How long work shares the event loop."""
+
+import asyncio
+from collections import Counter
+from time import thread_time
+
+import pytest
+
+from api.identity.errors import RateLimited
+from api.identity.turns import LENGTH, Turns
+from tests.patience import PATIENCE, short
+
+SHARE = 0.1
+
+
+def work(seconds: float) -> None:
+    """Keep the processor busy."""
+    end = thread_time() + seconds
+    while thread_time() < end:
+        pass
+
+
+class Others:
+    """What else the event loop does: a piece of work in each of its rounds, until the block is left."""
+
+    def __init__(self) -> None:
+        self.used = 0.0
+
+    async def __aenter__(self) -> "Others":
+        self._task = asyncio.create_task(self._work())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            begun = thread_time()
+            work(LENGTH / 5)
+            self.used += thread_time() - begun
+            await asyncio.sleep(0)
+
+
+async def take_turns(turns: Turns, client: str, number: int, taken: Counter[str] | None = None) -> None:
+    for _ in range(number):
+        async with turns.turn(client):
+            work(LENGTH)
+            if taken is not None:
+                taken[client] += 1
+
+
+async def test_long_work_takes_its_share_and_no_more() -> None:
+    async with asyncio.timeout(PATIENCE), Others() as others:
+        await take_turns(Turns(SHARE, SHARE), "one", 10)
+
+    # The last turn is not waited for, and what the two measure differs a little.
+    assert others.used > 8 * LENGTH * (1 - SHARE) / SHARE
+
+
+async def test_long_work_that_is_alone_need_not_wait() -> None:
+    rounds = 0
+
+    async def count_rounds() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_rounds())
+    await take_turns(Turns(SHARE, SHARE), "one", 10)
+    counting.cancel()
+
+    assert rounds < 2_000  # a share of a tenth would be some 90 ms of rounds that do nothing
+
+
+async def test_clients_that_wait_have_the_same_share_each() -> None:
+    turns, taken = Turns(SHARE, SHARE), Counter[str]()
+    async with asyncio.timeout(PATIENCE), Others(), asyncio.TaskGroup() as tasks:
+        for _ in range(10):
+            tasks.create_task(take_turns(turns, "many", 1, taken))
+        tasks.create_task(take_turns(turns, "few", 3, taken))
+        while taken["few"] < 3:
+            await asyncio.sleep(0)
+        assert taken["many"] <= 5
+
+
+async def test_more_clients_that_wait_have_a_larger_share_together() -> None:
+    async def others_share(clients: int) -> float:
+        turns = Turns(SHARE, 4 * SHARE)
+        async with asyncio.timeout(PATIENCE), Others() as others, asyncio.TaskGroup() as tasks:
+            for number in range(4):
+                tasks.create_task(take_turns(turns, f"client {number % clients}", 5))
+        return others.used
+
+    assert await others_share(4) < await others_share(1) / 2
+
+
+async def test_what_was_used_before_is_paid_before_more_is_done() -> None:
+    turns = Turns(SHARE, SHARE)
+    async with asyncio.timeout(PATIENCE), Others() as others:
+        for _ in range(5):
+            work(LENGTH)
+            await turns.pay("one", LENGTH)
+
+    assert others.used > 3 * LENGTH * (1 - SHARE) / SHARE
+
+
+async def test_a_callback_comes_when_its_turn_is_paid_and_not_when_it_was_withdrawn() -> None:
+    turns, called = Turns(SHARE, SHARE), []
+    async with asyncio.timeout(PATIENCE), Others():
+        turns.later("one", LENGTH, lambda: called.append("first"))
+        withdraw = turns.later("one", LENGTH, lambda: called.append("withdrawn"))
+        turns.later("one", LENGTH, lambda: called.append("last"))
+        withdraw()
+        while "last" not in called:
+            await asyncio.sleep(0)
+
+    assert called == ["first", "last"]
+
+
+async def test_nobody_waits_for_ever() -> None:
+    turns = Turns(SHARE, SHARE, patience=short(0.05))
+    async with turns.turn("holder"):
+        with pytest.raises(RateLimited):
+            await turns.pay("one", LENGTH)
+
+    async with asyncio.timeout(PATIENCE), turns.turn("one"):
+        pass
+
+
+async def test_a_turn_whose_waiter_has_left_goes_to_the_next() -> None:
+    turns = Turns(SHARE, SHARE)
+    async with turns.turn("holder"):
+        leaving = asyncio.create_task(take_turns(turns, "leaving", 1))
+        staying = asyncio.create_task(take_turns(turns, "staying", 1))
+        await asyncio.sleep(0)
+        leaving.cancel()
+
+    async with asyncio.timeout(PATIENCE):
+        await staying
