@@ -131,7 +131,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             WebSocketRoute("/graphql", GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/metrics", metrics),
+            Route("/metrics", metrics, methods=["GET"]),
             Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
         ],
         middleware=middleware,

@@ -1,0 +1,70 @@
+"""Sends a server what schemathesis makes of its schema. A process of its own, which tests/test_schemathesis.py starts.
+
+schemathesis and hypothesis draw from the constants of every module that is loaded, and go through sets. The same seed
+makes the same operations only in a process of its own that has PYTHONHASHSEED set.
+
+Reads one JSON object from stdin: `url`, `headers`, `seed`, `examples` (of each mode), `timeout` in seconds, and
+`values`, the known values of arguments by the arguments' names. Prints one JSON list per operation: its root field, the
+HTTP status, the codes of its errors, and the document.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hypothesis
+import requests
+import schemathesis
+
+KNOWN = 0.8
+"""Share of the arguments that get a known value. An operation with made-up ids and names is nearly always refused."""
+
+
+def main() -> None:
+    wanted = json.load(sys.stdin)
+    schema = schemathesis.graphql.from_url(wanted["url"], config=configuration(wanted["values"]))
+    with requests.Session() as session:
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+            strategy = schema.as_strategy(generation_mode=mode)
+            send_all(strategy, session, wanted["seed"], wanted["examples"], wanted["headers"], wanted["timeout"])
+
+
+def configuration(values: Mapping[str, Sequence[str | int]]) -> schemathesis.Config:
+    """Arguments, and fields of the argument `input`, have the values of their name most of the time."""
+    places = {place: name for name in values for place in (f"*.*.{name}", f"*.*.input.{name}")}
+    return schemathesis.Config.from_dict(
+        {
+            "dictionaries": {name: {"values": known} for name, known in values.items()},
+            "parameters": {place: {"dictionary": name, "probability": KNOWN} for place, name in places.items()},
+        }
+    )
+
+
+def send_all(
+    strategy: Any, session: requests.Session, seed: int, examples: int, headers: dict[str, str], timeout: float
+) -> None:
+    """Send `examples` operations that the strategy makes, and print each with its answer."""
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def send(case: schemathesis.Case[Any]) -> None:
+        response = case.call(session=session, headers=headers, timeout=timeout)
+        try:
+            codes = [error["extensions"]["code"] for error in response.json().get("errors", [])]
+        except ValueError:
+            codes = ["not JSON"]
+        print(json.dumps([case.operation.label, response.status_code, codes, case.body]))  # noqa: T201
+
+    send()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What schemathesis makes of the server's own schema breaks neither the server nor its books.
+
+SCHEMATHESIS_SEED=n makes other operations, and SCHEMATHESIS_EXAMPLES=5000 more of them. The seed is printed.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.database.pool import Pool
+from api.drops.audit import audit
+from tests.command import environment, started
+from tests.graphql.operations import ORDERS, PRODUCTS
+from tests.patience import FACTOR, PATIENCE
+from tests.server import ADMIN_TOKEN, Server
+
+pytestmark = pytest.mark.slow
+
+CLIENT = Path(__file__).with_name("schemathesis_client.py")
+
+SEED = int(os.environ.get("SCHEMATHESIS_SEED", "1"))
+
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "200"))
+"""Operations that should work, and as many that should not."""
+
+SECONDS = PATIENCE + EXAMPLES * 0.6 * FACTOR
+"""Until the last operation must have been answered. On a quiet machine 400 take four seconds."""
+
+QUERIES = {"Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions"}
+STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder"}
+OPERATORS = {*STRANGERS, "Mutation.createProduct", "Mutation.restock"}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An operation that schemathesis made, and the server's answer."""
+
+    field: str
+    status: int
+    codes: tuple[str, ...]
+    document: str
+
+
+async def known_values(server: Server) -> dict[str, list[Any]]:
+    """Values of arguments by name, of a server that has sold something."""
+    product_id = await server.create_product(1000)
+    orders = [(await server.purchase(product_id, "ada"))["order"]["id"] for _ in range(3)]
+    [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
+    [order, *_] = (await server.data(ORDERS, {"userRef": "ada"}))["orders"]["edges"]
+    return {
+        "id": [product_id, *orders],
+        "productId": [product_id],
+        "orderId": orders,
+        "userRef": ["ada"],
+        "name": ["Tee"],
+        "dropName": ["First Light"],
+        "idempotencyKey": ["click-1", "click-2"],
+        "region": [endpoint.region for endpoint in server.settings.endpoints],
+        "after": [product["cursor"], order["cursor"]],
+        **{name: [1, 2, 100] for name in ("first", "quantity", "delta", "limitPerBuyer", "stock")},
+    }
+
+
+async def fuzz(server: Server, headers: dict[str, str], folder: Path) -> list[Answered]:
+    """Send the server everything that schemathesis makes of its schema. Files that hypothesis writes go to `folder`."""
+    wanted = {
+        "url": f"{server.url}/graphql",
+        "headers": headers,
+        "seed": SEED,
+        "examples": EXAMPLES,
+        "timeout": PATIENCE,
+        "values": await known_values(server),
+    }
+    print(f"SCHEMATHESIS_SEED={SEED}")  # noqa: T201
+    fixed = {"PYTHONHASHSEED": "0", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder), "NO_PROXY": "127.0.0.1"}
+    variables = environment(fixed)
+    async with started(sys.executable, "-P", CLIENT, env=variables, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        async with asyncio.timeout(SECONDS):
+            out, err = await process.communicate(json.dumps(wanted).encode())
+    assert process.returncode == 0, err.decode()
+    return [
+        Answered(field, status, tuple(codes), document)
+        for field, status, codes, document in map(json.loads, out.splitlines())
+    ]
+
+
+async def assert_sells_exactly(server: Server, pool: Pool) -> None:
+    """Of three units, five buyers get three, and the books of every product are balanced."""
+    product_id = await server.create_product(3)
+    outcomes = await asyncio.gather(*(server.purchase(product_id, f"buyer {number}") for number in range(5)))
+    assert Counter(outcome["status"] for outcome in outcomes) == {"CONFIRMED": 3, "SOLD_OUT": 2}
+    books = await audit(pool)
+    assert [line for line in books if not line.balanced] == []
+    assert (3, 0, 3) in {(line.stocked, line.stock, line.sold) for line in books}
+
+
+@pytest.mark.parametrize(
+    ("headers", "accepted"),
+    [({}, STRANGERS), ({"authorization": f"Bearer {ADMIN_TOKEN}"}, OPERATORS)],
+    ids=["stranger", "operator"],
+)
+async def test_nothing_that_is_made_of_the_schema_breaks_the_server(
+    server: Server,
+    pool: Pool,
+    headers: dict[str, str],
+    accepted: set[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answered = await fuzz(server, headers, tmp_path)
+
+    assert len(answered) == 2 * EXAMPLES
+    assert [each for each in answered if each.status >= 500 or {"INTERNAL", "not JSON"} & {*each.codes}] == []
+    assert {each.status for each in answered} == {200}
+    # Otherwise it would have looked at refusals alone.
+    assert {each.field for each in answered if not each.codes} == accepted
+    assert {each.field for each in answered} == OPERATORS
+    await assert_sells_exactly(server, pool)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
