@@ -9,8 +9,9 @@ from api.database.errors import DatabaseError
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import orders, products
-from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
+from api.drops.group_commit import GroupCommit, GroupPolicy
 from api.drops.known_products import KnownProducts
+from api.drops.line import Outcome
 from api.drops.orders import Cancellation
 from api.drops.products import NewProduct, Product
 from api.drops.purchase import Purchase

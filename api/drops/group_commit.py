@@ -10,8 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -21,26 +20,19 @@ from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
 from api.drops.errors import DropError
+from api.drops.line import Answer, Busy, Line, Outcome, Ticket
 from api.drops.purchase import (
-    Cancelled,
     Confirmed,
     Decision,
     Decisions,
-    LimitReached,
-    NotOpen,
     Purchase,
     SaleFailed,
-    SoldOut,
     execute_purchases,
 )
 from api.drops.stock import StockLevel
-from api.identity.fair_queue import FairQueue
-from api.identity.quota import Hold, Quota, QuotaSpent
+from api.identity.quota import Quota, QuotaSpent
 
 logger = logging.getLogger("dropzero.purchase")
-
-EXPIRY_INTERVAL = 0.05
-"""Seconds between two looks for purchases whose deadline has passed: each looks at every client."""
 
 LEAST_TIME = 0.1
 """Seconds that a transaction is given even when the deadlines of all in it have come."""
@@ -62,49 +54,6 @@ class GroupPolicy:
     waiting: int = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """Nothing was sold, because the attempts, the deadline or the line are spent. Come back in a while."""
-
-    retry_after_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a purchase, through how many transactions, and the Region that decided it."""
-
-    decision: Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Busy
-    attempts: int
-    region: str
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A purchase in line or in a group, and the future that its buyer waits on."""
-
-    purchase: Purchase
-    client: str
-    deadline: float
-    answer: "asyncio.Future[Outcome]"
-    place: Hold | None = None
-    in_line: bool = True
-    attempts: int = 0
-    written_at: list[datetime] = field(default_factory=list)
-    """When commits were lost that were to write this order: only the database can tell whether one was done."""
-
-
-@dataclass(slots=True)
-class _Line:
-    """The purchases of one product that wait, by client, and the tasks that serve them."""
-
-    waiting: FairQueue[_Waiting] = field(default_factory=FairQueue)
-    serving: set["asyncio.Task[None]"] = field(default_factory=set)
-    expiry: asyncio.TimerHandle | None = None
-    unknown: set[UUID] = field(default_factory=set)
-    """Ids of orders that a COMMIT of unknown outcome was to write, and that no transaction has read since. Until then
-    no request under the same key is answered that nothing was sold, not even one that lost no COMMIT itself."""
-
-
 class GroupCommit:
     """The lines of all products on one way to the database: through one regional endpoint, or through whichever
     answers."""
@@ -123,7 +72,7 @@ class GroupCommit:
         self._budget = budget
         self._on_commit = on_commit
         self._backoff = backoff
-        self._lines: dict[UUID, _Line] = {}
+        self._lines: dict[UUID, Line] = {}
         self._places = Quota(policy.waiting)
         self.transactions: Counter[tuple[str, str]] = Counter()
         """Transactions tried, by Region and how they ended: sold, sold_nothing, or the name of an error."""
@@ -150,20 +99,21 @@ class GroupCommit:
         away, with nothing sold; OutcomeUnknown when it went away at COMMIT and did not come back in time.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(purchase, client, loop.time() + self._budget.seconds, loop.create_future())
+        ticket = Ticket(purchase, client, loop.time() + self._budget.seconds, loop.create_future())
+        line = self._lines.get(purchase.product_id) or Line()
         try:
-            waiting.place = self._places.take(client, 1, partial(self._give_way, waiting))
+            ticket.place = self._places.take(client, 1, partial(self._give_way, ticket, line))
         except QuotaSpent:
             self.outcomes[self.region, "Busy"] += 1
             return Outcome(_busy(), 0, self.region)
-        line = self._lines.setdefault(purchase.product_id, _Line())
-        line.waiting.push(client, waiting)
+        self._lines[purchase.product_id] = line
+        line.add(ticket)
         if line.expiry is None:
-            line.expiry = loop.call_at(waiting.deadline, self._expire, line)
+            line.expiry = loop.call_at(ticket.deadline, self._expire, line)
         if len(line.serving) < self._policy.in_flight:
             task = asyncio.create_task(self._serve(purchase.product_id, line), name="group commit")
             line.serving.add(task)
-        return await waiting.answer
+        return await ticket.answer
 
     async def close(self, grace: float) -> None:
         """Answer everyone in line; after `grace` seconds, break off what is still in flight."""
@@ -174,16 +124,16 @@ class GroupCommit:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _serve(self, product_id: UUID, line: _Line) -> None:
+    async def _serve(self, product_id: UUID, line: Line) -> None:
         """Serve the line until nobody waits: take a group, run its transaction, answer; after a failure run it
         again with whoever has joined meanwhile."""
-        group: list[_Waiting] = []
+        group: list[Ticket] = []
         size = self._policy.size
         failures = 0
         in_transaction = False
         try:
             while self._fill(group, line, size):
-                purchases = [waiting.purchase for waiting in group]
+                purchases = [ticket.purchase for ticket in group]
                 in_transaction = True
                 try:
                     result = await execute_purchases(self._database, product_id, purchases, _time_left(group))
@@ -203,173 +153,158 @@ class GroupCommit:
                     failures = 0
                     size = min(self._policy.size, 2 * size)
         finally:
-            for waiting in group:  # only when this task was cancelled: nobody waits for ever
-                self._fail(waiting, _broken_off(waiting, line, in_transaction))
+            for ticket in group:  # only when this task was cancelled: nobody waits for ever
+                self._fail(ticket, line.broken_off(ticket, in_transaction))
             self._leave(product_id, line)
 
-    def _fill(self, group: list[_Waiting], line: _Line, size: int) -> bool:
+    def _fill(self, group: list[Ticket], line: Line, size: int) -> bool:
         """Take from the line, first come first served, until the group has `size`; whether there is a group."""
         now = asyncio.get_running_loop().time()
-        while len(line.waiting) and len(group) < size:
-            _, waiting = line.waiting.pop(1)
-            waiting.in_line = False
-            if waiting.answer.done():  # its buyer has hung up, or it gave way
-                self._leave_place(waiting)
-            elif waiting.deadline <= now:
-                self._give_up(waiting, line, None)
+        while len(group) < size and (ticket := line.take()) is not None:
+            if ticket.answer.done():  # its buyer has hung up, or it gave way
+                self._leave_place(ticket)
+            elif ticket.deadline <= now:
+                self._give_up(ticket, line, None)
             else:
-                group.append(waiting)
+                group.append(ticket)
         return bool(group)
 
-    def _part(self, group: list[_Waiting], line: _Line, error: Exception) -> int:
+    def _part(self, group: list[Ticket], line: Line, error: Exception) -> int:
         """One of the group cannot be executed, or there is a defect: halve it until that one stands alone, and fails
         none of its neighbours. Returns the size of the next group; each that goes well allows twice as many."""
         if len(group) <= 1:
-            for waiting in group:
-                logger.error("purchase %s cannot be executed", waiting.purchase.order_id, exc_info=error)
-                self._fail(waiting, _unknown(waiting) if waiting.purchase.order_id in line.unknown else error)
+            for ticket in group:
+                logger.error("purchase %s cannot be executed", ticket.purchase.order_id, exc_info=error)
+                self._fail(ticket, _unknown(ticket) if ticket.purchase.order_id in line.unknown else error)
             group.clear()
             return 1
         self._drop_spent(group, line, None)
         half = max(1, len(group) // 2)
-        for waiting in reversed(group[half:]):
-            waiting.in_line = True
-            line.waiting.put_back(waiting.client, waiting, 1)
+        for ticket in reversed(group[half:]):
+            line.put_back(ticket)
         del group[half:]
         if line.expiry is not None:  # those put back may have the earliest deadline
             line.expiry.cancel()
         self._expire(line)
         return half
 
-    def _answer(self, group: list[_Waiting], line: _Line, result: Decisions) -> None:
+    def _answer(self, group: list[Ticket], line: Line, result: Decisions) -> None:
         self.transactions[result.region, "sold_nothing" if result.level is None else "sold"] += 1
         if result.level is not None:
             self._on_commit(result.level)
-        for waiting, decision in zip(group, result.decisions, strict=True):
-            waiting.attempts += 1
-            self._decided(waiting, line, decision, result.region)
+        for ticket, decision in zip(group, result.decisions, strict=True):
+            ticket.attempts += 1
+            self._decided(ticket, line, decision, result.region)
 
-    def _answer_settled(self, group: list[_Waiting], line: _Line, failed: SaleFailed) -> None:
+    def _answer_settled(self, group: list[Ticket], line: Line, failed: SaleFailed) -> None:
         """Answer those whose orders the failed transaction found: they were stored before it began."""
         for position in sorted(failed.settled, reverse=True):
             self._decided(group.pop(position), line, failed.settled[position], failed.region)
 
-    def _decided(self, waiting: _Waiting, line: _Line, decision: Decision, region: str) -> None:
-        line.unknown.discard(waiting.purchase.order_id)
+    def _decided(self, ticket: Ticket, line: Line, decision: Decision, region: str) -> None:
+        line.unknown.discard(ticket.purchase.order_id)
         if isinstance(decision, DropError):
-            self._fail(waiting, decision)
+            self._fail(ticket, decision)
             return
         if isinstance(decision, Confirmed):
             # A sale belongs to the Region that committed it, also when its answer was lost and this one found it.
             region = decision.order.region
-            if decision.order.created_at in waiting.written_at:
+            if decision.order.created_at in ticket.written_at:
                 # Not an earlier request's order but this one's, written by the commit whose answer was lost.
                 decision = replace(decision, replayed=False)
-        self._resolve(waiting, decision, region)
+        self._resolve(ticket, decision, region)
 
-    def _count_failure(self, group: list[_Waiting], line: _Line, failed: SaleFailed) -> None:
+    def _count_failure(self, group: list[Ticket], line: Line, failed: SaleFailed) -> None:
         self.transactions[failed.region, type(failed.error).__name__] += 1
         unknown = {order.id: order.created_at for order in failed.unknown}
         line.unknown |= unknown.keys()
-        for waiting in group:
-            waiting.attempts += 1
+        for ticket in group:
+            ticket.attempts += 1
             # Of several purchases under one key, the first was to write the order and the others to find it.
-            created_at = unknown.pop(waiting.purchase.order_id, None)
+            created_at = unknown.pop(ticket.purchase.order_id, None)
             if created_at is not None:
-                waiting.written_at.append(created_at)
+                ticket.written_at.append(created_at)
 
-    def _drop_spent(self, group: list[_Waiting], line: _Line, error: DatabaseError | None) -> None:
+    def _drop_spent(self, group: list[Ticket], line: Line, error: DatabaseError | None) -> None:
         """Answer those whose budget allows no other transaction, let go of those whose buyers have hung up, and leave
         the others in the group."""
         now = asyncio.get_running_loop().time()
-        for waiting in list(group):
-            if waiting.answer.done():
-                group.remove(waiting)
-                self._leave_place(waiting)
-            elif waiting.attempts >= self._budget.attempts or waiting.deadline <= now:
-                group.remove(waiting)
-                self._give_up(waiting, line, error)
+        for ticket in list(group):
+            if ticket.answer.done():
+                group.remove(ticket)
+                self._leave_place(ticket)
+            elif ticket.attempts >= self._budget.attempts or ticket.deadline <= now:
+                group.remove(ticket)
+                self._give_up(ticket, line, error)
 
-    def _give_up(self, waiting: _Waiting, line: _Line, error: DatabaseError | None) -> None:
-        if waiting.purchase.order_id in line.unknown:
-            self._fail(waiting, _unknown(waiting))
+    def _give_up(self, ticket: Ticket, line: Line, error: DatabaseError | None) -> None:
+        if ticket.purchase.order_id in line.unknown:
+            self._fail(ticket, _unknown(ticket))
         elif isinstance(error, Unavailable):
-            self._fail(waiting, error)
+            self._fail(ticket, error)
         else:
-            self._resolve(waiting, _busy(), self.region)
+            self._resolve(ticket, _busy(), self.region)
 
-    def _give_way(self, waiting: _Waiting) -> None:
-        """Answer a purchase in line that is Busy, for one of a client with fewer. What is in flight goes on."""
-        if waiting.in_line and not waiting.answer.done():
-            self.outcomes[self.region, "Busy"] += 1
-            waiting.answer.set_result(Outcome(_busy(), waiting.attempts, self.region))
+    def _give_way(self, ticket: Ticket, line: Line) -> None:
+        """Answer a purchase that waits in line, for one of a client with fewer. What is in flight goes on."""
+        if ticket.in_line and not ticket.answer.done():
+            self._give_up(ticket, line, None)
 
-    def _expire(self, line: _Line) -> None:
-        """Answer those whose deadline passed in line, and come again for the next. Those of one client are in the order
-        of their deadlines, as all have the same budget."""
+    def _expire(self, line: Line) -> None:
+        """Answer those whose deadline passed in line, and come again for the next."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for waiting in line.waiting.drop_heads(lambda waiting: waiting.answer.done() or waiting.deadline <= now):
-            if waiting.answer.done():
-                self._leave_place(waiting)
+        for ticket in line.take_over(now):
+            if ticket.answer.done():
+                self._leave_place(ticket)
             else:
-                self._give_up(waiting, line, None)
-        earliest = min((waiting.deadline for waiting in line.waiting.heads()), default=None)
-        if earliest is None:
-            line.expiry = None
-        else:
-            line.expiry = loop.call_at(max(earliest, now + EXPIRY_INTERVAL), self._expire, line)
+                self._give_up(ticket, line, None)
+        when = line.next_expiry(now)
+        line.expiry = None if when is None else loop.call_at(when, self._expire, line)
 
-    def _leave(self, product_id: UUID, line: _Line) -> None:
+    def _leave(self, product_id: UUID, line: Line) -> None:
         """End the current task's service; the last to leave a line closes it."""
         line.serving.discard(asyncio.current_task())
         if not line.serving:
-            for waiting in line.waiting.drop_heads(lambda _: True):
-                self._fail(waiting, _broken_off(waiting, line, in_transaction=False))
+            for ticket in line.take_all():
+                self._fail(ticket, line.broken_off(ticket, in_transaction=False))
             if line.expiry is not None:
                 line.expiry.cancel()
             del self._lines[product_id]
 
     def _resolve(
         self,
-        waiting: _Waiting,
-        decision: Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Busy,
+        ticket: Ticket,
+        decision: Answer,
         region: str,
     ) -> None:
-        self._leave_place(waiting)
+        self._leave_place(ticket)
         self.outcomes[region, type(decision).__name__] += 1
-        if not waiting.answer.done():
-            waiting.answer.set_result(Outcome(decision, waiting.attempts, region))
+        if not ticket.answer.done():
+            ticket.answer.set_result(Outcome(decision, ticket.attempts, region))
 
-    def _fail(self, waiting: _Waiting, error: Exception) -> None:
-        self._leave_place(waiting)
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        self._leave_place(ticket)
         self.outcomes[self.region, type(error).__name__] += 1
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+        if not ticket.answer.done():
+            ticket.answer.set_exception(error)
 
-    def _leave_place(self, waiting: _Waiting) -> None:
-        if waiting.place is not None:
-            self._places.give_back(waiting.place)
-            waiting.place = None  # the two refer to each other
+    def _leave_place(self, ticket: Ticket) -> None:
+        if ticket.place is not None:
+            self._places.give_back(ticket.place)
+            ticket.place = None  # the two refer to each other
 
 
-def _unknown(waiting: _Waiting) -> OutcomeUnknown:
+def _unknown(ticket: Ticket) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"the connection was lost while order {waiting.purchase.order_id} was committed, and the database has not come "
+        f"the connection was lost while order {ticket.purchase.order_id} was committed, and the database has not come "
         "back yet"
     )
 
 
-def _broken_off(waiting: _Waiting, line: _Line, in_transaction: bool) -> DatabaseError:
-    """What a purchase is told that the server's end has overtaken."""
-    if in_transaction or waiting.purchase.order_id in line.unknown:
-        return OutcomeUnknown("the server stopped before the outcome was known")
-    return Unavailable("the server stopped before this purchase was tried again")
-
-
-def _time_left(group: list[_Waiting]) -> float:
+def _time_left(group: list[Ticket]) -> float:
     """Seconds until the last deadline in the group; those before it are not to break off a transaction."""
-    last = max(waiting.deadline for waiting in group)
+    last = max(ticket.deadline for ticket in group)
     return min(TRANSACTION_TIMEOUT, max(LEAST_TIME, last - asyncio.get_running_loop().time()))
 
 

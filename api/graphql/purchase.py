@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import strawberry
 from graphql import GraphQLResolveInfo, GraphQLSchema
 
-from api.drops.group_commit import Busy, Outcome
 from api.drops.limits import checked_id
+from api.drops.line import Busy, Outcome
 from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Purchase, SoldOut
 from api.graphql.context import Context, Info
 from api.graphql.orders import Order

@@ -10,7 +10,8 @@ from uuid import UUID
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
-from api.drops.group_commit import GroupCommit, GroupPolicy, Outcome
+from api.drops.group_commit import GroupCommit, GroupPolicy
+from api.drops.line import Outcome
 from api.drops.products import NewProduct, create_product
 from api.drops.purchase import Purchase
 from tests.patience import PATIENCE, PATIENT_BUDGET

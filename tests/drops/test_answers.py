@@ -12,7 +12,7 @@ from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavail
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.group_commit import Busy
+from api.drops.line import Busy
 from api.drops.orders import cancel_order, list_orders
 from api.drops.products import NewProduct, create_product, get_product
 from api.drops.purchase import Confirmed, SoldOut

@@ -21,7 +21,8 @@ from api.database.pool import Pool
 from api.database.regions import Regions, RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.drops import Drops
-from api.drops.group_commit import GroupPolicy, Outcome
+from api.drops.group_commit import GroupPolicy
+from api.drops.line import Outcome
 from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed

@@ -15,7 +15,8 @@ from api.database.errors import OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.group_commit import GroupPolicy, Outcome
+from api.drops.group_commit import GroupPolicy
+from api.drops.line import Outcome
 from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed

@@ -12,7 +12,8 @@ from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
-from api.drops.group_commit import Busy, GroupPolicy, Outcome
+from api.drops.group_commit import GroupPolicy
+from api.drops.line import Busy, Outcome
 from api.drops.orders import cancel_order, list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed

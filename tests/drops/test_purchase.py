@@ -9,7 +9,8 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.errors import IdempotencyKeyReused, NotFound
-from api.drops.group_commit import Busy, GroupPolicy
+from api.drops.group_commit import GroupPolicy
+from api.drops.line import Busy
 from api.drops.orders import OrderStatus, cancel_order
 from api.drops.products import get_product
 from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, SoldOut, execute_purchases

@@ -13,7 +13,8 @@ from api.database.errors import Conflict
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.group_commit import Busy, GroupPolicy
+from api.drops.group_commit import GroupPolicy
+from api.drops.line import Busy
 from api.drops.orders import OrderStatus, cancel_order, list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed, SaleFailed, execute_purchases

@@ -21,7 +21,7 @@ from api.database.errors import DatabaseError
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.drops import Drops
-from api.drops.group_commit import Busy
+from api.drops.line import Busy
 from api.drops.products import get_product
 from api.drops.purchase import Confirmed, LimitReached, Purchase, SoldOut
 from tests.drops.purchases import new_product, wish

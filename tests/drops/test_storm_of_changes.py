@@ -17,7 +17,7 @@ from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.drops import Drops
-from api.drops.group_commit import Busy
+from api.drops.line import Busy
 from api.drops.products import NewProduct
 from api.drops.purchase import Confirmed, Purchase, SoldOut
 from tests.drops.purchases import assert_books_balance, line, new_product, wish
