@@ -252,7 +252,7 @@ def _process_app(settings: Settings, figures: Path | None, admission: Admission)
     app = create_app(settings, admission, figures)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(20_000, 20, 50)
     return app
 
 
