@@ -17,6 +17,10 @@ process: what is in there when a reader falls behind, it reads before it skips t
 PIECE = 1024
 """Bytes that a parser is given at a time. What is left over once a connection has to wait is not parsed yet."""
 
+MAX_DROPPED = 256 * 1024
+"""Bytes that are read and dropped behind the last answer. A connection that is closed with bytes unread is reset, and
+the client would never see the answer."""
+
 
 class Impatient(asyncio.Protocol):
     """Disconnects a client that does not read: `times.send` seconds after the transport had to hold data back, or was
@@ -27,6 +31,7 @@ class Impatient(asyncio.Protocol):
     _leaving = False
     """Whether the server has sent its last byte."""
     _unsent = 0
+    _dropped = 0
 
     def __init__(self, times: SocketTimes, *arguments: Any, **named: Any) -> None:
         self.times = times
@@ -54,6 +59,20 @@ class Impatient(asyncio.Protocol):
     def _refused(self, kind: str) -> None:
         """A client has sent what no client sends. No more than debug: a stranger must not be able to fill the log."""
         logger.debug("refused: %s", kind)
+
+    def _leave(self) -> None:
+        """Send no more, and drop what the client still sends until it closes the connection or `times.send` is over."""
+        self._leaving = True
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        self._hang_up_later()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > MAX_DROPPED:
+            self.transport.abort()
 
     def _hang_up_later(self) -> None:
         if self._hanging_up is None:

@@ -33,10 +33,6 @@ CLOSING = "closing"
 """The key of the lifespan state that is there once the server leaves: from then on each answer closes its connection,
 and says so, so that no client sends another request on it."""
 
-MAX_DROPPED = 256 * 1024
-"""Bytes that are read and dropped behind the last answer. A connection that is closed with bytes unread is reset, and
-the client would never see the answer."""
-
 
 class _Flow(FlowControl):
     """uvicorn's, in which an answer that waits for its client's end cannot resume reading for requests behind it."""
@@ -77,7 +73,6 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     _head: Head
     _deaf = False
     """Whether nothing that still comes is of interest."""
-    _dropped = 0
     _rest = b""
     """What came behind a request that waits in the pipeline, and is not parsed yet."""
     _end: Refusal | Head | None = None
@@ -109,8 +104,10 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or self.transport.is_closing():
+        if self._leaving or self.transport.is_closing():
             self._drop(data)
+        elif self._deaf:
+            self.flow.hold()  # until everything is answered
         elif self._rest or self.pipeline:
             self._rest += data
             self.flow.hold()
@@ -201,23 +198,10 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             self._leave()
 
     def _leave(self) -> None:
-        """Send no more, and drop what the client still sends until it closes the connection or `times.send` is over."""
-        self._deaf = self._leaving = True
+        self._deaf = True
         self._unset_keepalive_if_required()
         self.flow.release()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
-        self._hang_up_later()
-
-    def _drop(self, data: bytes) -> None:
-        self._dropped += len(data)
-        if self._dropped > MAX_DROPPED:
-            if self.idle:
-                self.transport.abort()
-            else:
-                self.flow.hold()
+        super()._leave()
 
     def _give_up(self, cycle: RequestResponseCycle) -> None:
         """Nobody is there for the answer any more."""

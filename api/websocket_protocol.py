@@ -56,13 +56,15 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._hang_up_later()
 
     def data_received(self, data: bytes) -> None:
-        if not self.handshake_initiated:
+        if self._leaving:
+            self._drop(data)
+        elif not self.handshake_initiated:
             self._receive_handshake(data)
         elif not self.handshake_complete:
             self._refuse(EARLY)
         else:
             for start in range(0, len(data), PIECE):
-                if self.transport.is_closing():
+                if self._leaving or self.transport.is_closing():
                     break
                 super().data_received(data[start : start + PIECE])
 
@@ -81,8 +83,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.transport.write(answer or refusal.response(self.default_headers))
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.handshake_initiated = self.handshake_complete = self.close_sent = self.disconnected = True
-        self.transport.close()
-        self._hang_up_later()
+        self._leave()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -131,11 +132,18 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self._hang_up_later()
 
     def handle_parser_exception(self) -> None:
-        super().handle_parser_exception()
+        """Close the socket as uvicorn does, but so that the client sees the code."""
+        closing = self.conn.close_sent
+        if closing is not None:  # else the client has left
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
         # From here on sending fails as it does to any client that has left. For uvicorn it would be the application's
         # mistake until the connection is lost, which can be `times.send` seconds later.
-        self.disconnected = True
-        self._hang_up_later()
+        self.close_sent = self.disconnected = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self._leave()
 
     def handle_ping(self) -> None:
         if self.writable.is_set():
@@ -156,7 +164,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             if not self.handshake_complete and self.initial_response is None:
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
-        if self.close_timer is None:
+        if self.close_timer is None and not self._leaving:
             self.transport.close()
         if not self.disconnected:
             self._hang_up_later()

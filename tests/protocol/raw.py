@@ -75,6 +75,11 @@ class Connection:
                 for _ in range(3):  # turns of the loop in which the server can read it
                     await asyncio.sleep(0)
 
+    async def exactly(self, size: int) -> bytes:
+        """As many bytes as these. Raises IncompleteReadError when there are fewer."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readexactly(size)
+
     async def answer(self) -> Answer:
         """The next answer. Raises IncompleteReadError when there is none."""
         async with asyncio.timeout(PATIENCE):
