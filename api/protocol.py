@@ -175,7 +175,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if not self._in_body:
             self._end_with(refusal)
         elif self.pipeline:
-            self.pipeline.popleft()  # the latest, which is this request
+            self.pipeline.popleft()[0].on_response = _nothing  # the latest, which is this request
             self._end_with(refusal)
         elif self.cycle.response_started:
             self._give_up(self.cycle)
@@ -279,10 +279,11 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if self._answering is not None and not self._answering.response_complete:
             # uvicorn tells the last request only, behind which an event stream would go on for ever.
             self._give_up(self._answering)
+        self._forget_waiting()
 
     def shutdown(self) -> None:
         super().shutdown()
-        self.pipeline.clear()  # uvicorn would begin with them now, and with event streams that nobody would end
+        self._forget_waiting()  # uvicorn would begin with them now, and with event streams that nobody would end
         self._end = None
         if self._answering is None:
             return
@@ -292,6 +293,13 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         else:
             # Wakes an event stream, which expects no more than the end of its client, with a message of nothing.
             self._answering.message_event.set()
+
+    def _forget_waiting(self) -> None:
+        """Requests that are not begun refer to this, which refers to them: the garbage collector would have to come."""
+        for cycle, _ in self.pipeline:
+            cycle.on_response = _nothing
+        self.pipeline.clear()
+        self._rest = b""
 
     def _become_websocket(self, handshake: Head) -> None:
         """Hand the connection on. It is closed when the websocket has not been accepted by the request's deadline."""
@@ -330,3 +338,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
+
+
+def _nothing() -> None:
+    pass

@@ -118,7 +118,11 @@ async def test_a_handshake_that_is_not_valid_is_answered_and_closed(
     assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
-@pytest.mark.parametrize("behind", [frame(PING), request(b"GET /healthz HTTP/1.1"), b"\r\n", b"\0"])
+@pytest.mark.parametrize(
+    "behind",
+    [frame(PING), request(b"GET /healthz HTTP/1.1"), b"\r\n", b"\0"],
+    ids=["a frame", "a request", "an empty line", "a NUL"],
+)
 async def test_what_comes_with_a_handshake_is_refused_with_it(server: Server, behind: bytes) -> None:
     [answer] = await exchange(server, [handshake() + behind])
 
