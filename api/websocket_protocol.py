@@ -42,7 +42,9 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_accepting()
         super().connection_lost(exc)
-        self.conn.parser.close()  # it refers to the connection, which refers to it
+        # Each refers to the connection, which refers to it: an exception by way of its traceback.
+        self.conn.parser.close()
+        self.conn.parser_exc = self.conn.handshake_exc = None
 
     def eof_received(self) -> None:
         self.disconnected = True  # for the application that still has to accept it; the transport closes by itself
@@ -87,6 +89,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
+        event._exception = None  # see connection_lost
         if self.close_sent:
             self._refused("handshake")
             self._hang_up_later()
@@ -119,7 +122,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.frames = []
         if self.close_sent:
             return
-        self._refused("frame")
         self.conn.fail(code, reason)
         self.handle_parser_exception()
 
@@ -133,6 +135,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """Close the socket as uvicorn does, but so that the client sees the code."""
+        self._refused("frame")
         closing = self.conn.close_sent
         if closing is not None:  # else the client has left
             self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
