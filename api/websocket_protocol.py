@@ -42,9 +42,10 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_accepting()
         super().connection_lost(exc)
-        # Each refers to the connection, which refers to it: an exception by way of its traceback.
+        # The connection refers to each of these, which refer to it: exceptions by way of their tracebacks.
         self.conn.parser.close()
-        self.conn.parser_exc = self.conn.handshake_exc = None
+        for error in (self.conn.parser_exc, self.conn.handshake_exc):
+            _forget_traceback(error)
 
     def eof_received(self) -> None:
         self.disconnected = True  # for the application that still has to accept it; the transport closes by itself
@@ -89,7 +90,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        event._exception = None  # see connection_lost
         if self.close_sent:
             self._refused("handshake")
             self._hang_up_later()
@@ -179,3 +179,9 @@ def _is_utf8(fragments: list[bytes]) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _forget_traceback(error: BaseException | None) -> None:
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
