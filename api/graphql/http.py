@@ -139,7 +139,7 @@ class GraphQLHTTP:
         self, request: Request, headers: Mapping[str, str], client: str, departure: Departure, *, only_queries: bool
     ) -> dict[str, Any] | Watch:
         engine = self._engine
-        caller = engine.authenticator.identify(headers.get("authorization"))
+        caller = engine.authenticator.identify(headers.get("authorization"), client)
         stranger = not caller.operator
         try:
             document = await engine.documents.get(request.query, client, trusted_only=stranger)

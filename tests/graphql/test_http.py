@@ -372,7 +372,7 @@ class TestDefects:
         schema = make_schema()._schema
         admission = create_admission(settings)
         documents = Documents(schema, admission.turns)
-        engine = Engine(None, Broken(), documents, None, Authenticator(None), admission)  # type: ignore[arg-type]
+        engine = Engine(None, Broken(), documents, None, Authenticator(None, admission.refusals), admission)  # type: ignore[arg-type]
         handler = GraphQLHTTP(engine, None, 12.0)
         sent: list[dict[str, Any]] = []
 
