@@ -167,6 +167,8 @@ def uvicorn_config(
         log_config=None,
         access_log=False,
         server_header=False,
+        # In every answer, those that uvicorn itself gives to broken requests included.
+        headers=[("x-content-type-options", "nosniff")],
         timeout_keep_alive=times.keep_alive,  # type: ignore[arg-type]  # uvicorn hands it to call_later
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
