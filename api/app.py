@@ -30,6 +30,7 @@ from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
 from api.graphql.websocket import GraphQLSocket
+from api.hosts import HostCheck, Hosts
 from api.identity.admission import Admission
 from api.identity.caller import Authenticator
 from api.identity.clients import Clients
@@ -121,7 +122,10 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
     times = settings.socket_times
-    middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
+    middleware = [
+        Middleware(HostCheck, Hosts(settings.hosts), admission.clients, admission.refusals),
+        Middleware(CrossOrigin, settings.allowed_origins),
+    ]
     if identity is not None and identity.from_requests:
         middleware.append(Middleware(OidcHeader, identity))
     return Starlette(
