@@ -9,10 +9,8 @@ from typing import Any
 
 import orjson
 from graphql import OperationType
-from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from strawberry.http.websocket_origin import is_same_origin
 
 from api.graphql.broadcast import Broadcast, Operation
 from api.graphql.departure import Departure
@@ -20,6 +18,7 @@ from api.graphql.documents import Document, InvalidDocument
 from api.graphql.engine import Engine
 from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, format_errors
+from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.identity.errors import RateLimited
 from api.identity.gate import metered
@@ -40,13 +39,6 @@ SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not come back: they would do the same again."""
-
-
-REFUSED_ORIGINS = "websockets of pages of other origins"
-"""The kind of refusals."""
-
-_REFUSED_ORIGIN = "pages of this origin may not connect\n"
-_NO_SNIFFING = {"x-content-type-options": "nosniff"}  # uvicorn's default headers are not in an answer to a handshake
 
 END = ""
 """The slot of an operation's last message."""
@@ -79,9 +71,8 @@ class GraphQLSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         admission = self.engine.admission
-        if not self._may_connect(websocket):
-            admission.refusals.count(REFUSED_ORIGINS, admission.clients.of(scope), websocket.headers["origin"])
-            await websocket.send_denial_response(PlainTextResponse(_REFUSED_ORIGIN, 403, headers=_NO_SNIFFING))
+        if not may_connect(websocket, self._allowed_origins):
+            await refuse_page(websocket, admission)
             return
         if PROTOCOL not in scope["subprotocols"]:
             await websocket.accept()
@@ -96,21 +87,6 @@ class GraphQLSocket:
             reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_seat
             await websocket.accept(subprotocol=PROTOCOL)
             await websocket.close(TRY_AGAIN_LATER, reason)
-
-    def _may_connect(self, websocket: WebSocket) -> bool:
-        """Browsers let any page open a socket to any host and say whose page it is; this is the only check there is.
-
-        Without an Origin it is no browser. Sec-Fetch-Site is the browser's own word too, and holds where a proxy
-        has changed the Host.
-        """
-        headers = websocket.headers
-        origin = headers.get("origin")
-        return (
-            origin is None
-            or headers.get("sec-fetch-site") == "same-origin"
-            or is_same_origin(origin, headers.get("host"))
-            or self._allowed_origins.fullmatch(origin) is not None
-        )
 
 
 class Session:

@@ -13,7 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 
-from api.graphql.websocket import MAX_OPERATIONS, REFUSED_ORIGINS
+from api.graphql.origins import REFUSED_ORIGINS
+from api.graphql.websocket import MAX_OPERATIONS
 from api.identity.caller import FREE_GUESSES
 from api.server import MAX_MESSAGE
 from api.settings import Settings, SocketTimes, read_settings
