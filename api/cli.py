@@ -70,6 +70,7 @@ def serve(
     server.configure_logging()
     settings = _settings()
     listening = server.bind(host, port)
+    settings = server.reachable_as(host, settings)
     with server.database_to_serve(settings, workers) as ready:
         address = server.address(listening)
         server.run(

@@ -22,6 +22,7 @@ from api.database.regions import Regions
 from api.database.retry import run_again
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
+from api.hosts import UNNAMED, parse_hosts
 from api.identity.admission import Admission
 from api.inlet import Inlet
 from api.operator_token import make_operator_token
@@ -71,6 +72,17 @@ def address(listening: socket.socket) -> str:
     """The URL of a bound socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def reachable_as(host: str, settings: Settings) -> Settings:
+    """The settings of a server that also answers to the host that it is bound to. Logs a warning when buyers need
+    another name and none is configured."""
+    if not settings.embedded and not settings.hosts:
+        logger.warning(UNNAMED)
+    names: tuple[str, ...] = ()
+    with suppress(ValueError):  # the system knows more spellings of an address than a browser ever sends
+        names = parse_hosts(host)
+    return replace(settings, hosts=(*settings.hosts, *names))
 
 
 @contextmanager
@@ -174,6 +186,8 @@ def uvicorn_config(
         log_config=None,
         access_log=False,
         server_header=False,
+        # In every answer, those that uvicorn itself gives to broken requests included.
+        headers=[("x-content-type-options", "nosniff")],
         timeout_keep_alive=times.keep_alive,  # type: ignore[arg-type]  # uvicorn hands it to call_later
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
