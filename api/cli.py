@@ -18,11 +18,10 @@ from api.client.load import Load, LoadReport, run_load
 from api.client.race import RaceReport, run_race
 from api.cluster.cli import cluster_app
 from api.cluster.errors import ClusterError
-from api.database.errors import DatabaseError
+from api.database.errors import DatabaseError, EmbeddedUnavailable
 from api.database.migrations import Migration, MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.database.pooler import StatementsLost, require_kept_statements
-from api.database.programs import EmbeddedUnavailable
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.rights import RightsMissing
