@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Annotated, NoReturn, TypeVar
 
@@ -13,7 +14,15 @@ import typer
 from api import server, terminal
 from api.app import SchemaBehind, web_identity
 from api.client import products
-from api.client.graphql import GONE_AFTER, GraphQLClient, Refused, RequestFailed, graphql_clients
+from api.client.graphql import (
+    GONE_AFTER,
+    GraphQLClient,
+    Refused,
+    RequestFailed,
+    graphql_clients,
+    is_in_the_clear,
+    is_this_machine,
+)
 from api.client.load import Load, LoadReport, run_load
 from api.client.race import RaceReport, run_race
 from api.cluster.cli import cluster_app
@@ -173,7 +182,7 @@ def load_command(
     async def run() -> LoadReport:
         with terminal.progress_bar() as progress:
             task = progress.add_task("Buying", total=purchases)
-            async with graphql_clients(url, _token(), buyers) as clients:
+            async with _clients(url, buyers) as clients:
                 load = Load(purchases, buyers, units, patience)
                 return await run_load(clients, load, region or None, lambda: progress.advance(task))
 
@@ -202,7 +211,7 @@ def race_command(
     async def run() -> None:
         with terminal.progress_bar() as progress:
             task = progress.add_task("Racing", total=rounds)
-            async with graphql_clients(url, _token(), connections=100) as clients:
+            async with _clients(url, connections=100) as clients:
                 await run_race(clients, rounds, region or None, report, lambda: progress.advance(task), patience)
 
     try:
@@ -227,8 +236,7 @@ def main() -> None:
     except InvalidSettings as error:
         _fail(str(error), status=2)
     except Refused as error:
-        hint = "; set DROPZERO_ADMIN_TOKEN to the server's token, or DROPZERO_DATA to its data folder"
-        _fail(f"{error}{hint if error.code == 'UNAUTHENTICATED' else ''}", status=1)
+        _fail(f"{error}{_hint(error)}", status=1)
     except ClusterError as error:
         _fail(str(error), status=error.status)
     except _FAILURES as error:
@@ -246,16 +254,33 @@ def _settings() -> Settings:
     return read_settings(os.environ)
 
 
-def _token() -> str | None:
+def _hint(error: Refused) -> str:
+    """What to do about an operation that the server refused, if anything."""
+    if error.code != "UNAUTHENTICATED":
+        return ""
+    if is_this_machine(error.url):
+        return "; set DROPZERO_ADMIN_TOKEN to the server's token, or DROPZERO_DATA to its data folder"
+    return "; set DROPZERO_ADMIN_TOKEN to that server's token: the token of a data folder is sent to this machine alone"
+
+
+def _clients(urls: list[str], connections: int) -> AbstractAsyncContextManager[list[GraphQLClient]]:
+    """Clients with the operator's token: DROPZERO_ADMIN_TOKEN goes to every server that is named, the data folder's
+    token to this machine alone."""
     settings = _settings()
-    return settings.admin_token or find_operator_token(settings.data_directory)
+    exposed = [url for url in urls if is_in_the_clear(url)]
+    if settings.admin_token is not None and exposed:
+        terminal.complain(
+            f"dropzero: warning: DROPZERO_ADMIN_TOKEN is sent unencrypted to {', '.join(exposed)}, "
+            "and everybody on the way can read it; use https://"
+        )
+    return graphql_clients(urls, settings.admin_token, connections, find_operator_token(settings.data_directory))
 
 
 def _ask(url: str, question: Callable[[GraphQLClient], Awaitable[T]]) -> T:
     """Ask a running server."""
 
     async def ask() -> T:
-        async with graphql_clients([url], _token(), connections=1) as [client]:
+        async with _clients([url], connections=1) as [client]:
             return await question(client)
 
     return asyncio.run(ask())
