@@ -6,8 +6,8 @@ import itertools
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -104,6 +104,16 @@ class GraphQLClient:
                     raise
             await asyncio.sleep(min(left, pause_before_retry(losses)))
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Raise RequestFailed where the block does not find in the server's data what it asked for."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            raise RequestFailed(
+                f"{self.url} answered with other data than it was asked for; is it a dropzero of this version?"
+            ) from None
 
 
 def pause_before_retry(failures: int) -> float:
