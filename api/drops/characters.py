@@ -3,11 +3,13 @@
 import re
 import unicodedata
 
-SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
-"""Variation selectors, which choose between looks of the character before them, as a range of a regular expression."""
+_SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
+"""Variation selectors, as in a regular expression: they choose between looks of the character before them."""
+
+SELECTOR = re.compile(f"[{_SELECTORS}]")
 
 INVISIBLE = re.compile(
-    rf"[\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0\ufff0-\ufff8{SELECTORS}\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
+    rf"[\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0\ufff0-\ufff8{_SELECTORS}\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
 )
 """What Unicode's property Default_Ignorable_Code_Point has beside the format characters: it shows nothing."""
 
@@ -15,9 +17,10 @@ _CONTROLLING = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def is_control(character: str) -> bool:
-    """Whether it is a control or format character, half a surrogate pair, for private use, or a line's or paragraph's
-    end. Such a character has no look of its own, or one that the text around it does not suggest."""
-    return unicodedata.category(character) in _CONTROLLING
+    """Whether it is a control or format character, half a surrogate pair, for private use, no character by Unicode's
+    own word, or a line's or paragraph's end. Such a character has no look of its own."""
+    number = ord(character)
+    return unicodedata.category(character) in _CONTROLLING or number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF
 
 
 def with_escapes(text: str) -> str:
