@@ -35,7 +35,7 @@ from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.rights import RightsMissing
 from api.graphql.schema import sdl
-from api.operator_token import find_operator_token
+from api.operator_token import TokenNotKept, find_operator_token
 from api.settings import InvalidSettings, Settings, read_settings
 from api.signals import BrokenOff
 
@@ -55,9 +55,13 @@ T = TypeVar("T")
 
 _FAILURES = (
     *(server.CannotServe, EmbeddedUnavailable, StatementsLost, SchemaBehind, RightsMissing, MigrationError),
-    RequestFailed,
+    *(TokenNotKept, RequestFailed),
 )
 """What ends a command with one line of its own words, and status 1."""
+
+_LIMITS = "see to the limits of processes, open files and memory (ulimit -u, -n, -v), the room on the disk, and rights"
+_NO_THREAD = "can't start new thread"
+"""What Python says when the system refuses a thread. It has no exception of its own."""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -77,6 +81,7 @@ def serve(
     """Serve the storefront and the API, on the embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
     server.configure_logging()
     settings = _settings()
+    server.require_files()
     listening = server.bind(host, port)
     with server.database_to_serve(settings, workers) as ready:
         address = server.address(listening)
@@ -243,6 +248,18 @@ def main() -> None:
         _fail(str(error), status=1)
     except DatabaseError as error:
         _fail(f"the database cannot be used: {error}; check DROPZERO_ENDPOINTS and that it runs", status=1)
+    except OSError as error:
+        _fail(_refusal_of_the_system(error), status=1)
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        _fail(f"{error}; {_LIMITS}", status=1)
+
+
+def _refusal_of_the_system(error: OSError) -> str:
+    """What the system refused, for which no part of the program has words of its own."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}; {_LIMITS}"
 
 
 def _fail(message: str, status: int) -> NoReturn:
