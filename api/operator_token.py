@@ -1,6 +1,7 @@
 """The operator's token of the embedded database: fresh at every start, kept where only its owner can read it."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def make_operator_token(directory: Path) -> str:
 def find_operator_token(directory: Path) -> str | None:
     """The token of the server that runs, or ran last, on this data directory."""
     try:
-        return (directory / _FILE_NAME).read_text(encoding="ascii").strip() or None
+        token = (directory / _FILE_NAME).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
+    return token if re.fullmatch(r"[!-~]+", token) else None  # what a header can carry

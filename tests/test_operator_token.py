@@ -36,7 +36,7 @@ def test_nobody_else_can_read_it_whatever_was_there_before(tmp_path: Path) -> No
 
 
 def test_a_file_that_holds_no_token_is_none(tmp_path: Path) -> None:
-    for content in (b"", b"\n", b"\xff\xfe"):
+    for content in (b"", b"\n", b"\xff\xfe", b"one\ntwo", b"\x1b[2J", b"one two"):
         (tmp_path / "operator-token").write_bytes(content)
         assert find_operator_token(tmp_path) is None
 
