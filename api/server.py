@@ -43,8 +43,11 @@ OTHER_FILES = 1_000
 """Open files that are left for what is no websocket and no event stream: buyers' requests, and the database."""
 
 UNKEPT = OTHER_FILES // 2
-"""Connections beyond those that may stay open. Each is closed after one answer; the files that are then left are for the
-database."""
+"""Connections beyond those that may stay open. Each is closed after one answer, and the files that are then left are
+for the database."""
+
+LEAST_FILES = 64
+"""Open files that a start needs. With fewer, the event loop or PostgreSQL ends it in words of its own."""
 
 MAC_FILES = 10_240
 """Open files that macOS allows a process where it names no limit: it refuses to be asked for all (setrlimit(2))."""
@@ -89,7 +92,7 @@ def reachable_as(host: str, settings: Settings) -> Settings:
 def database_to_serve(settings: Settings, workers: int) -> Iterator[Settings]:
     """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
 
-    Raises EmbeddedUnavailable, and KeyboardInterrupt on a signal that came while the database stopped.
+    Raises EmbeddedUnavailable, TokenNotKept, and KeyboardInterrupt on a signal that came while the database stopped.
     """
     unwind_on_signals()
     if settings.embedded:
@@ -243,6 +246,13 @@ def shutdown_timeout(settings: Settings) -> int:
     """Seconds that requests in flight are given when the server stops: a purchase may wait in line until its deadline,
     and then be in a transaction that is answered, or not, by its COMMIT."""
     return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + settings.region_times.pool.commit) + 2
+
+
+def require_files() -> None:
+    """Raise the limit of open files as far as the system lets us. Raises CannotServe when that is not far enough."""
+    most = raise_file_limit()
+    if most < LEAST_FILES:
+        raise CannotServe(f"this process may open {most:g} files, and needs {LEAST_FILES}; raise the limit (ulimit -n)")
 
 
 def raise_file_limit() -> float:

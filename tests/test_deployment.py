@@ -70,7 +70,8 @@ class TestImage:
         assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-        made_of = {*wheel["only-include"], project["project"]["readme"], "pyproject.toml"}
+        metadata = project["project"]
+        made_of = {*wheel["only-include"], metadata["readme"], *metadata["license-files"], "pyproject.toml"}
         assert copied == made_of | {"constraints.txt"}, "and the versions of the packages beside it"
         assert all((ROOT / source).exists() for source in copied)
 
