@@ -89,7 +89,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     """
     identity = web_identity(settings)
     regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
-    drops = Drops(regions, settings.group, settings.budget, settings.polling)
+    drops = Drops(regions, settings.group, settings.budget, settings.polling, admission.gate.resumed)
     schema = make_schema()
     executor = Executor(schema)
     documents = Documents(executor.schema, admission.turns, trusted_documents(settings))

@@ -42,6 +42,10 @@ MAX_MESSAGE = 32 * 1024
 OTHER_FILES = 1_000
 """Open files that are left for what is no websocket and no event stream: buyers' requests, and the database."""
 
+UNREAD = 64 * 1024
+"""Bytes that wait in the kernel for this process to read them, of each connection. The usual is up to 6 MB, which a
+client that only sends fills at the speed of memory; the largest body has 256 kB."""
+
 UNKEPT = OTHER_FILES // 2
 """Connections beyond those that may stay open. Each is closed after one answer, and the files that are then left are
 for the database."""
@@ -63,6 +67,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
         bound.bind(where)
         bound.listen(0)  # refuses what another process already listens on; uvicorn sets the real backlog
     except (OSError, OverflowError, UnicodeError) as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import strawberry
 from graphql import GraphQLResolveInfo, GraphQLSchema
 
-from api.drops.limits import checked_id, checked_text
+from api.drops.limits import checked_id
 from api.drops.line import Busy, Outcome
 from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Purchase, SoldOut
 from api.graphql.context import Context, Info
@@ -148,10 +148,9 @@ async def _purchase(
 ) -> PurchaseResult:
     wanted = Purchase.checked(
         product_id=checked_id("productId", product_id),
-        # In the form by which they are stored and compared, before the order's id is derived from them.
-        user_ref=checked_text("userRef", user_ref),
+        user_ref=user_ref,
         quantity=quantity,
-        idempotency_key=None if idempotency_key is None else checked_text("idempotencyKey", idempotency_key),
+        idempotency_key=idempotency_key,
     )
     with context.departure.cancels():
         outcome = await context.drops.purchase(wanted, region, context.client)
