@@ -30,6 +30,7 @@ from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
 from api.graphql.websocket import GraphQLSocket
+from api.hosts import HostCheck, Hosts
 from api.identity.admission import Admission
 from api.identity.caller import Authenticator
 from api.identity.clients import Clients
@@ -93,7 +94,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     executor = Executor(schema)
     documents = Documents(executor.schema, admission.turns, trusted_documents(settings))
     broadcasts = Broadcasts(drops, executor, admission.turns)
-    authenticator = Authenticator(settings.admin_token)
+    authenticator = Authenticator(settings.admin_token, admission.refusals)
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     graphiql = GraphiQL(drops) if settings.graphiql else None
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
@@ -121,7 +122,10 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
     times = settings.socket_times
-    middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
+    middleware = [
+        Middleware(HostCheck, Hosts(settings.hosts), admission.clients, admission.refusals),
+        Middleware(CrossOrigin, settings.allowed_origins),
+    ]
     if identity is not None and identity.from_requests:
         middleware.append(Middleware(OidcHeader, identity))
     return Starlette(

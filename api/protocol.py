@@ -18,7 +18,7 @@ from api.graphql.errors import rate_limited_error
 from api.identity.admission import Admission
 from api.identity.errors import RateLimited
 from api.identity.gate import metered
-from api.impatient import PIECE, Impatient
+from api.impatient import MAX_DROPPED, PIECE, Impatient
 from api.inlet import Inlet, Inner
 from api.refusal import (
     EARLY,
@@ -122,10 +122,11 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if self._leaving or self.transport.is_closing():
             self._drop(data)
         elif self._deaf:
-            self.flow.hold()  # until everything is answered
+            self._dropped += len(data)
+            if self._dropped > MAX_DROPPED:
+                self.flow.hold()  # until everything is answered; the end of a client that is held is not seen
         elif self._rest or self.pipeline:
-            self._rest += data
-            self.flow.hold()
+            self._hold(data)
         else:
             self._read(data)
 
@@ -134,9 +135,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         left = memoryview(data)
         while left and not self._deaf:
             if self.pipeline:
-                self._rest = bytes(left)
-                self.flow.hold()
-                break
+                self._hold(left)
+                return
             self._parse(left[:PIECE])
             left = left[PIECE:]
         # Most requests come in one piece, and need no timer.
@@ -144,6 +144,12 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             self._stop_awaiting()
         else:
             self._await_request()
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep this until the request in the pipeline is begun. Its client is not late meanwhile."""
+        self._rest += data
+        self._stop_awaiting()
+        self.flow.hold()
 
     def _read_rest(self) -> None:
         rest, self._rest = self._rest, b""

@@ -70,7 +70,8 @@ class TestImage:
         assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-        made_of = {*wheel["only-include"], project["project"]["readme"], "pyproject.toml"}
+        metadata = project["project"]
+        made_of = {*wheel["only-include"], metadata["readme"], *metadata["license-files"], "pyproject.toml"}
         assert copied == made_of | {"constraints.txt"}, "and the versions of the packages beside it"
         assert all((ROOT / source).exists() for source in copied)
 
@@ -145,6 +146,7 @@ class TestVercel:
                 "DROPZERO_ENDPOINTS": "ap-northeast-1=dsql://app@" + "a" * 26 + ".dsql.ap-northeast-1.on.aws",
                 "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero-server",
                 "VERCEL": "1",
+                "VERCEL_URL": "shop.vercel.app",
             }
         )
         async with started(*uvicorn, env=env, cwd=ROOT, stderr=PIPE) as serving, asyncio.timeout(PATIENCE):
@@ -152,6 +154,11 @@ class TestVercel:
             said = await until_said(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
             async with aiohttp.ClientSession() as session, session.get(f"{said}/healthz") as answer:
                 assert answer.status == 200
+                assert answer.headers.getall("x-content-type-options") == ["nosniff"]
+                for host, status in {"shop.vercel.app": 404, "evil.example": 421}.items():
+                    async with session.get(f"{said}/static/nothing", headers={"host": host}) as other:
+                        assert other.status == status
+                        assert other.headers.getall("x-content-type-options") == ["nosniff"]
 
     async def test_without_endpoints_it_does_not_serve_an_empty_database(self) -> None:
         load = [sys.executable, "-c", "import api.asgi"]

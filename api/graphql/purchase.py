@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import strawberry
 from graphql import GraphQLResolveInfo, GraphQLSchema
 
-from api.drops.limits import checked_id
+from api.drops.limits import checked_id, checked_text
 from api.drops.line import Busy, Outcome
 from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Purchase, SoldOut
 from api.graphql.context import Context, Info
@@ -96,7 +96,9 @@ PURCHASE_RESULTS = (
 @strawberry.input(description="What to buy, and for whom.")
 class PurchaseInput:
     product_id: strawberry.ID = strawberry.field(description="The product.")
-    user_ref: str = strawberry.field(description="The buyer, 1 to 200 characters.")
+    user_ref: str = strawberry.field(
+        description="The buyer, 1 to 200 characters. It is kept in Unicode's form NFKC, without blanks at its ends."
+    )
     quantity: int = strawberry.field(default=1, description="Units to buy, 1 or more.")
     region: str | None = strawberry.field(
         default=None,
@@ -146,9 +148,10 @@ async def _purchase(
 ) -> PurchaseResult:
     wanted = Purchase.checked(
         product_id=checked_id("productId", product_id),
-        user_ref=user_ref,
+        # In the form by which they are stored and compared, before the order's id is derived from them.
+        user_ref=checked_text("userRef", user_ref),
         quantity=quantity,
-        idempotency_key=idempotency_key,
+        idempotency_key=None if idempotency_key is None else checked_text("idempotencyKey", idempotency_key),
     )
     with context.departure.cancels():
         outcome = await context.drops.purchase(wanted, region, context.client)
