@@ -337,4 +337,4 @@ async def test_no_answer_has_more_fields_than_its_operation_was_counted_for(
         largest = max(largest, came)
 
     assert exact > 5, "the bound is hardly ever reached: it counts too much"
-    assert largest > MAX_COST, "no answer was large enough to tell"
+    assert largest > MAX_COST / 2, "no answer was large enough to tell"
