@@ -1,104 +1,92 @@
-"""uvicorn's protocols, with bounds on what a client can make the server keep, and an orderly end."""
+"""uvicorn's HTTP/1.1 protocol, with bounds on what a client can make the server keep, the strictness of RFC 9112 about
+where a request ends, and an orderly end."""
 
 import asyncio
-import logging
-import socket
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, cast
 
+import httptools
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api.graphql.departure import EXTENSION, Departure
+from api.impatient import PIECE, Impatient
+from api.refusal import (
+    EARLY,
+    ENDED,
+    FRAMING_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    MAX_FIELDS,
+    MAX_HEAD,
+    MAX_TARGET,
+    TOO_LONG,
+    TOO_MANY_FIELDS,
+    Refusal,
+    Refused,
+    refusal_of,
+)
+from api.request_head import Head
 from api.settings import SocketTimes
-
-logger = logging.getLogger("dropzero.protocol")
 
 CLOSING = "closing"
 """The key of the lifespan state that is there once the server leaves: from then on each answer closes its connection,
 and says so, so that no client sends another request on it."""
 
-MAX_HEAD = 64 * 1024
-"""Bytes of a request's line and headers. uvicorn has a bound with h11 and none with httptools: 200 MB of headers took
-2.3 GB of memory."""
 
-MAX_UNSENT = 16 * 1024
-"""Bytes that wait for a client in the kernel, which would by itself take megabytes, and for a websocket's again in the
-process: what is in there when a reader falls behind, it reads before it skips to the present."""
+class _Flow(FlowControl):
+    """uvicorn's, in which an answer that waits for its client's end cannot resume reading for requests behind it."""
 
+    _held = False
 
-class _Impatient(asyncio.Protocol):
-    """Disconnects a client that does not read: `times.send` seconds after the transport had to hold data back, or was
-    to be closed and could not yet be."""
+    def hold(self) -> None:
+        self._held = True
+        self.pause_reading()
 
-    transport: asyncio.Transport
-    _hanging_up: asyncio.TimerHandle | None = None
-    _unsent = 0
+    def release(self) -> None:
+        self._held = False
+        self.resume_reading()
 
-    def __init__(self, times: SocketTimes, *arguments: Any, **named: Any) -> None:
-        self.times = times
-        super().__init__(*arguments, **named)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        with suppress(OSError, AttributeError):  # not every system has it
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._hang_up_later()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if not self.transport.is_closing():
-            self._stay()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stay()
-        super().connection_lost(exc)
-
-    def _hang_up_later(self) -> None:
-        if self._hanging_up is None:
-            self._unsent = self.transport.get_write_buffer_size()
-            self._hanging_up = asyncio.get_running_loop().call_later(self.times.send, self._hang_up)
-
-    def _stay(self) -> None:
-        if self._hanging_up is not None:
-            self._hanging_up.cancel()
-            self._hanging_up = None
-
-    def _hang_up(self) -> None:
-        self._hanging_up = None
-        unsent = self.transport.get_write_buffer_size()
-        if 0 < unsent < self._unsent:
-            self._hang_up_later()  # it reads, if slowly
-            return
-        if unsent:
-            # No more than debug: there can be thousands of them, and nothing for an operator to do.
-            logger.debug("hung up on a client that took nothing for %g s; %d bytes were left", self.times.send, unsent)
-        self.transport.abort()
+    def resume_reading(self) -> None:
+        if not self._held:
+            super().resume_reading()
 
 
-class BoundedHttp(_Impatient, HttpToolsProtocol):
-    """Answers 400 and hangs up when a request has sent more than MAX_HEAD and its head has no end yet. The request that
-    is being answered, not another behind it, is told when its client is gone or the server stops.
+class BoundedHttp(Impatient, HttpToolsProtocol):
+    """Refuses a request that is not valid, or too large, once those before it are answered, and closes the connection.
+    The request that is being answered, not another behind it, is told when its client is gone or the server stops.
 
     A connection is kept for the next request, unless the server leaves, or has more than `most_kept` connections: then
     the answer says `Connection: close`.
+
+    A request for an upgrade to anything but a websocket is answered as if it had not asked for one. llhttp stops at
+    such a request: it takes its body for another protocol, and uvicorn would take that body for the next request.
     """
 
-    _head = 0
+    _overhead = 0
+    """Bytes of the current request that are not its body."""
+    _fields = 0
+    """Bytes of its headers that are parsed. They can end within one piece, with the request."""
     _in_head = True
+    _in_body = False
     _complete = False
+    _head: Head
+    _deaf = False
+    """Whether nothing that still comes is of interest."""
+    _rest = b""
+    """What came behind a request that waits in the pipeline, and is not parsed yet."""
+    _end: Refusal | Head | None = None
+    """What ends HTTP on this connection, once every request before it is answered: a refusal, or a handshake."""
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _receiving: asyncio.TimerHandle | None = None
+    flow: _Flow
 
     def __init__(self, times: SocketTimes, most_kept: float, *arguments: Any, **named: Any) -> None:
         self._most_kept = most_kept
         super().__init__(times, *arguments, **named)
+        # Without uvicorn's leniency, in which requests behind `Connection: close` are executed.
+        self.parser = httptools.HttpRequestParser(self)
 
     @property
     def idle(self) -> bool:
@@ -112,38 +100,173 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.flow = _Flow(self.transport)
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        if self._leaving or self.transport.is_closing():
+            self._drop(data)
+        elif self._deaf:
+            self.flow.hold()  # until everything is answered
+        elif self._rest or self.pipeline:
+            self._rest += data
+            self.flow.hold()
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Parse piece by piece, as long as no request has to wait for the answer to another."""
+        left = memoryview(data)
+        while left and not self._deaf:
+            if self.pipeline:
+                self._rest = bytes(left)
+                self.flow.hold()
+                break
+            self._parse(left[:PIECE])
+            left = left[PIECE:]
         # Most requests come in one piece, and need no timer.
-        if self._complete:
+        if self._complete or self._deaf or self._end is not None:
             self._stop_awaiting()
         else:
             self._await_request()
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MAX_HEAD and not self.transport.is_closing():
-                self.send_400_response("The head of the request is too large.")
+
+    def _read_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        self.flow.release()
+        if not self._deaf and not self.transport.is_closing():
+            self._read(rest)
+
+    def _parse(self, piece: memoryview) -> None:
+        if self._end is not None:
+            self._refuse(EARLY)
+            return
+        self._overhead += len(piece)
+        try:
+            while piece:
+                piece = self._feed(piece)
+        except httptools.HttpParserError as error:
+            if not self._deaf:  # else it is what follows the last request
+                self._refuse(refusal_of(error))
+            return
+        self._overhead = max(0, self._overhead)
+        if self._overhead > MAX_HEAD and not self._deaf:
+            self._refuse(HEAD_TOO_LARGE if self._in_head else FRAMING_TOO_LARGE)
+
+    def _feed(self, piece: memoryview) -> memoryview:
+        """Parse until an upgrade is asked for, and return what is behind it. Raises HttpParserError."""
+        try:
+            self.parser.feed_data(piece)
+            return piece[:0]
+        except httptools.HttpParserUpgrade as upgrade:
+            behind = piece[upgrade.args[0] :]
+        if not self._head.opens_websocket():
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(self._head.without_upgrade())
+            return behind
+        if behind:
+            self._refuse(EARLY)
+        else:
+            self._end_with(self._head)
+        return piece[:0]
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._refused(refusal.kind)
+        self._deaf = True
+        if not self._in_body:
+            self._end_with(refusal)
+        elif self.pipeline:
+            self.pipeline.popleft()[0].on_response = _nothing  # the latest, which is this request
+            self._end_with(refusal)
+        elif self.cycle.response_started:
+            self._give_up(self.cycle)
+            self._leave()
+        else:
+            self._give_up(self.cycle)
+            self._finish(refusal)
+
+    def _end_with(self, end: Refusal | Head) -> None:
+        self._end = end
+        if self.idle:
+            self._finish(end)
+
+    def _finish(self, end: Refusal | Head) -> None:
+        self._end = None
+        if isinstance(end, Head):
+            self._become_websocket(end)
+        else:
+            self.transport.write(end.response(self.server_state.default_headers))
+            self._leave()
+
+    def _leave(self) -> None:
+        self._deaf = True
+        self._unset_keepalive_if_required()
+        self.flow.release()
+        super()._leave()
+
+    def _give_up(self, cycle: RequestResponseCycle) -> None:
+        """Nobody is there for the answer any more."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self._departure is not None:
+            self._departure.leave()
 
     def on_message_begin(self) -> None:
+        if self._deaf:
+            raise Refused(ENDED)
+        self._unset_keepalive_if_required()
         self._in_head = True
+        self._in_body = False
         self._complete = False
-        self._head = 0
+        self._fields = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET:
+            raise Refused(TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer, which must not pass for a header (RFC 9110, section 6.5.1)
+        if len(self.headers) == MAX_FIELDS:
+            raise Refused(TOO_MANY_FIELDS)
+        self._fields += len(name) + len(value) + 4
+        if self._fields > MAX_HEAD:
+            raise Refused(HEAD_TOO_LARGE)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._head = Head(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        self._head.check()
+        if self.parser.should_upgrade():
+            self._head.opens_websocket()  # raises Refused
+            return
         super().on_headers_complete()
+        self._in_body = True
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._in_body = False
         self._complete = True
+        self._overhead = 0
         super().on_message_complete()
+        if not self.cycle.keep_alive:
+            self._deaf = True  # it is the last on this connection
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
             self._hang_up_later()
+        elif self._end is not None and self.idle:
+            self._finish(self._end)
+        elif self._rest and not self.pipeline:
+            self.loop.call_soon(self._read_rest)
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -155,14 +278,13 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
         self._unset_keepalive_if_required()  # uvicorn forgets it where a connection was reset
         if self._answering is not None and not self._answering.response_complete:
             # uvicorn tells the last request only, behind which an event stream would go on for ever.
-            self._answering.disconnected = True
-            self._answering.message_event.set()
-            if self._departure is not None:
-                self._departure.leave()
+            self._give_up(self._answering)
+        self._forget_waiting()
 
     def shutdown(self) -> None:
         super().shutdown()
-        self.pipeline.clear()  # uvicorn would begin with them now, and with event streams that nobody would end
+        self._forget_waiting()  # uvicorn would begin with them now, and with event streams that nobody would end
+        self._end = None
         if self._answering is None:
             return
         self._answering.keep_alive = False
@@ -172,13 +294,35 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
             # Wakes an event stream, which expects no more than the end of its client, with a message of nothing.
             self._answering.message_event.set()
 
-    def handle_websocket_upgrade(self) -> None:
-        self._complete = True
-        super().handle_websocket_upgrade()
+    def _forget_waiting(self) -> None:
+        """Requests that are not begun refer to this, which refers to them: the garbage collector would have to come."""
+        for cycle, _ in self.pipeline:
+            cycle.on_response = _nothing
+        self.pipeline.clear()
+        self._rest = b""
+
+    def _become_websocket(self, handshake: Head) -> None:
+        """Hand the connection on. It is closed when the websocket has not been accepted by the request's deadline."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.times.receive if self._receiving is None else self._receiving.when()
+        self._deaf = True
+        self._stop_awaiting()
+        self._unset_keepalive_if_required()
+        self.flow.release()
+        self.connections.discard(self)
+        make = cast("Callable[..., asyncio.Protocol]", self.ws_protocol_class)  # a partial of BoundedWebSocket
+        protocol = make(deadline, config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol.connection_made(self.transport)
+        if self.flow.write_paused:  # the transport tells only one of the two
+            self._stay()
+            protocol.pause_writing()
+        self.transport.set_protocol(protocol)
+        protocol.data_received(handshake.for_websocket())
         # The two refer to each other, and all of the connection would wait for the garbage collector.
         self.parser = None  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._unset_keepalive_if_required()
         self._answering = cycle
         self._departure = Departure()
         cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))[EXTENSION] = self._departure
@@ -196,49 +340,5 @@ class BoundedHttp(_Impatient, HttpToolsProtocol):
             self._receiving = None
 
 
-class BoundedWebSocket(_Impatient, WebSocketsSansIOProtocol):
-    """Holds little back for a client that reads slowly. Leaves it to the application how a socket ends when the server
-    stops, which it is told as if its client had left with 1012."""
-
-    close_timeout: float
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.close_timeout = self.times.close
-        self.transport.set_write_buffer_limits(high=MAX_UNSENT)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.conn.parser.close()  # it refers to the connection, which refers to it
-
-    def shutdown(self) -> None:
-        if self.handshake_complete and not self.close_sent:
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
-        else:
-            super().shutdown()
-
-    def keepalive_timeout(self) -> None:
-        # uvicorn says 1011, after which clients of graphql-ws stay away for good; whoever slept is to come back.
-        self.conn.fail(1001, "keepalive ping timeout")
-        super().keepalive_timeout()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})
-        self.disconnected = True  # see handle_parser_exception
-        self._hang_up_later()
-
-    def handle_parser_exception(self) -> None:
-        super().handle_parser_exception()
-        # From here on sending fails as it does to any client that has left. For uvicorn it would be the application's
-        # mistake until the connection is lost, which can be `times.send` seconds later.
-        self.disconnected = True
-        self._hang_up_later()
-
-    def handle_ping(self) -> None:
-        if self.writable.is_set():
-            super().handle_ping()
-        else:
-            self.conn.data_to_send()  # forgets the pong: uvicorn would keep one for every ping of who reads none
-
-    async def run_asgi(self) -> None:
-        await super().run_asgi()
-        if not self.disconnected:
-            self._hang_up_later()
+def _nothing() -> None:
+    pass

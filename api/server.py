@@ -23,11 +23,12 @@ from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.identity.admission import Admission
 from api.operator_token import make_operator_token
-from api.protocol import BoundedHttp, BoundedWebSocket
+from api.protocol import BoundedHttp
 from api.serving import SIGNALS_ALONE, ServingProcess
 from api.settings import EMBEDDED_REGIONS, Settings
 from api.shared_figures import shared_folder
 from api.signals import BrokenOff, end_as_signalled, hold_signals, release_signals, run_until_signal, unwind_on_signals
+from api.websocket_protocol import BoundedWebSocket
 from api.workers import Workers
 
 logger = logging.getLogger("dropzero.server")
@@ -252,7 +253,7 @@ def _process_app(settings: Settings, figures: Path | None, admission: Admission)
     app = create_app(settings, admission, figures)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(20_000, 20, 50)
     return app
 
 

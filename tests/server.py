@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -116,14 +116,17 @@ class _InstantUvicorn(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, port: int = 0) -> AsyncIterator[Server]:
-    """Run a server in this event loop until the block is left, on a free port unless one is named."""
+async def serving(
+    settings: Settings, port: int = 0, make_app: Callable[[], Any] | None = None
+) -> AsyncIterator[Server]:
+    """Run a server in this event loop until the block is left, on a free port unless one is named. `make_app` makes
+    another ASGI application than ours."""
     # The protocol is named because asyncio switches Nagle's algorithm off only where it is: a reused connection
     # would wait 40 ms for each answer.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
-    server = _InstantUvicorn(uvicorn_config(settings, partial(create_app, settings)))
+    server = _InstantUvicorn(uvicorn_config(settings, make_app or partial(create_app, settings)))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # pytest's to handle
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -4,12 +4,8 @@ Where there is no nginx the tests are skipped with the reason; where CI=true the
 """
 
 import asyncio
-import os
 import re
-import shutil
 import signal
-import socket
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -25,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from api.settings import read_settings
 from tests.command import Serving, dropzero_serve
 from tests.graphql.transport import connected
-from tests.patience import PATIENCE, short, until
-from tests.programs import find_server
+from tests.patience import short, until
+from tests.proxies import free_port, running_nginx
 from tests.server import ADMIN_TOKEN, PURCHASE, Server
 
 PAGE = Path(__file__).parent.parent / "docs" / "deployment.md"
@@ -40,59 +36,22 @@ DRAIN = "1"
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
-
-
 def configuration(port: int, servers: list[int]) -> str:
-    """What the page shows, for these ports, within what a process without rights needs."""
+    """What the page shows, for these ports."""
     [shown] = re.findall(r"^```nginx\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     addresses = iter(servers)
     here = re.sub(r"server 10\.[\d.]+:8000", lambda _: f"server 127.0.0.1:{next(addresses)}", shown)
     here = here.replace("listen 80;", f"listen 127.0.0.1:{port};")
     assert next(addresses, None) is None
-    folders = " ".join(f"{name}_temp_path {name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    return (
-        "daemon off; worker_processes 1; pid nginx.pid; error_log errors.log;\n"
-        f"events {{ worker_connections 512; }}\nhttp {{ access_log off; {folders}\n{here} }}\n"
-    )
+    return here
 
 
 @asynccontextmanager
 async def nginx_before(servers: list[int]) -> AsyncIterator[tuple[str, Path]]:
-    """The URL of an nginx before servers at these ports, and the file of its errors. It runs without rights, in a
-    folder of its own, and ends with the block."""
-    program, port, user = find_server("nginx"), free_port(), "nobody" if os.geteuid() == 0 else None
-    # Not in the test's folder, which belongs to this user alone.
-    with tempfile.TemporaryDirectory(prefix="nginx-") as name:
-        folder = Path(name)
-        (folder / "nginx.conf").write_text(configuration(port, servers))
-        if user is not None:
-            shutil.chown(folder, user)
-        process = await asyncio.create_subprocess_exec(
-            *[program, "-p", name, "-c", "nginx.conf", "-e", "errors.log"], user=user, start_new_session=True
-        )
-        try:
-            await until(lambda: process.returncode is not None or accepts(port))
-            assert process.returncode is None, (folder / "errors.log").read_text()
-            yield f"http://127.0.0.1:{port}", folder / "errors.log"
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                try:
-                    async with asyncio.timeout(PATIENCE):
-                        await process.wait()
-                finally:
-                    if process.returncode is None:
-                        os.killpg(process.pid, signal.SIGKILL)
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0
+    """The URL of an nginx before servers at these ports, and the file of its errors. It ends with the block."""
+    port = free_port()
+    async with running_nginx(port, configuration(port, servers)) as errors:
+        yield f"http://127.0.0.1:{port}", errors
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.protocol import MAX_HEAD
+from api.refusal import MAX_HEAD
 from api.settings import Settings, SocketTimes
 from tests.patience import PATIENCE, short
 from tests.server import Server, serving
@@ -28,7 +28,7 @@ async def exchange(server: Server, request: bytes) -> bytes:
 
 def is_refusal(answer: bytes) -> bool:
     # It hangs up with a part unread, and that can overtake its answer.
-    return answer == b"" or answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    return answer == b"" or answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
 def request_with(headers: bytes) -> bytes:

@@ -21,12 +21,13 @@ from graphql import (
     TypeInfo,
     TypeInfoVisitor,
     ValidationContext,
-    parse,
+    Visitor,
     print_ast,
     specified_rules,
     visit,
 )
-from graphql.language import ParallelVisitor
+from graphql.language import Lexer, ParallelVisitor, Source, Token
+from graphql.language.parser import Parser
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
@@ -48,7 +49,7 @@ KEPT_DOCUMENTS = 1_000
 KEPT_LENGTH = 8_000
 """Characters. Longer documents are served but not kept."""
 
-KEPT_CHARACTERS = 250_000
+KEPT_CHARACTERS = 100_000
 """Characters of all kept documents together. A parsed document takes about 100 bytes per character of its text."""
 
 RULES_AT_ONCE = 7
@@ -183,7 +184,10 @@ class Documents:
         if len(text) > KEPT_LENGTH or text in self._kept:
             return
         if isinstance(result, InvalidDocument):
-            result = InvalidDocument(result.errors)  # without a traceback, which would keep all that was at work
+            # Without what it refers to: the whole syntax tree, and by its traceback all that was at work.
+            result = InvalidDocument(
+                [GraphQLError(error.message, source=error.source, positions=error.positions) for error in result.errors]
+            )
         self._kept[text] = _Kept(result, client)
         self._texts.setdefault(client, OrderedDict())[text] = None
         self._characters[client] += len(text)
@@ -203,13 +207,13 @@ class Documents:
         """Parse, measure and validate a text, step by step. Raises InvalidDocument."""
         _require_length(text)
         try:
-            syntax_tree = parse(text, max_lexical_tokens=MAX_TOKENS)
+            syntax_tree = _parse(text)
             yield
             errors = exceeded_limits(syntax_tree, MAX_ERRORS)
             if not errors:
                 errors = yield from _validate(self._schema, syntax_tree)
         except GraphQLSyntaxError as error:
-            errors = [error]
+            errors = [error.with_traceback(None)]  # it refers to this frame, which would refer to it
         except RecursionError:
             errors = [GraphQLError("The document is nested too deeply.")]
         if errors:
@@ -224,6 +228,23 @@ def _require_length(text: str) -> None:
     if len(text) > MAX_LENGTH:
         message = f"The document has {len(text)} characters; {MAX_LENGTH} are allowed. Send values as variables."
         raise InvalidDocument([GraphQLError(message)])
+
+
+def _parse(text: str) -> DocumentNode:
+    """Parse a text. Raises GraphQLSyntaxError, RecursionError.
+
+    The tokens of graphql-core refer to each other in both directions. They are parted here, so that a document is freed
+    when it is dropped: a flood of documents would make the garbage collector stop everything else.
+    """
+    lexer = Lexer(Source(text))
+    first = lexer.token
+    try:
+        return Parser(lexer.source, lexer=lexer, max_lexical_tokens=MAX_TOKENS).parse_document()
+    finally:
+        token: Token | None = first
+        while token is not None:
+            following, token.next, token.prev = token.next, None, None
+            token = following
 
 
 class _TooManyErrors(Exception):
@@ -245,12 +266,21 @@ def _validate(schema: GraphQLSchema, syntax_tree: DocumentNode) -> Generator[Non
     for rules in _PASSES:
         if errors and OverlappingFieldsCanBeMergedRule in rules:
             break
-        with suppress(_TooManyErrors):
-            visit(syntax_tree, TypeInfoVisitor(type_info, ParallelVisitor([rule(context) for rule in rules])))
+        _visit(syntax_tree, type_info, [rule(context) for rule in rules])
         if len(errors) > MAX_ERRORS:
             break
         yield
     return errors
+
+
+def _visit(syntax_tree: DocumentNode, type_info: TypeInfo, visitors: Sequence[Visitor]) -> None:
+    """Let all visitors see all of a document, until one has found too many errors."""
+    together = ParallelVisitor(visitors)
+    typed = TypeInfoVisitor(type_info, together)
+    with suppress(_TooManyErrors):
+        visit(syntax_tree, typed)
+    for visitor in (typed, together, *visitors):
+        vars(visitor).clear()  # each keeps methods of its own, and would be left to the garbage collector
 
 
 def _operations(schema: GraphQLSchema, syntax_tree: DocumentNode) -> dict[str | None, Operation]:

@@ -1,49 +1,16 @@
 """A server that a whole module of tests shares, a record of what reaches the database, and Node.js."""
 
-import itertools
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
-from api.settings import EMBEDDED_REGIONS, read_settings
 from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
-from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
-from tests.server import ADMIN_TOKEN, Server, serving
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-async def shared_database_url(postgres: str, template: str) -> AsyncIterator[str]:
-    """The URL of a database of this module's own, with the schema and no rows at first."""
-    name = f"module_{next(_numbers)}"
-    connection = await asyncpg.connect(postgres)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
-
-
-@pytest.fixture(scope="module")
-async def shared_server(shared_database_url: str) -> AsyncIterator[Server]:
-    """A server with a laptop's settings on the module's database, for tests that do not mind what others left."""
-    settings = replace(
-        read_settings({}),
-        endpoints=tuple(Endpoint(region, shared_database_url) for region in EMBEDDED_REGIONS),
-        admin_token=ADMIN_TOKEN,
-        budget=PATIENT_BUDGET,
-        region_times=PATIENT_TIMES,
-    )
-    async with serving(settings) as server:
-        yield server
+from tests.patience import PATIENT_TIMES
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""What the head of a request must be (RFC 9110, RFC 9112): the rules that llhttp leaves to its users."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from api.refusal import Field, Refusal, Refused, serialize
+
+METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
+"""The methods of RFC 9110 but CONNECT, which is for proxies. llhttp knows 38 others, of WebDAV and RTSP."""
+
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
+_UPGRADES = (b"upgrade", b"http2-settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request. `version` is "1.1" for HTTP/1.1."""
+
+    method: bytes
+    target: bytes
+    version: str
+    fields: Sequence[Field]
+
+    def values(self, name: bytes) -> list[bytes]:
+        return [value.strip(b" \t") for field, value in self.fields if field == name]
+
+    def check(self) -> None:
+        """Raises Refused."""
+        if self.version not in ("1.0", "1.1"):
+            raise Refused(Refusal("version", 505, "Send the request as HTTP/1.1."))
+        if self.method not in METHODS:
+            raise Refused(Refusal("method", 501, "This server does not implement the method of the request."))
+        self._check_framing()
+
+    def _check_framing(self) -> None:
+        """One pass, since every request comes here. A proxy and this server must agree on where a body ends."""
+        hosts: list[bytes] = []
+        lengths: list[bytes] = []
+        codings: list[bytes] = []
+        known = {b"host": hosts, b"content-length": lengths, b"transfer-encoding": codings}
+        for name, value in self.fields:
+            if name in known:
+                known[name].append(value.strip(b" \t"))
+        if len(hosts) > 1 or not (hosts or self.version == "1.0"):
+            raise Refused(Refusal("host", 400, f"Send one Host header, not {len(hosts)}."))
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise Refused(Refusal("host", 400, "Send a Host header that is a name or an address, and a port."))
+        if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+            raise Refused(Refusal("length", 400, "Send one Content-Length, a number of bytes."))
+        if codings:
+            _check_coding(self.version, codings, lengths)
+
+    def opens_websocket(self) -> bool:
+        """Whether an upgrade is asked for that this server knows. Raises Refused for one that cannot go well."""
+        upgrades = [value.lower() for value in self.values(b"upgrade")]
+        if upgrades != [b"websocket"] or self.method != b"GET" or self.version != "1.1":
+            return False
+        if self.values(b"transfer-encoding") or any(length.strip(b"0") for length in self.values(b"content-length")):
+            raise Refused(Refusal("handshake", 400, "Send the handshake of a websocket without a body."))
+        versions = self.values(b"sec-websocket-version")
+        if versions and versions != [b"13"]:
+            supported = ((b"sec-websocket-version", b"13"), (b"upgrade", b"websocket"))
+            raise Refused(Refusal("handshake", 426, "Send Sec-WebSocket-Version: 13.", supported))
+        return True
+
+    def without_upgrade(self) -> bytes:
+        """The head as if no upgrade had been asked for, which a server may ignore (RFC 9110, section 7.8)."""
+        return self._serialize(self._fields_without_upgrade())
+
+    def for_websocket(self) -> bytes:
+        """The head without cookies. Nothing reads them, and websockets refuses lines of 8 KiB."""
+        return self._serialize(field for field in self.fields if field[0] != b"cookie")
+
+    def _fields_without_upgrade(self) -> Iterator[Field]:
+        for name, value in self.fields:
+            if name in _UPGRADES:
+                continue
+            if name == b"connection":
+                options = [option.strip(b" \t") for option in value.split(b",")]
+                value = b", ".join(option for option in options if option.lower() not in _UPGRADES)
+            if value or name != b"connection":
+                yield name, value
+
+    def _serialize(self, fields: Iterable[Field]) -> bytes:
+        return serialize(b"%s %s HTTP/%s" % (self.method, self.target, self.version.encode()), fields)
+
+
+def _check_coding(version: str, codings: list[bytes], lengths: list[bytes]) -> None:
+    if version == "1.0":
+        raise Refused(Refusal("length", 400, "Send Transfer-Encoding in HTTP/1.1 only, not in HTTP/1.0."))
+    if lengths:
+        raise Refused(Refusal("length", 400, "Send either Content-Length or Transfer-Encoding, not both."))
+    if [coding.lower() for coding in codings] != [b"chunked"]:
+        raise Refused(Refusal("length", 501, "Send the body with Transfer-Encoding: chunked, or with Content-Length."))

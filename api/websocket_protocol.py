@@ -1,0 +1,178 @@
+"""uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
+from websockets.http11 import Request
+
+from api.impatient import MAX_UNSENT, PIECE, Impatient
+from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal
+from api.settings import SocketTimes
+
+MAX_FRAGMENTS = 1_000
+"""Frames of one message. Clients send one, or one for each of their own buffers; each is an object of its own here, and
+those without a byte count towards no other bound."""
+
+
+class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
+    """Holds little back for a client that reads slowly. Leaves it to the application how a socket ends when the server
+    stops, which it is told as if its client had left with 1012.
+
+    Takes over a connection whose client has sent a handshake, and ends it when the application has not accepted the
+    socket by the deadline.
+    """
+
+    close_timeout: float
+
+    def __init__(self, times: SocketTimes, deadline: float, *arguments: Any, **named: Any) -> None:
+        """`deadline` by the event loop's clock."""
+        super().__init__(times, *arguments, **named)
+        self._deadline = deadline
+        self._accepting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.close_timeout = self.times.close
+        self.transport.set_write_buffer_limits(high=MAX_UNSENT)
+        self._accepting = asyncio.get_running_loop().call_at(self._deadline, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_accepting()
+        super().connection_lost(exc)
+        self.conn.parser.close()  # it refers to the connection, which refers to it
+
+    def eof_received(self) -> None:
+        self.disconnected = True  # for the application that still has to accept it; the transport closes by itself
+
+    def shutdown(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
+        else:
+            super().shutdown()
+            self.disconnected = True  # else accepting it now would be a mistake of the application's
+            self._hang_up_later()
+
+    def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            self._drop(data)
+        elif not self.handshake_initiated:
+            self._receive_handshake(data)
+        elif not self.handshake_complete:
+            self._refuse(EARLY)
+        else:
+            for start in range(0, len(data), PIECE):
+                if self._leaving or self.transport.is_closing():
+                    break
+                super().data_received(data[start : start + PIECE])
+
+    def _receive_handshake(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        if self.conn.handshake_exc is None:
+            self.handle_events()
+            return
+        # websockets has prepared an answer to some handshakes, and to others the end alone.
+        answer = b"".join(self.conn.data_to_send())
+        self._refuse(INVALID_HANDSHAKE, answer)
+
+    def _refuse(self, refusal: Refusal, answer: bytes = b"") -> None:
+        """Answer the handshake, and close the connection."""
+        self._refused(refusal.kind)
+        self.transport.write(answer or refusal.response(self.default_headers))
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.handshake_initiated = self.handshake_complete = self.close_sent = self.disconnected = True
+        self._leave()
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.close_sent:
+            self._refused("handshake")
+            self._hang_up_later()
+
+    def start_keepalive(self) -> None:
+        self._stop_accepting()
+        super().start_keepalive()
+
+    def _stop_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
+
+    def handle_cont(self, event: Frame) -> None:
+        if self.close_sent:
+            self.frames = []
+        elif len(self.frames) >= MAX_FRAGMENTS:
+            self._fail(CloseCode.POLICY_VIOLATION, f"A message can have {MAX_FRAGMENTS} fragments")
+        else:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):
+            # uvicorn writes a traceback to the log
+            self._fail(CloseCode.INVALID_DATA, "Text must be UTF-8")
+        else:
+            super().send_receive_event_to_app()
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self.frames = []
+        if self.close_sent:
+            return
+        self._refused("frame")
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        # uvicorn says 1011, after which clients of graphql-ws stay away for good; whoever slept is to come back.
+        self.conn.fail(1001, "keepalive ping timeout")
+        super().keepalive_timeout()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})
+        self.disconnected = True  # see handle_parser_exception
+        self._hang_up_later()
+
+    def handle_parser_exception(self) -> None:
+        """Close the socket as uvicorn does, but so that the client sees the code."""
+        closing = self.conn.close_sent
+        if closing is not None:  # else the client has left
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        # From here on sending fails as it does to any client that has left. For uvicorn it would be the application's
+        # mistake until the connection is lost, which can be `times.send` seconds later.
+        self.close_sent = self.disconnected = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self._leave()
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # forgets the pong: uvicorn would keep one for every ping of who reads none
+
+    async def run_asgi(self) -> None:
+        """uvicorn's, but an application that has refused a handshake has made no mistake."""
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            self.logger.exception("Exception in ASGI application\n")
+            self.send_500_response()
+        else:
+            if not self.handshake_complete and self.initial_response is None:
+                self.logger.error("ASGI callable returned without completing handshake.")
+                self.send_500_response()
+        if self.close_timer is None and not self._leaving:
+            self.transport.close()
+        if not self.disconnected:
+            self._hang_up_later()
+
+
+def _is_utf8(fragments: list[bytes]) -> bool:
+    try:
+        b"".join(fragments).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
