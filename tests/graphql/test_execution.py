@@ -76,6 +76,13 @@ class Row:
         return self.perhaps_now()
 
     @strawberry.field
+    async def waits(self) -> int:
+        """For ever, in one row."""
+        if self.number == 5:
+            await asyncio.Event().wait()
+        return self.number
+
+    @strawberry.field
     def rows(self, count: int) -> "list[Row]":
         return rows(count)
 
@@ -106,6 +113,10 @@ class Query:
     @strawberry.field
     def a_generator(self, count: int) -> list[Row]:
         return cast("list[Row]", iter(rows(count)))
+
+    @strawberry.field
+    def perhaps_holed(self, count: int) -> list[Row] | None:
+        return [*rows(count), cast("Row", None), *rows(count)]
 
     @strawberry.field
     def numbers(self, count: int) -> list[int]:
@@ -293,6 +304,7 @@ class TestTheResult:
         ("query", "refusing_from"),
         [
             ("{ perhapsAll(count: 50) { later surely } }", None),
+            ("{ perhapsHoled(count: 20) { later } }", None),
             ("{ rows(count: 50) { later slow } }", 5),
         ],
     )
@@ -311,7 +323,7 @@ class TestTheResult:
         self, schema: strawberry.Schema
     ) -> None:
         before = asyncio.all_tasks()
-        response = await run(schema, "{ perhapsAll(count: 50) { surelyLater rows(count: 20) { later } } }", Spy())
+        response = await run(schema, "{ perhapsAll(count: 50) { surelyLater waits } }", Spy())
 
         assert response["data"] == {"perhapsAll": None}
         assert asyncio.all_tasks() == before
