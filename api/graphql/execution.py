@@ -77,6 +77,7 @@ class _Execution(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> list[Any]:
         """Complete a list as graphql-core does, and leave the event loop to others whenever a turn is over."""
+        self._piece_begun = perf_counter()  # the time until the list was read is nobody's on the processor
         completed: list[Any] = []
         awaitable: list[int] = []
         for index, item in enumerate(items):
