@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from api import server, terminal
-from api.app import SchemaBehind, web_identity
+from api.app import SchemaBehind, require_documents, web_identity
 from api.client import products
 from api.client.graphql import GONE_AFTER, GraphQLClient, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
@@ -69,6 +69,7 @@ def serve(
     """Serve the storefront and the API, on the embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
     server.configure_logging()
     settings = _settings()
+    require_documents(settings)  # here, where it ends in one line, and not in each worker process
     listening = server.bind(host, port)
     with server.database_to_serve(settings, workers) as ready:
         address = server.address(listening)
