@@ -6,6 +6,8 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from api.identity.admission import Admission
+from api.identity.clients import LOCAL, client_of
 from api.settings import SocketTimes
 
 logger = logging.getLogger("dropzero.protocol")
@@ -32,9 +34,12 @@ class Impatient(asyncio.Protocol):
     """Whether the server has sent its last byte."""
     _unsent = 0
     _dropped = 0
+    arrived = 0
+    """Requests or messages that came whole."""
 
-    def __init__(self, times: SocketTimes, *arguments: Any, **named: Any) -> None:
+    def __init__(self, times: SocketTimes, admission: Admission, *arguments: Any, **named: Any) -> None:
         self.times = times
+        self.admission = admission
         super().__init__(*arguments, **named)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,8 +62,9 @@ class Impatient(asyncio.Protocol):
         super().connection_lost(exc)
 
     def _refused(self, kind: str) -> None:
-        """A client has sent what no client sends. No more than debug: a stranger must not be able to fill the log."""
-        logger.debug("refused: %s", kind)
+        """A client has sent what no client sends."""
+        peer = self.transport.get_extra_info("peername")
+        self.admission.refusals.count(f"a malformed {kind}", client_of(peer[0] if peer else LOCAL))
 
     def _leave(self) -> None:
         """Send no more, and drop what the client still sends until it closes the connection or `times.send` is over."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, cast
 
 from api.identity.admission import Admission
 from api.identity.clients import LOCAL, client_of
@@ -61,17 +61,16 @@ class Inlet(asyncio.BufferedProtocol):
         self._transport.set_protocol(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else LOCAL
         # A proxy's connections carry the requests of others, so that each of them is a client of its own here.
         self._client = f"{host} {id(self)}" if self._admission.clients.is_proxy(host) else client_of(host)
         try:
-            self._hold = self._admission.connections.take(self._client, 1, transport.abort)
+            self._hold = self._admission.connections.take(self._client, 1, self._transport.abort)
         except QuotaSpent:
             self._admission.refusals.count("a connection, as all are in use,", self._client)
-            transport.abort()
+            self._transport.abort()
             return
         self._inner.connection_made(transport)
 

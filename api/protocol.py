@@ -2,16 +2,24 @@
 where a request ends, and an orderly end."""
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application
+from starlette.responses import JSONResponse
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.graphql.departure import EXTENSION, Departure
+from api.graphql.errors import rate_limited_error
+from api.identity.admission import Admission
+from api.identity.errors import RateLimited
+from api.identity.gate import metered
 from api.impatient import PIECE, Impatient
+from api.inlet import Inlet, Inner
 from api.refusal import (
     EARLY,
     ENDED,
@@ -82,11 +90,18 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     _receiving: asyncio.TimerHandle | None = None
     flow: _Flow
 
-    def __init__(self, times: SocketTimes, most_kept: float, *arguments: Any, **named: Any) -> None:
+    def __init__(
+        self, times: SocketTimes, admission: Admission, most_kept: float, *arguments: Any, **named: Any
+    ) -> None:
         self._most_kept = most_kept
-        super().__init__(times, *arguments, **named)
+        super().__init__(times, admission, *arguments, **named)
         # Without uvicorn's leniency, in which requests behind `Connection: close` are executed.
         self.parser = httptools.HttpRequestParser(self)
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether a request waits for the answer to another, or its body for the application."""
+        return self.flow.read_paused
 
     @property
     def idle(self) -> bool:
@@ -254,6 +269,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             return
         self._in_body = False
         self._complete = True
+        self.arrived += 1
         self._overhead = 0
         super().on_message_complete()
         if not self.cycle.keep_alive:
@@ -310,13 +326,13 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.release()
         self.connections.discard(self)
-        make = cast("Callable[..., asyncio.Protocol]", self.ws_protocol_class)  # a partial of BoundedWebSocket
+        make = cast("Callable[..., Inner]", self.ws_protocol_class)  # a partial of BoundedWebSocket
         protocol = make(deadline, config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
         if self.flow.write_paused:  # the transport tells only one of the two
             self._stay()
             protocol.pause_writing()
-        self.transport.set_protocol(protocol)
+        cast("Inlet", self.transport.get_protocol()).hand_over(protocol)
         protocol.data_received(handshake.for_websocket())
         # The two refer to each other, and all of the connection would wait for the garbage collector.
         self.parser = None  # type: ignore[assignment]
@@ -328,7 +344,16 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))[EXTENSION] = self._departure
         if CLOSING in self.app_state or len(self.connections) > self._most_kept:
             cycle.keep_alive = False
-        super()._start_asgi_task(cycle, app)
+        client = self.admission.clients.of(cycle.scope)
+        self.admission.gate.enter(client, partial(self._begin, cycle, app, client))
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application, client: str, in_time: bool) -> None:
+        if cycle.disconnected:
+            cycle.on_response = _nothing  # the two refer to each other
+            return
+        gate = self.admission.gate
+        answer = partial(_metered, app, partial(gate.charge, client)) if in_time else partial(_refuse, gate.refusal())
+        super()._start_asgi_task(cycle, answer)
 
     def _await_request(self) -> None:
         if self._receiving is None and not self.transport.is_closing():
@@ -338,6 +363,23 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
+
+
+async def _metered(
+    app: ASGI3Application,
+    charge: Callable[[float], None],
+    scope: Scope,
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+) -> None:
+    await metered(cast("Coroutine[Any, Any, None]", app(scope, receive, send)), charge)
+
+
+async def _refuse(limit: RateLimited, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """Answer 429 to a request that has waited too long for its turn."""
+    headers = {"retry-after": str(math.ceil(limit.retry_after))}
+    response = JSONResponse({"errors": [rate_limited_error(limit)]}, 429, headers)
+    await response(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,10 +23,11 @@ from api.database.retry import run_again
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.identity.admission import Admission
+from api.inlet import Inlet
 from api.operator_token import make_operator_token
 from api.protocol import BoundedHttp
 from api.serving import SIGNALS_ALONE, ServingProcess
-from api.settings import EMBEDDED_REGIONS, Settings
+from api.settings import EMBEDDED_REGIONS, Settings, SocketTimes
 from api.shared_figures import shared_folder
 from api.signals import BrokenOff, end_as_signalled, hold_signals, release_signals, run_until_signal, unwind_on_signals
 from api.websocket_protocol import BoundedWebSocket
@@ -38,6 +40,10 @@ MAX_MESSAGE = 32 * 1024
 
 OTHER_FILES = 1_000
 """Open files that are left for what is no websocket and no event stream: buyers' requests, and the database."""
+
+UNKEPT = OTHER_FILES // 2
+"""Connections beyond those that may stay open. Each is closed after one answer; the files that are then left are for the
+database."""
 
 MAC_FILES = 10_240
 """Open files that macOS allows a process where it names no limit: it refuses to be asked for all (setrlimit(2))."""
@@ -153,13 +159,13 @@ def uvicorn_config(
     """How uvicorn serves the application that `make_app` makes, once in each worker process, which keeps connections
     for a next request while it has no more than `most`."""
     times = settings.socket_times
-    admission = create_admission(settings, most)
+    admission = create_admission(settings, most + UNKEPT)
     return uvicorn.Config(
         partial(make_app, admission),
         factory=True,
         workers=workers,
-        http=partial(BoundedHttp, times, most),  # type: ignore[arg-type]  # uvicorn calls it as it would call the class
-        ws=partial(BoundedWebSocket, times),  # type: ignore[arg-type]
+        http=partial(_connection, times, admission, most),  # type: ignore[arg-type]  # called as the class would be
+        ws=partial(BoundedWebSocket, times, admission),  # type: ignore[arg-type]
         ws_ping_interval=times.ping,
         ws_ping_timeout=times.ping,
         ws_per_message_deflate=False,
@@ -171,6 +177,11 @@ def uvicorn_config(
         timeout_keep_alive=times.keep_alive,  # type: ignore[arg-type]  # uvicorn hands it to call_later
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
+
+
+def _connection(times: SocketTimes, admission: Admission, most_kept: float, **named: Any) -> Inlet:
+    """The protocol of a new connection."""
+    return Inlet(BoundedHttp(times, admission, most_kept, **named), admission)
 
 
 def _run_here(

@@ -8,6 +8,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
+from api.identity.admission import Admission
 from api.impatient import MAX_UNSENT, PIECE, Impatient
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal
 from api.settings import SocketTimes
@@ -27,11 +28,18 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     close_timeout: float
 
-    def __init__(self, times: SocketTimes, deadline: float, *arguments: Any, **named: Any) -> None:
+    def __init__(
+        self, times: SocketTimes, admission: Admission, deadline: float, *arguments: Any, **named: Any
+    ) -> None:
         """`deadline` by the event loop's clock."""
-        super().__init__(times, *arguments, **named)
+        super().__init__(times, admission, *arguments, **named)
         self._deadline = deadline
         self._accepting: asyncio.TimerHandle | None = None
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether a message waits for the application."""
+        return self.read_paused
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -113,6 +121,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             # uvicorn writes a traceback to the log
             self._fail(CloseCode.INVALID_DATA, "Text must be UTF-8")
         else:
+            self.arrived += 1
             super().send_receive_event_to_app()
 
     def _fail(self, code: CloseCode, reason: str) -> None:

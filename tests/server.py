@@ -12,6 +12,7 @@ import aiohttp
 import uvicorn
 
 from api.app import create_app
+from api.identity.admission import Admission
 from api.server import uvicorn_config
 from api.settings import Settings
 from tests.patience import until
@@ -117,7 +118,7 @@ class _InstantUvicorn(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, port: int = 0, make_app: Callable[[], Any] | None = None
+    settings: Settings, port: int = 0, make_app: Callable[[Admission], Any] | None = None
 ) -> AsyncIterator[Server]:
     """Run a server in this event loop until the block is left, on a free port unless one is named. `make_app` makes
     another ASGI application than ours."""

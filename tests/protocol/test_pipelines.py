@@ -162,4 +162,4 @@ async def test_garbage_leaves_no_line_in_the_log(server: Server, caplog: pytest.
         await exchange(server, [garbage])
 
     assert await stock_of(server, product_id) == 10
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.name != "dropzero.refusals"] == []
