@@ -23,7 +23,7 @@ from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
 from api.drops.rights import require_rights
 from api.graphql.broadcast import Broadcasts
-from api.graphql.documents import Documents
+from api.graphql.documents import Documents, InvalidDocument
 from api.graphql.engine import Engine
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
@@ -41,7 +41,7 @@ from api.identity.turns import Turns
 from api.metrics import Metrics
 from api.pages import Storefront
 from api.pages import documents as storefront_documents
-from api.settings import Settings
+from api.settings import InvalidSettings, Settings
 from api.vercel import OidcHeader
 
 CLOSE_GRACE = 10.0
@@ -85,14 +85,14 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     """The whole application. It connects to the database when its lifespan begins.
 
     `figures` is the folder in which the workers of one server share what /metrics says; None for a server of one
-    process.
+    process. Raises InvalidSettings.
     """
     identity = web_identity(settings)
     regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
     drops = Drops(regions, settings.group, settings.budget, settings.polling, admission.gate.resumed)
     schema = make_schema()
     executor = Executor(schema)
-    documents = Documents(executor.schema, admission.turns, trusted_documents(settings))
+    documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission.turns)
     authenticator = Authenticator(settings.admin_token, admission.refusals)
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
@@ -140,6 +140,23 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         ],
         middleware=middleware,
     )
+
+
+def require_documents(settings: Settings) -> None:
+    """Make sure that the documents that strangers may send can be executed. Raises InvalidSettings."""
+    if settings.trusted_documents is not None:
+        known_documents(settings, Executor(make_schema()), Turns(SHARE, MOST))
+
+
+def known_documents(settings: Settings, executor: Executor, turns: Turns) -> Documents:
+    """The documents of a process. Raises InvalidSettings when one of those that strangers may send cannot be
+    executed."""
+    try:
+        return Documents(executor.schema, turns, trusted_documents(settings))
+    except InvalidDocument as error:
+        source = error.errors[0].source
+        where = "" if source is None else f", in {source.body[:100]!r}"
+        raise InvalidSettings(f"DROPZERO_DOCUMENTS: {error}{where}") from None
 
 
 def trusted_documents(settings: Settings) -> list[str] | None:

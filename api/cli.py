@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from api import server, terminal
-from api.app import SchemaBehind, web_identity
+from api.app import SchemaBehind, require_documents, web_identity
 from api.client import products
 from api.client.graphql import (
     GONE_AFTER,
@@ -82,6 +82,7 @@ def serve(
     server.configure_logging()
     settings = _settings()
     server.require_files()
+    require_documents(settings)  # here, where it ends in one line, and not in each worker process
     listening = server.bind(host, port)
     settings = server.reachable_as(host, settings)
     with server.database_to_serve(settings, workers) as ready:

@@ -1,6 +1,9 @@
 """Settings: every variable that cannot be used is refused by its name, with what was expected."""
 
+import json
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +129,97 @@ def test_origins_are_taken_as_written_and_no_part_is_a_pattern() -> None:
         "http://a.example": False,
     }.items():
         assert bool(settings.allowed_origins.fullmatch(origin)) is allowed
+
+
+FIRST, SECOND = "query A { __typename }", "mutation B { __typename }"
+
+
+def documents_file(folder: Path, content: bytes | dict[str, Any] | list[Any]) -> str:
+    file = folder / "documents.json"
+    file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"5f1c": FIRST, "9a07": SECOND},  # GraphQL Code Generator, and Relay
+        {
+            "format": "apollo-persisted-query-manifest",
+            "version": 1,
+            "operations": [
+                {"id": "5f1c", "body": FIRST, "name": "A", "type": "query"},
+                {"id": "9a07", "body": SECOND, "name": "B", "type": "mutation"},
+            ],
+        },
+    ],
+)
+def test_documents_are_read_from_what_a_frontends_build_has_written(tmp_path: Path, content: dict[str, Any]) -> None:
+    file = documents_file(tmp_path, content)
+    assert read_settings({"DROPZERO_DOCUMENTS": file}).trusted_documents == (FIRST, SECOND)
+    assert read_settings({"DROPZERO_DOCUMENTS": f" {file} "}).trusted_documents == (FIRST, SECOND)
+
+
+def test_no_file_of_documents_is_not_an_empty_one(tmp_path: Path) -> None:
+    assert read_settings({}).trusted_documents is None
+    assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {})}).trusted_documents == ()
+    assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {"operations": []})}).trusted_documents == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"query A { __typename }",
+        b'{"5f1c": "query A { \xff }"}',
+        b"[" * 5_000,
+        [FIRST],
+        [{"id": "5f1c", "body": FIRST}],
+        {"5f1c": FIRST, "9a07": 5},
+        {"5f1c": {"body": FIRST}},
+        {"operations": [{"id": "5f1c", "body": FIRST}, {"id": "9a07"}]},
+        {"operations": [{"id": "5f1c", "body": None}]},
+        {"operations": [FIRST]},
+        {"operations": [[FIRST]]},
+        b'"query A { __typename }"',
+        b"5",
+        b"null",
+    ],
+)
+def test_a_file_that_holds_no_documents_is_told_with_what_was_expected(
+    tmp_path: Path, content: bytes | dict[str, Any] | list[Any]
+) -> None:
+    file = documents_file(tmp_path, content)
+    with pytest.raises(InvalidSettings) as refused:
+        read_settings({"DROPZERO_DOCUMENTS": file})
+    message = str(refused.value)
+    assert message.startswith("DROPZERO_DOCUMENTS: ")
+    assert "expected a file of documents in JSON: " in message or (
+        message.endswith("is no object of ids and documents, nor an Apollo persisted query manifest")
+        and file[:100] in message
+    )
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["missing.json", "."])
+def test_a_file_of_documents_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    file = str(tmp_path / name)
+    with pytest.raises(InvalidSettings, match="DROPZERO_DOCUMENTS: expected a file of documents in JSON: ") as refused:
+        read_settings({"DROPZERO_DOCUMENTS": file})
+    assert str(tmp_path) in str(refused.value)
+
+
+def test_trusted_proxies_are_addresses_and_networks_of_both_kinds() -> None:
+    networks = read_settings({"DROPZERO_TRUSTED_PROXIES": " 10.0.0.0/8, 192.0.2.7 ,fd00::/8,,::1"}).trusted_proxies
+    assert networks == tuple(map(ip_network, ("10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "::1/128")))
+    assert read_settings({}).trusted_proxies == ()
+
+
+@pytest.mark.parametrize("wrong", ["10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.0/8;10.1.0.0/16", "*"])
+def test_a_proxy_that_is_no_address_is_told_by_its_text(wrong: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        read_settings({"DROPZERO_TRUSTED_PROXIES": f"127.0.0.1, {wrong}"})
+    assert str(refused.value) == (
+        "DROPZERO_TRUSTED_PROXIES: expected addresses or networks such as 10.0.0.0/8, separated by commas, "
+        f"not {wrong!r}"
+    )

@@ -23,7 +23,7 @@ from graphql import (
     execute,
     execute_subscription_event,
 )
-from graphql.pyutils import AwaitableOrValue, Path
+from graphql.pyutils import AwaitableOrValue, Path, gather_with_cancel
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -77,17 +77,22 @@ class _Execution(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> list[Any]:
         """Complete a list as graphql-core does, and leave the event loop to others whenever a turn is over."""
+        self._piece_begun = perf_counter()  # the time until the list was read is nobody's on the processor
         completed: list[Any] = []
         awaitable: list[int] = []
-        for index, item in enumerate(items):
-            await self._pay()
-            item_path = path.add_key(index, None)
-            if self.complete_list_item_value(
-                item, completed, item_type, field_details_list, info, item_path, position_context
-            ):
-                awaitable.append(index)
+        try:
+            for index, item in enumerate(items):
+                await self._pay()
+                item_path = path.add_key(index, None)
+                if self.complete_list_item_value(
+                    item, completed, item_type, field_details_list, info, item_path, position_context
+                ):
+                    awaitable.append(index)
+        except Exception:  # such as a turn that did not come; what waits is not left without anybody who awaits it
+            await gather(*(completed[index] for index in awaitable), return_exceptions=True)
+            raise
         if awaitable:
-            values = await gather(*(completed[index] for index in awaitable))
+            values = await gather_with_cancel(*(completed[index] for index in awaitable))
             for index, value in zip(awaitable, values, strict=True):
                 completed[index] = value
         return completed

@@ -126,7 +126,8 @@ class Session:
     def give_way(self) -> None:
         """Close the socket for a client that has fewer."""
         self._late = Closing(TRY_AGAIN_LATER, self._engine.admission.no_seat)
-        self._until_initialised.reschedule(asyncio.get_running_loop().time())
+        with suppress(RuntimeError):  # it is being closed already
+            self._until_initialised.reschedule(asyncio.get_running_loop().time())
 
     async def _listen(self) -> Closing | None:
         """Handle messages until the socket is to be closed, and return why; None when its client has left. From then

@@ -107,6 +107,29 @@ async def test_the_order_of_the_variables_does_not_matter(server: Server) -> Non
         assert await broadcasts(server) == 1
 
 
+SPELLINGS = [
+    WATCH,
+    f"  {WATCH}  ",
+    WATCH.replace(" ", "\n\t , "),
+    WATCH.replace("{ stock", "{ # the stock of a product\n stock"),
+    "# live stock\n" + WATCH + "# and no more",
+    "\ufeff" + WATCH.replace("{ stock version }", "{stock,version}"),
+]
+
+
+async def test_blanks_and_comments_do_not_matter(server: Server, executions: list[Any]) -> None:
+    product_id = await server.create_product(stock=5)
+
+    async with connected(server) as client:
+        for number, spelling in enumerate(SPELLINGS):
+            await client.subscribe(spelling, {"ids": [product_id]}, id=str(number))
+            assert await client.next(str(number)) == {"stockChanged": {"stock": 5, "version": 1}}
+        async with streaming(server, SPELLINGS[2], {"ids": [product_id]}) as stream:
+            assert await stream.next() == {"stockChanged": {"stock": 5, "version": 1}}
+            assert await broadcasts(server) == 1
+    assert len(executions) == 1
+
+
 async def test_another_text_other_values_and_another_caller_share_nothing(server: Server) -> None:
     tee, cap = await server.create_product(), await server.create_product()
 

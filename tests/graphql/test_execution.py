@@ -1,10 +1,238 @@
-"""What an operation leaves behind: nothing."""
+"""How lists are completed in turns with other work, and what an operation leaves behind: nothing."""
 
+import asyncio
 import gc
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from typing import Any, cast
 
 import pytest
+import strawberry
+from graphql import GraphQLError, execute, parse
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from api.drops.drops import Drops
+from api.graphql.context import Context
+from api.graphql.documents import Documents
+from api.graphql.execution import PIECE, Executor
+from api.identity.caller import OPERATOR
+from api.identity.errors import RateLimited
+from api.identity.turns import LENGTH, Turns
+from tests.graphql.plans import Statement
+from tests.graphql.rows import READ, Query, fails, work
+from tests.patience import PATIENCE
 from tests.server import PURCHASE, Server
+
+
+@pytest.fixture(scope="module")
+def schema() -> strawberry.Schema:
+    return strawberry.Schema(Query)
+
+
+class Spy(Turns):
+    """Turns that note what is paid, and grant it after one round of the event loop."""
+
+    def __init__(self, refusing_from: int | None = None) -> None:
+        """Refuse from the payment of this number on."""
+        super().__init__(0.1, 0.4)
+        self._refusing_from = refusing_from
+        self.paid: list[tuple[str, float]] = []
+
+    async def pay(self, client: str, used: float) -> None:
+        self.paid.append((client, used))
+        await asyncio.sleep(0)
+        if self._refusing_from is not None and len(self.paid) >= self._refusing_from:
+            raise RateLimited("your share is used", 10.0)
+
+
+def context(turns: Turns) -> Context:
+    return Context(cast("Drops", None), OPERATOR, "a client", turns)
+
+
+async def run(schema: strawberry.Schema, query: str, turns: Turns) -> dict[str, Any]:
+    executor = Executor(schema)
+    document = Documents(executor.schema, turns).prepare(query)
+    async with asyncio.timeout(PATIENCE):
+        return await executor.execute(document, None, None, context(turns))
+
+
+@asynccontextmanager
+async def counted_rounds() -> AsyncIterator[list[int]]:
+    """Rounds of the event loop that others had in the block, in a list of one."""
+    rounds = [0]
+
+    async def count() -> None:
+        while True:
+            rounds[0] += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await asyncio.sleep(0)
+    rounds[0] = 0
+    try:
+        yield rounds
+    finally:
+        counting.cancel()
+
+
+class TestPieces:
+    async def test_a_long_list_lets_others_have_the_event_loop_in_between(self, schema: strawberry.Schema) -> None:
+        turns = Spy()
+        async with counted_rounds() as rounds:
+            response = await run(schema, "{ rows(count: 100) { slow } }", turns)
+
+        assert response == {"data": {"rows": [{"slow": number} for number in range(100)]}}
+        assert rounds[0] >= 99
+        assert len(turns.paid) >= 99
+        assert {client for client, _ in turns.paid} == {"a client"}
+        assert all(used >= LENGTH for _, used in turns.paid)
+
+    async def test_others_are_served_while_a_long_list_waits_for_its_turns(self, schema: strawberry.Schema) -> None:
+        turns, served = Turns(0.1, 0.1), 0
+
+        async def serve() -> None:
+            nonlocal served
+            while True:
+                work(LENGTH / 5)
+                served += 1
+                await asyncio.sleep(0)
+
+        serving = asyncio.create_task(serve())
+        await run(schema, "{ rows(count: 20) { slow } }", turns)
+        serving.cancel()
+
+        # Nine tenths of the time are theirs: nine times as long as some 19 turns of a millisecond, in fifths of one.
+        assert served > 19 * 9 * 5 / 2
+
+    async def test_a_short_list_is_completed_at_once(self, schema: strawberry.Schema) -> None:
+        turns = Spy()
+        async with counted_rounds() as rounds:
+            await run(schema, f"{{ rows(count: {PIECE}) {{ slow }} }}", turns)
+
+        assert (turns.paid, rounds[0]) == ([], 0)
+
+    async def test_a_long_list_that_takes_no_time_pays_nothing(self, schema: strawberry.Schema) -> None:
+        turns = Spy()
+        await run(schema, f"{{ numbers(count: {PIECE + 1}) }}", turns)
+
+        assert sum(used for _, used in turns.paid) < PIECE * LENGTH  # nothing at all, unless the machine is busy
+
+    async def test_lists_in_a_list_are_completed_in_pieces_as_well(self, schema: strawberry.Schema) -> None:
+        turns = Spy()
+        await run(schema, "{ rows(count: 2) { rows(count: 50) { slow } } }", turns)
+
+        assert len(turns.paid) >= 90
+
+    async def test_time_that_the_database_took_is_not_paid(self, schema: strawberry.Schema) -> None:
+        turns = Spy()
+        await run(schema, "{ read { number } }", turns)
+
+        assert sum(used for _, used in turns.paid) < READ
+
+    async def test_a_list_whose_turn_does_not_come_is_refused_and_says_when_to_come_back(
+        self, schema: strawberry.Schema
+    ) -> None:
+        response = await run(schema, "{ rows(count: 50) { slow } }", Spy(refusing_from=3))
+
+        assert response["data"] is None
+        [error] = response["errors"]
+        assert error["path"] == ["rows"]
+        assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfterMs": 10_000}
+
+
+QUERIES = [
+    "{ rows(count: 50) { number } }",
+    "{ rows(count: 0) { number } }",
+    f"{{ rows(count: {PIECE + 1}) {{ number __typename }} }}",
+    "{ perhapsRows(count: 50) { number } }",
+    "{ rows(count: 50) { perhaps } }",
+    "{ perhapsRows(count: 50) { surely } }",
+    "{ rows(count: 50) { later } }",
+    "{ rows(count: 50) { perhapsLater later } }",
+    "{ perhapsRows(count: 50) { surelyLater } }",
+    "{ perhapsRows(count: 50) { surelyLater perhaps } }",
+    "{ numbers(count: 50) }",
+    "{ aGenerator(count: 5) { later } }",
+    "{ noNumbers }",
+    "{ tables(count: 30) }",
+    "{ rows(count: 20) { number rows(count: 15) { perhaps later } } }",
+    "{ perhapsRows(count: 15) { rows(count: 15) { surely } } }",
+    "{ a: perhapsRows(count: 30) { surelyLater } b: rows(count: 30) { perhaps } c: perhapsAll(count: 30) { later } }",
+]
+
+
+class TestTheResult:
+    @pytest.mark.parametrize("query", QUERIES)
+    async def test_it_is_what_graphql_core_makes_of_it(self, schema: strawberry.Schema, query: str) -> None:
+        ours = await run(schema, query, Spy())
+        theirs = execute(
+            schema._schema,
+            parse(query),
+            context_value=context(Spy()),
+            executor_class=StrawberryGraphQLCoreExecutionContext,
+        )
+        expected = await theirs if isawaitable(theirs) else theirs
+
+        assert ours["data"] == expected.data
+        assert places(ours.get("errors", [])) == places([as_entry(error) for error in expected.errors or []])
+
+    async def test_errors_are_told_where_they_are(self, schema: strawberry.Schema) -> None:
+        response = await run(schema, "{ rows(count: 20) { number rows(count: 20) { perhaps } } }", Spy())
+
+        wrong = [number for number in range(20) if fails(number)]
+        expected = [["rows", outer, "rows", inner, "perhaps"] for outer in range(20) for inner in wrong]
+        assert sorted(error["path"] for error in response["errors"]) == expected
+        assert response["data"]["rows"][19]["rows"][4] == {"perhaps": 4}
+
+    @pytest.mark.parametrize(
+        ("query", "refusing_from"),
+        [
+            ("{ perhapsAll(count: 50) { later surely } }", None),
+            ("{ perhapsHoled(count: 20) { later } }", None),
+            ("{ rows(count: 50) { later slow } }", 5),
+        ],
+    )
+    async def test_an_error_amid_a_list_leaves_nothing_that_nobody_waits_for(
+        self, schema: strawberry.Schema, query: str, refusing_from: int | None
+    ) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            response = await run(schema, query, Spy(refusing_from))
+            gc.collect()
+
+        assert len(response["errors"]) == 1
+        assert [str(warning.message) for warning in caught] == []
+
+    async def test_those_who_wait_beside_one_that_fails_are_waited_for_or_cancelled(
+        self, schema: strawberry.Schema
+    ) -> None:
+        before = asyncio.all_tasks()
+        response = await run(schema, "{ perhapsAll(count: 50) { surelyLater waits } }", Spy())
+
+        assert response["data"] == {"perhapsAll": None}
+        assert asyncio.all_tasks() == before
+
+    async def test_what_a_long_list_asks_for_is_read_at_once(self, server: Server, statements: list[Statement]) -> None:
+        product_ids = [await server.create_product() for _ in range(PIECE + 5)]
+        await asyncio.gather(*(server.purchase(product_id, "a collector") for product_id in product_ids))
+        statements.clear()
+
+        query = '{ orders(userRef: "a collector", first: 100) { edges { node { product { id } } } } }'
+        edges = (await server.data(query))["orders"]["edges"]
+
+        assert sorted(edge["node"]["product"]["id"] for edge in edges) == sorted(product_ids)
+        assert len(statements) == 2, "one of the orders, and one of all products"
+
+
+def as_entry(error: GraphQLError) -> dict[str, Any]:
+    return {"path": error.path, "locations": error.formatted.get("locations")}
+
+
+def places(errors: list[dict[str, Any]]) -> list[str]:
+    """Where each error is, in any order: fields that wait do not fail in that of the document."""
+    return sorted(repr((list(error["path"]), error["locations"])) for error in errors)
 
 
 @pytest.mark.slow

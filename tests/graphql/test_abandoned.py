@@ -1,0 +1,186 @@
+"""Operations that a websocket's client completes: what is read is read to its end, and what waits leaves the line."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from api.database.pool import Pool
+from api.database.regions import Regions
+from api.graphql.execution import Executor
+from api.graphql.websocket import MAX_OPERATIONS, Closing
+from tests.graphql.operations import stock_of
+from tests.graphql.subscriptions import BUY
+from tests.graphql.transport import connected
+from tests.patience import PATIENCE, until
+from tests.server import Server
+
+ORDER = "query ($id: ID!) { order(id: $id) { id } }"
+SOME_ID = {"id": "00000000-0000-4000-8000-000000000000"}
+TOO_MANY = f"A socket can have {MAX_OPERATIONS} operations at a time"
+
+
+@pytest.fixture(autouse=True)
+def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads wait for as long as a test locks their table."""
+    original = Regions.fetch
+
+    async def fetch(self: Regions, statement: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
+        return await original(self, statement, *arguments, timeout=PATIENCE)
+
+    monkeypatch.setattr(Regions, "fetch", fetch)
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts of documents whose execution has come to its end."""
+    texts: list[str] = []
+    original = Executor.execute
+
+    async def execute(self: Executor, document: Any, *arguments: Any) -> Any:
+        try:
+            return await original(self, document, *arguments)
+        finally:
+            texts.append(document.text)
+
+    monkeypatch.setattr(Executor, "execute", execute)
+    return texts
+
+
+@asynccontextmanager
+async def orders_locked(behind: Pool) -> AsyncIterator[None]:
+    """No order can be read until the block is left."""
+    async with behind.begin(PATIENCE) as transaction:
+        await transaction.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def until_blocked(behind: Pool, number: int = 1) -> None:
+    """Wait until so many statements wait for a lock."""
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    async def are_blocked() -> bool:
+        return len(await behind.fetch(blocked)) == number
+
+    await until(are_blocked)
+
+
+async def connections(behind: Pool) -> set[int]:
+    """The process ids of the server's connections, and of those that ask."""
+    ours = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'dropzero'"
+    return {row["pid"] for row in await behind.fetch(ours)}
+
+
+async def waiting(server: Server) -> float:
+    """Purchases in line and in transactions, of all Regions."""
+    async with server.session.get(f"{server.url}/metrics") as response:
+        return sum(map(float, re.findall(r"^dropzero_purchases_waiting{.*} (.*)$", await response.text(), re.M)))
+
+
+async def test_a_query_goes_to_its_end_and_costs_no_connection_and_its_result_is_not_sent(
+    server: Server, behind: Pool, ended: list[str]
+) -> None:
+    async with connected(server) as client:
+        await client.answer(ORDER, SOME_ID)
+        async with orders_locked(behind):
+            await client.subscribe(ORDER, SOME_ID, id="left")
+            await until_blocked(behind)
+            before = await connections(behind)
+            await client.complete("left")
+            await client.send({"type": "ping"})
+            assert await client.receive() == {"type": "pong"}  # and "complete" has been handled before it
+            await until_blocked(behind)
+            assert len(ended) == 1
+        await until(lambda: len(ended) == 2)
+
+        assert await client.answer("{ __typename }", id="left") == {"__typename": "Query"}
+    assert await connections(behind) >= before
+
+
+async def test_a_socket_that_is_closed_amid_a_query_costs_no_connection(
+    server: Server, behind: Pool, ended: list[str]
+) -> None:
+    async with orders_locked(behind):
+        async with connected(server) as client:
+            await client.subscribe(ORDER, SOME_ID)
+            await until_blocked(behind)
+            before = await connections(behind)
+            client.connection.transport.abort()
+        await until_blocked(behind)
+        assert ended == []
+    await until(lambda: len(ended) == 1)
+
+    assert await connections(behind) >= before
+
+
+async def test_a_query_that_was_completed_counts_until_it_has_ended(
+    server: Server, behind: Pool, ended: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closings: list[str] = []
+
+    class Noted(Closing):
+        def __init__(self, code: int, reason: str) -> None:
+            closings.append(reason)
+            super().__init__(code, reason)
+
+    monkeypatch.setattr("api.graphql.websocket.Closing", Noted)
+    async with connected(server) as patient, connected(server) as greedy:
+        async with orders_locked(behind):
+            for client in (patient, greedy):
+                for number in range(MAX_OPERATIONS):
+                    await client.subscribe(ORDER, SOME_ID, id=str(number))
+                    await client.complete(str(number))
+            await greedy.subscribe("{ __typename }", id="one more")
+            await until(lambda: TOO_MANY in closings)
+        await until(lambda: len(ended) == 2 * MAX_OPERATIONS)
+
+        assert await greedy.closed() == (1008, TOO_MANY)
+        assert await patient.answer("{ __typename }") == {"__typename": "Query"}
+
+
+async def test_a_completed_query_s_id_can_be_used_again_at_once(server: Server, behind: Pool, ended: list[str]) -> None:
+    async with connected(server) as client:
+        async with orders_locked(behind):
+            await client.subscribe(ORDER, SOME_ID, id="same")
+            await client.complete("same")
+            assert await client.answer("{ __typename }", id="same") == {"__typename": "Query"}
+            await client.subscribe(ORDER, SOME_ID, id="same")
+            await until_blocked(behind, 2)
+        assert await client.next("same") == {"order": None}
+        assert await client.receive() == {"id": "same", "type": "complete"}
+        await until(lambda: len(ended) == 3)
+
+
+async def test_a_purchase_in_line_that_is_completed_leaves_the_line(server: Server, behind: Pool) -> None:
+    product_id = await server.create_product(stock=10)
+
+    def wish(buyer: str) -> dict[str, Any]:
+        return {"input": {"productId": product_id, "userRef": buyer}}
+
+    async with connected(server) as client:
+        async with behind.begin(PATIENCE) as transaction:
+            await transaction.execute("SELECT 1 FROM inventory FOR UPDATE")
+            first = asyncio.create_task(server.data(BUY, wish("first")))
+            await until_blocked(behind)
+            for buyer in ("leaves", "stays"):
+                await client.subscribe(BUY, wish(buyer), id=buyer)
+            await until(lambda: is_waiting(server, 3))
+            before = await connections(behind)
+            await client.complete("leaves")
+            await client.send({"type": "ping"})
+            assert await client.receive() == {"type": "pong"}
+
+        assert await client.next("stays") == {"purchase": {"status": "CONFIRMED"}}
+        assert await client.receive() == {"id": "stays", "type": "complete"}
+        assert await first == {"purchase": {"status": "CONFIRMED"}}
+        await until(lambda: is_waiting(server, 0))
+    assert await stock_of(server, product_id) == 8
+    assert await server.data('{ orders(userRef: "leaves") { edges { cursor } } }') == {"orders": {"edges": []}}
+    assert await connections(behind) >= before
+
+
+async def is_waiting(server: Server, number: int) -> bool:
+    return await waiting(server) == number

@@ -1,0 +1,340 @@
+"""The cost of an operation: how it is counted before the operation runs, and who is held to it."""
+
+import asyncio
+import re
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from graphql import (
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    get_introspection_query,
+    get_named_type,
+    is_leaf_type,
+)
+
+from api.graphql.cost import MAX_COST, MAX_ROWS
+from api.graphql.documents import Documents
+from api.graphql.products import DEFAULT_PAGE
+from api.graphql.schema import make_schema
+from api.identity.turns import Turns
+from api.pages import documents as storefront_documents
+from tests.graphql.transport import connected
+from tests.server import ADMIN_TOKEN, Server
+
+README = Path(__file__).parents[2] / "README.md"
+
+ALL_OF_A_PRODUCT = "id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt"
+PAGE = f"edges {{ cursor node {{ {ALL_OF_A_PRODUCT} }} }} pageInfo {{ hasNextPage endCursor }}"
+TOO_DEAR = f"{{ a: products(first: 100) {{ {PAGE} }} b: products(first: 100) {{ {PAGE} }} }}"
+
+EACH = "products({}) {{ edges {{ cursor node {{ name }} }} }}"
+"""A page whose rows have three fields each: cursor, node, name."""
+
+BUYER = "a buyer of everything"
+
+
+def of_rows(rows: int) -> int:
+    """The cost of EACH with so many rows: products and edges are two fields of their own."""
+    return 2 + 3 * rows
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return make_schema()._schema
+
+
+@pytest.fixture(scope="module")
+def documents(schema: GraphQLSchema) -> Documents:
+    return Documents(schema, Turns(0.1, 0.4))
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    return shared_server
+
+
+def cost(documents: Documents, text: str, variables: dict[str, Any] | None = None, name: str | None = None) -> int:
+    return documents.prepare(text).operations[name].cost.of(variables or {})
+
+
+@pytest.mark.parametrize(
+    ("argument", "rows"),
+    [
+        ("first: 7", 7),
+        ("first: 1", 1),
+        ("first: 0", 0),
+        ("first: -3", 0),  # the resolver refuses these three before it reads a row
+        ("first: 101", MAX_ROWS),
+        ("first: 2147483647", MAX_ROWS),
+        ("first: null", DEFAULT_PAGE),
+        ('after: "x"', DEFAULT_PAGE),
+    ],
+)
+def test_rows_are_those_that_a_literal_names(documents: Documents, argument: str, rows: int) -> None:
+    assert cost(documents, f"{{ {EACH.format(argument)} }}") == of_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rows"),
+    [
+        ({"first": 7}, 7),
+        ({"first": -1}, 0),
+        ({"first": 0}, 0),
+        ({"first": 5000}, MAX_ROWS),
+        ({"first": 10**30}, MAX_ROWS),
+        ({"first": None}, MAX_ROWS),
+        ({"first": "7"}, MAX_ROWS),
+        ({"first": 7.0}, MAX_ROWS),
+        ({"first": [7]}, MAX_ROWS),
+        ({"first": {"first": 7}}, MAX_ROWS),
+        ({"last": 7}, MAX_ROWS),
+        ({}, MAX_ROWS),
+    ],
+)
+def test_rows_are_those_that_a_variable_names_or_all_that_there_can_be(
+    documents: Documents, variables: dict[str, Any], rows: int
+) -> None:
+    assert cost(documents, f"query ($first: Int) {{ {EACH.format('first: $first')} }}", variables) == of_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("default", "variables", "rows"),
+    [
+        ("5", {}, 5),
+        ("5", {"first": 9}, 9),
+        ("5", {"first": None}, MAX_ROWS),
+        ("5", {"first": "9"}, MAX_ROWS),
+        ("-5", {}, 0),
+        ("5000", {}, MAX_ROWS),
+        ("null", {}, MAX_ROWS),
+    ],
+)
+def test_a_variable_that_is_left_out_has_its_default(
+    documents: Documents, default: str, variables: dict[str, Any], rows: int
+) -> None:
+    query = f"query ($first: Int = {default}) {{ {EACH.format('first: $first')} }}"
+    assert cost(documents, query, variables) == of_rows(rows)
+
+
+def test_each_operation_of_a_document_has_its_own_cost_and_its_own_variables(documents: Documents) -> None:
+    text = "query A($n: Int = 3) { ...P } query B($n: Int = 4) { ...P now } fragment P on Query { {} }".replace(
+        "{}", EACH.format("first: $n")
+    )
+    assert cost(documents, text, {}, "A") == of_rows(3)
+    assert cost(documents, text, {}, "B") == of_rows(4) + 1
+    assert cost(documents, text, {"n": 6}, "B") == of_rows(6) + 1
+    assert None not in documents.prepare(text).operations
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ products(first: 8) { edges { ...E } } } fragment E on ProductEdge { cursor node { ...N } } "
+        "fragment N on Product { name }",
+        "{ ... { products(first: 8) { ... on ProductConnection { edges { ... { cursor node { ... on Product "
+        "{ name } } } } } } } }",
+        "{ ...Q } fragment Q on Query { products(first: 8) { edges { cursor node { name } } } }",
+        "{ p: products(first: 8) { e: edges { c: cursor n: node { u: name } } } }",
+        "query ($yes: Boolean = true) { products(first: 8) @include(if: $yes) "
+        "{ edges { cursor node { name @skip(if: $yes) } } } }",
+    ],
+)
+def test_fragments_aliases_and_directives_change_nothing(documents: Documents, text: str) -> None:
+    assert cost(documents, text) == of_rows(8)
+
+
+def test_a_fragment_costs_as_much_as_it_is_spread(documents: Documents) -> None:
+    spread = f"fragment P on Query {{ {EACH.format('first: 8')} }}"
+    assert cost(documents, f"{{ ...P ...P }} {spread}") == 2 * of_rows(8)
+
+
+def test_aliases_add_up(documents: Documents) -> None:
+    pages = " ".join(f"p{number}: {EACH.format(f'first: {number}')}" for number in range(1, 11))
+    assert cost(documents, f"{{ {pages} }}") == sum(of_rows(number) for number in range(1, 11))
+
+
+def test_what_a_row_has_below_it_is_resolved_for_each_row(documents: Documents) -> None:
+    query = '{ orders(userRef: "ada", first: 9) { edges { node { product { name stock } } } pageInfo { endCursor } } }'
+    assert cost(documents, query) == 2 + 9 * (1 + 1 + 2) + 2
+
+
+def test_a_list_that_no_argument_bounds_counts_as_a_full_page(documents: Documents) -> None:
+    assert cost(documents, "{ regions { name home } }") == 1 + MAX_ROWS * 2
+
+
+def test_mutations_and_subscriptions_are_counted_as_queries_are(documents: Documents) -> None:
+    outcome = "status ... on PurchaseConfirmed { order { id } }"
+    assert cost(documents, f'mutation {{ purchase(input: {{ productId: "x", userRef: "a" }}) {{ {outcome} }} }}') == 4
+    assert cost(documents, 'subscription { stockChanged(productIds: ["x"]) { stock version } }') == 3
+
+
+async def test_a_stranger_is_refused_over_http_with_what_to_do(server: Server) -> None:
+    code, message = await server.refusal(TOO_DEAR)
+
+    assert code == "BAD_USER_INPUT"
+    assert message == (
+        "The operation asks for up to 2410 fields, rows times fields; 2000 are allowed. "
+        "Ask for fewer rows, or fewer fields of each."
+    )
+    answer = await server.ask(TOO_DEAR)
+    assert "data" not in answer
+
+
+async def test_a_stranger_is_refused_over_a_websocket_which_stays_open(server: Server) -> None:
+    async with connected(server) as client:
+        await client.subscribe(TOO_DEAR)
+        assert await client.error() == await server.refusal(TOO_DEAR)
+        assert await client.answer("{ __typename }", id="next") == {"__typename": "Query"}
+
+
+async def test_a_stranger_is_refused_with_the_variables_that_are_too_dear_and_served_with_others(
+    server: Server,
+) -> None:
+    query = f"query ($n: Int) {{ a: products(first: $n) {{ {PAGE} }} b: products(first: $n) {{ {PAGE} }} }}"
+
+    for variables in ({"n": 100}, {"n": None}, {}, None):
+        assert (await server.refusal(query, variables))[1].startswith("The operation asks for up to 2410 fields")
+    assert (await server.data(query, {"n": 1})).keys() == {"a", "b"}
+
+
+async def test_the_operator_is_not_held_to_it(server: Server) -> None:
+    assert (await server.data(TOO_DEAR, token=ADMIN_TOKEN)).keys() == {"a", "b"}
+    async with connected(server, init=False) as client:
+        await client.init({"authorization": f"Bearer {ADMIN_TOKEN}"})
+        assert (await client.answer(TOO_DEAR)).keys() == {"a", "b"}
+
+
+async def test_a_name_that_fits_no_operation_is_told_as_such_and_costs_nothing(server: Server) -> None:
+    body = {"query": f"query A {TOO_DEAR} query B {{ now }}", "operationName": "C"}
+    async with server.session.post(f"{server.url}/graphql", json=body) as response:
+        [error] = (await response.json())["errors"]
+    assert error["message"] == "Unknown operation named 'C'."
+
+
+async def test_introspection_is_not_counted(server: Server) -> None:
+    assert (await server.data(get_introspection_query()))["__schema"]["types"]
+    twice = "{ a: __schema { types { fields { name } } } b: __schema { types { fields { name } } } }"
+    assert (await server.data(twice)).keys() == {"a", "b"}
+
+
+async def test_introspection_beside_something_else_is_counted_with_it(server: Server) -> None:
+    query = get_introspection_query().replace("__schema {", f"now {EACH.format('first: 1')} __schema {{", 1)
+    assert (await server.refusal(query))[1].startswith("The operation asks for up to ")
+
+
+def readme_documents() -> list[str]:
+    """The documents of the README's examples."""
+    code = "".join(re.findall(r"^```js\n(.*?)^```$", README.read_text(), re.M | re.S))
+    return re.findall(r'query: [`"]((?:mutation|query|subscription)[^`"]*)[`"]', code)
+
+
+def test_what_our_pages_and_the_readme_send_is_far_from_the_bound(documents: Documents) -> None:
+    of_readme = readme_documents()
+    assert len(of_readme) == 2
+    for text in (*storefront_documents(), *of_readme):
+        assert cost(documents, text) <= MAX_COST / 2, text
+
+
+def test_a_full_page_with_all_fields_is_allowed(documents: Documents) -> None:
+    all_of_a_page = (
+        f"{{ products(first: 100) {{ {PAGE.replace('pageInfo {', 'pageInfo { hasPreviousPage startCursor')} }} }}"
+    )
+    assert cost(documents, all_of_a_page) <= MAX_COST
+
+
+def resolved(value: Any) -> int:
+    """Fields in an answer: each name of each object in it is one that was resolved."""
+    if isinstance(value, list):
+        return sum(map(resolved, value))
+    return len(value) + sum(map(resolved, value.values())) if isinstance(value, dict) else 0
+
+
+class Author:
+    """Writes queries at random; the same seed writes the same one."""
+
+    def __init__(self, schema: GraphQLSchema, seed: int) -> None:
+        self._schema = schema
+        self._chance = Random(seed)  # noqa: S311
+        self._fragments: list[str] = []
+        self._aliases = 8
+        self.variables: dict[str, int | None] = {}
+
+    def query(self) -> str:
+        root = self._schema.query_type
+        assert root is not None
+        names = ["products", "orders", "now", "regions", "products", "__typename"]
+        selected = [self._field(root, name) for name in self._chance.sample(names, self._chance.randint(1, 4))]
+        declared = ", ".join(f"${name}: Int = {self._chance.choice(['3', 'null', '60'])}" for name in self.variables)
+        for name in [name for name, value in self.variables.items() if value == 0]:
+            del self.variables[name]  # its default is to be used
+        return " ".join([f"query {f'({declared})' if declared else ''} {{ {' '.join(selected)} }}", *self._fragments])
+
+    def _field(self, parent: GraphQLNamedType, name: str) -> str:
+        alias = ""
+        if self._aliases and (name in ("products", "orders") or self._chance.random() < 0.1):
+            alias = f"a{self._aliases}: "  # so that a second page is one of its own
+            self._aliases -= 1
+        if name == "__typename":
+            return alias + name
+        assert isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
+        kind = get_named_type(parent.fields[name].type)
+        arguments = self._arguments() if name in ("products", "orders") else ""
+        if name == "orders":
+            arguments = f"({', '.join(filter(None, [f'userRef: {chr(34)}{BUYER}{chr(34)}', arguments[1:-1]]))})"
+        return f"{alias}{name}{arguments}" + ("" if is_leaf_type(kind) else f" {{ {self._selections(kind)} }}")
+
+    def _arguments(self) -> str:
+        match self._chance.randrange(4):
+            case 0:
+                return ""
+            case 1:
+                return "(first: null)"
+            case 2:
+                return f"(first: {self._chance.randint(1, 100)})"
+            case _:
+                name = f"v{len(self.variables)}"
+                self.variables[name] = self._chance.choice([0, None, 1, 40, 100])
+                return f"(first: ${name})"
+
+    def _selections(self, kind: GraphQLNamedType) -> str:
+        assert isinstance(kind, GraphQLObjectType)
+        names = [*kind.fields, "__typename"]
+        chosen = self._chance.sample(names, self._chance.randint(1, len(names)))
+        if "edges" in names and "edges" not in chosen:
+            chosen.append("edges")
+        text = " ".join(self._field(kind, name) for name in chosen)
+        match self._chance.randrange(5):
+            case 0:
+                return f"... on {kind.name} {{ {text} }}"
+            case 1:
+                self._fragments.append(f"fragment F{len(self._fragments)} on {kind.name} {{ {text} }}")
+                return f"...F{len(self._fragments) - 1}"
+        return text
+
+
+@pytest.mark.slow
+async def test_no_answer_has_more_fields_than_its_operation_was_counted_for(
+    server: Server, schema: GraphQLSchema, documents: Documents
+) -> None:
+    product_id = await server.create_product(stock=1_000)
+    creating = [server.create_product() for _ in range(MAX_ROWS)]
+    buying = [server.purchase(product_id, BUYER) for _ in range(MAX_ROWS + 1)]
+    await asyncio.gather(*creating, *buying)
+
+    exact, largest = 0, 0
+    for seed in range(60):
+        author = Author(schema, seed)
+        text = author.query()
+        answer = await server.data(text, author.variables, token=ADMIN_TOKEN)
+        counted, came = cost(documents, text, author.variables), resolved(answer)
+        assert came <= counted, (seed, text, author.variables)
+        exact += came == counted
+        largest = max(largest, came)
+
+    assert exact > 5, "the bound is hardly ever reached: it counts too much"
+    assert largest > MAX_COST / 2, "no answer was large enough to tell"

@@ -1,0 +1,115 @@
+"""Answers to introspection: executed once, and then kept. Counted by what graphql-core is asked to execute."""
+
+from typing import Any, cast
+
+import pytest
+import strawberry
+from graphql import execute
+
+from api.drops.drops import Drops
+from api.graphql.context import Context
+from api.graphql.documents import Documents
+from api.graphql.execution import KEPT_ANSWERS, Executor
+from api.graphql.schema import make_schema
+from api.identity.caller import OPERATOR
+from api.identity.turns import Turns
+from tests.server import Server
+
+
+@pytest.fixture(scope="module")
+def schema() -> strawberry.Schema:
+    return make_schema()
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Names of the operations that were executed from now on."""
+    names: list[str | None] = []
+
+    def recorded(*arguments: Any, **named: Any) -> Any:
+        names.append(named["operation_name"])
+        return execute(*arguments, **named)
+
+    monkeypatch.setattr("api.graphql.execution.execute", recorded)
+    return names
+
+
+@pytest.fixture
+def executor(schema: strawberry.Schema) -> Executor:
+    return Executor(schema)
+
+
+async def ask(
+    executor: Executor, query: str, name: str | None = None, variables: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    turns = Turns(0.1, 0.4)
+    document = Documents(executor.schema, turns).prepare(query)
+    context = Context(cast("Drops", None), OPERATOR, "a client", turns)
+    return await executor.execute(document, name, variables, context)
+
+
+async def test_introspection_is_executed_once(server: Server, executed: list[str | None]) -> None:
+    query = '{ once: __type(name: "Product") { name fields { name type { name } } } }'
+
+    answers = [await server.ask(query) for _ in range(3)]
+
+    assert answers[0]["data"]["once"]["name"] == "Product"
+    assert answers == answers[:1] * 3
+    assert len(executed) == 1
+
+
+async def test_each_operation_of_a_document_has_its_own_answer(executor: Executor, executed: list[str | None]) -> None:
+    query = 'query A { __typename } query B { __type(name: "Product") { name } }'
+
+    answers = [str((await ask(executor, query, name))["data"]) for name in ("A", "B", "A", "B")]
+
+    assert executed == ["A", "B"]
+    assert answers[0] != answers[1]
+
+
+async def test_what_reads_anything_else_is_executed_each_time(executor: Executor, executed: list[str | None]) -> None:
+    for query in (
+        '{ __typename product(id: "x") { id } }',
+        '{ ...F } fragment F on Query { ... { product(id: "x") { id } } }',
+    ):
+        for _ in range(2):
+            await ask(executor, query)
+
+    assert len(executed) == 4
+
+
+async def test_answers_to_variables_are_not_kept(executor: Executor, executed: list[str | None]) -> None:
+    query = "query ($name: String!) { __type(name: $name) { name } }"
+
+    answers = [await ask(executor, query, variables={"name": name}) for name in ("Product", "Query", "Product")]
+
+    assert [answer["data"]["__type"]["name"] for answer in answers] == ["Product", "Query", "Product"]
+    assert len(executed) == 3
+
+
+async def test_errors_are_not_kept(executor: Executor, executed: list[str | None]) -> None:
+    query = "query ($no: Boolean!) { __typename @skip(if: $no) }"
+
+    for _ in range(2):
+        assert "errors" in await ask(executor, query)
+    assert (await ask(executor, query, variables={"no": True})) == {"data": {}}
+    assert "errors" in await ask(executor, query, "no such operation")
+    assert len(executed) == 4
+
+
+async def test_the_answer_that_was_used_least_recently_goes_first(
+    executor: Executor, executed: list[str | None]
+) -> None:
+    def query(number: int) -> str:
+        return f"query Q{number} {{ __typename }}"
+
+    for number in range(KEPT_ANSWERS):
+        await ask(executor, query(number))
+    await ask(executor, query(0))
+    assert len(executed) == KEPT_ANSWERS
+
+    await ask(executor, query(KEPT_ANSWERS))  # pushes the second out
+    await ask(executor, query(0))
+    assert len(executed) == KEPT_ANSWERS + 1
+    await ask(executor, query(1))
+    assert len(executed) == KEPT_ANSWERS + 2

@@ -1,0 +1,199 @@
+"""Websockets and event streams when their places run out: the client with most of them gives way, the newest first."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from api.database.pool import Pool
+from api.settings import Settings, read_settings
+from tests.graphql.several import come_from, trusting
+from tests.graphql.subscriptions import EVENTS, WATCH, Stream, streaming, until_metrics
+from tests.graphql.test_abandoned import ORDER, SOME_ID, orders_locked, until_blocked
+from tests.graphql.transport import Client, connected
+from tests.patience import PATIENCE
+from tests.server import Server, serving
+
+SEATS = 4
+GREEDY, HONEST, ANOTHER = (come_from(number) for number in (1, 2, 3))
+FULL = (1013, f"All {SEATS} places of this server are taken; try again later")
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    """A server with a few places, that knows several clients."""
+    async with serving(trusting(settings, seats=SEATS)) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def sockets(server: Server, number: int, headers: dict[str, str]) -> AsyncIterator[list[Client]]:
+    async with contextlib.AsyncExitStack() as open_sockets:
+        yield [await open_sockets.enter_async_context(connected(server, headers=headers)) for _ in range(number)]
+
+
+@contextlib.asynccontextmanager
+async def watching(server: Server, product_id: str, headers: dict[str, str]) -> AsyncIterator[Stream]:
+    """An event stream that has told the stock once."""
+    body = {"query": WATCH, "variables": {"ids": [product_id]}}
+    request = server.session.post(f"{server.url}/graphql", json=body, headers={"accept": EVENTS, **headers})
+    async with request as response:
+        assert response.status == 200
+        stream = Stream(response)
+        assert (await stream.next())["stockChanged"]
+        yield stream
+
+
+async def assert_alive(*clients: Client) -> None:
+    for client in clients:
+        await client.send({"type": "ping"})
+        assert await client.receive() == {"type": "pong"}
+
+
+async def test_the_newest_socket_of_whoever_has_most_gives_way_and_the_newcomer_is_served(server: Server) -> None:
+    async with sockets(server, SEATS, GREEDY) as greedy, sockets(server, 1, HONEST) as [honest]:
+        assert await greedy[-1].closed() == FULL
+        await assert_alive(honest, *greedy[:-1])
+        await until_metrics(server, sockets=SEATS)
+
+
+async def test_it_gives_way_until_all_have_as_many(server: Server) -> None:
+    async with sockets(server, SEATS, GREEDY) as greedy, contextlib.AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(connected(server, headers=come_from(number))) for number in (2, 3, 4)]
+        for client in reversed(greedy[1:]):
+            assert await client.closed() == FULL
+        await assert_alive(greedy[0], *others)
+
+        async with connected(server, init=False, headers=come_from(5)) as late:
+            assert await late.closed() == FULL
+        await assert_alive(greedy[0], *others)
+
+
+async def test_whoever_has_most_cannot_push_anybody_out(server: Server) -> None:
+    async with sockets(server, SEATS - 1, GREEDY) as greedy, sockets(server, 1, HONEST) as [honest]:
+        for _ in range(3):
+            async with connected(server, init=False, headers=GREEDY) as another:
+                assert await another.closed() == FULL
+        await assert_alive(honest, *greedy)
+
+
+async def test_a_socket_that_has_not_said_who_it_is_gives_way_as_any(server: Server) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(connected(server, init=False, headers=GREEDY)) for _ in range(SEATS)]
+        async with sockets(server, 1, HONEST) as [honest]:
+            assert await silent[-1].closed() == FULL
+            await assert_alive(honest, *silent[:-1])
+
+
+async def test_an_event_stream_ends_without_complete_so_that_its_client_comes_back(server: Server) -> None:
+    product_id = await server.create_product()
+    async with (
+        sockets(server, SEATS - 1, GREEDY) as greedy,
+        watching(server, product_id, GREEDY) as stream,
+        sockets(server, 1, HONEST) as [honest],
+    ):
+        await stream.ends()
+        await assert_alive(honest, *greedy)
+        await until_metrics(server, watchers=0, sockets=SEATS)
+
+
+async def test_an_event_stream_takes_the_place_of_a_socket(server: Server) -> None:
+    product_id = await server.create_product()
+    async with sockets(server, SEATS, GREEDY) as greedy, watching(server, product_id, HONEST) as stream:
+        assert await greedy[-1].closed() == FULL
+        await server.purchase(product_id)
+        assert (await stream.next())["stockChanged"] == {"stock": 9, "version": 2}
+
+
+async def test_a_watching_socket_that_gives_way_leaves_no_subscription(server: Server) -> None:
+    product_id = await server.create_product()
+    async with sockets(server, SEATS, GREEDY) as greedy:
+        for client in greedy:
+            await client.subscribe(WATCH, {"ids": [product_id]})
+            await client.next()
+        async with sockets(server, 1, HONEST):
+            assert await greedy[-1].closed() == FULL
+            await until_metrics(server, sockets=SEATS, watchers=SEATS - 1, broadcasts=1)
+        await server.purchase(product_id)
+        for client in greedy[:-1]:
+            assert (await client.next())["stockChanged"]["stock"] == 9
+
+
+@pytest.mark.parametrize("leave", ["closes", "vanishes"])
+async def test_a_socket_whose_client_has_left_amid_a_query_gives_way_too(
+    server: Server, behind: Pool, caplog: pytest.LogCaptureFixture, leave: str
+) -> None:
+    async with orders_locked(behind), contextlib.AsyncExitStack() as stack:
+        greedy = [await stack.enter_async_context(connected(server, headers=GREEDY)) for _ in range(SEATS)]
+        await greedy[-1].subscribe(ORDER, SOME_ID)
+        await until_blocked(behind)
+        if leave == "vanishes":
+            greedy[-1].connection.transport.abort()
+        else:
+            await greedy[-1].send({"type": "no such type"})
+        async with sockets(server, 1, HONEST) as [honest], sockets(server, 1, ANOTHER) as [another]:
+            assert await greedy[-2].closed() == FULL
+            await assert_alive(honest, another, *greedy[:-2])
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_place_is_free_again_when_a_socket_has_left(server: Server) -> None:
+    async with sockets(server, SEATS, GREEDY):
+        pass
+    await until_metrics(server, sockets=0)
+    async with sockets(server, SEATS, HONEST) as clients:
+        await assert_alive(*clients)
+
+
+async def test_without_a_trusted_proxy_what_a_client_says_of_itself_changes_nothing(settings: Settings) -> None:
+    async with serving(replace(settings, seats=SEATS)) as server, sockets(server, SEATS, GREEDY) as clients:
+        for headers in (HONEST, ANOTHER):
+            async with connected(server, init=False, headers=headers) as newcomer:
+                assert await newcomer.closed() == FULL
+        await assert_alive(*clients)
+
+
+async def test_the_setting_says_whose_word_is_taken(settings: Settings) -> None:
+    async def newcomers_are_served(proxies: str) -> bool:
+        trusted = read_settings({"DROPZERO_TRUSTED_PROXIES": proxies}).trusted_proxies
+        async with (
+            serving(replace(settings, seats=SEATS, trusted_proxies=trusted)) as server,
+            sockets(server, SEATS, GREEDY),
+            connected(server, init=False, headers=HONEST) as newcomer,
+        ):
+            with contextlib.suppress(ConnectionClosed):
+                await newcomer.send({"type": "connection_init"})
+                return await newcomer.receive() == {"type": "connection_ack"}
+            return False
+
+    assert await newcomers_are_served("127.0.0.0/8")
+    assert await newcomers_are_served("::1, 127.0.0.1")
+    assert not await newcomers_are_served("10.0.0.0/8")
+    assert not await newcomers_are_served("")
+
+
+async def test_another_address_is_another_client_without_any_proxy(settings: Settings) -> None:
+    async with serving(replace(settings, seats=SEATS)) as server, contextlib.AsyncExitStack() as stack:
+        greedy = [await stack.enter_async_context(connected(server)) for _ in range(SEATS)]
+        neighbour = connect(
+            server.websocket_url,
+            subprotocols=[Subprotocol("graphql-transport-ws")],
+            local_addr=("127.0.0.2", 0),
+            proxy=None,
+            open_timeout=PATIENCE,
+        )
+        honest = Client(await stack.enter_async_context(neighbour))
+        await honest.init()
+        assert await greedy[-1].closed() == FULL
+
+
+async def test_a_full_server_still_sells(server: Server) -> None:
+    product_id = await server.create_product()
+    async with sockets(server, SEATS, GREEDY):
+        assert (await server.purchase(product_id))["status"] == "CONFIRMED"
+        async with streaming(server, "{ __typename }") as stream:
+            assert await stream.next() == {"__typename": "Query"}

@@ -1,0 +1,202 @@
+"""A server that knows its frontends' documents: strangers send those and no other, the operator whatever it likes."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import get_introspection_query, parse
+
+from api.app import create_admission, create_app
+from api.database.endpoint import Endpoint
+from api.pages import FOLDER
+from api.pages import documents as storefront_documents
+from api.settings import EMBEDDED_REGIONS, InvalidSettings, Settings, read_settings
+from tests.command import dropzero
+from tests.graphql.subscriptions import WATCH, streaming
+from tests.graphql.transport import connected
+from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
+from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
+
+STOCK = "query Stock($id: ID!) { product(id: $id) { stock } }"
+UNKNOWN = ("BAD_USER_INPUT", "This server executes the documents that it knows, and no other.")
+STRANGE = [
+    "{ __typename }",
+    "{ now }",
+    f" {STOCK}",
+    STOCK.replace(" stock ", " name "),
+    STOCK.replace("Stock", "Other"),
+    get_introspection_query(),
+    "mutation { __typename }",
+    WATCH,
+    "no document",
+    "{ nothing }",
+    "x" * 100_000,
+]
+
+
+@pytest.fixture(scope="module")
+def settings(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A laptop's settings, with a file of two documents."""
+    file = tmp_path_factory.mktemp("documents") / "persisted.json"
+    file.write_text(json.dumps({"1": STOCK, "2": PURCHASE}))
+    return replace(
+        read_settings({"DROPZERO_DOCUMENTS": str(file)}),
+        endpoints=tuple(Endpoint(region, shared_database_url) for region in EMBEDDED_REGIONS),
+        admin_token=ADMIN_TOKEN,
+        budget=PATIENT_BUDGET,
+        region_times=PATIENT_TIMES,
+    )
+
+
+@pytest.fixture(scope="module")
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    """A server with trusted documents."""
+    async with serving(settings) as server:
+        yield server
+
+
+@pytest.mark.parametrize("query", STRANGE)
+async def test_a_strangers_own_document_is_refused_over_http(server: Server, query: str) -> None:
+    assert await server.refusal(query, {"id": "x"}) == UNKNOWN
+    async with server.session.get(f"{server.url}/graphql", params={"query": query[:5_000]}) as response:
+        [error] = (await response.json())["errors"]
+    assert error["message"] == UNKNOWN[1]
+
+
+async def test_a_strangers_own_document_is_refused_over_a_websocket_which_stays_open(server: Server) -> None:
+    async with connected(server) as client:
+        for number, query in enumerate(STRANGE[:-1]):
+            await client.subscribe(query, id=str(number))
+            assert await client.error(str(number)) == UNKNOWN
+        product_id = await server.create_product(stock=3)
+        assert await client.answer(STOCK, {"id": product_id}) == {"product": {"stock": 3}}
+
+
+async def test_a_strangers_own_subscription_is_refused_as_an_event_stream(server: Server) -> None:
+    async with streaming(server, WATCH, {"ids": ["x"]}) as stream:
+        name, response = await stream.event()
+        assert (name, [error["message"] for error in response["errors"]]) == ("next", [UNKNOWN[1]])
+        assert (await stream.event())[0] == "complete"
+
+
+async def test_the_documents_of_the_file_are_served(server: Server) -> None:
+    product_id = await server.create_product(stock=3)
+
+    assert (await server.purchase(product_id))["status"] == "CONFIRMED"
+    assert await server.data(STOCK, {"id": product_id}) == {"product": {"stock": 2}}
+    async with server.session.get(
+        f"{server.url}/graphql", params={"query": STOCK, "variables": json.dumps({"id": product_id})}
+    ) as response:
+        assert await response.json() == {"data": {"product": {"stock": 2}}}
+
+
+async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None:
+    product_id = await server.create_product(stock=3)
+    variables: dict[str, Any] = {
+        "id": product_id,
+        "ids": [product_id],
+        "buyer": "ada",
+        "one": EMBEDDED_REGIONS[0],
+        "two": EMBEDDED_REGIONS[1],
+    }
+    order = (await server.purchase(product_id))["order"]["id"]
+
+    for document in storefront_documents():
+        sent = {name: value for name, value in variables.items() if f"${name}:" in document}
+        if document.startswith("subscription"):
+            async with connected(server) as client:
+                await client.subscribe(document, sent)
+                assert (await client.next())["stockChanged"]["stock"] == 2
+            continue
+        if document.startswith("mutation"):
+            cancel = "CancelOrderInput" in document
+            sent["input"] = {"orderId": order} if cancel else {"productId": product_id, "quantity": 99}
+            sent["input"]["userRef"] = "ada"
+        assert all((await server.data(document, sent)).values()), document
+
+
+async def test_the_operator_may_send_anything(server: Server) -> None:
+    assert (await server.data("{ __typename }", token=ADMIN_TOKEN)) == {"__typename": "Query"}
+    assert (await server.data(get_introspection_query(), token=ADMIN_TOKEN))["__schema"]
+    async with connected(server, init=False) as client:
+        await client.init({"authorization": f"Bearer {ADMIN_TOKEN}"})
+        assert await client.answer("{ __typename }") == {"__typename": "Query"}
+    assert await server.refusal("{ __typename }", token="not-the-operators-token") == UNKNOWN
+    assert (await server.refusal("{ nothing }", token=ADMIN_TOKEN))[1].startswith("Cannot query field 'nothing'")
+
+
+async def test_a_refused_document_is_not_kept(server: Server) -> None:
+    for number in range(3):
+        assert await server.refusal(f"query Q{number} {{ now }}") == UNKNOWN
+    assert (await server.data("query Q0 { now }", token=ADMIN_TOKEN))["now"]
+    assert await server.refusal("query Q0 { now }") == UNKNOWN, "what the operator sends is not known to strangers"
+
+
+async def test_without_a_file_strangers_send_what_they_like(settings: Settings) -> None:
+    async with serving(replace(settings, trusted_documents=None)) as server:
+        assert await server.data("{ __typename }") == {"__typename": "Query"}
+
+
+async def test_an_empty_file_leaves_our_own_pages_alone(settings: Settings) -> None:
+    async with serving(replace(settings, trusted_documents=())) as server:
+        assert await server.refusal(STOCK, {"id": "x"}) == UNKNOWN
+        [drops] = [document for document in storefront_documents() if document.startswith("query Drops")]
+        assert (await server.data(drops)).keys() == {"now", "products"}
+
+
+WRONG = {
+    "no document": "Syntax Error",
+    "query A { nothing }": "Cannot query field 'nothing' on type 'Query'.",
+    "{ __typename } { __typename }": "This anonymous operation must be the only defined operation.",
+    f"{{ {'products { ' * 25} id {'}' * 25} }}": "levels deep",
+    "x" * 20_001: "The document has 20001 characters",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_document_ends_the_start_and_is_named_with_its_variable(settings: Settings, wrong: str) -> None:
+    there = replace(settings, trusted_documents=(STOCK, wrong))
+    with pytest.raises(InvalidSettings) as refused:
+        create_app(there, create_admission(there))
+
+    message = str(refused.value)
+    assert message.startswith("DROPZERO_DOCUMENTS: ")
+    assert WRONG[wrong] in message
+    assert "\n" not in message
+    assert len(message) < 1_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_command_ends_with_one_line_about_a_wrong_document(tmp_path: Path, workers: str) -> None:
+    file = tmp_path / "documents.json"
+    file.write_text(json.dumps({"5f1c": "query A { nothing }"}))
+    data, documents = str(tmp_path / "data"), str(file)
+    ended = await dropzero(
+        "serve", "--port", "0", "--workers", workers, DROPZERO_DATA=data, DROPZERO_DOCUMENTS=documents
+    )
+
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+    assert [line for line in ended.err.splitlines() if "DROPZERO_DOCUMENTS: " in line and "'nothing'" in line]
+
+
+OPERATION = re.compile(r"\b(?:query|mutation|subscription)\b\s*\w*\s*(?:\(\s*\$|\{)")
+"""The beginning of an operation, in whatever quotes."""
+
+
+def test_every_document_of_our_pages_is_found() -> None:
+    found = storefront_documents()
+    files = [file for file in FOLDER.rglob("*") if file.suffix in (".js", ".html")]
+    code = "".join(re.sub(r"^\s*//.*$", "", file.read_text(encoding="utf-8"), flags=re.M) for file in files)
+
+    assert len(OPERATION.findall(code)) == len(found) == len(set(found)) == 8
+    for document in found:
+        assert parse(document).definitions
+        assert "\\" not in document, "what the page sends is not what is in its file"
+        assert "${" not in document
+        assert code.count(f"`{document}`") == 1
