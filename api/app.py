@@ -112,15 +112,6 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
                 await broadcasts.close()
                 await drops.close(CLOSE_GRACE)
 
-    async def healthz(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(request: Request) -> Response:
-        if getattr(request.state, DRAINING, False):
-            return JSONResponse({"draining": True}, status_code=503)
-        healthy = {region.name: region.healthy for region in await regions.health()}
-        return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
-
     times = settings.socket_times
     middleware = [
         Middleware(HostCheck, Hosts(settings.hosts), admission.clients, admission.refusals),
@@ -133,13 +124,25 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         routes=[
             Route("/graphql", GraphQLHTTP(engine, graphiql, times.comment)),
             WebSocketRoute("/graphql", GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            *_health_routes(regions),
             Route("/metrics", metrics, methods=["GET"]),
             Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
         ],
         middleware=middleware,
     )
+
+
+def _health_routes(regions: Regions) -> list[Route]:
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        if getattr(request.state, DRAINING, False):
+            return JSONResponse({"draining": True}, status_code=503)
+        healthy = {region.name: region.healthy for region in await regions.health()}
+        return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
 def require_documents(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """Settings: everything that the environment says, read once and refused with a clear message when wrong."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import ip_network
@@ -128,9 +128,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise InvalidSettings(f"{name}: {error}") from None
 
-    if not environment.get("DROPZERO_ENDPOINTS", "unset").strip():
-        raise InvalidSettings("DROPZERO_ENDPOINTS: it is set but empty; name a database, or unset it for a local one")
     endpoints: tuple[Endpoint, ...] = read("DROPZERO_ENDPOINTS", (), parse_endpoints)
+    if not endpoints and "DROPZERO_ENDPOINTS" in environment:
+        raise InvalidSettings("DROPZERO_ENDPOINTS: it is set but empty; name a database, or unset it for a local one")
     regions = tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS
     home = read("DROPZERO_REGION", regions[0], _one_of(regions))
     laptop = not endpoints
@@ -156,7 +156,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
         seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
-        trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", (), _networks),
+        trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", _vercel_proxies(environment), _networks),
         trusted_documents=read("DROPZERO_DOCUMENTS", None, _documents),
         drain=read("DROPZERO_DRAIN_S", 0 if laptop else DRAIN, _whole(0, 600)),
         federation=_federation(environment),
@@ -164,12 +164,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             keep_alive=read("DROPZERO_KEEP_ALIVE_S", SocketTimes().keep_alive, _whole(1, 7200)),
         ),
     )
-    for name in environment.keys() - known - _ONE_LETTER_APART:
+    _require_spelling(environment.keys() - known, known)
+    return settings
+
+
+def _require_spelling(others: Set[str], known: Set[str]) -> None:
+    """Raises InvalidSettings: with one letter less in DROPZERO_ENDPOINTS, the drop would run on an empty database of
+    its own."""
+    for name in others - _ONE_LETTER_APART:
         meant = get_close_matches(name, known, n=1, cutoff=0.95)
         if meant:
-            # One letter less in DROPZERO_ENDPOINTS, and the drop would run on an empty database of its own.
             raise InvalidSettings(f"{name} is not a variable of dropzero; is {meant[0]} meant?")
-    return settings
 
 
 def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
@@ -179,6 +184,11 @@ def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
     if not role_arn or environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") or not (on_vercel or token):
         return None
     return OidcFederation(role_arn, token, from_requests=on_vercel)
+
+
+def _vercel_proxies(environment: Mapping[str, str]) -> tuple[Network, ...]:
+    """On Vercel every connection comes from its own network, which writes X-Forwarded-For anew."""
+    return (ip_network("0.0.0.0/0"), ip_network("::/0")) if environment.get("VERCEL") == "1" else ()
 
 
 def _vercel_hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
