@@ -45,8 +45,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     A connection is kept for the next request, unless the server leaves, or has more than `most_kept` connections: then
     the answer says `Connection: close`.
 
-    A request for an upgrade to anything but a websocket is answered as if it had not asked for one. llhttp stops at
-    such a request: it takes its body for another protocol, and uvicorn would take that body for the next request.
+    A request for another upgrade than that to a websocket is answered as if it had asked for none. llhttp takes its
+    body for another protocol, and uvicorn would take that body for the next request.
     """
 
     _overhead = 0

@@ -111,18 +111,9 @@ class GraphQLHTTP:
             if isinstance(response, Watch):
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
-                stream = EventStream(send)
-                with self._engine.admission.seats.held(client, 1, stream.give_way):
-                    broadcasts, watch = self._engine.broadcasts, response
-                    events = send_events(
-                        stream,
-                        receive,
-                        partial(broadcasts.join, watch.operation, watch.document, stream, client),
-                        broadcasts.leave,
-                        self._comment_interval,
-                    )
-                    del request, response, watch  # of which nothing is to be kept as long as the events last
-                    await events
+                events = self._send_events(send, receive, response, client)
+                del request, response  # of which nothing is to be kept as long as the events last
+                await events
                 return
             if accepted is EVENT_STREAM:
                 await send_response(send, response)
@@ -147,6 +138,17 @@ class GraphQLHTTP:
         except Exception as error:
             body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
         await _send(send, status, media_type, body, more_headers)
+
+    async def _send_events(self, send: Send, receive: Receive, watch: Watch, client: str) -> None:
+        """Raises QuotaSpent before anything is sent."""
+        broadcasts = self._engine.broadcasts
+        stream = EventStream(send)
+        join = partial(broadcasts.join, watch.operation, watch.document, stream, client)
+        del watch
+        with self._engine.admission.seats.held(client, 1, stream.give_way):
+            events = send_events(stream, receive, join, broadcasts.leave, self._comment_interval)
+            del join
+            await events
 
     async def _respond(
         self, request: Request, headers: Mapping[str, str], client: str, departure: Departure, *, only_queries: bool
