@@ -118,6 +118,10 @@ class Inlet(asyncio.BufferedProtocol):
         self._used = 0.0
         held, self._held = self._held, b""
         if held:
-            self._take(held)
+            try:
+                self._take(held)
+            except BaseException:
+                self._transport.abort()  # as the transport itself does where a protocol fails
+                raise
         if self._withdraw is None and not self._transport.is_closing() and not self._inner.reading_paused:
             self._transport.resume_reading()

@@ -63,9 +63,11 @@ class Turns:
         withdrawn = False
 
         def granted() -> None:
-            if not withdrawn:
-                resume()
-            self._pass_on(0.0 if withdrawn else used)
+            try:
+                if not withdrawn:
+                    resume()
+            finally:  # else one that fails would keep the turn, and nobody had another
+                self._pass_on(0.0 if withdrawn else used)
 
         def withdraw() -> None:
             nonlocal withdrawn

@@ -138,3 +138,16 @@ async def test_a_turn_whose_waiter_has_left_goes_to_the_next() -> None:
 
     async with asyncio.timeout(PATIENCE):
         await staying
+
+
+async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
+    turns, called, failures = Turns(SHARE, SHARE), [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    turns.later("one", LENGTH, lambda: 1 / 0)
+    turns.later("two", LENGTH, lambda: called.append("next"))
+
+    async with asyncio.timeout(PATIENCE), Others():
+        while not called:
+            await asyncio.sleep(0)
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
