@@ -30,7 +30,7 @@ from api.refusal import (
     Refused,
     refusal_of,
 )
-from api.request_head import Head
+from api.request_head import Head, path_of
 from api.settings import SocketTimes
 
 CLOSING = "closing"
@@ -236,6 +236,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self.url = path_of(self.url)
         self._head = Head(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
         self._head.check()
         if self.parser.should_upgrade():
