@@ -74,6 +74,14 @@ class FairQueue(Generic[T]):
         if len(self._used) > KEPT + 2 * len(self._backlogs):
             self._forget_some()
 
+    def serve(self, client: str, amount: float) -> None:
+        """Charge a client that is served without an item. While nobody waits the time moves on with it, as it does with
+        every item that is taken out: what it has used before is nobody's loss, and must not keep it behind all who come
+        later."""
+        if not self._length:
+            self._now = max(self._now, self._used.get(client, 0.0))
+        self.charge(client, amount)
+
     def heads(self) -> Iterator[T]:
         """The next item of each client."""
         return (backlog.items[0] for backlog in self._backlogs.values())

@@ -93,8 +93,8 @@ class Gate:
 
     def _count(self, client: str) -> None:
         self._begun += 1
-        self._queue.charge(client, EACH)
-        self._resuming.charge(client, EACH)
+        self._queue.serve(client, EACH)
+        self._resuming.serve(client, EACH)
         self._number += 1
         if self._number > 2 * SAMPLE:
             self._number /= 2

@@ -87,6 +87,7 @@ class Turns:
     async def _wait(self, client: str) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
             self._taken = True
+            self._queue.serve(client, 0.0)
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -151,3 +151,22 @@ async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
         while not called:
             await asyncio.sleep(0)
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
+async def test_turns_that_nobody_waited_for_do_not_count_when_others_come() -> None:
+    turns, taken = Turns(SHARE, SHARE), []
+    for _ in range(20):
+        await take_turns(turns, "old", 1)
+        work(2 * LENGTH * (1 - SHARE) / SHARE)  # of others, so that the next turn need not be waited for
+
+    async def take(client: str) -> None:
+        async with turns.turn(client):
+            work(LENGTH)
+            taken.append(client)
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks, turns.turn("holder"):
+        for client in [*["new"] * 10, "old"]:
+            tasks.create_task(take(client))
+        await asyncio.sleep(0)
+
+    assert taken[-1] == "new"
