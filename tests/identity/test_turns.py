@@ -144,7 +144,10 @@ async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
     turns, called, failures = Turns(SHARE, SHARE), [], []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
 
-    turns.later("one", LENGTH, lambda: 1 / 0)
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    turns.later("one", LENGTH, fail)
     turns.later("two", LENGTH, lambda: called.append("next"))
 
     async with asyncio.timeout(PATIENCE), Others():
