@@ -60,18 +60,19 @@ class Turns:
     def later(self, client: str, used: float, resume: Callable[[], None]) -> Callable[[], None]:
         """Call `resume` once the client has a turn to pay for `used` seconds that it has had already. Returns what
         withdraws it."""
-        withdrawn = False
+        wanted: Callable[[], None] | None = resume
 
         def granted() -> None:
+            owing = used if wanted is not None else 0.0
             try:
-                if not withdrawn:
-                    resume()
+                if wanted is not None:
+                    wanted()
             finally:  # else one that fails would keep the turn, and nobody had another
-                self._pass_on(0.0 if withdrawn else used)
+                self._pass_on(owing)
 
         def withdraw() -> None:
-            nonlocal withdrawn
-            withdrawn = True
+            nonlocal wanted
+            wanted = None  # all that it refers to need not wait
 
         self._queue.charge(client, used)
         self._push(client, granted)
