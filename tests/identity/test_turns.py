@@ -141,18 +141,23 @@ async def test_a_turn_whose_waiter_has_left_goes_to_the_next() -> None:
 
 
 async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
-    turns, called, failures = Turns(SHARE, SHARE), [], []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    turns, called = Turns(SHARE, SHARE), []
+    failures: list[BaseException] = []
 
     def fail() -> None:
         raise ZeroDivisionError
 
-    turns.later("one", LENGTH, fail)
-    turns.later("two", LENGTH, lambda: called.append("next"))
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    try:
+        turns.later("one", LENGTH, fail)
+        turns.later("two", LENGTH, lambda: called.append("next"))
+        async with asyncio.timeout(PATIENCE), Others():
+            while not called:
+                await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(None)
 
-    async with asyncio.timeout(PATIENCE), Others():
-        while not called:
-            await asyncio.sleep(0)
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
 
 
