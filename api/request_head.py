@@ -22,7 +22,7 @@ _UPGRADES = (b"upgrade", b"http2-settings")
 def path_of(target: bytes) -> bytes:
     """The path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2.2), even one without a
     path. Raises HttpParserError."""
-    if target.startswith((b"/", b"*")):
+    if target.startswith(b"/") or b"://" not in target:
         return target
     url = httptools.parse_url(target)
     path = url.path or b"/"
