@@ -178,8 +178,8 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self.conn.data_to_send()  # forgets the pong: uvicorn would keep one for every ping of who reads none
 
     async def run_asgi(self) -> None:
-        """uvicorn's, but the application begins when it is its client's turn, as with a request, and has made no mistake
-        when it has refused a handshake."""
+        """uvicorn's, but the application begins when it is its client's turn, as with a request, and makes no mistake
+        when it refuses a handshake."""
         gate = self.admission.gate
         client = self.admission.clients.of(self.scope)
         try:
