@@ -13,7 +13,7 @@ from api.database.regions import Regions
 from api.graphql.execution import Executor
 from api.graphql.websocket import MAX_OPERATIONS, Closing
 from tests.graphql.operations import stock_of
-from tests.graphql.subscriptions import BUY
+from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import connected
 from tests.patience import PATIENCE, until
 from tests.server import Server
@@ -184,3 +184,33 @@ async def test_a_purchase_in_line_that_is_completed_leaves_the_line(server: Serv
 
 async def is_waiting(server: Server, number: int) -> bool:
     return await waiting(server) == number
+
+
+@asynccontextmanager
+async def stock_locked(behind: Pool) -> AsyncIterator[None]:
+    """No stock can be read until the block is left."""
+    async with behind.begin(PATIENCE) as transaction:
+        await transaction.execute("LOCK TABLE inventory IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def test_subscribing_and_leaving_at_once_costs_no_connection(server: Server, behind: Pool) -> None:
+    product_ids = [await server.create_product(stock=5) for _ in range(10)]
+    async with connected(server) as client:
+        async with stock_locked(behind):
+            await client.subscribe(WATCH, {"ids": product_ids[:1]}, id="first")
+            await until_blocked(behind)
+            before = await connections(behind)
+            await client.complete("first")
+            for number in range(100):
+                await client.subscribe(WATCH, {"ids": [product_ids[number % 10]]}, id="fickle")
+                await client.complete("fickle")
+            for number in range(10):
+                async with streaming(server, WATCH, {"ids": [product_ids[number]]}) as stream:
+                    stream.response.close()
+            await until_metrics(server, watchers=0, watched_products=0, sockets=1)
+            await until_blocked(behind)
+
+        await client.subscribe(WATCH, {"ids": product_ids[-1:]}, id="stays")
+        assert await client.next("stays") == {"stockChanged": {"stock": 5, "version": 1}}
+    assert await connections(behind) >= before
