@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
 from api.database.pool import Pool, Record, reserved_connections
-from tests.patience import PATIENCE, PATIENT_TIMES, short, until
+from tests.locks import blocked, table_locked, until_blocked
+from tests.patience import PATIENCE, PATIENT_TIMES, short
 
 SIZE = 5
 READ = "SELECT count(*) FROM orders"
@@ -22,29 +23,8 @@ async def pool(postgres_url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
-@asynccontextmanager
-async def orders_locked(behind: Pool) -> AsyncIterator[None]:
-    """No order can be read until the block is left."""
-    async with behind.begin(PATIENCE) as transaction:
-        await transaction.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
 def reading(pool: Pool, number: int, timeout: float = PATIENCE) -> list[asyncio.Task[list[Record]]]:
     return [asyncio.create_task(pool.fetch(READ, timeout=timeout)) for _ in range(number)]
-
-
-async def blocked(behind: Pool) -> int:
-    """Reads that wait for the lock, each on a connection of its own."""
-    query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return len(await behind.fetch(query))
-
-
-async def until_blocked(behind: Pool, number: int) -> None:
-    async def are_blocked() -> bool:
-        return await blocked(behind) == number
-
-    await until(are_blocked)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +35,7 @@ def test_two_are_kept_where_there_are_as_many_for_reads(size: int, reserved: int
 
 
 async def test_reads_leave_transactions_their_connections(pool: Pool, behind: Pool) -> None:
-    async with orders_locked(behind):
+    async with table_locked(behind, "orders"):
         reads = reading(pool, 10 * SIZE)
         await until_blocked(behind, SIZE - 2)
 
@@ -73,7 +53,7 @@ async def test_reads_leave_transactions_their_connections(pool: Pool, behind: Po
 
 
 async def test_a_read_that_waits_for_others_in_vain_says_so_and_keeps_nothing(pool: Pool, behind: Pool) -> None:
-    async with orders_locked(behind):
+    async with table_locked(behind, "orders"):
         reads = reading(pool, SIZE - 2)
         await until_blocked(behind, SIZE - 2)
         late = reading(pool, 20, short(0.1))
@@ -86,7 +66,7 @@ async def test_a_read_that_waits_for_others_in_vain_says_so_and_keeps_nothing(po
         await asyncio.wait(leaving)
     await asyncio.gather(*reads)
 
-    async with orders_locked(behind):
+    async with table_locked(behind, "orders"):
         again = reading(pool, 2 * SIZE)
         await until_blocked(behind, SIZE - 2)
     await asyncio.gather(*again)

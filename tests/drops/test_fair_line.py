@@ -15,8 +15,8 @@ from api.drops.group_commit import GroupCommit, GroupPolicy
 from api.drops.line import Busy, Outcome
 from api.drops.orders import list_orders
 from tests.drops.purchases import assert_books_balance, kinds, line, new_product, wish
-from tests.drops.test_group_commit import inventory_locked, until_blocked
 from tests.faults import Faulty
+from tests.locks import stock_held, until_blocked
 from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
 
 SIZE = 100
@@ -48,7 +48,7 @@ async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
 async def test_the_few_of_one_client_are_in_the_next_group_before_the_many_of_another(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=2_000)
     desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         first = desk.submit("first")
         await until_blocked(behind)
         many = desk.submit("many", 1_000)
@@ -67,7 +67,7 @@ async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have
 ) -> None:
     product_id = await new_product(pool, stock=21)
     desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         first = desk.submit("first")
         await until_blocked(behind)
         many = desk.submit("many", 1_000)
@@ -83,7 +83,7 @@ async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have
 async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1_000)
     desk = Desk(line(pool, GroupPolicy(size=30)), product_id)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         first = desk.submit("first")
         await until_blocked(behind)
         tasks = []
@@ -100,7 +100,7 @@ async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind:
 async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=31)
     desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         first = desk.submit("first")
         await until_blocked(behind)
         tasks = desk.submit("one", 60)
@@ -118,7 +118,7 @@ class TestPlaces:
     async def test_the_newest_of_whoever_has_most_gives_way(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
         desk = Desk(line(pool, GroupPolicy(waiting=10)), product_id)
-        async with inventory_locked(behind, product_id):
+        async with stock_held(behind, product_id):
             [first] = desk.submit("many")
             await until_blocked(behind)
             many = desk.submit("many", 9)
@@ -143,7 +143,7 @@ class TestPlaces:
     async def test_whoever_has_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
         desk = Desk(line(pool, GroupPolicy(waiting=10)), product_id)
-        async with inventory_locked(behind, product_id):
+        async with stock_held(behind, product_id):
             few = desk.submit("few")
             await until_blocked(behind)
             many = desk.submit("many", 20)
@@ -158,7 +158,7 @@ class TestPlaces:
         crowded, quiet = await new_product(pool, stock=100), await new_product(pool, stock=100)
         commit = line(pool, GroupPolicy(waiting=10))
         many, few = Desk(commit, crowded), Desk(commit, quiet)
-        async with inventory_locked(behind, crowded):
+        async with stock_held(behind, crowded):
             tasks = many.submit("many")
             await until_blocked(behind)
             tasks += many.submit("many", 9)
@@ -171,7 +171,7 @@ class TestPlaces:
     async def test_what_is_in_a_transaction_goes_on(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
         desk = Desk(line(pool, GroupPolicy(waiting=3)), product_id)
-        async with inventory_locked(behind, product_id):
+        async with stock_held(behind, product_id):
             many = desk.submit("many", 3)
             await until_blocked(behind)
             few = desk.submit("few")
@@ -184,7 +184,7 @@ class TestPlaces:
     async def test_a_place_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
         desk = Desk(line(pool, GroupPolicy(waiting=4)), product_id)
-        async with inventory_locked(behind, product_id):
+        async with stock_held(behind, product_id):
             [first] = desk.submit("many")
             await until_blocked(behind)
             many = desk.submit("many", 3)

@@ -1,8 +1,6 @@
 """Subscribing to live stock and leaving at once: it breaks off no read, and so costs no connection."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -11,30 +9,8 @@ from api.database.pool import Pool
 from api.drops.stock import StockPublisher
 from tests.drops.purchases import new_product
 from tests.drops.watching import CountingPool, current, told, until_no_polling_task_is_left
-from tests.patience import PATIENCE, until
-
-
-@asynccontextmanager
-async def stock_locked(behind: Pool) -> AsyncIterator[None]:
-    """No stock can be read until the block is left."""
-    async with behind.begin(PATIENCE) as transaction:
-        await transaction.execute("LOCK TABLE inventory IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-async def until_blocked(behind: Pool) -> None:
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def is_blocked() -> bool:
-        return len(await behind.fetch(blocked)) == 1
-
-    await until(is_blocked)
-
-
-async def connections(behind: Pool) -> set[int]:
-    """The process ids of all connections to the test's database."""
-    rows = await behind.fetch("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
-    return {row["pid"] for row in rows}
+from tests.locks import connections, table_locked, until_blocked
+from tests.patience import until
 
 
 def watching(publisher: StockPublisher, product_id: UUID) -> asyncio.Task[None]:
@@ -55,7 +31,7 @@ async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool, stock=7)
-    async with stock_locked(behind):
+    async with table_locked(behind, "inventory"):
         fickle = [watching(seldom, product_id) for _ in range(10)]
         await until_blocked(behind)
         before = await connections(behind)
@@ -80,7 +56,7 @@ async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connec
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher, products: int
 ) -> None:
     product_ids = [await new_product(pool, stock=7) for _ in range(products)]
-    async with stock_locked(behind):
+    async with table_locked(behind, "inventory"):
         first = watching(seldom, product_ids[0])
         await until_blocked(behind)
         before = await connections(behind)
@@ -104,7 +80,7 @@ async def test_the_last_one_to_leave_amid_a_later_reading_breaks_it_off_for_nobo
     product_id = await new_product(pool, stock=7)
     watcher = asyncio.create_task(watch_for_ever(often, product_id))
     await until(lambda: len(counting.reads) > 1)
-    async with stock_locked(behind):
+    async with table_locked(behind, "inventory"):
         await until_blocked(behind)
         before = await connections(behind)
         await leave(watcher)

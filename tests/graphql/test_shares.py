@@ -18,11 +18,11 @@ from api.graphql.broadcast import MAX_CHARACTERS
 from api.identity.admission import Admission
 from api.identity.turns import Turns
 from api.settings import Settings
-from tests.graphql.several import come_from, trusting
+from tests.graphql.several import come_from, trusting, until_waiting
 from tests.graphql.subscriptions import BUY, EVENTS, WATCH, Stream, until_metrics
-from tests.graphql.test_abandoned import is_waiting, until_blocked
 from tests.graphql.transport import Client, connected
-from tests.patience import PATIENCE, short, until
+from tests.locks import stock_held, until_blocked
+from tests.patience import PATIENCE, short
 from tests.server import ADMIN_TOKEN, Server, serving
 
 GREEDY, HONEST = come_from(1), come_from(2)
@@ -224,12 +224,11 @@ async def test_a_line_that_one_client_has_filled_has_room_for_another(
     settings = replace(settings, group=GroupPolicy(waiting=5))
     async with serving(trusting(settings) if known else settings) as server:
         product_id = await server.create_product(stock=100)
-        async with behind.begin(PATIENCE) as transaction:
-            await transaction.execute("SELECT 1 FROM inventory FOR UPDATE")
+        async with stock_held(behind, product_id):
             many = [asyncio.create_task(buy(server, product_id, "first", GREEDY))]
             await until_blocked(behind)
             many += [asyncio.create_task(buy(server, product_id, f"buyer-{number}", GREEDY)) for number in range(4)]
-            await until(lambda: is_waiting(server, 5))
+            await until_waiting(server, 5)
             other = asyncio.create_task(buy(server, product_id, "other", HONEST))
             gave_way, _ = await asyncio.wait([*many, other], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
             assert [task.result() for task in gave_way] == ["BUSY"]
