@@ -1,7 +1,7 @@
 # The server as an image: `docker build -t dropzero .`, and docs/deployment.md says how to run it.
 FROM python:3.12-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md constraints.txt ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY api api
 COPY migrations migrations
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .

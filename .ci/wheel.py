@@ -38,6 +38,7 @@ def build(work: Path) -> Path:
     [wheel] = work.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert set(CARRIED) <= set(names), sorted(set(CARRIED) - set(names))
+    assert any(re.fullmatch(r"dropzero-[^/]*\.dist-info/licenses/LICENSE", name) for name in names), names
     strangers = [name for name in names if not re.match(r"api/|dropzero-[^/]*\.dist-info/", name)]
     assert strangers == [], strangers
     return wheel

@@ -30,6 +30,7 @@ from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
 from api.graphql.websocket import GraphQLSocket
+from api.hosts import HostCheck, Hosts
 from api.identity.admission import Admission
 from api.identity.caller import Authenticator
 from api.identity.clients import Clients
@@ -88,12 +89,12 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     """
     identity = web_identity(settings)
     regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
-    drops = Drops(regions, settings.group, settings.budget, settings.polling)
+    drops = Drops(regions, settings.group, settings.budget, settings.polling, admission.gate.resumed)
     schema = make_schema()
     executor = Executor(schema)
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission.turns)
-    authenticator = Authenticator(settings.admin_token)
+    authenticator = Authenticator(settings.admin_token, admission.refusals)
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     graphiql = GraphiQL(drops) if settings.graphiql else None
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
@@ -111,6 +112,27 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
                 await broadcasts.close()
                 await drops.close(CLOSE_GRACE)
 
+    times = settings.socket_times
+    middleware = [
+        Middleware(HostCheck, Hosts(settings.hosts), admission.clients, admission.refusals),
+        Middleware(CrossOrigin, settings.allowed_origins),
+    ]
+    if identity is not None and identity.from_requests:
+        middleware.append(Middleware(OidcHeader, identity))
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/graphql", GraphQLHTTP(engine, graphiql, times.comment)),
+            WebSocketRoute("/graphql", GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
+            *_health_routes(regions),
+            Route("/metrics", metrics, methods=["GET"]),
+            Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
+        ],
+        middleware=middleware,
+    )
+
+
+def _health_routes(regions: Regions) -> list[Route]:
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -120,22 +142,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         healthy = {region.name: region.healthy for region in await regions.health()}
         return JSONResponse({"regions": healthy}, status_code=200 if any(healthy.values()) else 503)
 
-    times = settings.socket_times
-    middleware = [Middleware(CrossOrigin, settings.allowed_origins)]
-    if identity is not None and identity.from_requests:
-        middleware.append(Middleware(OidcHeader, identity))
-    return Starlette(
-        lifespan=lifespan,
-        routes=[
-            Route("/graphql", GraphQLHTTP(engine, graphiql, times.comment)),
-            WebSocketRoute("/graphql", GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics, methods=["GET"]),
-            Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
-        ],
-        middleware=middleware,
-    )
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
 def require_documents(settings: Settings) -> None:

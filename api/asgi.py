@@ -3,22 +3,42 @@
 Everything else is served by `dropzero serve`, which bounds heads and messages, prepares the database, and says more.
 """
 
+import logging
 import os
 
-from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.app import create_admission, create_app
+from api.hosts import UNNAMED
 from api.server import configure_logging
 from api.settings import InvalidSettings, read_settings
 
 
-def _app() -> Starlette:
+class NoSniffing:
+    """Adds to every answer that its content type is to be believed. `dropzero serve` has uvicorn do it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        await self._app(scope, receive, send_with_header if scope["type"] == "http" else send)
+
+
+def _app() -> NoSniffing:
     """Raises InvalidSettings."""
     configure_logging()
     settings = read_settings(os.environ)
     if settings.embedded:
         raise InvalidSettings("DROPZERO_ENDPOINTS: set it; the embedded PostgreSQL comes with `dropzero serve` alone")
-    return create_app(settings, create_admission(settings))
+    if not settings.hosts:
+        logging.getLogger("dropzero.server").warning(UNNAMED)
+    return NoSniffing(create_app(settings, create_admission(settings)))
 
 
 app = _app()

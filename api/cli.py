@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Annotated, NoReturn, TypeVar
 
@@ -13,21 +14,28 @@ import typer
 from api import server, terminal
 from api.app import SchemaBehind, require_documents, web_identity
 from api.client import products
-from api.client.graphql import GONE_AFTER, GraphQLClient, Refused, RequestFailed, graphql_clients
+from api.client.graphql import (
+    GONE_AFTER,
+    GraphQLClient,
+    Refused,
+    RequestFailed,
+    graphql_clients,
+    is_in_the_clear,
+    is_this_machine,
+)
 from api.client.load import Load, LoadReport, run_load
 from api.client.race import RaceReport, run_race
 from api.cluster.cli import cluster_app
 from api.cluster.errors import ClusterError
-from api.database.errors import DatabaseError
+from api.database.errors import DatabaseError, EmbeddedUnavailable
 from api.database.migrations import Migration, MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.database.pooler import StatementsLost, require_kept_statements
-from api.database.programs import EmbeddedUnavailable
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.rights import RightsMissing
 from api.graphql.schema import sdl
-from api.operator_token import find_operator_token
+from api.operator_token import TokenNotKept, find_operator_token
 from api.settings import InvalidSettings, Settings, read_settings
 from api.signals import BrokenOff
 
@@ -47,9 +55,13 @@ T = TypeVar("T")
 
 _FAILURES = (
     *(server.CannotServe, EmbeddedUnavailable, StatementsLost, SchemaBehind, RightsMissing, MigrationError),
-    RequestFailed,
+    *(TokenNotKept, RequestFailed),
 )
 """What ends a command with one line of its own words, and status 1."""
+
+_LIMITS = "see to the limits of processes, open files and memory (ulimit -u, -n, -v), the room on the disk, and rights"
+_NO_THREAD = "can't start new thread"
+"""What Python says when the system refuses a thread. It has no exception of its own."""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -69,8 +81,10 @@ def serve(
     """Serve the storefront and the API, on the embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
     server.configure_logging()
     settings = _settings()
+    server.require_files()
     require_documents(settings)  # here, where it ends in one line, and not in each worker process
     listening = server.bind(host, port)
+    settings = server.reachable_as(host, settings)
     with server.database_to_serve(settings, workers) as ready:
         address = server.address(listening)
         server.run(
@@ -175,7 +189,7 @@ def load_command(
     async def run() -> LoadReport:
         with terminal.progress_bar() as progress:
             task = progress.add_task("Buying", total=purchases)
-            async with graphql_clients(url, _token(), buyers) as clients:
+            async with _clients(url, buyers) as clients:
                 load = Load(purchases, buyers, units, patience)
                 return await run_load(clients, load, region or None, lambda: progress.advance(task))
 
@@ -204,7 +218,7 @@ def race_command(
     async def run() -> None:
         with terminal.progress_bar() as progress:
             task = progress.add_task("Racing", total=rounds)
-            async with graphql_clients(url, _token(), connections=100) as clients:
+            async with _clients(url, connections=100) as clients:
                 await run_race(clients, rounds, region or None, report, lambda: progress.advance(task), patience)
 
     try:
@@ -229,14 +243,25 @@ def main() -> None:
     except InvalidSettings as error:
         _fail(str(error), status=2)
     except Refused as error:
-        hint = "; set DROPZERO_ADMIN_TOKEN to the server's token, or DROPZERO_DATA to its data folder"
-        _fail(f"{error}{hint if error.code == 'UNAUTHENTICATED' else ''}", status=1)
+        _fail(f"{error}{_hint(error)}", status=1)
     except ClusterError as error:
         _fail(str(error), status=error.status)
     except _FAILURES as error:
         _fail(str(error), status=1)
     except DatabaseError as error:
         _fail(f"the database cannot be used: {error}; check DROPZERO_ENDPOINTS and that it runs", status=1)
+    except OSError as error:
+        _fail(_refusal_of_the_system(error), status=1)
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        _fail(f"{error}; {_LIMITS}", status=1)
+
+
+def _refusal_of_the_system(error: OSError) -> str:
+    """What the system refused, for which no part of the program has words of its own."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}; {_LIMITS}"
 
 
 def _fail(message: str, status: int) -> NoReturn:
@@ -248,16 +273,33 @@ def _settings() -> Settings:
     return read_settings(os.environ)
 
 
-def _token() -> str | None:
+def _hint(error: Refused) -> str:
+    """What to do about an operation that the server refused, if anything."""
+    if error.code != "UNAUTHENTICATED":
+        return ""
+    if is_this_machine(error.url):
+        return "; set DROPZERO_ADMIN_TOKEN to the server's token, or DROPZERO_DATA to its data folder"
+    return "; set DROPZERO_ADMIN_TOKEN to that server's token: the token of a data folder is sent to this machine alone"
+
+
+def _clients(urls: list[str], connections: int) -> AbstractAsyncContextManager[list[GraphQLClient]]:
+    """Clients with the operator's token: DROPZERO_ADMIN_TOKEN goes to every server that is named, the data folder's
+    token to this machine alone."""
     settings = _settings()
-    return settings.admin_token or find_operator_token(settings.data_directory)
+    exposed = [url for url in urls if is_in_the_clear(url)]
+    if settings.admin_token is not None and exposed:
+        terminal.complain(
+            f"dropzero: warning: DROPZERO_ADMIN_TOKEN is sent unencrypted to {', '.join(exposed)}, "
+            "and everybody on the way can read it; use https://"
+        )
+    return graphql_clients(urls, settings.admin_token, connections, find_operator_token(settings.data_directory))
 
 
 def _ask(url: str, question: Callable[[GraphQLClient], Awaitable[T]]) -> T:
     """Ask a running server."""
 
     async def ask() -> T:
-        async with graphql_clients([url], _token(), connections=1) as [client]:
+        async with _clients([url], connections=1) as [client]:
             return await question(client)
 
     return asyncio.run(ask())

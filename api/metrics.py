@@ -1,6 +1,7 @@
 """/metrics: the counts that the server keeps anyway, read at the moment of scraping, and summed over its workers."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,8 @@ from api.drops.drops import Drops
 from api.drops.stock import StockPublisher
 from api.graphql.broadcast import Broadcasts
 from api.identity.admission import Admission
-from api.identity.caller import Authenticator
+from api.identity.caller import REFUSED_TOKENS, Authenticator
+from api.identity.errors import RateLimited
 from api.identity.quota import Quota
 from api.shared_figures import SharedFigures
 
@@ -44,6 +46,7 @@ class Metrics:
         self._registry.register(_DropsCollector(drops))
         self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.seats))
         self._registry.register(_RefusalsCollector(admission))
+        self._admission = admission
         self._authenticator = authenticator
         self._folder = folder
 
@@ -71,9 +74,17 @@ class Metrics:
 
     def _answer(self, request: Request) -> Response:
         if self._authenticator is not None:
-            caller = self._authenticator.identify(request.headers.get("authorization"))
+            try:
+                client = self._admission.clients.of(request.scope)
+                caller = self._authenticator.identify(request.headers.get("authorization"), client)
+            except RateLimited as limit:
+                return PlainTextResponse(
+                    f"{limit}\n", status_code=429, headers={"retry-after": str(math.ceil(limit.retry_after))}
+                )
             if not caller.operator:
-                return PlainTextResponse(f"{caller.objection}\n", status_code=401)
+                return PlainTextResponse(
+                    f"{caller.objection}\n", status_code=401, headers={"www-authenticate": "Bearer"}
+                )
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -120,6 +131,11 @@ class _RefusalsCollector(Collector):
         for kind, count in self._admission.refusals.counts.items():
             refusals.add_metric([kind], count)
         yield refusals
+        yield CounterMetricFamily(
+            "dropzero_refused_tokens",
+            "Operator's tokens that were wrong, or came too often.",
+            value=self._admission.refusals.counts[REFUSED_TOKENS],
+        )
 
 
 class _WatchersCollector(Collector):

@@ -3,18 +3,22 @@
 import base64
 import hashlib
 import html
+import mimetypes
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import orjson
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, Router
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
+
+from api.graphql.http import read_headers
 
 FOLDER = Path(__file__).with_name("storefront")
 
@@ -35,6 +39,19 @@ RIGHT_TO_LEFT = {"ar"}
 COOKIE = "dropzero_language"
 """Where the page keeps the language that its reader chose."""
 
+MAX_ACCEPT_LANGUAGE = 200
+"""Characters of Accept-Language that are looked at, up to the last whole entry. A browser with ten languages sends
+fewer. The header is advice, which a server may disregard (RFC 9110, section 12.5.4)."""
+
+MAX_PARAMETERS = 20
+"""Parameters of a page's query string that are looked at, from its start. Links out of mails carry some ten."""
+
+MAX_COOKIES = 8_192
+"""Characters of the Cookie header that are looked at: nginx, by default, accepts no longer a line."""
+
+MAX_TAG = 35
+"""Characters of a language's tag (RFC 5646, section 4.4.1)."""
+
 _AGAIN = "\n" + (FOLDER / "again.js").read_text(encoding="utf-8")
 """The one script that is in the pages themselves. It loads again what did not come."""
 
@@ -48,14 +65,15 @@ _HEADERS = {
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_AGAIN_HASH}'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
 
 _CURRENT = ' aria-current="page"'
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_ACCEPTED = re.compile(r"[ \t]*([A-Za-z0-9-]+|\*)[ \t]*(?:;[ \t]*q=(0(?:\.[0-9]*)?|1(?:\.0*)?)[ \t]*)?")
+_CHOSEN = re.compile(rf'{COOKIE}=(?<![^;, \t]{COOKIE}=)"?([A-Za-z0-9-]{{1,{MAX_TAG}}})"?[ \t]*(?:$|[;,])')
+_READ = frozenset({b"accept-language", b"cookie", b"if-none-match"})
 _DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
-_ACCEPTED = re.compile(r"\s*([A-Za-z0-9-]+|\*)\s*(?:;\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,7 @@ class Storefront:
                 _page_route("/", SHOP, graphiql=graphiql),
                 _page_route("/drop/{id:uuid}", DROP, graphiql=graphiql),
                 _page_route("/architecture", architecture, graphiql=graphiql),
-                Mount("/static", StaticFiles(directory=FOLDER / "static")),
+                _static_route(FOLDER / "static"),
                 _page_route("/{path:path}", MISSING, graphiql=graphiql),
             ]
         )
@@ -106,7 +124,9 @@ class Storefront:
 
 def choose_language(asked: str | None, chosen: str | None, accepted: str) -> str:
     """The tag of the language to answer in: what the address asks for, else what the reader chose before, else what
-    the browser accepts (RFC 9110, section 12.5.4), else English."""
+    the browser accepts (RFC 9110, section 12.5.4), of which MAX_ACCEPT_LANGUAGE characters count, else English."""
+    if len(accepted) > MAX_ACCEPT_LANGUAGE:
+        accepted = accepted[:MAX_ACCEPT_LANGUAGE].rpartition(",")[0]
     wishes: list[tuple[float, str]] = []
     for entry in accepted.split(","):
         if (match := _ACCEPTED.fullmatch(entry)) is not None:
@@ -119,6 +139,21 @@ def choose_language(asked: str | None, chosen: str | None, accepted: str) -> str
             if wanted.partition("-")[0] == language.partition("-")[0]:
                 return language
     return "en"
+
+
+def asked_language(query_string: bytes) -> str | None:
+    """The value of the last `lang` in a query string, of which MAX_PARAMETERS parameters count."""
+    asked = None
+    for parameter in query_string.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]:
+        if parameter.startswith(b"lang="):
+            asked = unquote_plus(parameter[len(b"lang=") :][: 3 * MAX_TAG].decode("latin-1"))
+    return asked
+
+
+def chosen_language(cookies: str) -> str | None:
+    """The language that the reader chose last, from a Cookie header, of which MAX_COOKIES characters count."""
+    chosen = _CHOSEN.findall(cookies[:MAX_COOKIES])
+    return chosen[-1] if chosen else None
 
 
 def documents() -> list[str]:
@@ -173,18 +208,42 @@ def _language_link(tag: str, current: str) -> str:
 def _page_route(path: str, page: Page, *, graphiql: bool) -> Route:
     """The page in all languages, rendered once."""
     rendered = {language: render_page(page, language, graphiql=graphiql).encode() for language in LANGUAGES}
-    answers = {language: (body, f'"{hashlib.sha256(body).hexdigest()[:32]}"') for language, body in rendered.items()}
+    answers = {language: (body, _etag(body)) for language, body in rendered.items()}
 
     async def answer(request: Request) -> Response:
+        sent = read_headers(request.scope, _READ)
         language = choose_language(
-            request.query_params.get("lang"),
-            request.cookies.get(COOKIE),
-            request.headers.get("accept-language", ""),
+            asked_language(request.scope["query_string"]),
+            chosen_language(sent.get("cookie", "")),
+            sent.get("accept-language", ""),
         )
         body, etag = answers[language]
         headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
-        if page.status == 200 and etag in request.headers.get("if-none-match", ""):
+        if page.status == 200 and etag in sent.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(body, status_code=page.status, media_type="text/html", headers=headers)
 
     return Route(path, answer)
+
+
+def _static_route(folder: Path) -> Route:
+    """The files of a folder, each under its exact name and read once. Starlette's StaticFiles looks at the disk for
+    each request, in a thread, which took up to 16 ms of the event loop and cost more than a purchase."""
+    files = {path.name: (path.read_bytes(), mimetypes.guess_type(path.name)[0]) for path in folder.iterdir()}
+    etags = {name: _etag(body) for name, (body, _) in files.items()}
+
+    async def answer(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in files:
+            raise HTTPException(404)
+        body, media_type = files[name]
+        headers = {"etag": etags[name]}
+        if etags[name] in read_headers(request.scope, _READ).get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=media_type, headers=headers)
+
+    return Route("/static/{name}", answer)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -2,23 +2,19 @@
 where a request ends, and an orderly end."""
 
 import asyncio
-import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import httptools
-from starlette.responses import JSONResponse
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.answering import charged, refused
+from api.flow import HeldFlow
 from api.graphql.departure import EXTENSION, Departure
-from api.graphql.errors import rate_limited_error
 from api.identity.admission import Admission
-from api.identity.errors import RateLimited
-from api.identity.gate import metered
-from api.impatient import PIECE, Impatient
+from api.impatient import MAX_DROPPED, PIECE, Impatient
 from api.inlet import Inlet, Inner
 from api.refusal import (
     EARLY,
@@ -42,24 +38,6 @@ CLOSING = "closing"
 and says so, so that no client sends another request on it."""
 
 
-class _Flow(FlowControl):
-    """uvicorn's, in which an answer that waits for its client's end cannot resume reading for requests behind it."""
-
-    _held = False
-
-    def hold(self) -> None:
-        self._held = True
-        self.pause_reading()
-
-    def release(self) -> None:
-        self._held = False
-        self.resume_reading()
-
-    def resume_reading(self) -> None:
-        if not self._held:
-            super().resume_reading()
-
-
 class BoundedHttp(Impatient, HttpToolsProtocol):
     """Refuses a request that is not valid, or too large, once those before it are answered, and closes the connection.
     The request that is being answered, not another behind it, is told when its client is gone or the server stops.
@@ -67,8 +45,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     A connection is kept for the next request, unless the server leaves, or has more than `most_kept` connections: then
     the answer says `Connection: close`.
 
-    A request for an upgrade to anything but a websocket is answered as if it had not asked for one. llhttp stops at
-    such a request: it takes its body for another protocol, and uvicorn would take that body for the next request.
+    A request for another upgrade than that to a websocket is answered as if it had asked for none. llhttp takes its
+    body for another protocol, and uvicorn would take that body for the next request.
     """
 
     _overhead = 0
@@ -88,7 +66,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _receiving: asyncio.TimerHandle | None = None
-    flow: _Flow
+    flow: HeldFlow
 
     def __init__(
         self, times: SocketTimes, admission: Admission, most_kept: float, *arguments: Any, **named: Any
@@ -115,17 +93,18 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.flow = _Flow(self.transport)
+        self.flow = HeldFlow(self.transport)
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
         if self._leaving or self.transport.is_closing():
             self._drop(data)
         elif self._deaf:
-            self.flow.hold()  # until everything is answered
+            self._dropped += len(data)
+            if self._dropped > MAX_DROPPED:
+                self.flow.hold()  # until everything is answered; the end of a client that is held is not seen
         elif self._rest or self.pipeline:
-            self._rest += data
-            self.flow.hold()
+            self._hold(data)
         else:
             self._read(data)
 
@@ -134,9 +113,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         left = memoryview(data)
         while left and not self._deaf:
             if self.pipeline:
-                self._rest = bytes(left)
-                self.flow.hold()
-                break
+                self._hold(left)
+                return
             self._parse(left[:PIECE])
             left = left[PIECE:]
         # Most requests come in one piece, and need no timer.
@@ -144,6 +122,12 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             self._stop_awaiting()
         else:
             self._await_request()
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep this until the request in the pipeline is begun. Its client is not late meanwhile."""
+        self._rest += data
+        self._stop_awaiting()
+        self.flow.hold()
 
     def _read_rest(self) -> None:
         rest, self._rest = self._rest, b""
@@ -352,7 +336,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             cycle.on_response = _nothing  # the two refer to each other
             return
         gate = self.admission.gate
-        answer = partial(_metered, app, partial(gate.charge, client)) if in_time else partial(_refuse, gate.refusal())
+        answer = charged(app, partial(gate.charge, client)) if in_time else refused(gate.refusal())
         super()._start_asgi_task(cycle, answer)
 
     def _await_request(self) -> None:
@@ -363,23 +347,6 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
-
-
-async def _metered(
-    app: ASGI3Application,
-    charge: Callable[[float], None],
-    scope: Scope,
-    receive: ASGIReceiveCallable,
-    send: ASGISendCallable,
-) -> None:
-    await metered(cast("Coroutine[Any, Any, None]", app(scope, receive, send)), charge)
-
-
-async def _refuse(limit: RateLimited, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Answer 429 to a request that has waited too long for its turn."""
-    headers = {"retry-after": str(math.ceil(limit.retry_after))}
-    response = JSONResponse({"errors": [rate_limited_error(limit)]}, 429, headers)
-    await response(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
 
 def _nothing() -> None:

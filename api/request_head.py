@@ -30,7 +30,8 @@ class Head:
         if self.version not in ("1.0", "1.1"):
             raise Refused(Refusal("version", 505, "Send the request as HTTP/1.1."))
         if self.method not in METHODS:
-            raise Refused(Refusal("method", 501, "This server does not implement the method of the request."))
+            message = "Send GET, HEAD or POST: this server does not implement the method of the request."
+            raise Refused(Refusal("method", 405, message, ((b"allow", b"GET, HEAD, POST"),)))
         self._check_framing()
 
     def _check_framing(self) -> None:

@@ -22,6 +22,7 @@ from api.database.regions import Regions
 from api.database.retry import run_again
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
+from api.hosts import UNNAMED, parse_hosts
 from api.identity.admission import Admission
 from api.inlet import Inlet
 from api.operator_token import make_operator_token
@@ -41,9 +42,16 @@ MAX_MESSAGE = 32 * 1024
 OTHER_FILES = 1_000
 """Open files that are left for what is no websocket and no event stream: buyers' requests, and the database."""
 
+UNREAD = 64 * 1024
+"""Bytes that wait in the kernel for this process to read them, of each connection. The usual is up to 6 MB, which a
+client that only sends fills at the speed of memory; the largest body has 256 kB."""
+
 UNKEPT = OTHER_FILES // 2
-"""Connections beyond those that may stay open. Each is closed after one answer; the files that are then left are for the
-database."""
+"""Connections beyond those that may stay open. Each is closed after one answer, and the files that are then left are
+for the database."""
+
+LEAST_FILES = 64
+"""Open files that a start needs. With fewer, the event loop or PostgreSQL ends it in words of its own."""
 
 MAC_FILES = 10_240
 """Open files that macOS allows a process where it names no limit: it refuses to be asked for all (setrlimit(2))."""
@@ -59,6 +67,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
         bound.bind(where)
         bound.listen(0)  # refuses what another process already listens on; uvicorn sets the real backlog
     except (OSError, OverflowError, UnicodeError) as error:
@@ -73,11 +82,22 @@ def address(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def reachable_as(host: str, settings: Settings) -> Settings:
+    """The settings of a server that also answers to the host that it is bound to. Logs a warning when buyers need
+    another name and none is configured."""
+    if not settings.embedded and not settings.hosts:
+        logger.warning(UNNAMED)
+    names: tuple[str, ...] = ()
+    with suppress(ValueError):  # the system knows more spellings of an address than a browser ever sends
+        names = parse_hosts(host)
+    return replace(settings, hosts=(*settings.hosts, *names))
+
+
 @contextmanager
 def database_to_serve(settings: Settings, workers: int) -> Iterator[Settings]:
     """Settings with endpoints to connect to, for the server, which owns the embedded database while it runs.
 
-    Raises EmbeddedUnavailable, and KeyboardInterrupt on a signal that came while the database stopped.
+    Raises EmbeddedUnavailable, TokenNotKept, and KeyboardInterrupt on a signal that came while the database stopped.
     """
     unwind_on_signals()
     if settings.embedded:
@@ -174,6 +194,8 @@ def uvicorn_config(
         log_config=None,
         access_log=False,
         server_header=False,
+        # In every answer, those that uvicorn itself gives to broken requests included.
+        headers=[("x-content-type-options", "nosniff")],
         timeout_keep_alive=times.keep_alive,  # type: ignore[arg-type]  # uvicorn hands it to call_later
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
@@ -229,6 +251,13 @@ def shutdown_timeout(settings: Settings) -> int:
     """Seconds that requests in flight are given when the server stops: a purchase may wait in line until its deadline,
     and then be in a transaction that is answered, or not, by its COMMIT."""
     return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + settings.region_times.pool.commit) + 2
+
+
+def require_files() -> None:
+    """Raise the limit of open files as far as the system lets us. Raises CannotServe when that is not far enough."""
+    most = raise_file_limit()
+    if most < LEAST_FILES:
+        raise CannotServe(f"this process may open {most:g} files, and needs {LEAST_FILES}; raise the limit (ulimit -n)")
 
 
 def raise_file_limit() -> float:

@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 
 from api.app import DRAINING
+from api.open_files import OpenFiles
 from api.protocol import CLOSING, BoundedHttp
 from api.signals import BrokenOff, hold_signals, release_signals
 
@@ -58,6 +59,7 @@ class ServingProcess(uvicorn.Server):
         self._preparing: asyncio.Task[None] | None = None
         self._end_of_drain: asyncio.TimerHandle | None = None
         self._broken_off = False
+        self._open_files = OpenFiles()
         self._runner = asyncio.Runner(loop_factory=config.get_loop_factory())
         self.stage = Stage.STARTING
         self.signalled: int | None = None
@@ -100,6 +102,12 @@ class ServingProcess(uvicorn.Server):
             if self.stage is Stage.STARTING:
                 self.stage = Stage.SERVING
             self._announce()
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn calls it ten times a second."""
+        if counter % 10 == 0:
+            self._open_files.look()
+        return await super().on_tick(counter)
 
     def drain(self) -> None:
         """Drain, and then stop; stop at once where no drain is configured. Without effect on a process that ends."""

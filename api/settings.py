@@ -1,7 +1,7 @@
 """Settings: everything that the environment says, read once and refused with a clear message when wrong."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import ip_network
@@ -15,6 +15,7 @@ from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.group_commit import GroupPolicy
 from api.drops.stock import PollingTimes
+from api.hosts import parse_hosts
 from api.identity.clients import Network
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
@@ -26,6 +27,9 @@ load balancers at the moment when they stop it, and seconds pass until all of th
 every 5 s and wants two answers of 503 knows after 10 s."""
 
 LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+_ONE_LETTER_APART = {"DROPZERO_HOST"}
+"""Variables of the commands' options that are spelled like a variable of the settings, and are meant."""
 
 T = TypeVar("T")
 
@@ -71,8 +75,8 @@ class SocketTimes:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory` and
-    offered as `embedded_regions`. Home is the first of either. `drain` in seconds, from SIGTERM until the server takes
-    no more connections."""
+    offered as `embedded_regions`. Home is the first of either. `hosts` are the host names to answer to beside those of
+    every server. `drain` in seconds, from SIGTERM until the server takes no more connections."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -81,6 +85,7 @@ class Settings:
     connections: int
     admin_token: str | None = field(repr=False)
     allowed_origins: re.Pattern[str]
+    hosts: tuple[str, ...]
     graphiql: bool
     race: bool
     open_metrics: bool
@@ -123,14 +128,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise InvalidSettings(f"{name}: {error}") from None
 
-    if not environment.get("DROPZERO_ENDPOINTS", "unset").strip():
-        raise InvalidSettings("DROPZERO_ENDPOINTS: it is set but empty; name a database, or unset it for a local one")
     endpoints: tuple[Endpoint, ...] = read("DROPZERO_ENDPOINTS", (), parse_endpoints)
+    if not endpoints and "DROPZERO_ENDPOINTS" in environment:
+        raise InvalidSettings("DROPZERO_ENDPOINTS: it is set but empty; name a database, or unset it for a local one")
     regions = tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS
     home = read("DROPZERO_REGION", regions[0], _one_of(regions))
     laptop = not endpoints
     one_by_one = read("DROPZERO_GROUP_COMMIT", True, _switch) is False
     connections = read("DROPZERO_CONNECTIONS", 10, _whole(1, 1000))
+    hosts: tuple[str, ...] = read("DROPZERO_HOSTS", (), parse_hosts)
     settings = Settings(
         endpoints=tuple(sorted(endpoints, key=lambda endpoint: endpoint.region != home)),
         embedded_regions=tuple(sorted(EMBEDDED_REGIONS, key=lambda region: region != home)),
@@ -139,6 +145,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         connections=connections,
         admin_token=read("DROPZERO_ADMIN_TOKEN", None, _token),
         allowed_origins=read("DROPZERO_ALLOWED_ORIGINS", re.compile(LOCALHOST if laptop else "(?!)"), _origins),
+        hosts=(*hosts, *_vercel_hosts(environment)),
         graphiql=read("DROPZERO_GRAPHIQL", laptop, _switch),
         race=read("DROPZERO_RACE", laptop, _switch),
         open_metrics=laptop,
@@ -149,7 +156,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
         seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
-        trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", (), _networks),
+        trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", _vercel_proxies(environment), _networks),
         trusted_documents=read("DROPZERO_DOCUMENTS", None, _documents),
         drain=read("DROPZERO_DRAIN_S", 0 if laptop else DRAIN, _whole(0, 600)),
         federation=_federation(environment),
@@ -157,12 +164,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             keep_alive=read("DROPZERO_KEEP_ALIVE_S", SocketTimes().keep_alive, _whole(1, 7200)),
         ),
     )
-    for name in environment.keys() - known:
+    _require_spelling(environment.keys() - known, known)
+    return settings
+
+
+def _require_spelling(others: Set[str], known: Set[str]) -> None:
+    """Raises InvalidSettings: with one letter less in DROPZERO_ENDPOINTS, the drop would run on an empty database of
+    its own."""
+    for name in others - _ONE_LETTER_APART:
         meant = get_close_matches(name, known, n=1, cutoff=0.95)
         if meant:
-            # One letter less in DROPZERO_ENDPOINTS, and the drop would run on an empty database of its own.
             raise InvalidSettings(f"{name} is not a variable of dropzero; is {meant[0]} meant?")
-    return settings
 
 
 def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
@@ -172,6 +184,23 @@ def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
     if not role_arn or environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") or not (on_vercel or token):
         return None
     return OidcFederation(role_arn, token, from_requests=on_vercel)
+
+
+def _vercel_proxies(environment: Mapping[str, str]) -> tuple[Network, ...]:
+    """On Vercel every connection comes from its own network, which writes X-Forwarded-For anew."""
+    return (ip_network("0.0.0.0/0"), ip_network("::/0")) if environment.get("VERCEL") == "1" else ()
+
+
+def _vercel_hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The names that Vercel itself gives to a deployment: its own, its branch's and the project's."""
+    hosts: list[str] = []
+    if environment.get("VERCEL") == "1":
+        for name in ("VERCEL_URL", "VERCEL_BRANCH_URL", "VERCEL_PROJECT_PRODUCTION_URL"):
+            try:
+                hosts += parse_hosts(environment.get(name, ""))
+            except ValueError as error:
+                raise InvalidSettings(f"{name}: {error}") from None
+    return tuple(hosts)
 
 
 def _one_of(choices: Sequence[str]) -> Callable[[str], str]:

@@ -1,7 +1,9 @@
 """What the command prints: tables and a progress bar, on a terminal as wide as it is, in a pipe as wide as needed."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,23 +15,37 @@ from api.client.load import PERCENTILES, LoadReport, percentile
 from api.client.products import Product
 from api.client.race import RaceReport
 from api.drops.audit import AuditLine
+from api.drops.characters import with_escapes
 
 _PIPE_WIDTH = 1000
 """Columns of what is not a terminal, so that no line is broken and no id is cut."""
 
-# A product's name may look like Rich's markup or its emoji, and is to be read as it is.
-_out = Console(markup=False, emoji=False, highlight=False)
-_pipe = Console(markup=False, emoji=False, highlight=False, width=_PIPE_WIDTH)
-_err = Console(markup=False, emoji=False, highlight=False, stderr=True)
+
+class _Terminal(Console):
+    """Prints every text as it reads: markup and emoji of Rich stay as they are written, and characters that would
+    control the terminal, or show nothing, are escapes. Names and messages may come from a server that is not ours."""
+
+    def __init__(self, *, width: int | None = None, stderr: bool = False) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, width=width, stderr=stderr)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Rich calls it for each text that it prints or measures: a line, a title, a header and a cell of a table."""
+        return super().render_str(with_escapes(text), **options)
+
+
+_out = _Terminal()
+_pipe = _Terminal(width=_PIPE_WIDTH)
+_err = _Terminal(stderr=True)
 
 
 def say(text: str) -> None:
-    _out.print(text, soft_wrap=True)
+    for line in text.split("\n"):
+        _out.print(line, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """One line to standard error, whatever the text; PostgreSQL's own messages have several."""
-    _err.print(" ".join(text.split()), style="red", soft_wrap=True)
+    _err.print(" ".join(re.split(r"[ \t\r\n]+", text.strip())), style="red", soft_wrap=True)
 
 
 def show(table: Table) -> None:

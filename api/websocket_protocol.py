@@ -50,7 +50,10 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_accepting()
         super().connection_lost(exc)
-        self.conn.parser.close()  # it refers to the connection, which refers to it
+        # The connection refers to each of these, which refer to it: exceptions by way of their tracebacks.
+        self.conn.parser.close()
+        for error in (self.conn.parser_exc, self.conn.handshake_exc):
+            _forget_traceback(error)
 
     def eof_received(self) -> None:
         self.disconnected = True  # for the application that still has to accept it; the transport closes by itself
@@ -128,7 +131,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.frames = []
         if self.close_sent:
             return
-        self._refused("frame")
         self.conn.fail(code, reason)
         self.handle_parser_exception()
 
@@ -142,6 +144,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """Close the socket as uvicorn does, but so that the client sees the code."""
+        self._refused("frame")
         closing = self.conn.close_sent
         if closing is not None:  # else the client has left
             self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
@@ -185,3 +188,9 @@ def _is_utf8(fragments: list[bytes]) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _forget_traceback(error: BaseException | None) -> None:
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -38,18 +38,20 @@ async def pooling(postgres_url: str, **settings: object) -> AsyncIterator[str]:
     sockets, database = Path(parse_qs(parts.query)["host"][0]), parts.path.lstrip("/")
     owner = (sockets / ".s.PGSQL.5432").stat()  # lets nobody else connect; and PgBouncer does not run as root
     switch = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    # That user cannot enter the folders above, and so starts in the folder of the socket.
+    host = "/proc/self/cwd" if switch else sockets
     with tempfile.TemporaryDirectory(prefix="pooler-") as name:
         folder = Path(name)
         own = {"listen_port": _PORT, "unix_socket_dir": folder, "auth_type": "any", **settings}
         (folder / "pgbouncer.ini").write_text(
-            f"[databases]\n{database} = host={sockets} port=5432 dbname={database} user=postgres\n"
+            f"[databases]\n{database} = host={host} port=5432 dbname={database} user=postgres\n"
             + "[pgbouncer]\n"
             + "".join(f"{setting} = {value}\n" for setting, value in own.items())
         )
         if switch:
             os.chown(folder, owner.st_uid, owner.st_gid)
         log = folder / "pgbouncer.log"
-        options = {"stdout": subprocess.DEVNULL, **switch}
+        options = {"stdout": subprocess.DEVNULL, "cwd": sockets, **switch}
         with log.open("wb") as output:
             async with started(program, folder / "pgbouncer.ini", stderr=output, **options) as process:
                 there = folder / f".s.PGSQL.{_PORT}"

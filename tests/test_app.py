@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from api.database.endpoint import Endpoint
+from api.identity.caller import FREE_GUESSES
 from api.settings import Settings
+from tests.graphql.stranger import connection
 from tests.server import ADMIN_TOKEN, Server, serving
 
 
@@ -32,6 +36,56 @@ async def test_metrics_are_the_operators_where_an_endpoint_is_configured(setting
         assert (await get(server, "/metrics"))[0] == 401
         assert (await get(server, "/metrics", "wrong" * 8))[0] == 401
         assert (await get(server, "/metrics", ADMIN_TOKEN))[0] == 200
+
+
+async def test_who_guesses_the_operators_token_at_metrics_has_to_wait(settings: Settings) -> None:
+    async with serving(replace(settings, open_metrics=False)) as server:
+        headers = {"authorization": f"Bearer {'wrong' * 8}"}
+        for number in range(FREE_GUESSES):
+            async with server.session.get(f"{server.url}/metrics", headers=headers) as response:
+                assert response.status == 401, number
+                assert response.headers["www-authenticate"] == "Bearer"
+        async with server.session.get(f"{server.url}/metrics", headers=headers) as response:
+            assert response.status == 429
+            assert response.headers["retry-after"] == "1"
+
+
+ANSWERS = [
+    ("GET", "/", 200),
+    ("GET", "/nothing", 404),
+    ("POST", "/", 405),
+    ("GET", "/static/api.js", 200),
+    ("GET", "/static/nothing.js", 404),
+    ("GET", "/static/", 404),
+    ("POST", "/static/api.js", 405),
+    ("GET", "/graphql?query={__typename}", 200),
+    ("GET", "/graphql", 400),
+    ("POST", "/graphql", 415),
+    ("PUT", "/graphql", 405),
+    ("OPTIONS", "/graphql", 200),
+    ("GET", "/healthz", 200),
+    ("POST", "/healthz", 405),
+    ("GET", "/readyz", 200),
+    ("GET", "/metrics", 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
+async def test_every_answer_says_once_that_its_type_is_to_be_believed(
+    server: Server, method: str, path: str, status: int
+) -> None:
+    asks = {"origin": server.url, "access-control-request-method": "POST"} if method == "OPTIONS" else {}
+    async with server.session.request(method, f"{server.url}{path}", headers=asks) as response:
+        assert response.status == status
+        assert response.headers.getall("x-content-type-options") == ["nosniff"]
+
+
+async def test_graphiql_and_answers_to_broken_requests_say_it_too(server: Server) -> None:
+    async with server.session.get(f"{server.url}/graphql", headers={"accept": "text/html"}) as response:
+        assert response.content_type == "text/html"
+        assert response.headers.getall("x-content-type-options") == ["nosniff"]
+    async with connection(server) as stranger:
+        await stranger.send(b"nothing of HTTP\r\n\r\n", until=b"x-content-type-options: nosniff\r\n")
 
 
 async def test_readiness_speaks_of_the_home_endpoint_and_health_of_none(settings: Settings) -> None:

@@ -70,7 +70,8 @@ class TestImage:
         assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-        made_of = {*wheel["only-include"], project["project"]["readme"], "pyproject.toml"}
+        metadata = project["project"]
+        made_of = {*wheel["only-include"], metadata["readme"], *metadata["license-files"], "pyproject.toml"}
         assert copied == made_of | {"constraints.txt"}, "and the versions of the packages beside it"
         assert all((ROOT / source).exists() for source in copied)
 
@@ -145,6 +146,7 @@ class TestVercel:
                 "DROPZERO_ENDPOINTS": "ap-northeast-1=dsql://app@" + "a" * 26 + ".dsql.ap-northeast-1.on.aws",
                 "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero-server",
                 "VERCEL": "1",
+                "VERCEL_URL": "shop.vercel.app",
             }
         )
         async with started(*uvicorn, env=env, cwd=ROOT, stderr=PIPE) as serving, asyncio.timeout(PATIENCE):
@@ -152,6 +154,11 @@ class TestVercel:
             said = await until_said(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
             async with aiohttp.ClientSession() as session, session.get(f"{said}/healthz") as answer:
                 assert answer.status == 200
+                assert answer.headers.getall("x-content-type-options") == ["nosniff"]
+                for host, status in {"shop.vercel.app": 404, "evil.example": 421}.items():
+                    async with session.get(f"{said}/static/nothing", headers={"host": host}) as other:
+                        assert other.status == status
+                        assert other.headers.getall("x-content-type-options") == ["nosniff"]
 
     async def test_without_endpoints_it_does_not_serve_an_empty_database(self) -> None:
         load = [sys.executable, "-c", "import api.asgi"]
@@ -226,15 +233,24 @@ class TestPage:
                 assert part.strip(" :") in texts, line
 
     def test_every_link_leads_somewhere(self) -> None:
-        headings = {
-            re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-            for heading in re.findall(r"^#+ (.*)$", PAGE, re.M)
-        }
-        for target in re.findall(r"\]\(([^)]+)\)", PAGE):
-            if target.startswith("#"):
-                assert target[1:] in headings, target
-            elif not target.startswith("http"):
-                assert (ROOT / "docs" / target).exists(), target
+        assert dead_links(ROOT / "docs" / "deployment.md") == []
+
+
+def dead_links(page: Path) -> list[str]:
+    """The links of a page to files and headings of this project that are not there."""
+    dead = []
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        file, _, anchor = target.partition("#")
+        there = page.parent / file if file else page
+        if not target.startswith("http") and not (there.exists() and (not anchor or anchor in anchors(there))):
+            dead.append(target)
+    return dead
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a page end with."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def made_in(region: str) -> Cluster:

@@ -131,7 +131,7 @@ async def test_a_request_on_its_way_when_the_listening_socket_closes_is_answered
         server.process.send_signal(signal.SIGTERM)
         await until(lambda: "no more connections are taken" in server.log)
         assert await is_refused(server)
-        writer.write(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n")
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200 OK")

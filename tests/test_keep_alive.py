@@ -13,9 +13,12 @@ from tests.patience import PATIENCE, short
 from tests.server import Server, serving
 
 BODY = b'{"query":"{ __typename }"}'
-REQUEST = b"POST /graphql HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-    len(BODY),
-    BODY,
+REQUEST = (
+    b"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    % (
+        len(BODY),
+        BODY,
+    )
 )
 
 

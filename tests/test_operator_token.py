@@ -1,9 +1,12 @@
 """The operator's token of a laptop: a new one each time, and only its owner can read it."""
 
 import os
+import re
 from pathlib import Path
 
-from api.operator_token import find_operator_token, make_operator_token
+import pytest
+
+from api.operator_token import TokenNotKept, find_operator_token, make_operator_token
 from api.settings import read_settings
 
 
@@ -33,6 +36,14 @@ def test_nobody_else_can_read_it_whatever_was_there_before(tmp_path: Path) -> No
 
 
 def test_a_file_that_holds_no_token_is_none(tmp_path: Path) -> None:
-    for content in (b"", b"\n", b"\xff\xfe"):
+    for content in (b"", b"\n", b"\xff\xfe", b"one\ntwo", b"\x1b[2J", b"one two"):
         (tmp_path / "operator-token").write_bytes(content)
         assert find_operator_token(tmp_path) is None
+
+
+def test_a_token_that_cannot_be_kept_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "operator-token").mkdir()
+    for directory, reason in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
+        path = re.escape(str(directory / "operator-token"))
+        with pytest.raises(TokenNotKept, match=rf"{path}: {reason}; remove what is there, or set DROPZERO_ADMIN_TOKEN"):
+            make_operator_token(directory)

@@ -33,7 +33,7 @@ def is_refusal(answer: bytes) -> bool:
 
 def request_with(headers: bytes) -> bytes:
     return (
-        b"POST /graphql HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        b"POST /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n%s\r\n%s" % (len(BODY), headers, BODY)
     )
 

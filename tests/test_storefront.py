@@ -1,13 +1,19 @@
 """The storefront's files and what the server makes of them, without a browser."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+from yarl import URL
 
 from api.pages import (
     ARCHITECTURE,
@@ -15,11 +21,15 @@ from api.pages import (
     DROP,
     FOLDER,
     LANGUAGES,
+    MAX_ACCEPT_LANGUAGE,
     PAGES,
     RIGHT_TO_LEFT,
     SHOP,
     Page,
+    Storefront,
+    asked_language,
     choose_language,
+    chosen_language,
     read_messages,
     render_page,
     script_texts,
@@ -186,12 +196,53 @@ class TestLanguage:
             (None, None, "de-CH, de;q=0.9, es;q=0.4, en;q=0.6", "en"),
             (None, None, "en;q=0, ko;q=0.1", "ko"),
             (None, None, "ja;q=many, ;;, es", "es"),
+            (None, None, "de, " * 49 + "ko", "ko"),
+            (None, None, "de, " * 49 + "korean", "en"),
+            (None, None, "ko" + "o" * MAX_ACCEPT_LANGUAGE, "en"),
         ],
     )
     def test_is_what_is_asked_for_then_chosen_then_accepted(
         self, asked: str | None, chosen: str | None, accepted: str, language: str
     ) -> None:
         assert choose_language(asked, chosen, accepted) == language
+
+    @pytest.mark.parametrize(
+        ("query_string", "asked"),
+        [
+            (b"", None),
+            (b"lang=ja", "ja"),
+            (b"utm_source=mail&lang=pt%2DBR", "pt-BR"),
+            (b"language=ja&slang=ja&lang", None),
+            (b"lang=", ""),
+            (b"lang=ja&lang=ko", "ko"),
+            (b"a&" * 19 + b"lang=ja", "ja"),
+            (b"a&" * 20 + b"lang=ja", None),
+            (b"a=" + b"x" * 60_000 + b"&lang=ja", "ja"),
+        ],
+    )
+    def test_is_asked_for_by_one_of_the_first_parameters(self, query_string: bytes, asked: str | None) -> None:
+        assert asked_language(query_string) == asked
+
+    @pytest.mark.parametrize(
+        ("cookies", "chosen"),
+        [
+            ("", None),
+            (f"{COOKIE}=ja", "ja"),
+            (f"a=b; {COOKIE}=pt-BR; c=d", "pt-BR"),
+            (f"a=b,{COOKIE}=ar", "ar"),
+            (f'{COOKIE}="ko"', "ko"),
+            (f"other_{COOKIE}=ja", None),
+            (f"{COOKIE}_other=ja", None),
+            (f"{COOKIE}=ar; {COOKIE}=ko", "ko"),
+            (f"other_{COOKIE}=ja; {COOKIE}=ko", "ko"),
+            (f"{COOKIE}=", None),
+            (f"{COOKIE}={'j' * 36}", None),
+            (f"a={'b' * 8_000}; {COOKIE}=ja", "ja"),
+            (f"a={'b' * 9_000}; {COOKIE}=ja", None),
+        ],
+    )
+    def test_was_chosen_in_one_of_the_first_cookies(self, cookies: str, chosen: str | None) -> None:
+        assert chosen_language(cookies) == chosen
 
     async def test_is_told_to_caches_and_readers(self, server: Server) -> None:
         headers = {"accept-language": "fr", "cookie": f"{COOKIE}=ja"}
@@ -242,9 +293,17 @@ class TestServing:
             "/again.js",
             "/static/",
             "/static/../pages.py",
+            "/static/api.js/",
+            "/static//api.js",
+            "/static/./api.js",
+            "/static/x/../api.js",
+            "/static/%2e/api.js",
+            "/static/api.js%0a",
+            "/static/api.js%00",
+            "/static/API.js",
         ]
         for address in others:
-            async with server.session.get(f"{server.url}{address}") as response:
+            async with server.session.get(URL(f"{server.url}{address}", encoded=True)) as response:
                 assert response.status == 404, address
 
     async def test_an_address_without_a_page_has_one_that_leads_back(self, server: Server) -> None:
@@ -272,3 +331,50 @@ class TestServing:
         assert ('id="race"' in document, "/static/race.js" in document) == (race, race)
         assert "/static/locale.js" in document
         assert ' aria-current="page">How it works' in document
+
+
+MUCH = 60_000
+"""Bytes of a request's head that are full of one thing."""
+
+HOSTILE = {
+    "accept-language": {"headers": [(b"accept-language", b"a," * (MUCH // 2))]},
+    "weighted": {"headers": [(b"accept-language", b"a;q=0.5," * (MUCH // 8))]},
+    "blanks": {"headers": [(b"accept-language", b" " * MUCH + b"a")]},
+    "cookies": {"headers": [(b"cookie", b"a=b;" * (MUCH // 4))]},
+    "cookies of a language": {"headers": [(b"cookie", b"dropzero_language=!;" * (MUCH // 20))]},
+    "cookies without end": {"headers": [(b"cookie", b"dropzero_language=ja" + b" " * MUCH)]},
+    "blank cookies": {"headers": [(b"cookie", b"; " * (MUCH // 2))]},
+    "parameters": {"query_string": b"a&" * (MUCH // 2)},
+    "languages": {"query_string": b"lang=xx&" * (MUCH // 8)},
+    "one language": {"query_string": b"lang=" + b"%41" * (MUCH // 3)},
+    "etags": {"headers": [(b"if-none-match", b'"a",' * (MUCH // 4))]},
+    "folders": {"path": "/" + "a/" * (MUCH // 2)},
+    "folders of files": {"path": "/static/" + "a/" * (MUCH // 2)},
+    "dots": {"path": "/static/" + "a/../" * (MUCH // 5) + "api.js"},
+}
+
+
+class TestCost:
+    async def cost(self, storefront: Storefront, **head: Any) -> float:
+        """Seconds of processor time for the answer to a GET, the least of several."""
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []} | head
+
+        async def receive() -> Message:
+            return await asyncio.Future()
+
+        async def send(message: Message) -> None:
+            pass
+
+        costs = []
+        for _ in range(10):
+            begun = time.process_time()
+            with contextlib.suppress(HTTPException):
+                await storefront(dict(scope), receive, send)
+            costs.append(time.process_time() - begun)
+        return min(costs)
+
+    @pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
+    async def test_a_page_costs_about_the_same_whatever_its_head_is_full_of(self, head: dict[str, Any]) -> None:
+        storefront = Storefront(graphiql=False, race=False)
+        usual = await self.cost(storefront)
+        assert await self.cost(storefront, **head) < 20 * usual

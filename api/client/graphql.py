@@ -1,16 +1,19 @@
 """One GraphQL operation over HTTP."""
 
 import asyncio
+import ipaddress
 import itertools
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+import yarl
 
 REQUEST_TIMEOUT = 60.0
 """Seconds for one request. Longer than any deadline of the server."""
@@ -37,25 +40,28 @@ class NoAnswer(RequestFailed):
 
 
 class Refused(RequestFailed):
-    """The server answered with errors. `code` is the first one's, such as UNAUTHENTICATED."""
+    """The server at `url` answered with errors. `code` is the first one's, such as UNAUTHENTICATED."""
 
-    def __init__(self, message: str, code: str | None) -> None:
+    def __init__(self, message: str, code: str | None, url: str) -> None:
         super().__init__(message)
         self.code = code
+        self.url = url
 
 
 class GraphQLClient:
     """Operations against one server, over kept connections."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str | None) -> None:
+        """`token` is sent to this server alone: aiohttp drops it when a redirect leads to another origin."""
         self._session = session
+        self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self.url = url
 
     async def execute(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run an operation and return its data. Raises RequestFailed."""
         body = orjson.dumps({"query": query, "variables": variables})
         try:
-            async with self._session.post(f"{self.url}/graphql", data=body) as response:
+            async with self._session.post(f"{self.url}/graphql", data=body, headers=self._headers) as response:
                 text = await response.read()
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise RequestFailed(f"{self.url} is not the address of a server, such as http://127.0.0.1:8000") from None
@@ -66,7 +72,7 @@ class GraphQLClient:
             errors, data = answer.get("errors"), answer.get("data")
             if errors:
                 messages = "; ".join(str(error.get("message")) for error in errors)
-                raise Refused(messages, (errors[0].get("extensions") or {}).get("code"))
+                raise Refused(messages, (errors[0].get("extensions") or {}).get("code"), self.url)
         except (orjson.JSONDecodeError, AttributeError, TypeError):
             data = None
         if not isinstance(data, dict):
@@ -99,6 +105,16 @@ class GraphQLClient:
             await asyncio.sleep(min(left, pause_before_retry(losses)))
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Raise RequestFailed where the block does not find in the server's data what it asked for."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            raise RequestFailed(
+                f"{self.url} answered with other data than it was asked for; is it a dropzero of this version?"
+            ) from None
+
 
 def pause_before_retry(failures: int) -> float:
     """Seconds to wait after the failure that `failures` others preceded: they double, and half of them is random."""
@@ -112,15 +128,43 @@ def _reason(error: Exception) -> str:
     return str(error) or "not in time"
 
 
+def is_this_machine(url: str) -> bool:
+    """Whether requests to the URL stay on this machine: its host is localhost, 127.0.0.0/8 or [::1]."""
+    try:
+        host = yarl.URL(url).host or ""  # as aiohttp reads it
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_in_the_clear(url: str) -> bool:
+    """Whether others on the way can read what is sent to the URL: it is http:// to another machine."""
+    return url.lower().startswith("http:") and not is_this_machine(url)
+
+
 @asynccontextmanager
-async def graphql_clients(urls: list[str], token: str | None, connections: int) -> AsyncIterator[list[GraphQLClient]]:
-    """Clients of several servers, sharing at most `connections` connections, as the operator if a token is given."""
-    headers = {"content-type": "application/json"}
-    if token is not None:
-        headers["authorization"] = f"Bearer {token}"
+async def graphql_clients(
+    urls: list[str], token: str | None, connections: int, local_token: str | None = None
+) -> AsyncIterator[list[GraphQLClient]]:
+    """Clients of several servers, sharing at most `connections` connections. Every server is sent the operator's
+    `token`; without one, the servers on this machine are sent `local_token`, and no other server is sent any.
+
+    Raises RequestFailed when a URL has a user or a password, which would be in the messages of errors.
+    """
+    if any("@" in urlsplit(url).netloc for url in urls):
+        raise RequestFailed(
+            "the address of a server has no user and no password; the operator's token is DROPZERO_ADMIN_TOKEN"
+        )
     async with aiohttp.ClientSession(
-        headers=headers,
+        headers={"content-type": "application/json"},
         connector=aiohttp.TCPConnector(limit=connections),
         timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT),
     ) as session:
-        yield [GraphQLClient(session, url.rstrip("/").removesuffix("/graphql")) for url in urls]
+        yield [
+            GraphQLClient(
+                session,
+                url.rstrip("/").removesuffix("/graphql"),
+                local_token if token is None and is_this_machine(url) else token,
+            )
+            for url in urls
+        ]

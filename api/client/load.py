@@ -136,7 +136,8 @@ async def run_load(
     ways = [(client, region) for client in clients for region in await _regions(client, regions)]
     name = f"Load test {time.strftime('%H:%M:%S')}"
     product = {"name": name, "dropName": "Load test", "stock": load.units}
-    product_id: str = (await clients[0].execute(_CREATE, {"input": product}))["createProduct"]["id"]
+    with clients[0].understood():
+        product_id = str((await clients[0].execute(_CREATE, {"input": product}))["createProduct"]["id"])
 
     report = LoadReport(load, product_id, list(dict.fromkeys(region for _, region in ways)))
     purchases = zip(range(load.purchases), itertools.cycle(ways), strict=False)
@@ -169,7 +170,8 @@ async def run_load(
 
 
 async def _regions(client: GraphQLClient, wanted: list[str] | None) -> list[str]:
-    reached = [region["name"] for region in (await client.execute(_REGIONS))["regions"]]
+    with client.understood():
+        reached = [str(region["name"]) for region in (await client.execute(_REGIONS))["regions"]]
     for region in wanted or ():
         if region not in reached:
             raise RequestFailed(f"{client.url} does not reach the region {region!r}, only {', '.join(reached)}")
@@ -188,13 +190,15 @@ async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, An
 
     started = time.perf_counter()
     try:
-        data = await client.execute_until_answered(_PURCHASE, variables, seconds=patience, on_loss=count_loss)
+        with client.understood():
+            data = await client.execute_until_answered(_PURCHASE, variables, seconds=patience, on_loss=count_loss)
+            status, attempts = str(data["purchase"]["status"]), int(data["purchase"]["attempts"])
     except RequestFailed as error:
         report.errors[str(error)] += 1
         return False
     report.latencies.append((time.perf_counter() - started) * 1000)
-    report.outcomes[data["purchase"]["status"]] += 1
-    report.attempts.append(data["purchase"]["attempts"])
+    report.outcomes[status] += 1
+    report.attempts.append(attempts)
     return True
 
 
@@ -202,9 +206,9 @@ async def _final_stock(clients: Sequence[GraphQLClient], product_id: str, patien
     """What any of the servers says is left; None when none of them answers, each within `patience` seconds."""
     for client in clients:
         try:
-            data = await client.execute_until_answered(_STOCK, {"id": product_id}, seconds=patience)
+            with client.understood():
+                data = await client.execute_until_answered(_STOCK, {"id": product_id}, seconds=patience)
+                return int(data["product"]["stock"])
         except RequestFailed:
             continue
-        stock: int = data["product"]["stock"]
-        return stock
     return None

@@ -31,7 +31,15 @@ class Product:
 
     @classmethod
     def of(cls, node: dict[str, Any]) -> "Product":
-        return cls(node["id"], node["name"], node["dropName"], node["stock"], node["opensAt"], node["limitPerBuyer"])
+        opens_at, limit = node["opensAt"], node["limitPerBuyer"]
+        return cls(
+            str(node["id"]),
+            str(node["name"]),
+            str(node["dropName"]),
+            int(node["stock"]),
+            None if opens_at is None else str(opens_at),
+            None if limit is None else int(limit),
+        )
 
 
 async def create_product(
@@ -51,13 +59,15 @@ async def create_product(
         "opensAt": None if opens_at is None else opens_at.isoformat(),
         "limitPerBuyer": limit_per_buyer,
     }
-    return Product.of((await client.execute(_CREATE, {"input": product}))["createProduct"])
+    with client.understood():
+        return Product.of((await client.execute(_CREATE, {"input": product}))["createProduct"])
 
 
 async def restock(client: GraphQLClient, product_id: str, delta: int) -> Product:
     """Raises RequestFailed."""
-    data = await client.execute(_RESTOCK, {"input": {"productId": product_id, "delta": delta}})
-    return Product.of(data["restock"])
+    with client.understood():
+        data = await client.execute(_RESTOCK, {"input": {"productId": product_id, "delta": delta}})
+        return Product.of(data["restock"])
 
 
 async def list_products(client: GraphQLClient, drop_name: str | None, limit: int) -> list[Product]:
@@ -66,9 +76,10 @@ async def list_products(client: GraphQLClient, drop_name: str | None, limit: int
     after: str | None = None
     while len(products) < limit:
         variables = {"first": min(100, limit - len(products)), "after": after, "dropName": drop_name}
-        page = (await client.execute(_LIST, variables))["products"]
-        products += [Product.of(edge["node"]) for edge in page["edges"]]
-        if not page["pageInfo"]["hasNextPage"]:
+        with client.understood():
+            page = (await client.execute(_LIST, variables))["products"]
+            edges, has_next, after = page["edges"], page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+            products += [Product.of(edge["node"]) for edge in edges]
+        if not has_next or not edges:
             break
-        after = page["pageInfo"]["endCursor"]
     return products

@@ -121,10 +121,11 @@ async def _line_up(clients: Sequence[GraphQLClient], wanted: list[str] | None) -
     reached: dict[str, GraphQLClient] = {}
     at_home: dict[str, GraphQLClient] = {}
     for client in clients:
-        for region in (await client.execute(_REGIONS))["regions"]:
-            reached.setdefault(region["name"], client)
-            if region["home"]:
-                at_home.setdefault(region["name"], client)
+        with client.understood():
+            for region in (await client.execute(_REGIONS))["regions"]:
+                reached.setdefault(str(region["name"]), client)
+                if region["home"]:
+                    at_home.setdefault(str(region["name"]), client)
     for name in wanted or ():
         if name not in reached:
             raise RequestFailed(f"no server that was named reaches the region {name!r}, only {', '.join(reached)}")
@@ -140,8 +141,9 @@ async def _line_up(clients: Sequence[GraphQLClient], wanted: list[str] | None) -
 async def _run_round(operator: GraphQLClient, ways: Ways, drop: str, number: int, patience: float) -> Round:
     """A product of its own, so that no round inherits what another one did."""
     product = {"name": f"{drop}, round {number}", "dropName": drop, "stock": 1}
-    created = await operator.execute_until_answered(_CREATE, {"input": product}, seconds=patience)
-    product_id: str = created["createProduct"]["id"]
+    with operator.understood():
+        created = await operator.execute_until_answered(_CREATE, {"input": product}, seconds=patience)
+        product_id = str(created["createProduct"]["id"])
     # All at once, and so over one connection each, which are then open: to the server, and from there to the database.
     before = await asyncio.gather(*(_stock(client, product_id, region, patience) for region, client in ways.items()))
 
@@ -167,10 +169,11 @@ async def _buy(client: GraphQLClient, product_id: str, region: str, patience: fl
     started = time.perf_counter()
     try:
         async with asyncio.timeout(DECIDED_WITHIN):
-            answer = await _decided(client, purchase, finish, patience)
-        finish.status, finish.attempts = answer["status"], answer["attempts"]
-        if answer["region"] != region:
-            finish.status, finish.error = None, f"{answer['status']} by {answer['region']}, which was not asked"
+            with client.understood():
+                answer = await _decided(client, purchase, finish, patience)
+                finish.status, finish.attempts = str(answer["status"]), int(answer["attempts"])
+                if answer["region"] != region:
+                    finish.status, finish.error = None, f"{answer['status']} by {answer['region']}, which was not asked"
     except TimeoutError:
         finish.error = f"no decision within {DECIDED_WITHIN:g} s"
     except RequestFailed as error:
@@ -198,11 +201,11 @@ async def _decided(
 
 async def _stock(client: GraphQLClient, product_id: str, region: str, patience: float) -> int:
     variables = {"id": product_id, "region": region}
-    product = (await client.execute_until_answered(_STOCK, variables, seconds=patience))["product"]
-    if product is None:
-        raise RequestFailed(f"{region} does not know the product that was just created; are the servers one database?")
-    stock: int = product["stock"]
-    return stock
+    with client.understood():
+        product = (await client.execute_until_answered(_STOCK, variables, seconds=patience))["product"]
+        if product is not None:
+            return int(product["stock"])
+    raise RequestFailed(f"{region} does not know the product that was just created; are the servers one database?")
 
 
 async def _stock_if_read(client: GraphQLClient, product_id: str, region: str, patience: float) -> int | None:

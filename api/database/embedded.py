@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
-from api.database.programs import EmbeddedUnavailable, Process, Programs, signals_held, signals_waiting
+from api.database.account import reachable_temporary
+from api.database.errors import EmbeddedUnavailable
+from api.database.programs import INSIDE, Process, Programs, signals_held, signals_waiting
 
 logger = logging.getLogger("dropzero.database")
 
@@ -39,6 +43,12 @@ _PORT = 5432
 _SOCKET = f".s.PGSQL.{_PORT}"
 _SOCKET_PATH_LIMIT = 100
 _PLAIN_PATH = re.compile(r"[\w./@ +-]+")
+
+_FOLDER = "--dropzero.folder"
+"""An option without effect that names the data folder on the server's command line, where INSIDE would not."""
+
+MAX_LOG = 10_000_000
+"""Bytes of the server's log above which a start begins another one, and keeps one log before it."""
 
 
 @contextmanager
@@ -105,7 +115,9 @@ class _Postmaster:
     def read(cls, data: Path) -> "_Postmaster | None":
         try:
             lines = (data / "postmaster.pid").read_text().splitlines()
-            return cls(int(lines[0]), Path("".join(lines[4:5])), ready="".join(lines[7:8]).strip() == "ready")
+            sockets = Path("".join(lines[4:5]))
+            ready = "".join(lines[7:8]).strip() == "ready"
+            return cls(int(lines[0]), data if sockets == INSIDE else sockets, ready)
         except (FileNotFoundError, IndexError, ValueError):
             return None
 
@@ -120,7 +132,9 @@ class _Postmaster:
             ps = ["ps", "-ww", "-o", "command=", "-p", str(self.pid)]
             command = subprocess.run(ps, capture_output=True, check=False).stdout  # noqa: S603
         program, _, arguments = command.partition(b" -D ")
-        return program.endswith(b"postgres") and arguments.startswith(os.fsencode(data) + b" ")
+        inside = f"{INSIDE} {_FOLDER}={data}"
+        named = any(arguments.startswith(os.fsencode(name) + b" ") for name in (str(data), inside))
+        return program.endswith(b"postgres") and named
 
 
 @contextmanager
@@ -141,7 +155,7 @@ def _owned(directory: Path) -> Iterator[None]:
     import fcntl  # not on Windows, where this module is imported but not used
 
     with _explained(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # a new one holds the operator's token, and the data
         lock = open(directory / "owner.lock", "a+", encoding="ascii")  # noqa: SIM115
     with lock:
         try:
@@ -199,7 +213,7 @@ def _initialise(programs: Programs, data: Path) -> None:
         programs.own(fresh)
         # The C locale is the one that Aurora DSQL sorts by, and the one that every machine has.
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-instructions"]
-        with programs.run("initdb", "-D", fresh, *options, output=subprocess.PIPE, end=_kill) as initdb:
+        with programs.run("initdb", fresh, *options, output=subprocess.PIPE, end=_kill) as initdb:
             output, _ = initdb.communicate()
         if initdb.returncode != 0:
             raise EmbeddedUnavailable(f"no database can be made in {data.parent}: {_reason(output)}")
@@ -215,7 +229,10 @@ def _socket_directory(programs: Programs, data: Path) -> Iterator[Path]:
     if len(os.fsencode(data / _SOCKET)) <= _SOCKET_PATH_LIMIT and _PLAIN_PATH.fullmatch(str(data)):
         yield data
         return
-    with tempfile.TemporaryDirectory(prefix="dropzero-") as temporary:
+    with _explained(data.parent):
+        parent = None if programs.account is None else reachable_temporary(programs.account)
+        temporary_directory = tempfile.TemporaryDirectory(prefix="dropzero-", dir=parent)
+    with temporary_directory as temporary:
         programs.own(Path(temporary))
         yield Path(temporary)
 
@@ -223,22 +240,51 @@ def _socket_directory(programs: Programs, data: Path) -> Iterator[Path]:
 @contextmanager
 def _running(programs: Programs, data: Path, sockets: Path, settings: dict[str, int | str]) -> Iterator[None]:
     """Run the server until the block is left; it is ready to be used inside."""
-    here = {"listen_addresses": "", "unix_socket_directories": f'"{sockets}"', "unix_socket_permissions": "0700"}
+    where = programs.name_of(data) if sockets == data else sockets
+    here = {"listen_addresses": "", "unix_socket_directories": f'"{where}"', "unix_socket_permissions": "0700"}
     options = [f"--{name}={value}" for name, value in {**here, "port": _PORT, **settings}.items()]
     log = data.parent / "postgres.log"
     with _explained(data.parent):
-        output = log.open("ab")
+        output = _open_log(log)
         said_before = output.tell()
-    with output, programs.run("postgres", "-D", data, *options, output=output, end=_stop) as server:
+    run = programs.run("postgres", data, f"{_FOLDER}={data}", *options, output=output, end=_stop)
+    with output, run as server:
         deadline = time.monotonic() + START_TIMEOUT
         while not _is_ready(server, data):
             if server.poll() is not None or time.monotonic() > deadline:
                 reason = _reason(log.read_bytes()[said_before:])
                 raise EmbeddedUnavailable(f"the embedded PostgreSQL did not start: {reason}; its log is {log}")
             time.sleep(0.01)
+        _start_watching(server, log)
+        yield
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    """Append to the log, which nobody but its owner reads; begin another one when it has more than MAX_LOG bytes.
+    Raises OSError."""
+
+    def append() -> IO[bytes]:
+        file = open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():  # not of /dev/null, behind a link
+            os.fchmod(file.fileno(), 0o600)
+        return file
+
+    file = append()
+    if file.tell() > MAX_LOG:
+        file.close()
+        log.replace(log.with_name(f"{log.name}.1"))
+        file = append()
+    return file
+
+
+def _start_watching(server: Process, log: Path) -> None:
+    """Raises EmbeddedUnavailable."""
+    try:
         with signals_held():  # by the thread for good: they are for the main thread, which may hold them too
             threading.Thread(target=_watch, args=(server, log), daemon=True).start()
-        yield
+    except RuntimeError as error:
+        raise EmbeddedUnavailable(f"{error}; allow this user more processes (ulimit -u), or end some") from None
 
 
 def _watch(server: Process, log: Path) -> None:

@@ -55,6 +55,10 @@ class OutcomeUnknown(DatabaseError):
     """
 
 
+class EmbeddedUnavailable(Exception):
+    """The embedded PostgreSQL cannot be used; the message says why and what to do."""
+
+
 def translate(error: BaseException) -> DatabaseError | None:
     """Name a driver's error as `Conflict` or `Unavailable`; None when it is neither: a refusal of what was asked, or a
     defect of ours."""

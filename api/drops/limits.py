@@ -1,31 +1,108 @@
 """The limits of every value that comes from outside, in one place; the migrations hold to the same numbers."""
 
 import re
+import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
+from api.drops.characters import INVISIBLE, SELECTOR, is_control
 from api.drops.errors import InvalidInput
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
-# Control characters, which could play tricks in an operator's terminal, and of which PostgreSQL does not take NUL; and
-# lone surrogates, which are no Unicode.
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
 MAX_TEXT = 200
-"""Characters in a name, a drop's name, a userRef or an idempotency key."""
+"""Characters in a name, a drop's name, a userRef or an idempotency key, as it is sent and as it is stored."""
+
+_UNSEEN = re.compile(f"{INVISIBLE.pattern}|\u2800")
+"""What shows nothing; U+2800 is Braille without a dot, a blank that Unicode takes for a symbol."""
+
+_JOINERS = ("\u200c", "\u200d")
+_VIRAMA = 9
+"""Unicode's combining class of the signs that take a consonant's vowel away, in the Indic scripts."""
+
+_FIRST_JOINING = "\u0600"
+"""Where the Arabic script begins. The scripts before it, Latin, Greek, Cyrillic and Hebrew, do not join."""
 
 MAX_UNITS = 2**31 - 1
 """Units of stock: GraphQL's Int and PostgreSQL's integer."""
 
 
 def checked_text(name: str, value: str) -> str:
-    """The value itself, 1 to MAX_TEXT characters, none of them a control character. Raises InvalidInput."""
-    if not 1 <= len(value) <= MAX_TEXT:
+    """A userRef or an idempotency key in the one form by which it is compared and stored: Unicode's NFKC, without
+    blanks at its ends, 1 to MAX_TEXT characters. Raises InvalidInput.
+
+    Two texts that look the same are one buyer, or one purchase: full width, ligatures and accents in two forms become
+    the same text, and blanks at the ends are dropped, since a form field or a line's end adds them unseen. Characters
+    that show nothing, control the text around them or are unknown to Unicode are refused: dropped, they could turn a
+    mistake into another buyer. A printable ASCII text without blanks at its ends stays as it is.
+    """
+    _check_length(name, value)
+    if value.isascii() and value.isprintable():
+        text = value.strip()
+    else:
+        _refuse(name, value, _is_unseen)
+        text = unicodedata.normalize("NFKC", value).strip()  # up to 18 times as long, so the length comes first
+        _refuse(name, text, _is_unseen)
+        _check_length(name, text, least=0)
+    if not text:
+        raise InvalidInput(f"{name} must not be blank")
+    return text
+
+
+def checked_name(name: str, value: str) -> str:
+    """A product's or a drop's name as it is stored and found: Unicode's NFC, without blanks at its ends, 1 to MAX_TEXT
+    characters. Raises InvalidInput.
+
+    A name is for people to read, and NFKC would take signs from it: it makes TM of a trademark sign. Characters that
+    show nothing or control the text around them are refused, but for two kinds that languages and emoji need, where
+    they do their work: a zero-width joiner or non-joiner after a virama, or between two letters or symbols of scripts
+    that join (Persian, the Indic ones, emoji), and a variation selector after a character that can be seen.
+    """
+    _check_length(name, value)
+    if value.isascii() and value.isprintable():
+        text = value.strip()
+    else:
+        normalised = unicodedata.normalize("NFC", value)  # up to 3 times as long
+        _refuse(name, normalised, _is_out_of_place)
+        text = normalised.strip()
+        _check_length(name, text, least=0)
+    if not text.strip(" \u2800"):
+        raise InvalidInput(f"{name} must not be blank")
+    return text
+
+
+def _check_length(name: str, value: str, least: int = 1) -> None:
+    if not least <= len(value) <= MAX_TEXT:
         raise InvalidInput(f"{name} must have 1 to {MAX_TEXT} characters, not {len(value)}")
-    if (forbidden := _FORBIDDEN.search(value)) is not None:
-        raise InvalidInput(f"{name} must not have the character U+{ord(forbidden[0]):04X}")
-    return value
+
+
+def _refuse(name: str, text: str, is_wrong: Callable[[str, int], bool]) -> None:
+    """Raise InvalidInput for the first character that is wrong in its place."""
+    for place, character in enumerate(text):
+        if is_wrong(text, place):
+            raise InvalidInput(f"{name} must not have the character U+{ord(character):04X}, at least not in this place")
+
+
+def _is_unseen(text: str, place: int) -> bool:
+    each = text[place]
+    return is_control(each) or bool(_UNSEEN.match(each)) or unicodedata.category(each) == "Cn"
+
+
+def _is_out_of_place(text: str, place: int) -> bool:
+    each, before, after = text[place], text[place - 1 : place], text[place + 1 : place + 2]
+    if each in _JOINERS:
+        follows_virama = bool(before) and unicodedata.combining(before) == _VIRAMA
+        return not (follows_virama or (_can_join(before) and _can_join(after)))
+    if SELECTOR.match(each):
+        return not before or before.isspace() or before in _JOINERS or bool(INVISIBLE.match(before))
+    return is_control(each) or bool(INVISIBLE.match(each))
+
+
+def _can_join(character: str) -> bool:
+    """Whether joiners change how the character looks: letters and marks of scripts from Arabic on, and symbols."""
+    is_latin_or_greek = "\u1e00" <= character <= "\u1fff"
+    return character >= _FIRST_JOINING and not is_latin_or_greek and unicodedata.category(character)[0] in "LMS"
 
 
 def checked_id(name: str, value: str) -> UUID:

@@ -10,7 +10,7 @@ from api.database.pool import Record, Transaction
 from api.database.retry import RetryBudget, run_again
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
-from api.drops.limits import MAX_UNITS, checked_moment, checked_text, checked_units
+from api.drops.limits import MAX_UNITS, checked_moment, checked_name, checked_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class NewProduct:
         """Raises InvalidInput."""
         return cls(
             id=uuid4(),
-            name=checked_text("name", name),
-            drop_name=checked_text("dropName", drop_name),
+            name=checked_name("name", name),
+            drop_name=checked_name("dropName", drop_name),
             stock=checked_units("stock", stock, least=0),
             opens_at=None if opens_at is None else checked_moment("opensAt", opens_at),
             limit_per_buyer=None
@@ -91,7 +91,7 @@ async def list_products(
 ) -> Page[Product]:
     """One page, newest first. Raises InvalidInput, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
-    drop_name = None if drop_name is None else checked_text("dropName", drop_name)
+    drop_name = None if drop_name is None else checked_name("dropName", drop_name)
     statement, arguments = keyset_query(SELECT_PRODUCTS, "products", {"drop_name": drop_name}, cursor, first)
     rows = await database.fetch(statement, *arguments)
     return Page([product_of(row) for row in rows[:first]], has_next=len(rows) > first)

@@ -38,11 +38,11 @@ class Purchase:
         cls, *, product_id: UUID, user_ref: str, quantity: int, idempotency_key: str | None = None
     ) -> "Purchase":
         """Raises InvalidInput."""
-        checked_text("userRef", user_ref)
+        user_ref = checked_text("userRef", user_ref)
         checked_units("quantity", quantity, least=1)
         if idempotency_key is None:
             return cls(uuid.uuid4(), product_id, user_ref, quantity)
-        checked_text("idempotencyKey", idempotency_key)
+        idempotency_key = checked_text("idempotencyKey", idempotency_key)
         # The length keeps ("ab", "c") apart from ("a", "bc").
         name = f"{product_id}:{len(user_ref)}:{user_ref}:{idempotency_key}"
         return cls(uuid.uuid5(_ORDER_NAMESPACE, name), product_id, user_ref, quantity)

@@ -88,7 +88,6 @@ class GraphiQL:
             "content-security-policy": _POLICY.format(nonce=nonce),
             "referrer-policy": "no-referrer",
             "vary": "accept",
-            "x-content-type-options": "nosniff",
         }
         await HTMLResponse(page, headers=headers)(scope, receive, send)
 

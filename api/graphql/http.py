@@ -33,12 +33,25 @@ MAX_BODY = 256 * 1024
 MAX_PARAMETERS = 20
 """Parameters in a query string."""
 
+MAX_ACCEPT = 1_000
+"""Characters of an Accept header; browsers send 150. A longer one is refused and not disregarded: whatever it asks for,
+such as the newer media type, would silently be answered otherwise. RFC 9110 wants a 4xx for a field that a server does
+not wish to process (section 5.4)."""
+
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 
 _OFFERED = (JSON, GRAPHQL_RESPONSE, EVENT_STREAM)
 _CONTENT_TYPES = {media_type: f"{media_type}; charset=utf-8".encode() for media_type in (JSON, GRAPHQL_RESPONSE)}
-_QUALITY = re.compile(r";\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*(?:;|$)")
+_QUALITY = re.compile(r";[ \t]*q=(0(?:\.[0-9]*)?|1(?:\.0*)?)[ \t]*(?:;|$)")
+_CHARSET = re.compile(r';[ \t]*charset[ \t]*=[ \t]*"?([^";]*)', re.IGNORECASE)
+
+_BLANKS = " \t"
+"""The white space around values (RFC 9110, section 5.6.3). What Python strips by itself is more: a no-break space, in
+`application/json\\xa0`, makes another media type."""
+
+_READ = frozenset({b"accept", b"authorization", b"content-encoding", b"content-length", b"content-type"})
+"""The headers that `read_headers` reads by default: those that this module looks at."""
 
 
 class Refusal(Exception):
@@ -98,18 +111,9 @@ class GraphQLHTTP:
             if isinstance(response, Watch):
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
-                stream = EventStream(send)
-                with self._engine.admission.seats.held(client, 1, stream.give_way):
-                    broadcasts, watch = self._engine.broadcasts, response
-                    events = send_events(
-                        stream,
-                        receive,
-                        partial(broadcasts.join, watch.operation, watch.document, stream, client),
-                        broadcasts.leave,
-                        self._comment_interval,
-                    )
-                    del request, response, watch  # of which nothing is to be kept as long as the events last
-                    await events
+                events = self._send_events(send, receive, response, client)
+                del request, response  # of which nothing is to be kept as long as the events last
+                await events
                 return
             if accepted is EVENT_STREAM:
                 await send_response(send, response)
@@ -135,11 +139,22 @@ class GraphQLHTTP:
             body, status = orjson.dumps({"errors": [internal_error(error, scope["path"])]}), 500
         await _send(send, status, media_type, body, more_headers)
 
+    async def _send_events(self, send: Send, receive: Receive, watch: Watch, client: str) -> None:
+        """Raises QuotaSpent before anything is sent."""
+        broadcasts = self._engine.broadcasts
+        stream = EventStream(send)
+        join = partial(broadcasts.join, watch.operation, watch.document, stream, client)
+        del watch
+        with self._engine.admission.seats.held(client, 1, stream.give_way):
+            events = send_events(stream, receive, join, broadcasts.leave, self._comment_interval)
+            del join
+            await events
+
     async def _respond(
         self, request: Request, headers: Mapping[str, str], client: str, departure: Departure, *, only_queries: bool
     ) -> dict[str, Any] | Watch:
         engine = self._engine
-        caller = engine.authenticator.identify(headers.get("authorization"))
+        caller = engine.authenticator.identify(headers.get("authorization"), client)
         stranger = not caller.operator
         try:
             document = await engine.documents.get(request.query, client, trusted_only=stranger)
@@ -162,24 +177,26 @@ class GraphQLHTTP:
         return await engine.executor.execute(document, request.operation_name, request.variables, context)
 
 
-def read_headers(scope: Scope) -> dict[str, str]:
-    """The request's headers by name, in lower case as ASGI has them; the values of a repeated name joined by commas
-    (RFC 9110, section 5.3). In one pass: each look-up in Starlette's Headers is a pass of its own."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers
+def read_headers(scope: Scope, names: frozenset[bytes] = _READ) -> dict[str, str]:
+    """Those of the request's headers that have one of `names`, in lower case as ASGI has them; the values of a repeated
+    name joined by commas (RFC 9110, section 5.3). In one pass, since each look-up in Starlette's Headers is a pass of
+    its own, and a stranger can send thousands of headers."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        if name in names:
+            values.setdefault(name, []).append(value)
+    return {name.decode("latin-1"): b",".join(sent).decode("latin-1") for name, sent in values.items()}
 
 
 def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
     """Raises Refusal."""
     media_type, _, parameters = headers.get("content-type", "").partition(";")
-    if media_type.strip().lower() != JSON:
+    if media_type.strip(_BLANKS).lower() != JSON:
         raise Refusal(415, f"send the request with content-type: {JSON}, not {media_type.strip() or 'without'}")
-    if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
+    charsets = {charset.strip(_BLANKS).lower() for charset in _CHARSET.findall(f";{parameters}")}
+    if not charsets <= {"utf-8", "utf8"}:
         raise Refusal(415, f"send the request in UTF-8, with content-type: {JSON}")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if headers.get("content-encoding", "identity").strip(_BLANKS).lower() != "identity":
         raise Refusal(415, "send the request uncompressed, without content-encoding")
     return _request(_decode("the body", body))
 
@@ -199,10 +216,17 @@ def parse_get(query_string: bytes) -> Request:
     return _request(parameters)
 
 
-@lru_cache(maxsize=256)
 def negotiate(accept: str) -> str:
     """The media type that a client with this Accept header is answered in: of highest quality, then named most
-    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes none."""
+    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes none, and when the header has
+    more than MAX_ACCEPT characters."""
+    if len(accept) > MAX_ACCEPT:
+        raise Refusal(431, f"the accept header is too long; {MAX_ACCEPT} characters are allowed")
+    return _negotiate(accept)
+
+
+@lru_cache(maxsize=256)
+def _negotiate(accept: str) -> str:
     ranges = _ranges(accept)
     order = list(ranges)
 
@@ -226,10 +250,10 @@ def takes_events(accept: str) -> bool:
 def _ranges(accept: str) -> dict[str, float]:
     """The media types and wildcards of an Accept header in their order, and their qualities."""
     ranges: dict[str, float] = {}
-    for entry in accept.split(",") if accept.strip() else ["*/*"]:
+    for entry in accept.split(",") if accept.strip(_BLANKS) else ["*/*"]:
         name, _, parameters = entry.partition(";")
         quality = _QUALITY.search(f";{parameters}")
-        ranges.setdefault(name.strip().lower(), float(quality[1]) if quality else 1.0)
+        ranges.setdefault(name.strip(_BLANKS).lower(), float(quality[1]) if quality else 1.0)
     return ranges
 
 

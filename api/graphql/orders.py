@@ -128,9 +128,8 @@ class OrderMutations:
         input: Annotated[CancelOrderInput, strawberry.argument(description="The order, and who asks.")],
     ) -> Order | None:
         order_id = checked_id("orderId", input.order_id)
-        if input.user_ref is None:
+        user_ref = None if input.user_ref is None else checked_text("userRef", input.user_ref)
+        if user_ref is None:
             info.context.caller.require_operator()
-        else:
-            checked_text("userRef", input.user_ref)
-        cancellation = await info.context.drops.cancel_order(order_id, input.user_ref)
+        cancellation = await info.context.drops.cancel_order(order_id, user_ref)
         return Order.of(cancellation.order, cancellation.product)

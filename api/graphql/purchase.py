@@ -96,7 +96,9 @@ PURCHASE_RESULTS = (
 @strawberry.input(description="What to buy, and for whom.")
 class PurchaseInput:
     product_id: strawberry.ID = strawberry.field(description="The product.")
-    user_ref: str = strawberry.field(description="The buyer, 1 to 200 characters.")
+    user_ref: str = strawberry.field(
+        description="The buyer, 1 to 200 characters. It is kept in Unicode's form NFKC, without blanks at its ends."
+    )
     quantity: int = strawberry.field(default=1, description="Units to buy, 1 or more.")
     region: str | None = strawberry.field(
         default=None,

@@ -1,7 +1,6 @@
 """GraphQL over websockets: the protocol graphql-transport-ws, spoken as npm's graphql-ws, its reference, speaks it."""
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,10 +9,8 @@ from typing import Any
 
 import orjson
 from graphql import OperationType
-from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from strawberry.http.websocket_origin import is_same_origin
 
 from api.graphql.broadcast import Broadcast, Operation
 from api.graphql.departure import Departure
@@ -21,12 +18,11 @@ from api.graphql.documents import Document, InvalidDocument
 from api.graphql.engine import Engine
 from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, format_errors
+from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.identity.errors import RateLimited
 from api.identity.gate import metered
 from api.identity.quota import QuotaSpent
-
-logger = logging.getLogger("dropzero.websocket")
 
 PROTOCOL = "graphql-transport-ws"
 
@@ -43,7 +39,6 @@ SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not come back: they would do the same again."""
-
 
 END = ""
 """The slot of an operation's last message."""
@@ -75,39 +70,23 @@ class GraphQLSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
-        if not self._may_connect(websocket):
-            origin, host = websocket.headers["origin"], websocket.headers.get("host")
-            logger.warning("refused a page of %r a socket to %r; DROPZERO_ALLOWED_ORIGINS would allow it", origin, host)
-            await websocket.send_denial_response(PlainTextResponse("pages of this origin may not connect\n", 403))
+        admission = self.engine.admission
+        if not may_connect(websocket, self._allowed_origins):
+            await refuse_page(websocket, admission)
             return
         if PROTOCOL not in scope["subprotocols"]:
             await websocket.accept()
             await websocket.close(4406, f"Subprotocol not acceptable; this server speaks {PROTOCOL}")
             return
-        admission = self.engine.admission
         client = admission.clients.of(scope)
-        session = Session(self, websocket, send, client)
         try:
+            session = Session(self, websocket, send, client)
             with admission.seats.held(client, 1, session.give_way):
                 await session.run()
-        except QuotaSpent:
+        except (QuotaSpent, RateLimited) as refusal:
+            reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_seat
             await websocket.accept(subprotocol=PROTOCOL)
-            await websocket.close(TRY_AGAIN_LATER, admission.no_seat)
-
-    def _may_connect(self, websocket: WebSocket) -> bool:
-        """Browsers let any page open a socket to any host and say whose page it is; this is the only check there is.
-
-        Without an Origin it is no browser. Sec-Fetch-Site is the browser's own word too, and holds where a proxy
-        has changed the Host.
-        """
-        headers = websocket.headers
-        origin = headers.get("origin")
-        return (
-            origin is None
-            or headers.get("sec-fetch-site") == "same-origin"
-            or is_same_origin(origin, headers.get("host"))
-            or self._allowed_origins.fullmatch(origin) is not None
-        )
+            await websocket.close(TRY_AGAIN_LATER, reason)
 
 
 class Session:
@@ -119,7 +98,7 @@ class Session:
         self._client = client
         self._charge = partial(server.engine.admission.gate.charge, client)
         self._to_client = partial(_send_parts, send)
-        self._caller = server.engine.authenticator.identify(websocket.headers.get("authorization"))
+        self._caller = server.engine.authenticator.identify(websocket.headers.get("authorization"), client)
         self._initialised = False
         self._until_initialised = asyncio.timeout(server.init_timeout)
         self._late = Closing(4408, "Connection initialisation timeout")
@@ -208,7 +187,10 @@ class Session:
         # Browsers cannot set headers on a websocket, so the operator's token may come here.
         authorization = {name.lower(): value for name, value in payload.items()}.get("authorization")
         if isinstance(authorization, str):
-            self._caller = self._engine.authenticator.identify(authorization)
+            try:
+                self._caller = self._engine.authenticator.identify(authorization, self._client)
+            except RateLimited as limit:
+                raise Closing(TRY_AGAIN_LATER, str(limit)) from None
         await self._send({"type": "connection_ack"})
 
     async def _answer_ping(self, payload: dict[str, Any] | None) -> None:

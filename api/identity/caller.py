@@ -1,7 +1,27 @@
 """Who is calling: decided here once per request or socket, and handed to resolvers as a value."""
 
 import hmac
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from api.identity.errors import RateLimited
+from api.identity.refusals import Refusals
+
+FREE_GUESSES = 10
+"""Wrong tokens of one client that are compared as fast as they come. A person who mistypes needs fewer."""
+
+GUESS_INTERVAL = 1.0
+"""Seconds until the next comparison, for a client that has used its free guesses. One free guess comes back in each."""
+
+MAX_GUESSERS = 10_000
+"""Clients whose guesses are remembered; the client that guessed longest ago is forgotten first."""
+
+REFUSED_TOKENS = "operator's tokens"
+"""The kind of refusals."""
+
+_BLANKS = " \t"
 
 
 class Unauthenticated(Exception):
@@ -40,21 +60,52 @@ _CLOSED = Caller(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Knows the operator's token; None when there is none, and then nobody is the operator."""
+    """Knows the operator's token, and slows clients that guess it: after FREE_GUESSES wrong tokens of a client, one
+    token in GUESS_INTERVAL is compared, and every other is refused, be it right or wrong."""
 
-    admin_token: str | None
+    def __init__(
+        self, admin_token: str | None, refusals: Refusals, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`admin_token` is None when there is none, and then nobody is the operator. `clock` in seconds."""
+        self._admin_token = admin_token
+        self._refusals = refusals
+        self._clock = clock
+        self._guessed_until: dict[str, float] = {}
+        """When each client has all its free guesses again, in the order of their latest guesses."""
 
-    def identify(self, authorization: str | None) -> Caller:
-        """The caller that an Authorization header, or its like in connection_init, stands for."""
-        if self.admin_token is None:
+    def identify(self, authorization: str | None, client: str) -> Caller:
+        """The caller that an Authorization header of this client, or its like in connection_init, stands for. Raises
+        RateLimited."""
+        if self._admin_token is None:
             return _CLOSED
         if not authorization:
             return _NO_TOKEN
         scheme, _, token = authorization.partition(" ")
-        token = token.strip()
+        token = token.strip(_BLANKS)
         if scheme.lower() != "bearer" or not token:
             return _NOT_BEARER
+        self._require_guess(client)
         # Compared as bytes: compare_digest refuses text that is not ASCII.
-        return OPERATOR if hmac.compare_digest(token.encode(), self.admin_token.encode()) else _WRONG_TOKEN
+        if hmac.compare_digest(token.encode(), self._admin_token.encode()):
+            return OPERATOR
+        self._count_guess(client)
+        return _WRONG_TOKEN
+
+    def _require_guess(self, client: str) -> None:
+        """Raises RateLimited."""
+        wait = self._guessed_until.get(client, -math.inf) - self._clock() - (FREE_GUESSES - 1) * GUESS_INTERVAL
+        if wait > 0:
+            self._refusals.count(REFUSED_TOKENS, client)
+            raise RateLimited(
+                "too many wrong operator's tokens came from your address: send none, or the right one in "
+                f"{math.ceil(wait)} s",
+                wait,
+            )
+
+    def _count_guess(self, client: str) -> None:
+        self._refusals.count(REFUSED_TOKENS, client)
+        now = self._clock()
+        self._guessed_until[client] = max(self._guessed_until.pop(client, now), now) + GUESS_INTERVAL
+        if len(self._guessed_until) > MAX_GUESSERS:
+            del self._guessed_until[next(iter(self._guessed_until))]

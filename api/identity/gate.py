@@ -23,27 +23,27 @@ PATIENCE = 10.0
 
 
 class Gate:
-    """Lets requests begin: at once while few come, and otherwise those of the client first that has used least of the
-    processor's time."""
+    """Lets requests begin, and go on after they have waited together for the database: at once while they are few, and
+    otherwise those of the client first that has used least of the processor's time. What goes on comes before what
+    begins."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
         """`patience` in seconds, after which a request is refused instead of begun."""
         self._patience = patience
         self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue()
+        self._resuming: FairQueue[asyncio.Future[None]] = FairQueue()
         self._begun = 0
+        """Requests that have begun or gone on in this round."""
         self._next_round: asyncio.Handle | None = None
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
         """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
-        loop = asyncio.get_running_loop()
         if self._begun < ROUND and not len(self._queue):
-            self._begun += 1
-            self._queue.charge(client, EACH)
+            self._count(client)
             begin(True)
         else:
-            self._queue.push(client, (loop.time() + self._patience, begin))
-        if self._next_round is None:
-            self._next_round = loop.call_soon(self._begin_round)
+            self._queue.push(client, (asyncio.get_running_loop().time() + self._patience, begin))
+        self._come_again()
 
     async def entered(self, client: str) -> None:
         """Return when it is the client's turn. Raises RateLimited when that took too long."""
@@ -57,6 +57,18 @@ class Gate:
         if not await turn:
             raise self.refusal()
 
+    async def resumed(self, client: str) -> None:
+        """Return when it is the client's turn to go on. Hundreds of requests that wait for one transaction, or for one
+        read, are answered by it in the same moment, and nothing else would be done until each had sent its answer."""
+        if self._begun < ROUND and not len(self._resuming):
+            self._count(client)
+            self._come_again()
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resuming.push(client, turn)
+        self._come_again()
+        await turn
+
     def refusal(self) -> RateLimited:
         """The error of a request that waited too long."""
         return RateLimited("too many requests wait, and your share of them is used; try again later", self._patience)
@@ -64,16 +76,31 @@ class Gate:
     def charge(self, client: str, seconds: float) -> None:
         """Count processor time that a client's requests have used."""
         self._queue.charge(client, seconds)
+        self._resuming.charge(client, seconds)
+
+    def _count(self, client: str) -> None:
+        self._begun += 1
+        self.charge(client, EACH)
+
+    def _come_again(self) -> None:
+        if self._next_round is None:
+            self._next_round = asyncio.get_running_loop().call_soon(self._begin_round)
 
     def _begin_round(self) -> None:
         now = asyncio.get_running_loop().time()
         self._next_round = None
-        self._begun = min(ROUND, len(self._queue))
-        for _ in range(self._begun):
-            _, (deadline, begin) = self._queue.pop(EACH)
+        self._begun = 0
+        while len(self._resuming) and self._begun < ROUND:
+            client, turn = self._resuming.pop(0.0)
+            self._count(client)
+            if not turn.done():  # its caller has left
+                turn.set_result(None)
+        for _ in range(min(len(self._queue), max(1, ROUND - self._begun))):
+            client, (deadline, begin) = self._queue.pop(0.0)
+            self._count(client)
             begin(now <= deadline)
         if self._begun:
-            self._next_round = asyncio.get_running_loop().call_soon(self._begin_round)
+            self._come_again()
 
 
 async def metered(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> R:

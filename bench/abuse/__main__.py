@@ -9,6 +9,7 @@ from 127.0.0.1, the attacker from 127.0.0.2. Exit status 1 when the books do not
 import argparse
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ QUICK = Times(before=1.5, under=2.0, after=1.5, steps=1.5)
 def main() -> None:
     asked = _arguments()
     attacks = _chosen(asked.rows)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that every process is ended
     rows: list[dict[str, Any]] = []
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         with embedded_postgres(data):
@@ -38,14 +41,20 @@ def main() -> None:
             if migrated.returncode:
                 raise SystemExit(f"the database cannot be prepared: {migrated.stderr}")
             for attack in attacks:
-                rows.append({**measure(bench, attack), "load_average": os.getloadavg()[0]})
+                try:
+                    rows.append({**measure(bench, attack), "load_average": os.getloadavg()[0]})
+                except (Exception, SystemExit) as error:  # such as a server that died; the other rows are to run
+                    wrong.append(f"{attack.name} was not measured: {type(error).__name__} {error}")
+                    console.print(wrong[-1], highlight=False, markup=False)
+                    continue
                 _print_row(rows[-1])
                 write_json(asked.name, rows)
-    print_table(f"Beside one hostile client, {bench.code}", [_shown(row) for row in rows])
-    console.print(f"written to {write_json(asked.name, rows)}")
-    wrong = [f"{row['attack']}: {row['objection']}" for row in rows if row["objection"]]
+    if rows:
+        print_table(f"Beside one hostile client, {bench.code}", [_shown(row) for row in rows])
+        console.print(f"written to {write_json(asked.name, rows)}")
+    wrong += [f"{row['attack']}, the books do not balance: {row['objection']}" for row in rows if row["objection"]]
     if wrong:
-        raise SystemExit("the books do not balance: " + "; ".join(wrong))
+        raise SystemExit("; ".join(wrong))
 
 
 def _arguments() -> argparse.Namespace:

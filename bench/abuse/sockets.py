@@ -111,8 +111,12 @@ class Flood(Connection):
     def begin(self) -> None:
         super().begin()
         if self.attack.manner is Manner.UNREAD:
-            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self.stop_reading)  # uvloop begins to read after this callback
         self.flood()
+
+    def stop_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def flood(self) -> None:
         self.messages: Messages = self.attack.messages(self.target)

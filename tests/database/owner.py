@@ -67,10 +67,12 @@ def is_alive(pid: int) -> bool:
 
 
 def processes_on(directory: Path) -> dict[int, str]:
-    """The command lines of all processes that have the folder in theirs, by their ids."""
+    """The command lines of all processes that have the folder in theirs, or that run in a folder in it, by their
+    ids. As root the embedded PostgreSQL runs in its folder, and may know it by that alone."""
     found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(directory).encode() in path.read_bytes():
-                found[int(path.parent.name)] = path.read_bytes().replace(b"\0", b" ").decode()
+            command = (process / "cmdline").read_bytes()
+            if str(directory).encode() in command or (process / "cwd").readlink().is_relative_to(directory):
+                found[int(process.name)] = command.replace(b"\0", b" ").decode()
     return found

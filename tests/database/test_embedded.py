@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from api.database.embedded import embedded_postgres, running_embedded_url
-from api.database.programs import EmbeddedUnavailable
+from api.database.embedded import MAX_LOG, embedded_postgres, running_embedded_url
+from api.database.errors import EmbeddedUnavailable
 from tests.database.owner import OWN, another_owner, is_alive, postmaster_pid, processes_on, starting_owner
 from tests.patience import PATIENCE, until
 
@@ -136,6 +136,32 @@ def test_nothing_listens_on_the_network_and_nobody_else_reads_the_data(directory
         assert data.stat().st_mode & 0o077 == 0
         assert (Path(sockets) / ".s.PGSQL.5432").stat().st_mode & 0o077 == 0
         assert (data / "postmaster.pid").read_text().splitlines()[5].strip() == ""
+
+
+def test_the_log_is_its_owners_and_a_start_begins_another_when_it_is_long(directory: Path) -> None:
+    log = directory / "postgres.log"
+    log.chmod(0o644)
+    with embedded_postgres(directory):
+        assert log.stat().st_mode & 0o777 == 0o600
+    said = log.read_bytes()
+    with log.open("ab") as long:
+        long.truncate(MAX_LOG + 1)
+    with embedded_postgres(directory):
+        assert (directory / "postgres.log.1").read_bytes().startswith(said)
+        assert b"ready to accept connections" in log.read_bytes()
+        assert log.stat().st_size < len(said) + 10_000
+        assert {path.stat().st_mode & 0o777 for path in directory.glob("postgres.log*")} == {0o600}
+    with embedded_postgres(directory):
+        pass
+    assert len(files(directory, "postgres.log*")) == 2
+
+
+def test_a_new_data_folder_is_its_owners_and_one_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there").chmod(0o755)
+    for name, mode in (("there", 0o755), ("new", 0o700)):
+        with another_owner(tmp_path / name):
+            assert (tmp_path / name).stat().st_mode & 0o777 == mode
 
 
 async def test_the_next_start_takes_over_from_an_owner_that_was_killed(directory: Path) -> None:

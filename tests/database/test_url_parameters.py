@@ -27,7 +27,7 @@ async def member(postgres: str) -> str:
     """A role that signs in with a password (SCRAM), as on every real server."""
     connection = await asyncpg.connect(postgres)
     try:
-        _sign_in_with_a_password(Path(await connection.fetchval("SHOW hba_file")))
+        _sign_in_with_a_password(Path(await connection.fetchval("SHOW dropzero.folder")) / "pg_hba.conf")
         await connection.execute(f"CREATE ROLE member LOGIN PASSWORD '{SECRET}' IN ROLE pg_read_all_data")
         await connection.execute("SELECT pg_reload_conf()")
     finally:

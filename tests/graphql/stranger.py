@@ -21,7 +21,7 @@ RESET = struct.pack("ii", 1, 0)
 """SO_LINGER, on, for no time: closing tells the other side with a reset, and sends nothing that still waits."""
 
 UPGRADE = (
-    b"GET /graphql HTTP/1.1\r\nHost: dropzero\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /graphql HTTP/1.1\r\nhost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
 )
@@ -41,7 +41,7 @@ def event_stream(query: str, variables: dict[str, Any]) -> bytes:
     """An operation to be answered with server-sent events."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     return (
-        b"POST /graphql HTTP/1.1\r\nHost: dropzero\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n"
+        b"POST /graphql HTTP/1.1\r\nhost: localhost\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     )
 

@@ -212,3 +212,20 @@ async def until_waiting(server: Server, number: int) -> None:
         return sum(float(line.rpartition(" ")[2]) for line in waiting) == number
 
     await until(so_many_wait)
+
+
+async def test_a_full_disk_is_named_in_the_log_and_not_to_the_client(
+    server: Server, behind: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    product_id = await server.create_product()
+    await behind.execute(
+        "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    )
+    await behind.execute("CREATE TRIGGER fill BEFORE UPDATE ON inventory FOR EACH ROW EXECUTE FUNCTION fill()")
+    code, message = await server.refusal(BUY, {"product": product_id, "buyer": "ada"})
+    assert code == "SERVICE_UNAVAILABLE"
+    assert "nothing was changed" in message
+    assert "disk" not in message + code
+    line = "Unavailable: 53100: could not extend file: No space left on device"
+    assert any(logged.endswith(line) for logged in caplog.messages)

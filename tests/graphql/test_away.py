@@ -147,7 +147,7 @@ async def test_a_buyer_who_hangs_up_at_commit_has_bought_and_finds_the_order_aga
     product_id = await server.create_product(10)
     wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "impatient"}
     body = orjson.dumps({"query": PURCHASE, "variables": {"input": wanted}})
-    head = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    head = b"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     faulty.commit_arrived.clear()
     _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
     writer.write(head % len(body) + body)

@@ -287,6 +287,12 @@ class TestWhoIsCalling:
         (ORDERS, {}),
     )
 
+    @pytest.fixture
+    async def server(self, settings: Settings) -> AsyncIterator[Server]:
+        """A server for each test: a client has ten wrong tokens, and then has to wait."""
+        async with serving(settings) as server:
+            yield server
+
     @staticmethod
     async def refusal(server: Server, query: str, variables: dict[str, Any], authorization: str | None) -> str:
         """The message of the UNAUTHENTICATED that the operation ends with; it repeats no token."""
@@ -327,7 +333,7 @@ class TestWhoIsCalling:
     async def test_header_bytes_that_are_no_text_do_not_open(self, server: Server) -> None:
         body = b'{"query": "{ orders { edges { cursor } } }"}'
         head = (
-            b"POST /graphql HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+            b"POST /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
             b"authorization: Bearer \xff\xfe\x80\r\ncontent-length: %d\r\n\r\n" % len(body)
         )
         reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))

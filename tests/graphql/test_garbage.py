@@ -53,7 +53,7 @@ async def watch_over_events(server: Server, product_id: str) -> None:
 async def reset(server: Server, product_id: str) -> None:
     """Ask for the page, and reset the connection."""
     reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
-    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
     await reader.readline()
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

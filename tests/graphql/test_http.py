@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,11 @@ from yarl import URL
 from api.app import create_admission
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine
-from api.graphql.http import GRAPHQL_RESPONSE, JSON, MAX_BODY, GraphQLHTTP, Refusal, negotiate
+from api.graphql.http import GRAPHQL_RESPONSE, JSON, MAX_ACCEPT, MAX_BODY, GraphQLHTTP, Refusal, negotiate, read_headers
 from api.graphql.schema import make_schema
-from api.identity.caller import Authenticator
+from api.identity.caller import FREE_GUESSES, Authenticator
 from api.settings import Settings, read_settings
+from tests.graphql.stranger import connection
 from tests.patience import PATIENCE, PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, Server, serving
 
@@ -93,6 +95,18 @@ class TestMediaTypes:
         ) as refused:
             negotiate(accept)
         assert refused.value.status == 406
+
+    def test_an_accept_header_without_end_is_refused_before_it_is_read(self) -> None:
+        longest = "text/csv," * 100 + "*/*"
+        assert negotiate(longest + " " * (MAX_ACCEPT - len(longest))) == JSON
+        with pytest.raises(Refusal, match="1000 characters are allowed") as refused:
+            negotiate(longest + " " * (MAX_ACCEPT - len(longest)) + " ")
+        assert refused.value.status == 431
+
+    async def test_a_long_accept_header_is_answered_with_what_is_allowed(self, server: Server) -> None:
+        response, answer = await post(server, TYPENAME, accept="text/csv," * 200)
+        assert response.status == 431
+        assert "1000 characters are allowed" in message(answer)
 
     async def test_the_answer_says_what_it_is(self, server: Server) -> None:
         response, _ = await post(server, TYPENAME, accept=GRAPHQL_RESPONSE)
@@ -187,6 +201,24 @@ class TestGet:
         assert (response.status, answer) == (200, {"data": {"__typename": "Query"}})
 
 
+class TestHeaders:
+    def test_a_repeated_header_is_one_and_others_are_not_read(self) -> None:
+        headers = [(b"accept", b"a/b"), (b"x-other", b"c"), (b"content-type", b"d/e"), (b"accept", b"f/g")]
+        assert read_headers({"headers": headers}) == {"accept": "a/b,f/g", "content-type": "d/e"}
+
+    def test_reading_takes_time_in_proportion_to_what_is_sent(self) -> None:
+        def cost(number: int) -> float:
+            scope = {"headers": [(b"accept", b"application/json")] * number}
+            costs = []
+            for _ in range(5):
+                begun = time.process_time()
+                read_headers(scope)
+                costs.append(time.process_time() - begun)
+            return min(costs)
+
+        assert cost(40_000) < 8 * cost(10_000), "16 times as long if each value is joined to all before it"
+
+
 MALFORMED = [
     (b"null", "the body must be a JSON object"),
     (b"5", "the body must be a JSON object"),
@@ -251,6 +283,7 @@ class TestPost:
             {"content_type": "application/graphql"},
             {"content_type": "application/json-patch+json"},
             {"content_type": "application/json; charset=latin-1"},
+            {"content_type": "application/json; charset=utf-16; note=utf-8"},
             {"content_encoding": "gzip"},
         ],
     )
@@ -258,6 +291,28 @@ class TestPost:
         response, answer = await post(server, TYPENAME, **headers)
         assert response.status == 415
         assert message(answer).startswith("send the request")
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"content-type: application/json\xa0",
+            b"content-type: \xa0application/json",
+            b"content-type: application/json\x85; charset=utf-8",
+            b"content-type: application/json; charset=utf-8\xa0",
+            b"content-type: application/json\r\ncontent-encoding: identity\xa0",
+        ],
+    )
+    async def test_a_blank_of_another_alphabet_is_part_of_a_type(self, server: Server, head: bytes) -> None:
+        request = b"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n%b\r\n\r\n%b"
+        async with connection(server) as stranger:
+            await stranger.send(request % (len(TYPENAME), head, TYPENAME), until=b"HTTP/1.1 415")
+
+    @pytest.mark.parametrize(
+        "parameters", ["charset=utf-8", 'Charset="UTF-8"', "charset = utf8", "note=x;charset=utf-8"]
+    )
+    async def test_utf8_may_be_named(self, server: Server, parameters: str) -> None:
+        response, _ = await post(server, TYPENAME, content_type=f"{JSON} ; {parameters}")
+        assert response.status == 200
 
     async def test_a_body_that_says_to_be_too_large_is_413(self, server: Server) -> None:
         response, answer = await post(server, TYPENAME.ljust(MAX_BODY + 1))
@@ -268,7 +323,7 @@ class TestPost:
 
     async def test_a_body_that_says_to_be_too_large_is_refused_before_it_is_sent(self, server: Server) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-        writer.write(b"POST /graphql HTTP/1.1\r\nhost: x\r\n")
+        writer.write(b"POST /graphql HTTP/1.1\r\nhost: localhost\r\n")
         writer.write(b"content-type: application/json\r\ncontent-length: 50000000\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             status = await reader.readline()
@@ -372,7 +427,7 @@ class TestDefects:
         schema = make_schema()._schema
         admission = create_admission(settings)
         documents = Documents(schema, admission.turns)
-        engine = Engine(None, Broken(), documents, None, Authenticator(None), admission)  # type: ignore[arg-type]
+        engine = Engine(None, Broken(), documents, None, Authenticator(None, admission.refusals), admission)  # type: ignore[arg-type]
         handler = GraphQLHTTP(engine, None, 12.0)
         sent: list[dict[str, Any]] = []
 
@@ -404,3 +459,18 @@ class TestDefects:
             server.session.get(f"{server.url}/graphql", headers={"accept": "text/html"}) as response,
         ):
             assert response.status == 406
+
+
+async def test_who_guesses_the_operators_token_is_told_when_to_come_back(settings: Settings) -> None:
+    async with serving(settings) as server:
+        for number in range(FREE_GUESSES):
+            code, _ = await server.refusal(CREATE, token=f"a-wrong-guess-{number}")
+            assert code == "UNAUTHENTICATED"
+        response, answer = await post(server, TYPENAME, authorization=f"Bearer {ADMIN_TOKEN}")
+        assert response.status == 429
+        assert response.headers["retry-after"] == "1"
+        [error] = answer["errors"]
+        assert error["extensions"]["code"] == "RATE_LIMITED"
+        assert 0 < error["extensions"]["retryAfterMs"] <= 1000
+        assert await server.data("{ __typename }") == {"__typename": "Query"}, "buying goes on"
+        assert (await server.metrics())["dropzero_refused_tokens_total"] == FREE_GUESSES + 1

@@ -60,7 +60,7 @@ async def shop(settings: Settings) -> AsyncIterator[Server]:
 @pytest.fixture
 def buyer() -> str:
     """The name of a buyer that no other test knows."""
-    return f"buyer {uuid4()} "
+    return f"buyer {uuid4()}"
 
 
 async def new_product(pool: Pool, stock: int = 100, limit: int | None = None) -> UUID:
@@ -121,7 +121,7 @@ async def test_a_page_that_ends_with_the_list_says_so(server: Server, pool: Pool
 async def test_buyers_see_their_own_orders_and_the_operator_everybodys(server: Server, pool: Pool) -> None:
     tee, cap = [str(await new_product(pool)) for _ in range(2)]
     bought = {}
-    for user_ref, product_id in (("eve", tee), ("eve", cap), ("dan", tee), ("Eve", tee), ("eve ", tee)):
+    for user_ref, product_id in (("eve", tee), ("eve", cap), ("dan", tee), ("Eve", tee), ("eve.", tee)):
         bought[user_ref, product_id] = (await server.purchase(product_id, user_ref))["order"]["id"]
 
     assert ids(await page(server, userRef="eve")) == [bought["eve", cap], bought["eve", tee]]

@@ -13,7 +13,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 
+from api.graphql.origins import REFUSED_ORIGINS
 from api.graphql.websocket import MAX_OPERATIONS
+from api.identity.caller import FREE_GUESSES
 from api.server import MAX_MESSAGE
 from api.settings import Settings, SocketTimes, read_settings
 from tests.graphql.stranger import connection, subscribe
@@ -406,6 +408,40 @@ async def test_a_page_of_another_origin_is_refused(server: Server, origin: str) 
 
     assert refusal.value.response.status_code == 403
     assert refusal.value.response.body == b"pages of this origin may not connect\n"
+
+
+async def test_refused_origins_are_counted_and_logged_once(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(settings) as server:
+        for _ in range(5):
+            with pytest.raises(InvalidStatus):
+                async with connected(server, origin="https://evil.example/" + "e" * 5_000):
+                    pass
+        lines = [record.getMessage() for record in caplog.records if "evil.example" in record.getMessage()]
+        assert len(lines) == 1
+        assert len(lines[0]) < 300
+        async with server.session.get(f"{server.url}/metrics") as response:
+            assert f'dropzero_refusals_total{{what="{REFUSED_ORIGINS}"}} 5.0' in await response.text()
+
+
+async def test_a_socket_whose_client_guesses_the_operators_token_is_closed(settings: Settings) -> None:
+    async with serving(settings) as server:
+        for _ in range(FREE_GUESSES):
+            async with connected(server, init=False) as client:
+                await client.init({"Authorization": "Bearer a-wrong-guess"})
+        for headers in ({}, {"authorization": f"Bearer {ADMIN_TOKEN}"}):
+            async with connected(server, init=False, headers=headers) as client:
+                if not headers:
+                    await client.send(
+                        {"type": "connection_init", "payload": {"authorization": f"Bearer {ADMIN_TOKEN}"}}
+                    )
+                code, reason = await client.closed()
+            assert code == 1013
+            assert "too many wrong operator's tokens" in reason
+        async with connected(server) as client:
+            await assert_alive(client)
+        assert (await server.metrics())["dropzero_refused_tokens_total"] == FREE_GUESSES + 2
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost"])

@@ -34,7 +34,7 @@ async def bought(server: Server, number: int) -> bytes:
         (b"\0\1\2\3", 400),
         (b"GET / HTTP/1.1\nHost: test\n\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
-        (request(b"CONNECT test:80 HTTP/1.1"), 501),
+        (request(b"CONNECT test:80 HTTP/1.1"), 405),
         (request(POST, *CHUNKS) + b"x\r\n", 400),
         (request(POST, b"Content-Length: 1", b"Content-Length: 2"), 400),
         (request(b"GET /%s HTTP/1.1" % (b"a" * 9_000)), 414),

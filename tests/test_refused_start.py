@@ -1,0 +1,90 @@
+"""What the system refuses a start ends the command with one line that says what to do, and leaves no process."""
+
+import os
+import re
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from api.server import LEAST_FILES
+from tests.command import DROPZERO, Run, dropzero, dropzero_here, ended, environment, started
+from tests.database.owner import processes_on
+from tests.database.test_embedded import directory, made
+
+__all__ = ["directory", "made"]
+
+pytestmark = pytest.mark.slow
+
+LIMITED = """
+import os, resource, sys
+limit = getattr(resource, sys.argv[1])
+resource.setrlimit(limit, (int(sys.argv[2]),) * 2)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+async def limited(directory: Path, limit: str, most: int, **variables: str) -> Run:
+    """`dropzero serve` under a limit of the system."""
+    serve = [sys.executable, "-c", LIMITED, limit, str(most), *DROPZERO, "serve", "--port", "0"]
+    there = environment({"DROPZERO_DATA": str(directory), **variables})
+    async with started(*serve, env=there, stdout=PIPE, stderr=PIPE) as process:
+        return await ended(process)
+
+
+def assert_one_line(run: Run, pattern: str) -> None:
+    assert (run.status, run.out) == (1, ""), run.err
+    [line] = [line for line in run.err.splitlines() if " INFO " not in line]
+    assert re.fullmatch(rf"dropzero: {pattern}", line), line
+
+
+async def test_a_folder_in_the_place_of_the_token_is_one_line(directory: Path) -> None:
+    (directory / "operator-token").mkdir()
+    run = await dropzero("serve", "--port", "0", DROPZERO_DATA=str(directory))
+    assert_one_line(run, rf"cannot keep the operator's token in {directory}/operator-token: Is a directory; remove .*")
+    assert processes_on(directory) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="for its own processes another user has too few to tell")
+async def test_a_process_that_the_system_does_not_start_is_one_line(directory: Path) -> None:
+    run = await limited(directory, "RLIMIT_NPROC", 0)
+    assert_one_line(
+        run, r"cannot start PostgreSQL's program .*/postgres: Resource temporarily unavailable; .*ulimit -u.*"
+    )
+    assert processes_on(directory) == {}
+
+
+@pytest.mark.parametrize("files", [6, 8, 24, LEAST_FILES - 1])
+@pytest.mark.parametrize("endpoints", [{}, {"DROPZERO_ENDPOINTS": "ap-northeast-1=postgresql://ada@127.0.0.1:9/shop"}])
+async def test_too_few_files_are_one_line(directory: Path, files: int, endpoints: dict[str, str]) -> None:
+    run = await limited(directory, "RLIMIT_NOFILE", files, **endpoints)
+    assert_one_line(
+        run, rf"this process may open {files} files, and needs {LEAST_FILES}; raise the limit \(ulimit -n\)"
+    )
+    assert processes_on(directory) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(28, "No space left on device", "/x/y"),
+            "/x/y: No space left on device; see to the limits of processes",
+        ),
+        (OSError("odd"), "odd; see to the limits of processes"),
+        (RuntimeError("can't start new thread"), "can't start new thread; see to the limits of processes"),
+    ],
+    ids=repr,
+)
+async def test_what_has_no_words_of_its_own_is_one_line(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("api.cli.sdl", refuse)
+    run = await dropzero_here("schema")
+    assert (run.status, run.out, run.err.count("\n")) == (1, "", 1)
+    assert run.err.startswith(f"dropzero: {said}")
