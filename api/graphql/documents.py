@@ -154,8 +154,10 @@ class Documents:
 
     async def _prepare_in_turns(self, text: str, client: str) -> Document:
         steps = self._prepare(text)
+        begun = False
         while True:
-            async with self._turns.turn(client) as end:
+            async with self._turns.turn(client, begun=begun) as end:
+                begun = True
                 found = self._find(text)  # another request has prepared it meanwhile
                 if found is not None:
                     return found
