@@ -135,14 +135,14 @@ async def test_who_watches_what_a_greedy_client_has_begun_does_not_give_way_with
         await greedy.complete(str(taken - 1))
         await greedy.subscribe(WATCH, {"ids": [product_id]}, id="what everybody watches")
         await greedy.next("what everybody watches")
-        await honest.subscribe(WATCH, {"ids": [product_id]})
-        assert await honest.next() == {"stockChanged": {"stock": 10, "version": 1}}
+        await honest.subscribe(WATCH, {"ids": [product_id]}, id="honest")
+        assert await honest.next("honest") == {"stockChanged": {"stock": 10, "version": 1}}
         for number in range(2):  # one takes the room that is left, the other that of the greedy one's newest
             await newcomer.subscribe(WATCH, different(product_id, 1_000 + number), id=str(number))
             await newcomer.next(str(number))
 
         await server.purchase(product_id)
-        assert await honest.next() == {"stockChanged": {"stock": 9, "version": 2}}
+        assert await honest.next("honest") == {"stockChanged": {"stock": 9, "version": 2}}
 
 
 class Held:
