@@ -20,6 +20,9 @@ MAX_DEPTH = 20
 MAX_FIELDS = 600
 """Fields in all definitions of a document, those of fragments wherever they are used. Introspection has 473."""
 
+MAX_OPERATIONS = 50
+"""Operations in a document. Validation looks at the variables of each by itself: 100 of them took it 7 ms."""
+
 MAX_ALIASES = 10
 """Aliased fields in an operation, those of fragments wherever they are used: each can be one more page to read."""
 
@@ -38,7 +41,7 @@ def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
     }
     extents = _Extents(fragments)
     errors = []
-    fields = 0
+    fields = operations = 0
     for definition in document.definitions:
         if isinstance(definition, FragmentDefinitionNode):
             extent = extents.of_fragment(definition.name.value)
@@ -48,12 +51,15 @@ def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
             extent = extents.of(definition.selection_set)
             fields += extent.fields
             what = "The operation"
+            operations += 1
             if extent.aliases > MAX_ALIASES:
                 errors.append(GraphQLError(f"The operation has {extent.aliases} aliases; {MAX_ALIASES} are allowed."))
         else:
             continue
         if extent.depth > MAX_DEPTH:
             errors.append(GraphQLError(f"{what} is {extent.depth} levels deep; {MAX_DEPTH} are allowed."))
+    if operations > MAX_OPERATIONS:
+        errors.append(GraphQLError(f"The document has {operations} operations; {MAX_OPERATIONS} are allowed."))
     if fields > MAX_FIELDS:
         errors.append(GraphQLError(f"The document has {fields} fields, fragments included; {MAX_FIELDS} are allowed."))
     return errors[:most] or _repeated_too_often(document, fragments)

@@ -11,12 +11,18 @@ from api.identity.fair_queue import FairQueue
 
 R = TypeVar("R")
 
+LENGTH = 0.001
+"""Seconds of requests in one round of the event loop. A transaction needs a round for each of its statements, so that
+purchases wait for seven rounds at least: the longer each of them is, the fewer purchases there are."""
+
 ROUND = 8
-"""Requests that begin in one round of the event loop. What has begun is then brought forward before more begins: a
-transaction of a group needs one round for each of its statements, so its purchases wait for seven rounds at least."""
+"""Requests in one round at most."""
 
 EACH = 0.0001
 """Seconds that a request is charged when it begins: what a small one takes. What it really takes is charged later."""
+
+SAMPLE = 64
+"""Requests over which their mean time is taken, the latest of them above all."""
 
 PATIENCE = 10.0
 """Seconds that a request waits at most before it begins."""
@@ -34,11 +40,12 @@ class Gate:
         self._resuming: FairQueue[asyncio.Future[None]] = FairQueue()
         self._begun = 0
         """Requests that have begun or gone on in this round."""
+        self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)
         self._next_round: asyncio.Handle | None = None
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
         """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
-        if self._begun < ROUND and not len(self._queue):
+        if self._begun < self._most and not len(self._queue):
             self._count(client)
             begin(True)
         else:
@@ -60,7 +67,7 @@ class Gate:
     async def resumed(self, client: str) -> None:
         """Return when it is the client's turn to go on. Hundreds of requests that wait for one transaction, or for one
         read, are answered by it in the same moment, and nothing else would be done until each had sent its answer."""
-        if self._begun < ROUND and not len(self._resuming):
+        if self._begun < self._most and not len(self._resuming):
             self._count(client)
             self._come_again()
             return
@@ -75,12 +82,23 @@ class Gate:
 
     def charge(self, client: str, seconds: float) -> None:
         """Count processor time that a client's requests have used."""
+        self._seconds += seconds
         self._queue.charge(client, seconds)
         self._resuming.charge(client, seconds)
 
+    @property
+    def _most(self) -> int:
+        """Requests that take LENGTH together, by what the latest took."""
+        return max(1, min(ROUND, round(LENGTH * self._number / self._seconds)))
+
     def _count(self, client: str) -> None:
         self._begun += 1
-        self.charge(client, EACH)
+        self._queue.charge(client, EACH)
+        self._resuming.charge(client, EACH)
+        self._number += 1
+        if self._number > 2 * SAMPLE:
+            self._number /= 2
+            self._seconds /= 2
 
     def _come_again(self) -> None:
         if self._next_round is None:
@@ -90,12 +108,13 @@ class Gate:
         now = asyncio.get_running_loop().time()
         self._next_round = None
         self._begun = 0
-        while len(self._resuming) and self._begun < ROUND:
+        most = self._most
+        while len(self._resuming) and self._begun < most:
             client, turn = self._resuming.pop(0.0)
             self._count(client)
             if not turn.done():  # its caller has left
                 turn.set_result(None)
-        for _ in range(min(len(self._queue), max(1, ROUND - self._begun))):
+        for _ in range(min(len(self._queue), max(1, most - self._begun))):
             client, (deadline, begin) = self._queue.pop(0.0)
             self._count(client)
             begin(now <= deadline)
