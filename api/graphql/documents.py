@@ -130,6 +130,11 @@ class Documents:
         self._characters: Counter[str] = Counter()
         self._trusted = None if trusted is None else {text: self.prepare(text) for text in trusted}
 
+    @property
+    def bounds_cost(self) -> bool:
+        """Whether the operations of strangers are bounded by their cost: those of trusted documents need not be."""
+        return self._trusted is None
+
     async def get(self, text: str, client: str, *, trusted_only: bool) -> Document:
         """The valid document that the text spells. `trusted_only`: of a caller who is held to the trusted documents,
         if the server has them. Raises InvalidDocument; and RateLimited when no turn came to prepare it."""

@@ -155,11 +155,10 @@ class GraphQLHTTP:
     ) -> dict[str, Any] | Watch:
         engine = self._engine
         caller = engine.authenticator.identify(headers.get("authorization"), client)
-        stranger = not caller.operator
         try:
-            document = await engine.documents.get(request.query, client, trusted_only=stranger)
-            asked = document.operation(request.operation_name, request.variables, bounded=stranger)
-            kind = None if asked is None else asked.type
+            document, kind = await engine.prepare(
+                request.query, request.operation_name, request.variables, caller, client
+            )
             if kind is OperationType.SUBSCRIPTION:
                 if not takes_events(headers.get("accept", "")):
                     raise Refusal(

@@ -36,10 +36,7 @@ class Quota:
     def take(self, client: str, places: int, give_way: Callable[[], None]) -> Hold:
         """Hold places until `give_back`. `give_way` is called, at most once, when they are given up for a client that
         holds less; it must neither wait nor raise. Raises QuotaSpent."""
-        while self.size - self.taken < places:
-            newest = self._newest_of_largest()
-            if newest is None or self._places[newest.client] - newest.places < self._places[client] + places:
-                raise QuotaSpent
+        for newest in self._giving_way(client, places):
             self.give_back(newest)
             newest.give_way()
         hold = Hold(client, places, give_way)
@@ -73,12 +70,29 @@ class Quota:
         finally:
             self.give_back(hold)
 
-    def _newest_of_largest(self) -> Hold | None:
+    def _giving_way(self, client: str, places: int) -> list[Hold]:
+        """The holds that have to end before the client can take so many places, the newest of the client with most of
+        them. Raises QuotaSpent when they would not do, or would leave that client with less."""
+        missing = places - (self.size - self.taken)
+        ending: list[Hold] = []
+        largest = self._find_largest() if missing > 0 else None
+        for hold in reversed(self._holds.get(largest, {})) if largest is not None else ():
+            if missing <= 0:
+                break
+            missing -= hold.places
+            ending.append(hold)
+        left = 0 if largest is None else self._places[largest] - sum(hold.places for hold in ending)
+        if missing > 0 or (ending and left < self._places[client] + places):
+            raise QuotaSpent
+        return ending
+
+    def _find_largest(self) -> str | None:
+        """The client that holds most."""
         while self._largest:
             held, client = self._largest[0]
             now = self._places.get(client, 0)
             if now == -held and now:
-                return next(reversed(self._holds[client]))
+                return client
             if now:
                 heapq.heapreplace(self._largest, (-now, client))
             else:

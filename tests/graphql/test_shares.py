@@ -123,7 +123,6 @@ async def test_who_watches_what_others_watch_needs_no_room(server: Server) -> No
             assert await another.next(str(number)) == {"stockChanged": {"stock": 10, "version": 1}}
 
 
-@pytest.mark.xfail(strict=True, reason="a broadcast belongs to whoever began it, however many others watch it")
 async def test_who_watches_what_a_greedy_client_has_begun_does_not_give_way_with_it(server: Server) -> None:
     product_id = await server.create_product(stock=10)
     async with (

@@ -113,7 +113,6 @@ def test_counting_who_holds_most_takes_no_room() -> None:
     assert len(crowd.quota._largest) <= 1_003
 
 
-@pytest.mark.xfail(strict=True, reason="places are given up one by one, before it is known whether enough can be")
 def test_nobody_gives_way_in_vain() -> None:
     crowd = Crowd(100)
     crowd.take_all("many")
