@@ -67,7 +67,11 @@ class Drops:
         if not self.known_products.knows(purchase.product_id):
             with suppress(DatabaseError):  # the line goes on trying until the purchase's own deadline
                 await self._in_turn(client, self.known_products.require(purchase.product_id))
-        return await self._in_turn(client, self.lines[region].submit(purchase, client))
+        try:
+            return await self.lines[region].submit(purchase, client)
+        finally:
+            if self._resumed is not None:
+                await self._resumed(client)
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
         """Await what many wait for together, and go on when it is the client's turn."""

@@ -101,13 +101,16 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         ticket = Ticket(request, client, loop.time() + self._budget.seconds, loop.create_future())
-        line = self._lines.get(request.product_id) or Line()
+        line = self._lines.get(request.product_id)
+        if line is None:
+            line = Line()
         try:
             ticket.place = self._places.take(client, 1, partial(self._give_way, ticket, line))
         except QuotaSpent:
             self._give_up(ticket, line, None)
             return ticket.answer.result()
-        self._lines[request.product_id] = line
+        if not line.serving:
+            self._lines[request.product_id] = line
         line.add(ticket)
         if line.expiry is None:
             line.expiry = loop.call_at(ticket.deadline, self._expire, line)

@@ -290,7 +290,9 @@ def _as_read(decision: Decision) -> Decision:
 
 
 def _with_product(decision: Decision, product: Product) -> Decision:
-    return replace(decision, product=product) if isinstance(decision, Confirmed | Cancellation) else decision
+    if isinstance(decision, Confirmed):
+        return Confirmed(decision.order, product, decision.remaining, decision.replayed)
+    return replace(decision, product=product) if isinstance(decision, Cancellation) else decision
 
 
 async def _read_orders(transaction: Transaction, requests: Sequence[Request]) -> dict[UUID, Order]:

@@ -143,8 +143,11 @@ class Documents:
             if document is None:
                 raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
             return document
+        document = self._find(text)
+        if document is not None:
+            return document
         _require_length(text)
-        return self._find(text) or await self._prepare_in_turns(text, client)
+        return await self._prepare_in_turns(text, client)
 
     def prepare(self, text: str) -> Document:
         """The valid document that the text spells, in one piece: for a server that does not serve yet. Raises

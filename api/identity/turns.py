@@ -141,7 +141,7 @@ class Turns:
             self._owed = 0.0
         if self._owes_nothing():
             self._taken = True
-            _, grant = self._queue.pop(0.0)
+            _, grant = self._queue.pop()
             grant()
         self._look_again()
 

@@ -105,14 +105,6 @@ def test_what_no_quota_can_hold_moves_nobody() -> None:
     assert crowd.gave_way == {}
 
 
-def test_counting_who_holds_most_takes_no_room() -> None:
-    crowd = Crowd(10)
-    for _ in range(10_000):
-        crowd.quota.give_back(crowd.take("one"))
-
-    assert len(crowd.quota._largest) <= 1_003
-
-
 def test_nobody_gives_way_in_vain() -> None:
     crowd = Crowd(100)
     crowd.take_all("many")
