@@ -163,7 +163,7 @@ SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2
 FROM unnest($3::text[]::uuid[], $4::text[], $5::text[]::integer[]) AS batch (id, user_ref, quantity)
 """
 _CANCEL_ORDERS = """
-UPDATE orders SET status = 'CANCELLED' WHERE id = ANY($1::text[]::uuid[]) AND status = 'CONFIRMED'
+UPDATE orders SET status = 'CANCELLED' WHERE id = ANY($1::text[]::uuid[]) AND status = 'CONFIRMED' RETURNING id
 """
 
 
@@ -334,7 +334,7 @@ async def _insert_orders(transaction: Transaction, product_id: UUID, confirmed: 
 async def _cancel_orders(transaction: Transaction, cancelled: Sequence[Order]) -> None:
     if not cancelled:
         return
-    changed = await transaction.execute(_CANCEL_ORDERS, [str(order.id) for order in cancelled])
-    if changed != f"UPDATE {len(cancelled)}":
+    changed = await transaction.fetch(_CANCEL_ORDERS, [str(order.id) for order in cancelled])
+    if len(changed) != len(cancelled):
         # Cannot happen at snapshot isolation, where a changed row is a conflict; guarded for any other.
         raise Conflict("an order was cancelled between read and write")

@@ -206,4 +206,5 @@ async def test_a_trusted_document_may_cost_what_it_does(settings: Settings) -> N
     fields = "edges { node { id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt } }"
     dear = f"{{ a: products(first: 100) {{ {fields} }} b: products(first: 100) {{ {fields} }} }}"
     async with serving(replace(settings, trusted_documents=(dear,))) as server:
-        assert await server.data(dear) == {"a": {"edges": []}, "b": {"edges": []}}
+        data = await server.data(dear)
+        assert data["a"] == data["b"]
