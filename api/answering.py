@@ -1,7 +1,7 @@
 """What answers a request once it is its turn: the application, or a refusal."""
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from starlette.responses import JSONResponse
@@ -15,8 +15,8 @@ from api.identity.gate import metered
 def charged(app: ASGI3Application, charge: Callable[[float], None]) -> ASGI3Application:
     """The application, whose steps are charged in seconds."""
 
-    async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        await metered(cast("Coroutine[Any, Any, None]", app(scope, receive, send)), charge)
+    def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> Awaitable[None]:
+        return metered(cast("Coroutine[Any, Any, None]", app(scope, receive, send)), charge)
 
     return answer
 

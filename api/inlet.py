@@ -113,7 +113,6 @@ class Inlet(asyncio.BufferedProtocol):
         begun = thread_time()
         inner.data_received(data)
         used = thread_time() - begun
-        self._admission.gate.charge(self._client, used)
         free = FREE * (inner.arrived - arrived) if self._inner is inner else inf
         self._used = max(0.0, self._used + used - free)
         if self._used >= LENGTH and not self._transport.is_closing():

@@ -8,8 +8,34 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-KEPT = 1_000
-"""Clients beside those that wait whose use is remembered, before those are forgotten that have used least."""
+KEPT = 10_000
+"""Clients whose use is remembered, before those are forgotten that have used least."""
+
+
+class Usage:
+    """What clients have used of something, such as seconds of the processor, by a virtual time."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, float] = {}
+        self._now = 0.0
+
+    def of(self, client: str) -> float:
+        """The client's time. One that has used nothing for a while starts from the time of the one served last, so that
+        nobody saves anything up."""
+        used = self._used.get(client, 0.0)
+        return used if used > self._now else self._now
+
+    def charge(self, client: str, amount: float) -> None:
+        """Move the client's time on."""
+        self._used[client] = self.of(client) + amount
+        if len(self._used) > KEPT:
+            near = max(self._now, sum(self._used.values()) / len(self._used))
+            self._used = {client: used for client, used in self._used.items() if used > near}
+
+    def serve(self, time: float) -> None:
+        """Note the time of a client that is served."""
+        if time > self._now:
+            self._now = time
 
 
 @dataclass(slots=True)
@@ -23,17 +49,16 @@ class _Backlog(Generic[T]):
 class FairQueue(Generic[T]):
     """Items that wait, by client. The client that has used least is served first, and its items in their order.
 
-    This is start-time fair queueing (Goyal, Vin and Cheng, 1996): what a client uses moves its own virtual time, and a
-    client that did not wait for a while starts from the time of the one served last, so that nobody saves anything up.
+    This is start-time fair queueing (Goyal, Vin and Cheng, 1996).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Usage | None = None) -> None:
+        """`usage` is shared with other queues whose clients' use counts here too; the queue has its own without."""
+        self._usage = Usage() if usage is None else usage
         self._backlogs: dict[str, _Backlog[T]] = {}
         self._order: list[tuple[float, int, str]] = []
-        """A heap with an entry for each client that waits: its virtual time when it was put here, which can be less
-        than it has used by now."""
-        self._used: dict[str, float] = {}
-        self._now = 0.0
+        """A heap with an entry for each client that waits: its time when it was put here, which can be earlier than its
+        time by now."""
         self._entries = 0
         self._length = 0
 
@@ -52,35 +77,40 @@ class FairQueue(Generic[T]):
 
     def put_back(self, client: str, item: T, amount: float) -> None:
         """Add an item that was taken out before all others of its client, and give back what it was charged."""
-        self.charge(client, -amount)
+        self._usage.charge(client, -amount)
         self._backlog(client).items.appendleft(item)
         self._length += 1
 
-    def pop(self, amount: float) -> tuple[str, T]:
+    def pop(self, amount: float = 0.0) -> tuple[str, T]:
         """Take the next item out, and charge its client. Raises IndexError when nothing waits."""
-        client, backlog = self._next()
+        alone = len(self._backlogs) == 1
+        if alone:
+            [(client, backlog)] = self._backlogs.items()
+            self._usage.serve(self._usage.of(client))
+        else:
+            client, backlog = self._next()
         item = backlog.items.popleft()
         self._length -= 1
-        self.charge(client, amount)
-        if backlog.items:
-            self._enter(client, backlog)
-        else:
+        if amount:
+            self._usage.charge(client, amount)
+        if not backlog.items:
             del self._backlogs[client]
+            if alone:
+                self._order.clear()
+        elif not alone:
+            self._enter(client, backlog)
         return client, item
 
     def charge(self, client: str, amount: float) -> None:
         """Count what a client has used, whether or not it waits."""
-        self._used[client] = max(self._used.get(client, 0.0), self._now) + amount
-        if len(self._used) > KEPT + 2 * len(self._backlogs):
-            self._forget_some()
+        self._usage.charge(client, amount)
 
-    def serve(self, client: str, amount: float) -> None:
-        """Charge a client that is served without an item. While nobody waits the time moves on with it, as it does with
+    def serve(self, client: str) -> None:
+        """Note a client that is served without an item. While nobody waits the time moves on with it, as it does with
         every item that is taken out: what it has used before is nobody's loss, and must not keep it behind all who come
         later."""
         if not self._length:
-            self._now = max(self._now, self._used.get(client, 0.0))
-        self.charge(client, amount)
+            self._usage.serve(self._usage.of(client))
 
     def heads(self) -> Iterator[T]:
         """The next item of each client."""
@@ -97,19 +127,14 @@ class FairQueue(Generic[T]):
         self._length -= len(dropped)
         return dropped
 
-    def _forget_some(self) -> None:
-        """Forget what clients have used that are at the present time already, or not far from it."""
-        near = max(self._now, sum(self._used.values()) / len(self._used))
-        self._used = {client: used for client, used in self._used.items() if used > near}
-
     def _next(self) -> tuple[str, _Backlog[T]]:
         while True:
             time, entry, client = heapq.heappop(self._order)
             backlog = self._backlogs.get(client)
             if backlog is None or backlog.entry != entry:
                 continue  # its items were dropped
-            if self._used.get(client, 0.0) <= time:
-                self._now = max(self._now, time)
+            if self._usage.of(client) <= time or not self._order:
+                self._usage.serve(time)
                 return client, backlog
             self._enter(client, backlog)  # it was charged while it waited
 
@@ -123,4 +148,4 @@ class FairQueue(Generic[T]):
     def _enter(self, client: str, backlog: _Backlog[T]) -> None:
         self._entries += 1  # whoever came first is first among equals
         backlog.entry = self._entries
-        heapq.heappush(self._order, (max(self._used.get(client, 0.0), self._now), backlog.entry, client))
+        heapq.heappush(self._order, (self._usage.of(client), backlog.entry, client))

@@ -7,16 +7,20 @@ from types import coroutine
 from typing import Any, TypeVar
 
 from api.identity.errors import RateLimited
-from api.identity.fair_queue import FairQueue
+from api.identity.fair_queue import FairQueue, Usage
 
 R = TypeVar("R")
 
-LENGTH = 0.001
+LENGTH = 0.002
 """Seconds of requests in one round of the event loop. A transaction needs a round for each of its statements, so that
-purchases wait for seven rounds at least: the longer each of them is, the fewer purchases there are."""
+purchases wait for seven rounds at least: the longer each of them is, the fewer purchases there are beside requests that
+take long. Shorter rounds cost more by themselves."""
 
-ROUND = 8
+ROUND = 16
 """Requests in one round at most."""
+
+ALONE = 1.0
+"""Seconds without a request of another client after which a client is alone, and waits for nobody."""
 
 EACH = 0.0001
 """Seconds that a request is charged when it begins: what a small one takes. What it really takes is charged later."""
@@ -36,20 +40,31 @@ class Gate:
     def __init__(self, patience: float = PATIENCE) -> None:
         """`patience` in seconds, after which a request is refused instead of begun."""
         self._patience = patience
-        self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue()
-        self._resuming: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._usage = Usage()
+        self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue(self._usage)
+        self._resuming: FairQueue[asyncio.Future[None]] = FairQueue(self._usage)
         self._begun = 0
         """Requests that have begun or gone on in this round."""
+        self._latest = ""
+        self._mixed_until = 0.0
         self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)
         self._next_round: asyncio.Handle | None = None
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
         """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
+        now = asyncio.get_running_loop().time()
+        if client != self._latest:
+            self._latest, self._mixed_until = client, now + ALONE
+        elif now >= self._mixed_until and not len(self._queue):
+            self._queue.serve(client)
+            begin(True)
+            return
         if self._begun < self._most and not len(self._queue):
+            self._queue.serve(client)
             self._count(client)
             begin(True)
         else:
-            self._queue.push(client, (asyncio.get_running_loop().time() + self._patience, begin))
+            self._queue.push(client, (now + self._patience, begin))
         self._come_again()
 
     async def entered(self, client: str) -> None:
@@ -67,11 +82,14 @@ class Gate:
     async def resumed(self, client: str) -> None:
         """Return when it is the client's turn to go on. Hundreds of requests that wait for one transaction, or for one
         read, are answered by it in the same moment, and nothing else would be done until each had sent its answer."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._mixed_until and not len(self._resuming):
+            return
         if self._begun < self._most and not len(self._resuming):
             self._count(client)
             self._come_again()
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[None] = loop.create_future()
         self._resuming.push(client, turn)
         self._come_again()
         await turn
@@ -83,8 +101,7 @@ class Gate:
     def charge(self, client: str, seconds: float) -> None:
         """Count processor time that a client's requests have used."""
         self._seconds += seconds
-        self._queue.charge(client, seconds)
-        self._resuming.charge(client, seconds)
+        self._usage.charge(client, seconds)
 
     @property
     def _most(self) -> int:
@@ -93,8 +110,7 @@ class Gate:
 
     def _count(self, client: str) -> None:
         self._begun += 1
-        self._queue.serve(client, EACH)
-        self._resuming.serve(client, EACH)
+        self._usage.charge(client, EACH)
         self._number += 1
         if self._number > 2 * SAMPLE:
             self._number /= 2
@@ -110,37 +126,44 @@ class Gate:
         self._begun = 0
         most = self._most
         while len(self._resuming) and self._begun < most:
-            client, turn = self._resuming.pop(0.0)
+            client, turn = self._resuming.pop()
             self._count(client)
             if not turn.done():  # its caller has left
                 turn.set_result(None)
         for _ in range(min(len(self._queue), max(1, most - self._begun))):
-            client, (deadline, begin) = self._queue.pop(0.0)
+            client, (deadline, begin) = self._queue.pop()
             self._count(client)
             begin(now <= deadline)
         if self._begun:
             self._come_again()
 
 
-async def metered(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> R:
-    """Run a coroutine, and charge each of its steps with the seconds that it took."""
-    return await _stepwise(running, charge)
+CHUNK = 0.0005
+"""Seconds of a coroutine's steps that are charged together."""
 
 
 @coroutine
-def _stepwise(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> Generator[Any, Any, R]:
+def metered(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> Generator[Any, Any, R]:
+    """Run a coroutine, and charge the seconds that its steps take."""
     thrown: BaseException | None = None
-    while True:
-        begun = perf_counter()
-        try:
-            awaited = running.send(None) if thrown is None else running.throw(thrown)
-        except StopIteration as end:
-            result: R = end.value
-            return result
-        finally:
-            charge(perf_counter() - begun)
-            thrown = None  # it refers to this frame, and would keep it
-        try:
-            yield awaited
-        except BaseException as error:  # such as a cancellation
-            thrown = error
+    used = 0.0
+    try:
+        while True:
+            begun = perf_counter()
+            try:
+                awaited = running.send(None) if thrown is None else running.throw(thrown)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            finally:
+                used += perf_counter() - begun
+                thrown = None  # it refers to this frame, and would keep it
+            if used >= CHUNK:
+                charge(used)
+                used = 0.0
+            try:
+                yield awaited
+            except BaseException as error:  # such as a cancellation
+                thrown = error
+    finally:
+        charge(used)

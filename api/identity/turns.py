@@ -44,16 +44,17 @@ class Turns:
         self._looking: asyncio.Handle | None = None
 
     @asynccontextmanager
-    async def turn(self, client: str = "") -> AsyncIterator[float]:
+    async def turn(self, client: str = "", *, begun: bool = False) -> AsyncIterator[float]:
         """Wait for a turn; its end as `perf_counter` will show it, at which the block is to be left. Raises
-        RateLimited when none came in time."""
-        await self._wait(client)
+        RateLimited when none came in time. Work that has `begun` comes before other work of its client, so that a
+        client has little unfinished work in memory."""
+        await self._wait(client, begun)
         # Time on the processor: what the system gives to other processes meanwhile is nobody's share here.
-        begun = thread_time()
+        start = thread_time()
         try:
             yield perf_counter() + LENGTH
         finally:
-            used = thread_time() - begun
+            used = thread_time() - start
             self._queue.charge(client, used)
             self._pass_on(used)
 
@@ -75,20 +76,20 @@ class Turns:
             wanted = None  # all that it refers to need not wait
 
         self._queue.charge(client, used)
-        self._push(client, granted)
+        self._push(client, granted, begun=False)
         return withdraw
 
     async def pay(self, client: str, used: float) -> None:
         """Wait for a turn to pay for `used` seconds that the client has had already. Raises RateLimited when none came
         in time."""
         self._queue.charge(client, used)
-        await self._wait(client)
+        await self._wait(client, begun=True)
         self._pass_on(used)
 
-    async def _wait(self, client: str) -> None:
+    async def _wait(self, client: str, begun: bool) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
             self._taken = True
-            self._queue.serve(client, 0.0)
+            self._queue.serve(client)
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -98,7 +99,7 @@ class Turns:
             else:
                 granted.set_result(None)
 
-        self._push(client, grant)
+        self._push(client, grant, begun)
         try:
             async with asyncio.timeout(self._patience):
                 await granted
@@ -114,8 +115,11 @@ class Turns:
         if granted.done() and not granted.cancelled():
             self._pass_on(0.0)  # the turn came at the moment when nobody wanted it any more
 
-    def _push(self, client: str, grant: Callable[[], None]) -> None:
-        self._queue.push(client, grant)
+    def _push(self, client: str, grant: Callable[[], None], begun: bool) -> None:
+        if begun:
+            self._queue.put_back(client, grant, 0.0)
+        else:
+            self._queue.push(client, grant)
         self._look_again()
 
     def _pass_on(self, used: float) -> None:
@@ -141,7 +145,7 @@ class Turns:
             self._owed = 0.0
         if self._owes_nothing():
             self._taken = True
-            _, grant = self._queue.pop(0.0)
+            _, grant = self._queue.pop()
             grant()
         self._look_again()
 

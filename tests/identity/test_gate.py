@@ -2,12 +2,20 @@
 
 import asyncio
 from collections import Counter
+from time import perf_counter
 
 import pytest
 
 from api.identity.errors import RateLimited
-from api.identity.gate import ROUND, Gate, metered
+from api.identity.gate import CHUNK, ROUND, Gate, metered
 from tests.patience import PATIENCE
+
+
+def busy(seconds: float) -> None:
+    """Keep the processor busy."""
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        pass
 
 
 class Arrivals:
@@ -90,17 +98,29 @@ async def test_a_caller_that_leaves_while_it_waits_does_no_harm() -> None:
     assert waiting[-1].cancelled()
 
 
-async def test_every_step_of_a_coroutine_is_charged() -> None:
+async def test_the_steps_of_a_coroutine_are_charged_and_not_its_waiting() -> None:
     charged: list[float] = []
 
     async def work() -> str:
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(3):
+            busy(2 * CHUNK)
+            await asyncio.sleep(10 * CHUNK)
         return "done"
 
     assert await metered(work(), charged.append) == "done"
-    assert len(charged) == 3
-    assert all(seconds >= 0 for seconds in charged)
+    assert len(charged) == 4, "a long step by itself, and what is left at the end"
+    assert sum(charged) >= 6 * CHUNK
+
+
+async def test_short_steps_are_charged_together() -> None:
+    charged: list[float] = []
+
+    async def work() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    await metered(work(), charged.append)
+    assert len(charged) == 1
 
 
 async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
