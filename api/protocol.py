@@ -134,7 +134,11 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         rest, self._rest = self._rest, b""
         self.flow.release()
         if not self._deaf and not self.transport.is_closing():
-            self._read(rest)
+            try:
+                self._read(rest)
+            except BaseException:
+                self.transport.abort()  # as the transport itself does where reading fails
+                raise
 
     def _parse(self, piece: memoryview) -> None:
         if self._end is not None:

@@ -33,6 +33,9 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     _charged = False
     """Whether the handshake is."""
 
+    _pong = b""
+    """The answer to the latest ping, until it is sent."""
+
     def __init__(
         self, times: SocketTimes, admission: Admission, deadline: float, *arguments: Any, **named: Any
     ) -> None:
@@ -83,6 +86,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
                 if self._leaving or self.transport.is_closing():
                     break
                 super().data_received(data[start : start + PIECE])
+            self._send_pong()
 
     def _receive_handshake(self, data: bytes) -> None:
         self.conn.receive_data(data)
@@ -172,10 +176,14 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self._leave()
 
     def handle_ping(self) -> None:
-        if self.writable.is_set():
-            super().handle_ping()
-        else:
-            self.conn.data_to_send()  # forgets the pong: uvicorn would keep one for every ping of who reads none
+        # Of the pings that come together the last alone is answered (RFC 6455, section 5.5.3), and none of a client
+        # that does not read: uvicorn would write a pong for each of hundreds, or keep it.
+        self._pong = b"".join(self.conn.data_to_send()) if self.writable.is_set() else b""
+
+    def _send_pong(self) -> None:
+        pong, self._pong = self._pong, b""
+        if pong and not self.close_sent and not self.transport.is_closing():
+            self.transport.write(pong)
 
     async def run_asgi(self) -> None:
         """uvicorn's, but the application begins when it is its client's turn, as with a request, and makes no mistake

@@ -53,6 +53,10 @@ class Clients:
         return address is not None and any(address in network for network in self._trusted_proxies)
 
 
+MAX_ADDRESS = 64
+"""Characters of an address with a port and a zone. What is longer is none, and would be kept with the others."""
+
+
 @lru_cache(maxsize=10_000)
 def client_of(host: str) -> str:
     """The client that an address belongs to; what is no address is a client by itself."""
@@ -65,6 +69,8 @@ def client_of(host: str) -> str:
 @lru_cache(maxsize=10_000)
 def _address(text: str) -> Address | None:
     """The IP address in the text, with or without a port; None where there is none."""
+    if len(text) > MAX_ADDRESS:
+        return None
     host = text
     if text.startswith("["):
         host = text[1:].partition("]")[0]
