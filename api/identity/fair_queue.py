@@ -34,7 +34,7 @@ class FairQueue(Generic[T]):
         than it has used by now."""
         self._used: dict[str, float] = {}
         self._now = 0.0
-        self._entries = 0
+        self._last = self._first = 0
         self._length = 0
 
     def __len__(self) -> int:
@@ -51,10 +51,14 @@ class FairQueue(Generic[T]):
         self._length += 1
 
     def put_back(self, client: str, item: T, amount: float) -> None:
-        """Add an item that was taken out before all others of its client, and give back what it was charged."""
+        """Add an item that was taken out before all others of its client, and give back what it was charged. Of several
+        items, the one taken last is put back first: then they come out in the same order again."""
         self.charge(client, -amount)
-        self._backlog(client).items.appendleft(item)
+        backlog = self._backlogs.setdefault(client, _Backlog())
+        backlog.items.appendleft(item)
         self._length += 1
+        self._first -= 1  # before its equals, and at the time without the charge
+        self._enter(client, backlog, self._first)
 
     def pop(self, amount: float) -> tuple[str, T]:
         """Take the next item out, and charge its client. Raises IndexError when nothing waits."""
@@ -63,7 +67,7 @@ class FairQueue(Generic[T]):
         self._length -= 1
         self.charge(client, amount)
         if backlog.items:
-            self._enter(client, backlog)
+            self._enter_last(client, backlog)
         else:
             del self._backlogs[client]
         return client, item
@@ -103,16 +107,19 @@ class FairQueue(Generic[T]):
             if self._used.get(client, 0.0) <= time:
                 self._now = max(self._now, time)
                 return client, backlog
-            self._enter(client, backlog)  # it was charged while it waited
+            self._enter_last(client, backlog)  # it was charged while it waited
 
     def _backlog(self, client: str) -> _Backlog[T]:
         backlog = self._backlogs.get(client)
         if backlog is None:
             backlog = self._backlogs[client] = _Backlog()
-            self._enter(client, backlog)
+            self._enter_last(client, backlog)
         return backlog
 
-    def _enter(self, client: str, backlog: _Backlog[T]) -> None:
-        self._entries += 1  # whoever came first is first among equals
-        backlog.entry = self._entries
+    def _enter_last(self, client: str, backlog: _Backlog[T]) -> None:
+        self._last += 1  # among equals, the client that came first is served first
+        self._enter(client, backlog, self._last)
+
+    def _enter(self, client: str, backlog: _Backlog[T], entry: int) -> None:
+        backlog.entry = entry
         heapq.heappush(self._order, (max(self._used.get(client, 0.0), self._now), backlog.entry, client))
