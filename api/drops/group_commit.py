@@ -104,8 +104,8 @@ class GroupCommit:
         try:
             ticket.place = self._places.take(client, 1, partial(self._give_way, ticket, line))
         except QuotaSpent:
-            self.outcomes[self.region, "Busy"] += 1
-            return Outcome(_busy(), 0, self.region)
+            self._give_up(ticket, line, None)
+            return await ticket.answer
         self._lines[purchase.product_id] = line
         line.add(ticket)
         if line.expiry is None:
