@@ -57,16 +57,18 @@ class Drops:
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
         """Buy through a Region; for None through home, or a peer while home is away. `client` is whoever the purchase
-        came from.
+        came from. The look for a product that is not known yet counts towards the purchase's deadline.
 
         Raises UnknownRegion, NotFound, and whatever GroupCommit.submit does.
         """
         if region is not None:
             self.regions.pool(region)
+        deadline = asyncio.get_running_loop().time() + self._budget.seconds
         if not self.known_products.knows(purchase.product_id):
-            with suppress(DatabaseError):  # the line goes on trying until the purchase's own deadline
-                await self._in_turn(client, self.known_products.require(purchase.product_id))
-        return await self._in_turn(client, self.lines[region].submit(purchase, client))
+            with suppress(DatabaseError, TimeoutError):  # the line goes on trying until the deadline
+                async with asyncio.timeout_at(deadline):
+                    await self._in_turn(client, self.known_products.require(purchase.product_id))
+        return await self._in_turn(client, self.lines[region].submit(purchase, client, deadline))
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
         """Await what many wait for together, and go on when it is the client's turn."""

@@ -80,7 +80,8 @@ class Line:
 
     def take_over(self, now: float) -> list[Ticket]:
         """Take those tickets that are answered, or whose deadline has passed. Those of one client are in the order of
-        their deadlines, as all have the same budget."""
+        their deadlines, as all have the same budget; but one whose product had to be looked for can wait here for as
+        long as that took beyond its deadline."""
         return self.tickets.drop_heads(lambda ticket: ticket.answer.done() or ticket.deadline <= now)
 
     def take_all(self) -> list[Ticket]:
