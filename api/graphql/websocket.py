@@ -21,7 +21,6 @@ from api.graphql.execution import CannotSubscribe, format_errors
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.identity.errors import RateLimited
-from api.identity.gate import metered
 from api.identity.quota import QuotaSpent
 
 PROTOCOL = "graphql-transport-ws"
@@ -96,7 +95,7 @@ class Session:
         self._engine = server.engine
         self._websocket = websocket
         self._client = client
-        self._charge = partial(server.engine.admission.gate.charge, client)
+        self._gate = server.engine.admission.gate
         self._to_client = partial(_send_parts, send)
         self._caller = server.engine.authenticator.identify(websocket.headers.get("authorization"), client)
         self._initialised = False
@@ -137,8 +136,8 @@ class Session:
                 await self._websocket.accept(subprotocol=PROTOCOL)
                 while True:
                     message = await self._receive()
-                    await self._engine.admission.gate.entered(self._client)
-                    await metered(self._handle(message), self._charge)
+                    await self._gate.entered(self._client)
+                    await self._gate.metered(self._client, self._handle(message))
         except TimeoutError:
             return self._late
         except RateLimited as limit:
@@ -224,7 +223,7 @@ class Session:
             return
         departure = self._operations[operation_id] = Departure()
         running = self._run(operation_id, document, operation_name, variables, departure)
-        self._tasks.create_task(metered(running, self._charge))
+        self._tasks.create_task(self._gate.metered(self._client, running))
         self._executing += 1
 
     def _watch(self, operation_id: str, operation: Operation, document: Document) -> None:

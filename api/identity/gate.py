@@ -42,6 +42,7 @@ class Gate:
         """Requests that have begun or gone on in this round."""
         self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)
         self._next_round: asyncio.Handle | None = None
+        self._in_step = False
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
         """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
@@ -86,6 +87,32 @@ class Gate:
         self._queue.charge(client, seconds)
         self._resuming.charge(client, seconds)
 
+    async def metered(self, client: str, running: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine, and charge the client with the seconds of each of its steps. What runs in a task of its own,
+        such as a field of a query, is to be metered by itself. A step within another step is charged once."""
+        return await self._stepwise(client, running)
+
+    @coroutine
+    def _stepwise(self, client: str, running: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
+        thrown: BaseException | None = None
+        while True:
+            begun = None if self._in_step else perf_counter()
+            self._in_step = True
+            try:
+                awaited = running.send(None) if thrown is None else running.throw(thrown)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            finally:
+                if begun is not None:
+                    self._in_step = False
+                    self.charge(client, perf_counter() - begun)
+                thrown = None  # it refers to this frame, and would keep it
+            try:
+                yield awaited
+            except BaseException as error:  # such as a cancellation
+                thrown = error
+
     @property
     def _most(self) -> int:
         """Requests that take LENGTH together, by what the latest took."""
@@ -120,27 +147,3 @@ class Gate:
             begin(now <= deadline)
         if self._begun:
             self._come_again()
-
-
-async def metered(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> R:
-    """Run a coroutine, and charge each of its steps with the seconds that it took."""
-    return await _stepwise(running, charge)
-
-
-@coroutine
-def _stepwise(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> Generator[Any, Any, R]:
-    thrown: BaseException | None = None
-    while True:
-        begun = perf_counter()
-        try:
-            awaited = running.send(None) if thrown is None else running.throw(thrown)
-        except StopIteration as end:
-            result: R = end.value
-            return result
-        finally:
-            charge(perf_counter() - begun)
-            thrown = None  # it refers to this frame, and would keep it
-        try:
-            yield awaited
-        except BaseException as error:  # such as a cancellation
-            thrown = error

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from api.identity.errors import RateLimited
-from api.identity.gate import ROUND, Gate, metered
+from api.identity.gate import ROUND, Gate
 from tests.patience import PATIENCE
 
 
@@ -90,20 +90,51 @@ async def test_a_caller_that_leaves_while_it_waits_does_no_harm() -> None:
     assert waiting[-1].cancelled()
 
 
+class Charged(Gate):
+    """A gate that notes what is charged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.charged: list[tuple[str, float]] = []
+
+    def charge(self, client: str, seconds: float) -> None:
+        self.charged.append((client, seconds))
+
+
 async def test_every_step_of_a_coroutine_is_charged() -> None:
-    charged: list[float] = []
+    gate = Charged()
 
     async def work() -> str:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return "done"
 
-    assert await metered(work(), charged.append) == "done"
-    assert len(charged) == 3
-    assert all(seconds >= 0 for seconds in charged)
+    assert await gate.metered("one", work()) == "done"
+    assert [client for client, _ in gate.charged] == ["one"] * 3
+    assert all(seconds >= 0 for _, seconds in gate.charged)
+
+
+async def test_a_step_within_a_step_is_charged_once_and_one_in_a_task_of_its_own_by_itself() -> None:
+    gate = Charged()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    async def await_work() -> None:
+        await gate.metered("one", work())
+
+    async def gather_work() -> None:
+        await asyncio.gather(gate.metered("one", work()), gate.metered("one", work()))
+
+    await gate.metered("one", await_work())
+    assert len(gate.charged) == 2
+    gate.charged.clear()
+    await gate.metered("one", gather_work())
+    assert len(gate.charged) == 2 + 2 * 2
 
 
 async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
+    gate = Charged()
     cleaned = asyncio.Event()
 
     async def wait() -> None:
@@ -112,7 +143,7 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
         finally:
             cleaned.set()
 
-    task = asyncio.create_task(metered(wait(), lambda _: None))
+    task = asyncio.create_task(gate.metered("one", wait()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -123,4 +154,5 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
         raise LookupError("as any")
 
     with pytest.raises(LookupError):
-        await metered(fail(), lambda _: None)
+        await gate.metered("one", fail())
+    assert len(gate.charged) == 3
