@@ -4,9 +4,14 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+MOST_OWED = 0.05
+"""Seconds of the processor that a client owes to those that wait, at most: two or three of the dearest operations. Beside
+fifty other clients, it waits for two and a half seconds then, and not for all that it used before a drop opened."""
 
 KEPT = 1_000
 """Clients beside those that wait whose use is remembered, before those are forgotten that have used least."""
@@ -25,9 +30,12 @@ class FairQueue(Generic[T]):
 
     This is start-time fair queueing (Goyal, Vin and Cheng, 1996): what a client uses moves its own virtual time, and a
     client that did not wait for a while starts from the time of the one served last, so that nobody saves anything up.
+
+    Nor does a client owe for ever what it used while nobody waited: never more than `most_owed`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_owed: float = inf) -> None:
+        self._most_owed = most_owed
         self._backlogs: dict[str, _Backlog[T]] = {}
         self._order: list[tuple[float, int, str]] = []
         """A heap with an entry for each client that waits: its virtual time when it was put here, which can be less
@@ -74,7 +82,8 @@ class FairQueue(Generic[T]):
 
     def charge(self, client: str, amount: float) -> None:
         """Count what a client has used, whether or not it waits."""
-        self._used[client] = max(self._used.get(client, 0.0), self._now) + amount
+        used = max(self._used.get(client, 0.0), self._now) + amount
+        self._used[client] = min(used, self._now + self._most_owed)
         if len(self._used) > KEPT + 2 * len(self._backlogs):
             self._forget_some()
 

@@ -7,7 +7,7 @@ from types import coroutine
 from typing import Any, TypeVar
 
 from api.identity.errors import RateLimited
-from api.identity.fair_queue import FairQueue
+from api.identity.fair_queue import MOST_OWED, FairQueue
 
 R = TypeVar("R")
 
@@ -36,8 +36,8 @@ class Gate:
     def __init__(self, patience: float = PATIENCE) -> None:
         """`patience` in seconds, after which a request is refused instead of begun."""
         self._patience = patience
-        self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue()
-        self._resuming: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue(MOST_OWED)
+        self._resuming: FairQueue[asyncio.Future[None]] = FairQueue(MOST_OWED)
         self._begun = 0
         """Requests that have begun or gone on in this round."""
         self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from api.identity.errors import RateLimited
-from api.identity.gate import ROUND, Gate
+from api.identity.gate import LENGTH, ROUND, Gate
 from tests.patience import PATIENCE
 
 
@@ -68,6 +68,34 @@ async def test_whoever_has_used_more_of_the_processor_waits_longer() -> None:
     await arrivals.until(4 * ROUND)
 
     assert arrivals.begun == ["cheap"] * (3 * ROUND) + ["dear"] * ROUND
+
+
+async def test_what_a_client_used_while_nobody_waited_does_not_keep_it_out_when_others_come() -> None:
+    """An office, or a shop's backend, in front of fifty new buyers who leave no moment free."""
+    gate = Gate()
+    for _ in range(1_000):
+        await gate.entered("office")
+        gate.charge("office", 0.06)
+        await asyncio.sleep(0)
+    begun = 0
+    over = asyncio.Event()
+
+    async def buy(client: str) -> None:
+        nonlocal begun
+        while not over.is_set() and begun < 20_000:
+            await gate.entered(client)
+            gate.charge(client, LENGTH)
+            begun += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(buy(f"buyer {number}"))
+        while not begun:
+            await asyncio.sleep(0)
+        await gate.entered("office")
+        over.set()
+
+    assert begun < 20_000
 
 
 async def test_a_request_that_waited_too_long_is_refused() -> None:
