@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from time import perf_counter, thread_time
 
 from api.identity.errors import RateLimited
-from api.identity.fair_queue import FairQueue
+from api.identity.fair_queue import MOST_OWED, FairQueue
 
 LENGTH = 0.001
 """Seconds of a turn. Whatever else becomes ready meanwhile is late by as much."""
@@ -35,7 +35,7 @@ class Turns:
         self._share = share
         self._most = most
         self._patience = patience
-        self._queue: FairQueue[Callable[[], None]] = FairQueue()
+        self._queue: FairQueue[Callable[[], None]] = FairQueue(MOST_OWED)
         self._taken = False
         self._owed = 0.0
         """Seconds of the processor's time that are the others' before the next turn. Below zero they had more."""
@@ -63,9 +63,11 @@ class Turns:
         withdrawn = False
 
         def granted() -> None:
-            if not withdrawn:
-                resume()
-            self._pass_on(0.0 if withdrawn else used)
+            try:
+                if not withdrawn:
+                    resume()
+            finally:  # a defect of one is not to end the turns of all
+                self._pass_on(0.0 if withdrawn else used)
 
         def withdraw() -> None:
             nonlocal withdrawn
