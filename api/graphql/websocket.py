@@ -39,6 +39,10 @@ TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not come back: they would do the same again."""
 
+WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER)
+"""Codes of closes that are not the client's doing: what it has begun is answered first. Clients of graphql-ws send an
+operation again that got no answer, a purchase too."""
+
 END = ""
 """The slot of an operation's last message."""
 
@@ -114,7 +118,7 @@ class Session:
         """
         async with self._tasks:
             closing = await self._listen()
-            if closing is None or closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
+            if closing is None or closing.code not in WITHOUT_FAULT:
                 for operation in self._operations.values():
                     operation.leave()
                 self._operations.clear()
