@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MOST_OWED = 0.05
-"""Seconds of the processor that a client owes to those that wait, at most: two or three of the dearest operations. Beside
-fifty other clients, it waits for two and a half seconds then, and not for all that it used before a drop opened."""
+"""Seconds of the processor that a client owes at most to the clients that wait: two or three of the dearest operations.
+Beside fifty others it then waits two and a half seconds, and not for all that it used before a drop opened."""
 
 KEPT = 1_000
 """Clients beside those that wait whose use is remembered, before those are forgotten that have used least."""
