@@ -33,7 +33,7 @@ class Drops:
         polling: PollingTimes,
         resumed: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`resumed` returns when it is the turn of a client to go on, which has waited with others for the same."""
+        """`resumed` returns when it is the client's turn to go on, after many have waited for the same transaction."""
         self.regions = regions
         self._resumed = resumed
         self._budget = budget
@@ -56,8 +56,8 @@ class Drops:
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
-        """Buy through a Region; for None through home, or a peer while home is away. `client` is whoever the purchase
-        came from. The look for a product that is not known yet counts towards the purchase's deadline.
+        """Buy through a Region; for None through home, or a peer while home is away. `client` is the one that the
+        purchase came from. The look for a product that is not known yet counts towards the purchase's deadline.
 
         Raises UnknownRegion, NotFound, and whatever GroupCommit.submit does.
         """

@@ -46,7 +46,8 @@ class Ticket:
     in_line: bool = True
     attempts: int = 0
     written_at: list[datetime] = field(default_factory=list)
-    """When commits were lost that were to write this order: only the database can tell whether one was done."""
+    """`created_at` of every COMMIT of this order that got no answer. If the stored order carries one of them, that
+    COMMIT succeeded."""
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ FULL = RateLimited("This server has too many different subscriptions under way, 
 """`retry_after` is a guess: nobody knows when watchers leave."""
 
 FIXED_CHARACTERS = 200
-"""What a broadcast counts for beside them: its task, its watcher, and its turns among those of all others."""
+"""Characters that a broadcast counts for beside those of its document and variables: its task and its watcher."""
 
 
 class Subscriber(Protocol):
@@ -162,7 +162,7 @@ class Broadcasts:
         ending.add_done_callback(self._ending.discard)
 
     def _forget(self, broadcast: "Broadcast") -> None:
-        """Whoever subscribes to its operation from here on begins it anew."""
+        """Give the broadcast's place back. The next subscriber to its operation begins a new broadcast."""
         del self._under_way[broadcast.operation]
         self._characters.give_back(self._holds.pop(broadcast))
 
