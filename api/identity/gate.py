@@ -90,13 +90,15 @@ class Gate:
     async def metered(self, client: str, running: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine, and charge the client with the seconds of each of its steps. What runs in a task of its own,
         such as a field of a query, is to be metered by itself. A step within another step is charged once."""
+        if self._in_step:  # of the coroutine that awaits this one, in the same task
+            return await running
         return await self._stepwise(client, running)
 
     @coroutine
     def _stepwise(self, client: str, running: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
         thrown: BaseException | None = None
         while True:
-            begun = None if self._in_step else perf_counter()
+            begun = perf_counter()
             self._in_step = True
             try:
                 awaited = running.send(None) if thrown is None else running.throw(thrown)
@@ -104,9 +106,8 @@ class Gate:
                 result: R = end.value
                 return result
             finally:
-                if begun is not None:
-                    self._in_step = False
-                    self.charge(client, perf_counter() - begun)
+                self._in_step = False
+                self.charge(client, perf_counter() - begun)
                 thrown = None  # it refers to this frame, and would keep it
             try:
                 yield awaited
