@@ -1,7 +1,7 @@
 """What answers a request once it is its turn: the application, or a refusal."""
 
 import math
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, cast
 
 from starlette.responses import JSONResponse
@@ -15,8 +15,8 @@ from api.identity.gate import Gate
 def metered(app: ASGI3Application, gate: Gate, client: str) -> ASGI3Application:
     """The application, whose steps the client is charged with."""
 
-    async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        await gate.metered(client, cast("Coroutine[Any, Any, None]", app(scope, receive, send)))
+    def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> Awaitable[None]:
+        return gate.metered(client, cast("Coroutine[Any, Any, None]", app(scope, receive, send)))
 
     return answer
 

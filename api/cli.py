@@ -84,7 +84,7 @@ def serve(
     server.require_files()
     require_documents(settings)  # here, where it ends in one line, and not in each worker process
     listening = server.bind(host, port)
-    settings = server.reachable_as(host, settings)
+    configured, settings = settings, server.reachable_as(host, settings)
     with server.database_to_serve(settings, workers) as ready:
         address = server.address(listening)
         server.run(
@@ -92,7 +92,7 @@ def serve(
             listening,
             workers,
             embedded=settings.embedded,
-            announce=lambda: _announce(address, settings, ready),
+            announce=lambda: _announce(address, configured, ready),
         )
 
 
@@ -326,6 +326,7 @@ def _announce(address: str, settings: Settings, ready: Settings) -> None:
         facts.append(("Data", f"{settings.data_directory} (embedded PostgreSQL 16)"))
     facts.append(("Regions", ", ".join(endpoint.region for endpoint in ready.endpoints)))
     terminal.announce("DROPZERO is open. Ctrl-C stops it.", facts)
+    server.warn_of_names(settings)
 
 
 if __name__ == "__main__":

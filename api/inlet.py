@@ -107,7 +107,6 @@ class Inlet(asyncio.BufferedProtocol):
         begun = perf_counter()
         inner.data_received(data)
         used = perf_counter() - begun
-        self._admission.gate.charge(self._client, used)
         self._used = self._used + used if self._inner is inner and inner.arrived == arrived else 0.0
         if self._used >= LENGTH and not self._transport.is_closing():
             self._transport.pause_reading()

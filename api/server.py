@@ -84,14 +84,17 @@ def address(listening: socket.socket) -> str:
 
 
 def reachable_as(host: str, settings: Settings) -> Settings:
-    """The settings of a server that also answers to the host that it is bound to. Logs a warning when buyers need
-    another name and none is configured."""
-    if not settings.embedded and not settings.hosts:
-        logger.warning(UNNAMED)
+    """The settings of a server that also answers to the host that it is bound to."""
     names: tuple[str, ...] = ()
     with suppress(ValueError):  # the system knows more spellings of an address than a browser ever sends
         names = parse_hosts(host)
     return replace(settings, hosts=(*settings.hosts, *names))
+
+
+def warn_of_names(settings: Settings) -> None:
+    """Log a warning when buyers need another name than that of this machine, and none is configured."""
+    if not settings.embedded and not settings.hosts:
+        logger.warning(UNNAMED)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from websockets.typing import Origin, Subprotocol
 from api.database.endpoint import Endpoint
 from api.graphql.websocket import PROTOCOL
 from api.hosts import MAX_HOST, PROBES, REFUSED_HOSTS, UNNAMED, Hosts, parse_hosts
-from api.server import reachable_as
+from api.server import reachable_as, warn_of_names
 from api.settings import InvalidSettings, Settings, read_settings
 from tests.graphql.stranger import Stranger, connection
 from tests.patience import PATIENCE
@@ -130,7 +130,7 @@ def test_the_host_that_the_server_is_bound_to_is_answered(settings: Settings) ->
 def test_a_server_with_endpoints_and_without_names_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     def warnings(environment: dict[str, str]) -> list[str]:
         caplog.clear()
-        reachable_as("127.0.0.1", read_settings(environment))
+        warn_of_names(read_settings(environment))
         return [record.getMessage() for record in caplog.records]
 
     endpoints = {"DROPZERO_ENDPOINTS": f"here={SHOP}"}

@@ -10,7 +10,8 @@ from api.database.database import Database
 from api.database.errors import DatabaseError
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
-from api.drops import orders, products
+from api.drops import products
+from api.drops.cancellation import cancel_order
 from api.drops.group_commit import GroupCommit, GroupPolicy
 from api.drops.known_products import KnownProducts
 from api.drops.line import Outcome
@@ -68,7 +69,11 @@ class Drops:
             with suppress(DatabaseError, TimeoutError):  # the line goes on trying until the deadline
                 async with asyncio.timeout_at(deadline):
                     await self._in_turn(client, self.known_products.require(purchase.product_id))
-        return await self._in_turn(client, self.lines[region].submit(purchase, client, deadline))
+        try:
+            return await self.lines[region].submit(purchase, client, deadline)
+        finally:
+            if self._resumed is not None:
+                await self._resumed(client)
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
         """Await what many wait for together, and go on when it is the client's turn."""
@@ -88,11 +93,10 @@ class Drops:
         """See products.create_product."""
         return await products.create_product(self.regions, product, self._budget)
 
-    async def cancel_order(self, order_id: UUID, user_ref: str | None) -> Cancellation:
-        """See orders.cancel_order; watchers hear of the returned units at once."""
-        cancellation = await orders.cancel_order(self.regions, order_id, user_ref, self._budget)
-        self.publisher.publish(level_of(cancellation.product))
-        return cancellation
+    async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> Cancellation:
+        """See cancellation.cancel_order."""
+        cancelling = cancel_order(self.regions, self.lines[None], order_id, user_ref, client, self._budget)
+        return await self._in_turn(client, cancelling)
 
 
 def level_of(product: Product) -> StockLevel:

@@ -26,8 +26,9 @@ from api.drops.purchase import (
     Decision,
     Decisions,
     Purchase,
+    Request,
     SaleFailed,
-    execute_purchases,
+    execute_requests,
 )
 from api.drops.stock import StockLevel
 from api.identity.quota import Quota, QuotaSpent
@@ -89,11 +90,11 @@ class GroupCommit:
         """The Region that the next transaction would go through."""
         return self._database.region
 
-    async def submit(self, purchase: Purchase, client: str = "", deadline: float | None = None) -> Outcome:
+    async def submit(self, request: Request, client: str = "", deadline: float | None = None) -> Outcome:
         """Stand in line, and return the outcome once it is known. A transaction that is under way at the deadline is
         waited for, until the last deadline of those in it.
 
-        The line serves its clients in turn: `client` is the one that the purchase came from. `deadline` by the event
+        The line serves its clients in turn: `client` is the one that the request came from. `deadline` by the event
         loop's clock; without one, all of the budget is left.
 
         Raises a DropError when the purchase can never be carried out; Unavailable when the database stayed
@@ -101,19 +102,22 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._budget.seconds if deadline is None else deadline
-        ticket = Ticket(purchase, client, deadline, loop.create_future())
-        line = self._lines.get(purchase.product_id) or Line()
+        ticket = Ticket(request, client, deadline, loop.create_future())
+        line = self._lines.get(request.product_id)
+        if line is None:
+            line = Line()
         try:
             ticket.place = self._places.take(client, 1, partial(self._give_way, ticket, line))
         except QuotaSpent:
             self._give_up(ticket, line, None)
-            return await ticket.answer
-        self._lines[purchase.product_id] = line
+            return ticket.answer.result()
+        if not line.serving:
+            self._lines[request.product_id] = line
         line.add(ticket)
         if line.expiry is None:
             line.expiry = loop.call_at(ticket.deadline, self._expire, line)
         if len(line.serving) < self._policy.in_flight:
-            task = asyncio.create_task(self._serve(purchase.product_id, line), name="group commit")
+            task = asyncio.create_task(self._serve(request.product_id, line), name="group commit")
             line.serving.add(task)
         return await ticket.answer
 
@@ -135,10 +139,10 @@ class GroupCommit:
         in_transaction = False
         try:
             while self._fill(group, line, size):
-                purchases = [ticket.purchase for ticket in group]
+                requests = [ticket.request for ticket in group]
                 in_transaction = True
                 try:
-                    result = await execute_purchases(self._database, product_id, purchases, _time_left(group))
+                    result = await execute_requests(self._database, product_id, requests, _time_left(group))
                 except SaleFailed as failed:
                     in_transaction = False  # and not while it waits to try again
                     self._count_failure(group, line, failed)
@@ -176,8 +180,8 @@ class GroupCommit:
         none of its neighbours. Returns the size of the next group; each that goes well allows twice as many."""
         if len(group) <= 1:
             for ticket in group:
-                logger.error("purchase %s cannot be executed", ticket.purchase.order_id, exc_info=error)
-                self._fail(ticket, _unknown(ticket) if ticket.purchase.order_id in line.unknown else error)
+                logger.error("purchase %s cannot be executed", ticket.request.order_id, exc_info=error)
+                self._fail(ticket, _unknown(ticket) if ticket.request.order_id in line.unknown else error)
             group.clear()
             return 1
         self._drop_spent(group, line, None)
@@ -204,7 +208,7 @@ class GroupCommit:
             self._decided(group.pop(position), line, failed.settled[position], failed.region)
 
     def _decided(self, ticket: Ticket, line: Line, decision: Decision, region: str) -> None:
-        line.unknown.discard(ticket.purchase.order_id)
+        line.unknown.discard(ticket.request.order_id)
         if isinstance(decision, DropError):
             self._fail(ticket, decision)
             return
@@ -219,13 +223,12 @@ class GroupCommit:
     def _count_failure(self, group: list[Ticket], line: Line, failed: SaleFailed) -> None:
         self.transactions[failed.region, type(failed.error).__name__] += 1
         unknown = {order.id: order.created_at for order in failed.unknown}
-        line.unknown |= unknown.keys()
+        line.unknown |= unknown.keys() | {order.id for order in failed.unknown_cancelled}
         for ticket in group:
             ticket.attempts += 1
             # Of several purchases under one key, the first was to write the order and the others to find it.
-            created_at = unknown.pop(ticket.purchase.order_id, None)
-            if created_at is not None:
-                ticket.written_at.append(created_at)
+            if isinstance(ticket.request, Purchase) and ticket.request.order_id in unknown:
+                ticket.written_at.append(unknown.pop(ticket.request.order_id))
 
     def _drop_spent(self, group: list[Ticket], line: Line, error: DatabaseError | None) -> None:
         """Answer those whose budget allows no other transaction, let go of those whose buyers have hung up, and leave
@@ -240,7 +243,7 @@ class GroupCommit:
                 self._give_up(ticket, line, error)
 
     def _give_up(self, ticket: Ticket, line: Line, error: DatabaseError | None) -> None:
-        if ticket.purchase.order_id in line.unknown:
+        if ticket.request.order_id in line.unknown:
             self._fail(ticket, _unknown(ticket))
         elif isinstance(error, Unavailable):
             self._fail(ticket, error)
@@ -281,15 +284,19 @@ class GroupCommit:
         region: str,
     ) -> None:
         self._leave_place(ticket)
-        self.outcomes[region, type(decision).__name__] += 1
+        self._count(ticket.request, region, decision)
         if not ticket.answer.done():
             ticket.answer.set_result(Outcome(decision, ticket.attempts, region))
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         self._leave_place(ticket)
-        self.outcomes[self.region, type(error).__name__] += 1
+        self._count(ticket.request, self.region, error)
         if not ticket.answer.done():
             ticket.answer.set_exception(error)
+
+    def _count(self, request: Request, region: str, answer: Answer | Exception) -> None:
+        if isinstance(request, Purchase):
+            self.outcomes[region, type(answer).__name__] += 1
 
     def _leave_place(self, ticket: Ticket) -> None:
         if ticket.place is not None:
@@ -299,7 +306,7 @@ class GroupCommit:
 
 def _unknown(ticket: Ticket) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"the connection was lost while order {ticket.purchase.order_id} was committed, and the database has not come "
+        f"the connection was lost while order {ticket.request.order_id} was committed, and the database has not come "
         "back yet"
     )
 

@@ -7,7 +7,8 @@ from typing import TypeAlias
 from uuid import UUID
 
 from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
-from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Purchase, SoldOut
+from api.drops.orders import Cancellation
+from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Request, SoldOut
 from api.identity.fair_queue import FairQueue
 from api.identity.quota import Hold
 
@@ -22,7 +23,7 @@ class Busy:
     retry_after_ms: int
 
 
-Answer: TypeAlias = Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Busy
+Answer: TypeAlias = Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,9 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A purchase in line or in a group, whose it is, and the future that its buyer waits on."""
+    """A purchase or a cancellation in line or in a group, whose it is, and the future that its buyer waits on."""
 
-    purchase: Purchase
+    request: Request
     client: str
     deadline: float
     answer: "asyncio.Future[Outcome]"
@@ -95,6 +96,6 @@ class Line:
 
     def broken_off(self, ticket: Ticket, in_transaction: bool) -> DatabaseError:
         """The error for a purchase that was still waiting when the server stopped."""
-        if in_transaction or ticket.purchase.order_id in self.unknown:
+        if in_transaction or ticket.request.order_id in self.unknown:
             return OutcomeUnknown("the server stopped before the outcome was known")
         return Unavailable("the server stopped before this purchase was tried again")

@@ -1,17 +1,15 @@
-"""Orders: reading them, and cancelling one."""
+"""Orders: what they are, and reading them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
 from api.database.database import Database
 from api.database.pool import Record
-from api.database.retry import RetryBudget, run_again
-from api.drops.errors import Forbidden, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
 from api.drops.limits import checked_text
-from api.drops.products import Product, read_product
+from api.drops.products import Product
 
 
 class OrderStatus(Enum):
@@ -39,8 +37,6 @@ class Order:
 
 
 SELECT_ORDERS = "SELECT id, product_id, user_ref, quantity, status, region, created_at FROM orders"
-_CANCEL = "UPDATE orders SET status = 'CANCELLED' WHERE id = $1 AND status = 'CONFIRMED'"
-_RETURN_UNITS = "UPDATE inventory SET stock = stock + $2, version = version + 1 WHERE product_id = $1"
 
 
 async def list_orders(
@@ -72,35 +68,6 @@ class Cancellation:
     order: Order
     product: Product
     first: bool
-
-
-async def cancel_order(
-    database: Database, order_id: UUID, user_ref: str | None, budget: RetryBudget = RetryBudget()
-) -> Cancellation:
-    """Cancel an order and return its units to stock, exactly once however often it is asked.
-
-    `user_ref` is the buyer who asks, None the operator. Raises NotFound, Forbidden when the order is another
-    buyer's, Conflict, Unavailable, OutcomeUnknown.
-    """
-
-    async def attempt() -> Cancellation:
-        async with database.begin() as transaction:
-            row = await transaction.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
-            if row is None:
-                raise NotFound(f"there is no order {order_id}")
-            order = order_of(row)
-            if user_ref is not None and user_ref != order.user_ref:
-                raise Forbidden("this order was placed by another buyer; only that buyer or the operator can cancel it")
-            first = order.status is OrderStatus.CONFIRMED
-            if first:
-                await transaction.execute(_CANCEL, order.id)
-                await transaction.execute(_RETURN_UNITS, order.product_id, order.quantity)
-            product = await read_product(transaction, order.product_id)
-            if first:
-                await transaction.commit()
-            return Cancellation(replace(order, status=OrderStatus.CANCELLED), product, first)
-
-    return await run_again(attempt, budget, safe_after_lost_commit=True)
 
 
 def order_of(row: Record) -> Order:

@@ -103,7 +103,7 @@ class StockPublisher:
         self._times = times
         self._watched: dict[UUID, _Watched] = {}
         self._polling: asyncio.Task[None] | None = None
-        self._first_readings = Gathering(self._read)
+        self._readings = Gathering(self._read)
         self.watchers = 0
         """Subscribers now."""
         self.readings = 0
@@ -149,7 +149,7 @@ class StockPublisher:
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait([self._polling])
-        await self._first_readings.close()
+        await self._readings.close()
 
     def _join(self, watcher: Watcher, ids: list[UUID]) -> None:
         self.watchers += 1
@@ -174,7 +174,7 @@ class StockPublisher:
         """Read those that nobody watched before. Raises NotFound, Unavailable."""
         unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
         if unknown:
-            await self._first_readings.get(unknown)
+            await self._readings.get(unknown)
         for product_id in unknown:
             if self._watched[product_id].change is None:
                 raise NotFound(f"there is no product {product_id}")
@@ -188,7 +188,7 @@ class StockPublisher:
             pause = backoff.delay(failures) if failures else 0.0
             await asyncio.sleep(pause + interval * random.uniform(0.9, 1.1))  # noqa: S311
             try:
-                await self._read(list(self._watched))
+                await self._readings.get(self._watched)
             except Exception as error:
                 # Whatever it is, a defect too: without readings the watchers would wait in silence for ever.
                 failures += 1

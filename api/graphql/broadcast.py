@@ -34,6 +34,9 @@ SHARE = 0.05
 """Of the processor's time, for sending changes to watchers while others could use all of it: purchases are to keep 80 %
 of their speed, and those whom the messages go to need time as well."""
 
+SHARED = ""
+"""The client that holds the characters of broadcasts which several clients watch."""
+
 FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
 """`retry_after` is a guess: nobody knows when watchers leave."""
 
@@ -113,6 +116,8 @@ class Broadcasts:
             except QuotaSpent:
                 subscriber.end([rate_limited_error(FULL)])
                 return None
+        elif self._holds[broadcast].client not in (client, SHARED):
+            self._share(broadcast)
         broadcast.add(subscriber)
         return broadcast
 
@@ -150,6 +155,13 @@ class Broadcasts:
         errors = await broadcast.run(self._executor, document, context, self._deliveries)
         self._forget(broadcast)
         await broadcast.end(errors, self._deliveries)
+
+    def _share(self, broadcast: "Broadcast") -> None:
+        """Charge a broadcast to nobody in particular: it does not give way with the others of who began it."""
+        places = self._holds[broadcast].places
+        self._characters.give_back(self._holds[broadcast])
+        give_way = partial(self._give_way, broadcast)
+        self._holds[broadcast] = self._characters.take(SHARED, places, give_way)
 
     def _give_way(self, broadcast: "Broadcast") -> None:
         """End a broadcast for one of a client that has fewer."""

@@ -130,6 +130,11 @@ class Documents:
         self._characters: Counter[str] = Counter()
         self._trusted = None if trusted is None else {text: self.prepare(text) for text in trusted}
 
+    @property
+    def bounds_cost(self) -> bool:
+        """Whether the operations of strangers are bounded by their cost: those of trusted documents need not be."""
+        return self._trusted is None
+
     async def get(self, text: str, client: str, *, trusted_only: bool) -> Document:
         """The valid document that the text spells. `trusted_only`: of a caller who is held to the trusted documents,
         if the server has them. Raises InvalidDocument; and RateLimited when no turn came to prepare it."""
@@ -138,8 +143,11 @@ class Documents:
             if document is None:
                 raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
             return document
+        document = self._find(text)
+        if document is not None:
+            return document
         _require_length(text)
-        return self._find(text) or await self._prepare_in_turns(text, client)
+        return await self._prepare_in_turns(text, client)
 
     def prepare(self, text: str) -> Document:
         """The valid document that the text spells, in one piece: for a server that does not serve yet. Raises
@@ -154,8 +162,10 @@ class Documents:
 
     async def _prepare_in_turns(self, text: str, client: str) -> Document:
         steps = self._prepare(text)
+        begun = False
         while True:
-            async with self._turns.turn(client) as end:
+            async with self._turns.turn(client, begun=begun) as end:
+                begun = True
                 found = self._find(text)  # another request has prepared it meanwhile
                 if found is not None:
                     return found

@@ -102,7 +102,8 @@ class GraphQLHTTP:
             return
         client = self._engine.admission.clients.of(scope)
         departure = scope.get("extensions", {}).get(EXTENSION) or Departure()
-        media_type, more_headers = JSON, dict[str, str]()
+        media_type = JSON
+        more_headers: dict[str, str] = {}
         try:
             accepted = negotiate(headers.get("accept", ""))
             media_type = JSON if accepted is EVENT_STREAM else accepted
@@ -155,11 +156,10 @@ class GraphQLHTTP:
     ) -> dict[str, Any] | Watch:
         engine = self._engine
         caller = engine.authenticator.identify(headers.get("authorization"), client)
-        stranger = not caller.operator
         try:
-            document = await engine.documents.get(request.query, client, trusted_only=stranger)
-            asked = document.operation(request.operation_name, request.variables, bounded=stranger)
-            kind = None if asked is None else asked.type
+            document, kind = await engine.prepare(
+                request.query, request.operation_name, request.variables, caller, client
+            )
             if kind is OperationType.SUBSCRIPTION:
                 if not takes_events(headers.get("accept", "")):
                     raise Refusal(
@@ -190,15 +190,24 @@ def read_headers(scope: Scope, names: frozenset[bytes] = _READ) -> dict[str, str
 
 def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
     """Raises Refusal."""
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    objection = _objection_to(headers.get("content-type", ""), headers.get("content-encoding", "identity"))
+    if objection:
+        raise Refusal(415, objection)
+    return _request(_decode("the body", body))
+
+
+@lru_cache(maxsize=256)
+def _objection_to(content_type: str, content_encoding: str) -> str:
+    """Why a body of this kind is not taken; nothing when it is."""
+    media_type, _, parameters = content_type.partition(";")
     if media_type.strip(_BLANKS).lower() != JSON:
-        raise Refusal(415, f"send the request with content-type: {JSON}, not {media_type.strip() or 'without'}")
+        return f"send the request with content-type: {JSON}, not {media_type.strip() or 'without'}"
     charsets = {charset.strip(_BLANKS).lower() for charset in _CHARSET.findall(f";{parameters}")}
     if not charsets <= {"utf-8", "utf8"}:
-        raise Refusal(415, f"send the request in UTF-8, with content-type: {JSON}")
-    if headers.get("content-encoding", "identity").strip(_BLANKS).lower() != "identity":
-        raise Refusal(415, "send the request uncompressed, without content-encoding")
-    return _request(_decode("the body", body))
+        return f"send the request in UTF-8, with content-type: {JSON}"
+    if content_encoding.strip(_BLANKS).lower() != "identity":
+        return "send the request uncompressed, without content-encoding"
+    return ""
 
 
 def parse_get(query_string: bytes) -> Request:

@@ -131,5 +131,5 @@ class OrderMutations:
         user_ref = None if input.user_ref is None else checked_text("userRef", input.user_ref)
         if user_ref is None:
             info.context.caller.require_operator()
-        cancellation = await info.context.drops.cancel_order(order_id, user_ref)
+        cancellation = await info.context.drops.cancel_order(order_id, user_ref, info.context.client)
         return Order.of(cancellation.order, cancellation.product)

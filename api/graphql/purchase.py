@@ -9,6 +9,7 @@ from graphql import GraphQLResolveInfo, GraphQLSchema
 
 from api.drops.limits import checked_id
 from api.drops.line import Busy, Outcome
+from api.drops.orders import Cancellation
 from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Purchase, SoldOut
 from api.graphql.context import Context, Info
 from api.graphql.orders import Order
@@ -207,3 +208,5 @@ def _result(outcome: Outcome) -> PurchaseResult:
                 **reached,
                 retry_after_ms=retry_after_ms,
             )
+        case Cancellation():
+            raise TypeError("a purchase was answered as a cancellation")

@@ -211,11 +211,11 @@ class Session:
         if watching + self._executing >= MAX_OPERATIONS:
             raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
         operation_name, variables = payload.get("operationName"), payload.get("variables")
-        stranger = not self._caller.operator
         try:
-            document = await self._engine.documents.get(payload["query"], self._client, trusted_only=stranger)
-            asked = document.operation(operation_name, variables, bounded=stranger)
-            if asked is not None and asked.type is OperationType.SUBSCRIPTION:
+            document, kind = await self._engine.prepare(
+                payload["query"], operation_name, variables, self._caller, self._client
+            )
+            if kind is OperationType.SUBSCRIPTION:
                 operation = Operation.of(document, operation_name, variables, self._caller)
                 self._watch(operation_id, operation, document)
                 return

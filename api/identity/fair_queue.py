@@ -13,8 +13,36 @@ MOST_OWED = 0.05
 """Seconds of the processor that a client owes at most to the clients that wait: two or three of the dearest operations.
 Beside fifty others it then waits two and a half seconds, and not for all that it used before a drop opened."""
 
-KEPT = 1_000
-"""Clients beside those that wait whose use is remembered, before those are forgotten that have used least."""
+KEPT = 10_000
+"""Clients whose use is remembered, before those are forgotten that have used least."""
+
+
+class Usage:
+    """What clients have used of something, such as seconds of the processor, by a virtual time. It moves when a client
+    that waited is served, so that a client owes at most `most_owed` of what it used while nobody waited."""
+
+    def __init__(self, most_owed: float = inf) -> None:
+        self._most_owed = most_owed
+        self._used: dict[str, float] = {}
+        self._now = 0.0
+
+    def of(self, client: str) -> float:
+        """The client's time. One that has used nothing for a while starts from the time of the one served last, so that
+        nobody saves anything up."""
+        used = self._used.get(client, 0.0)
+        return used if used > self._now else self._now
+
+    def charge(self, client: str, amount: float) -> None:
+        """Move the client's time on."""
+        self._used[client] = min(self.of(client) + amount, self._now + self._most_owed)
+        if len(self._used) > KEPT:
+            near = max(self._now, sum(self._used.values()) / len(self._used))
+            self._used = {client: used for client, used in self._used.items() if used > near}
+
+    def serve(self, time: float) -> None:
+        """Note the time of a client that is served."""
+        if time > self._now:
+            self._now = time
 
 
 @dataclass(slots=True)
@@ -28,20 +56,16 @@ class _Backlog(Generic[T]):
 class FairQueue(Generic[T]):
     """Items that wait, by client. The client that has used least is served first, and its items in their order.
 
-    This is start-time fair queueing (Goyal, Vin and Cheng, 1996): what a client uses moves its own virtual time, and a
-    client that did not wait for a while starts from the time of the one served last, so that nobody saves anything up.
-
-    Nor does a client owe for ever what it used while nobody waited: never more than `most_owed`.
+    This is start-time fair queueing (Goyal, Vin and Cheng, 1996).
     """
 
-    def __init__(self, most_owed: float = inf) -> None:
-        self._most_owed = most_owed
+    def __init__(self, usage: Usage | None = None) -> None:
+        """`usage` is shared with other queues whose clients' use counts here too; the queue has its own without."""
+        self._usage = Usage() if usage is None else usage
         self._backlogs: dict[str, _Backlog[T]] = {}
         self._order: list[tuple[float, int, str]] = []
-        """A heap with an entry for each client that waits: its virtual time when it was put here, which can be less
-        than it has used by now."""
-        self._used: dict[str, float] = {}
-        self._now = 0.0
+        """A heap with an entry for each client that waits: its time when it was put here, which can be earlier than its
+        time by now."""
         self._last = self._first = 0
         self._length = 0
 
@@ -53,39 +77,48 @@ class FairQueue(Generic[T]):
         """Clients with at least one item that waits."""
         return len(self._backlogs)
 
-    def push(self, client: str, item: T) -> None:
-        """Add an item behind all others of its client."""
-        self._backlog(client).items.append(item)
+    def push(self, client: str, item: T, *, first: bool = False) -> None:
+        """Add an item behind all others of its client, or before them."""
+        items = self._backlog(client).items
+        if first:
+            items.appendleft(item)
+        else:
+            items.append(item)
         self._length += 1
 
     def put_back(self, client: str, item: T, amount: float) -> None:
         """Add an item that was taken out before all others of its client, and give back what it was charged. Of several
         items, the one taken last is put back first: then they come out in the same order again."""
-        self.charge(client, -amount)
+        self._usage.charge(client, -amount)
         backlog = self._backlogs.setdefault(client, _Backlog())
         backlog.items.appendleft(item)
         self._length += 1
         self._first -= 1  # before its equals, and at the time without the charge
         self._enter(client, backlog, self._first)
 
-    def pop(self, amount: float) -> tuple[str, T]:
+    def pop(self, amount: float = 0.0) -> tuple[str, T]:
         """Take the next item out, and charge its client. Raises IndexError when nothing waits."""
-        client, backlog = self._next()
+        alone = len(self._backlogs) == 1
+        if alone:
+            [(client, backlog)] = self._backlogs.items()
+            self._usage.serve(self._usage.of(client))
+        else:
+            client, backlog = self._next()
         item = backlog.items.popleft()
         self._length -= 1
-        self.charge(client, amount)
-        if backlog.items:
-            self._enter_last(client, backlog)
-        else:
+        if amount:
+            self._usage.charge(client, amount)
+        if not backlog.items:
             del self._backlogs[client]
+            if alone:
+                self._order.clear()
+        elif not alone:
+            self._enter_last(client, backlog)
         return client, item
 
     def charge(self, client: str, amount: float) -> None:
         """Count what a client has used, whether or not it waits."""
-        used = max(self._used.get(client, 0.0), self._now) + amount
-        self._used[client] = min(used, self._now + self._most_owed)
-        if len(self._used) > KEPT + 2 * len(self._backlogs):
-            self._forget_some()
+        self._usage.charge(client, amount)
 
     def heads(self) -> Iterator[T]:
         """The next item of each client."""
@@ -102,19 +135,14 @@ class FairQueue(Generic[T]):
         self._length -= len(dropped)
         return dropped
 
-    def _forget_some(self) -> None:
-        """Forget what clients have used that are at the present time already, or not far from it."""
-        near = max(self._now, sum(self._used.values()) / len(self._used))
-        self._used = {client: used for client, used in self._used.items() if used > near}
-
     def _next(self) -> tuple[str, _Backlog[T]]:
         while True:
             time, entry, client = heapq.heappop(self._order)
             backlog = self._backlogs.get(client)
             if backlog is None or backlog.entry != entry:
                 continue  # its items were dropped
-            if self._used.get(client, 0.0) <= time:
-                self._now = max(self._now, time)
+            if self._usage.of(client) <= time or not self._order:
+                self._usage.serve(time)
                 return client, backlog
             self._enter_last(client, backlog)  # it was charged while it waited
 
@@ -131,4 +159,4 @@ class FairQueue(Generic[T]):
 
     def _enter(self, client: str, backlog: _Backlog[T], entry: int) -> None:
         backlog.entry = entry
-        heapq.heappush(self._order, (max(self._used.get(client, 0.0), self._now), backlog.entry, client))
+        heapq.heappush(self._order, (self._usage.of(client), backlog.entry, client))

@@ -1,6 +1,5 @@
 """Quotas: places that all clients share. When none is free, the client that holds most gives way."""
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,26 +29,17 @@ class Quota:
         self._places: Counter[str] = Counter()
         self._holds: dict[str, dict[Hold, None]] = {}
         """What each client holds, in the order in which it was taken."""
-        self._largest: list[tuple[int, str]] = []
-        """A heap of what clients held, negative, at some moment; at least what each holds now is in it."""
 
     def take(self, client: str, places: int, give_way: Callable[[], None]) -> Hold:
         """Hold places until `give_back`. `give_way` is called, at most once, when they are given up for a client that
         holds less; it must neither wait nor raise. Raises QuotaSpent."""
-        while self.size - self.taken < places:
-            newest = self._newest_of_largest()
-            if newest is None or self._places[newest.client] - newest.places < self._places[client] + places:
-                raise QuotaSpent
+        for newest in self._giving_way(client, places):
             self.give_back(newest)
             newest.give_way()
         hold = Hold(client, places, give_way)
         self.taken += places
         self._holds.setdefault(client, {})[hold] = None
         self._places[client] += places
-        heapq.heappush(self._largest, (-self._places[client], client))
-        if len(self._largest) > 1_000 + 2 * len(self._holds):
-            self._largest = [(-held, client) for client, held in self._places.items()]
-            heapq.heapify(self._largest)
         return hold
 
     def give_back(self, hold: Hold) -> None:
@@ -73,14 +63,21 @@ class Quota:
         finally:
             self.give_back(hold)
 
-    def _newest_of_largest(self) -> Hold | None:
-        while self._largest:
-            held, client = self._largest[0]
-            now = self._places.get(client, 0)
-            if now == -held and now:
-                return next(reversed(self._holds[client]))
-            if now:
-                heapq.heapreplace(self._largest, (-now, client))
-            else:
-                heapq.heappop(self._largest)
-        return None
+    def _giving_way(self, client: str, places: int) -> list[Hold]:
+        """The holds that have to end before the client can take so many places, the newest of the client with most of
+        them. Raises QuotaSpent when they would not do, or would leave that client with less."""
+        missing = places - (self.size - self.taken)
+        if missing <= 0:
+            return []
+        largest = max(self._places, key=self._places.__getitem__, default=client)
+        left = self._places[largest]
+        ending: list[Hold] = []
+        for hold in reversed(self._holds.get(largest, {})):
+            if missing <= 0:
+                break
+            missing -= hold.places
+            left -= hold.places
+            ending.append(hold)
+        if missing > 0 or left < self._places[client] + places:
+            raise QuotaSpent
+        return ending

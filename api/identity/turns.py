@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from time import perf_counter, thread_time
 
 from api.identity.errors import RateLimited
-from api.identity.fair_queue import MOST_OWED, FairQueue
+from api.identity.fair_queue import MOST_OWED, FairQueue, Usage
 
 LENGTH = 0.001
 """Seconds of a turn. Whatever else becomes ready meanwhile is late by as much."""
@@ -35,7 +35,7 @@ class Turns:
         self._share = share
         self._most = most
         self._patience = patience
-        self._queue: FairQueue[Callable[[], None]] = FairQueue(MOST_OWED)
+        self._queue: FairQueue[Callable[[], None]] = FairQueue(Usage(MOST_OWED))
         self._taken = False
         self._owed = 0.0
         """Seconds of the processor's time that are the others' before the next turn. Below zero they had more."""
@@ -44,16 +44,17 @@ class Turns:
         self._looking: asyncio.Handle | None = None
 
     @asynccontextmanager
-    async def turn(self, client: str = "") -> AsyncIterator[float]:
+    async def turn(self, client: str = "", *, begun: bool = False) -> AsyncIterator[float]:
         """Wait for a turn; its end as `perf_counter` will show it, at which the block is to be left. Raises
-        RateLimited when none came in time."""
-        await self._wait(client)
+        RateLimited when none came in time. Work that has `begun` comes before other work of its client, so that a
+        client has little unfinished work in memory."""
+        await self._wait(client, begun)
         # Time on the processor: what the system gives to other processes meanwhile is nobody's share here.
-        begun = thread_time()
+        start = thread_time()
         try:
             yield perf_counter() + LENGTH
         finally:
-            used = thread_time() - begun
+            used = thread_time() - start
             self._queue.charge(client, used)
             self._pass_on(used)
 
@@ -74,17 +75,17 @@ class Turns:
             withdrawn = True
 
         self._queue.charge(client, used)
-        self._push(client, granted)
+        self._push(client, granted, begun=False)
         return withdraw
 
     async def pay(self, client: str, used: float) -> None:
         """Wait for a turn to pay for `used` seconds that the client has had already. Raises RateLimited when none came
         in time."""
         self._queue.charge(client, used)
-        await self._wait(client)
+        await self._wait(client, begun=True)
         self._pass_on(used)
 
-    async def _wait(self, client: str) -> None:
+    async def _wait(self, client: str, begun: bool) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
             self._taken = True
             return
@@ -96,7 +97,7 @@ class Turns:
             else:
                 granted.set_result(None)
 
-        self._push(client, grant)
+        self._push(client, grant, begun)
         try:
             async with asyncio.timeout(self._patience):
                 await granted
@@ -112,8 +113,8 @@ class Turns:
         if granted.done() and not granted.cancelled():
             self._pass_on(0.0)  # the turn came at the moment when nobody wanted it any more
 
-    def _push(self, client: str, grant: Callable[[], None]) -> None:
-        self._queue.push(client, grant)
+    def _push(self, client: str, grant: Callable[[], None], begun: bool) -> None:
+        self._queue.push(client, grant, first=begun)
         self._look_again()
 
     def _pass_on(self, used: float) -> None:
@@ -139,7 +140,7 @@ class Turns:
             self._owed = 0.0
         if self._owes_nothing():
             self._taken = True
-            _, grant = self._queue.pop(0.0)
+            _, grant = self._queue.pop()
             grant()
         self._look_again()
 

@@ -15,9 +15,10 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import MigrationRefused, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
 from api.drops.audit import audit
-from api.drops.orders import cancel_order, get_order, list_orders
+from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product, list_products, restock
-from api.drops.purchase import Confirmed, Purchase, SaleFailed, execute_purchases
+from api.drops.purchase import Confirmed, Purchase, SaleFailed, execute_requests
+from tests.drops.purchases import cancel
 from tests.patience import PATIENCE, PATIENT_TIMES
 
 SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
@@ -60,10 +61,10 @@ async def do_all_that_a_server_does(pool: Pool) -> None:
     product = await create_product(pool, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
     assert (await restock(pool, product.id, 2)).stock == 12
     purchase = Purchase.checked(product_id=product.id, user_ref="ada", quantity=3, idempotency_key="a key")
-    [confirmed] = (await execute_purchases(pool, product.id, [purchase])).decisions
+    [confirmed] = (await execute_requests(pool, product.id, [purchase])).decisions
     assert isinstance(confirmed, Confirmed)
     assert await get_order(pool, confirmed.order.id) == confirmed.order
-    await cancel_order(pool, confirmed.order.id, None)
+    await cancel(pool, confirmed.order.id, None)
     assert [product.stock for product in (await list_products(pool, 10)).items] == [12]
     assert len((await list_orders(pool, 10)).items) == 1
     assert [line.balanced for line in await audit(pool)] == [True]

@@ -10,8 +10,10 @@ from uuid import UUID
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
+from api.drops.cancellation import cancel_order
 from api.drops.group_commit import GroupCommit, GroupPolicy
 from api.drops.line import Outcome
+from api.drops.orders import Cancellation
 from api.drops.products import NewProduct, create_product
 from api.drops.purchase import Purchase
 from tests.patience import PATIENCE, PATIENT_BUDGET
@@ -58,3 +60,10 @@ def kinds(outcomes: Sequence[Outcome]) -> Counter[str]:
 
 async def assert_books_balance(pool: Pool) -> None:
     assert [entry for entry in await audit(pool) if not entry.balanced] == []
+
+
+async def cancel(
+    pool: Pool, order_id: UUID, user_ref: str | None, budget: RetryBudget = PATIENT_BUDGET
+) -> Cancellation:
+    """Cancel an order in a line of its own, as another process would."""
+    return await cancel_order(pool, line(pool, budget=budget), order_id, user_ref, "", budget)

@@ -13,10 +13,10 @@ from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.line import Busy
-from api.drops.orders import cancel_order, list_orders
+from api.drops.orders import list_orders
 from api.drops.products import NewProduct, create_product, get_product
 from api.drops.purchase import Confirmed, SoldOut
-from tests.drops.purchases import assert_books_balance, line, new_product, wish
+from tests.drops.purchases import assert_books_balance, cancel, line, new_product, wish
 from tests.dsql.stand_in import StandIn
 from tests.engines import DSQL
 from tests.patience import PATIENCE, PATIENT_TIMES
@@ -63,7 +63,7 @@ class TestAChangeWhoseCommitWasLostBeforeAnOutage:
         product_id = await new_product(behind, stock=5)
         bought = (await line(behind).submit(wish(product_id, "ada"))).decision
         assert isinstance(bought, Confirmed)
-        cancelling = asyncio.create_task(cancel_order(fragile, bought.order.id, "ada", FEW))
+        cancelling = asyncio.create_task(cancel(fragile, bought.order.id, "ada", FEW))
         await after_a_lost_commit_take_no_connections(home)
         with pytest.raises(OutcomeUnknown):
             await cancelling

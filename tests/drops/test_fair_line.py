@@ -1,84 +1,257 @@
-"""A line serves its clients in turn, and the client with most purchases in it gives way when there is no room."""
+"""How a line is shared between clients: who is served next, and who gives way when all places are taken."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from uuid import UUID
 
-from api.database.pool import Pool
-from api.drops.audit import audit
+import pytest
+
+from api.database.backoff import Backoff
+from api.database.endpoint import Endpoint
+from api.database.errors import OutcomeUnknown
+from api.database.pool import Pool, Transaction
+from api.database.tokens import AuthTokens
 from api.drops.group_commit import GroupCommit, GroupPolicy
 from api.drops.line import Busy, Outcome
-from api.drops.purchase import Confirmed
-from tests.drops.purchases import line, new_product, wish
-from tests.drops.test_group_commit import inventory_locked, until_blocked
+from api.drops.orders import list_orders
+from tests.drops.purchases import assert_books_balance, kinds, line, new_product, wish
+from tests.faults import Faulty
+from tests.locks import stock_held, until_blocked
+from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
+
+SIZE = 100
 
 
-class Buyers:
-    """Purchases that wait, by client, and the clients in the order in which they were answered."""
+class Desk:
+    """A line, the purchases of its clients, and in which order those were answered."""
 
     def __init__(self, desk: GroupCommit, product_id: UUID) -> None:
-        self._desk = desk
+        self.line = desk
         self._product_id = product_id
         self.answered: list[str] = []
 
-    def buy(self, client: str, number: int = 1) -> "list[asyncio.Task[Outcome]]":
-        return [asyncio.create_task(self._buy(client)) for _ in range(number)]
+    def submit(self, client: str, number: int = 1) -> list[asyncio.Task[Outcome]]:
+        tasks: list[asyncio.Task[Outcome]] = []
+        for each in range(number):
+            buying = self.line.submit(wish(self._product_id, f"{client}-{each}-{id(tasks)}"), client)
+            task = asyncio.create_task(buying)
+            task.add_done_callback(lambda _: self.answered.append(client))
+            tasks.append(task)
+        return tasks
 
-    async def _buy(self, client: str) -> Outcome:
-        outcome = await self._desk.submit(wish(self._product_id, client), client)
-        self.answered.append(client)
-        return outcome
+
+async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.gather(*(task for group in groups for task in group))
 
 
-async def test_a_client_with_many_purchases_in_line_leaves_another_its_turn(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=100)
-    desk = line(pool, GroupPolicy(size=2))
-    buyers = Buyers(desk, product_id)
-    async with inventory_locked(behind, product_id):
-        buying = buyers.buy("many")
+async def test_the_few_of_one_client_are_in_the_next_group_before_the_many_of_another(pool: Pool, behind: Pool) -> None:
+    product_id = await new_product(pool, stock=2_000)
+    desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
+    async with stock_held(behind, product_id):
+        first = desk.submit("first")
         await until_blocked(behind)
-        buying += buyers.buy("many", 20)
+        many = desk.submit("many", 1_000)
         await asyncio.sleep(0)
-        buying += buyers.buy("few", 2)
+        few = desk.submit("few", 5)
         await asyncio.sleep(0)
-    await asyncio.gather(*buying)
 
-    # One was in flight; the groups behind it have one of each client.
-    assert sorted(buyers.answered[1:3]) == sorted(buyers.answered[3:5]) == ["few", "many"]
+    assert kinds(await results(first, many, few)) == {"Confirmed": 1_006}
+    assert set(desk.answered[1 : 1 + SIZE]) == {"many", "few"}
+    assert desk.answered[1 : 1 + SIZE].count("few") == 5
+    assert sum(desk.line.transactions.values()) == 1 + 11  # and the groups are as full as without clients
 
 
-async def test_the_newest_of_the_client_with_most_gives_way_and_is_sold_nothing(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=100)
-    desk = line(pool, GroupPolicy(waiting=4))
-    buyers = Buyers(desk, product_id)
-    async with inventory_locked(behind, product_id):
-        greedy = buyers.buy("greedy")
+async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have_emptied(
+    pool: Pool, behind: Pool
+) -> None:
+    product_id = await new_product(pool, stock=21)
+    desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
+    async with stock_held(behind, product_id):
+        first = desk.submit("first")
         await until_blocked(behind)
-        greedy += buyers.buy("greedy", 3)
+        many = desk.submit("many", 1_000)
         await asyncio.sleep(0)
-        honest = buyers.buy("honest")
-        gave_way = await greedy.pop()
-        late = await desk.submit(wish(product_id, "greedy"), "greedy")
-        assert desk.waiting == 4
-    outcomes = await asyncio.gather(*greedy, *honest)
+        few = desk.submit("few", 5)
+        await asyncio.sleep(0)
 
-    assert isinstance(gave_way.decision, Busy)
-    assert isinstance(late.decision, Busy), "who has most pushes nobody out"
-    assert all(isinstance(outcome.decision, Confirmed) for outcome in outcomes)
+    assert kinds(await results(few)) == {"Confirmed": 5}
+    assert kinds(await results(first, many)) == {"Confirmed": 16, "SoldOut": 985}
+    await assert_books_balance(pool)
+
+
+async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind: Pool) -> None:
+    product_id = await new_product(pool, stock=1_000)
+    desk = Desk(line(pool, GroupPolicy(size=30)), product_id)
+    async with stock_held(behind, product_id):
+        first = desk.submit("first")
+        await until_blocked(behind)
+        tasks = []
+        for client in ("a", "b", "c"):
+            tasks.append(desk.submit(client, 60))
+            await asyncio.sleep(0)
+
+    await results(first, *tasks)
+    for group in range(6):
+        served = desk.answered[1 + 30 * group : 31 + 30 * group]
+        assert {client: served.count(client) for client in ("a", "b", "c")} == {"a": 10, "b": 10, "c": 10}
+
+
+async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, behind: Pool) -> None:
+    product_id = await new_product(pool, stock=31)
+    desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
+    async with stock_held(behind, product_id):
+        first = desk.submit("first")
+        await until_blocked(behind)
+        tasks = desk.submit("one", 60)
+        await asyncio.sleep(0)
+
+    outcomes = await results(tasks)
+    assert [len(kinds(outcomes[:30])), len(kinds(outcomes[30:]))] == [1, 1]
+    assert kinds(outcomes) == {"Confirmed": 30, "SoldOut": 30}
+    await results(first)
+
+
+class TestPlaces:
+    """All places are taken."""
+
+    async def test_the_newest_of_whoever_has_most_gives_way(self, pool: Pool, behind: Pool) -> None:
+        product_id = await new_product(pool, stock=100)
+        desk = Desk(line(pool, GroupPolicy(waiting=10)), product_id)
+        async with stock_held(behind, product_id):
+            [first] = desk.submit("many")
+            await until_blocked(behind)
+            many = desk.submit("many", 9)
+            await asyncio.sleep(0)
+            few = desk.submit("few", 2)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.wait(many[-2:])
+
+            for task in many[-2:]:
+                outcome = task.result()
+                assert isinstance(outcome.decision, Busy)
+                assert 500 <= outcome.decision.retry_after_ms <= 1500
+                assert outcome.attempts == 0
+            assert not any(task.done() for task in (first, *many[:-2], *few))
+            assert desk.line.waiting == 10
+
+        assert kinds(await results([first], many[:-2], few)) == {"Confirmed": 10}
+        assert desk.line.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
+        assert desk.line.waiting == 0
+        await assert_books_balance(pool)
+
+    async def test_whoever_has_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
+        product_id = await new_product(pool, stock=100)
+        desk = Desk(line(pool, GroupPolicy(waiting=10)), product_id)
+        async with stock_held(behind, product_id):
+            few = desk.submit("few")
+            await until_blocked(behind)
+            many = desk.submit("many", 20)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.wait(many[9:])
+            assert [task.done() for task in (*few, *many[:9])] == [False] * 10
+
+        assert kinds(await results(few, many)) == {"Confirmed": 10, "Busy": 11}
+        assert kinds([task.result() for task in many[9:]]) == {"Busy": 11}
+
+    async def test_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
+        crowded, quiet = await new_product(pool, stock=100), await new_product(pool, stock=100)
+        commit = line(pool, GroupPolicy(waiting=10))
+        many, few = Desk(commit, crowded), Desk(commit, quiet)
+        async with stock_held(behind, crowded):
+            tasks = many.submit("many")
+            await until_blocked(behind)
+            tasks += many.submit("many", 9)
+            await asyncio.sleep(0)
+            assert kinds(await results(few.submit("few"))) == {"Confirmed": 1}
+            assert [task.done() for task in tasks] == [False] * 9 + [True]
+
+        assert kinds(await results(tasks)) == {"Confirmed": 9, "Busy": 1}
+
+    async def test_what_is_in_a_transaction_goes_on(self, pool: Pool, behind: Pool) -> None:
+        product_id = await new_product(pool, stock=100)
+        desk = Desk(line(pool, GroupPolicy(waiting=3)), product_id)
+        async with stock_held(behind, product_id):
+            many = desk.submit("many", 3)
+            await until_blocked(behind)
+            few = desk.submit("few")
+            await asyncio.sleep(0)
+            assert not any(task.done() for task in (*many, *few))
+
+        assert kinds(await results(many, few)) == {"Confirmed": 4}
+        assert desk.line.waiting == 0
+
+    async def test_a_place_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
+        product_id = await new_product(pool, stock=100)
+        desk = Desk(line(pool, GroupPolicy(waiting=4)), product_id)
+        async with stock_held(behind, product_id):
+            [first] = desk.submit("many")
+            await until_blocked(behind)
+            many = desk.submit("many", 3)
+            await asyncio.sleep(0)
+            many[-1].cancel()
+            await asyncio.wait([many[-1]])
+            few = desk.submit("few")
+            await asyncio.sleep(0)
+            assert not any(task.done() for task in (first, *many[:-1], *few))
+
+        assert kinds(await results([first], many[:-1], few)) == {"Confirmed": 4}
+        assert len((await list_orders(pool, 100)).items) == 4
+        assert desk.line.waiting == 0
+
+
+class Never(Backoff):
+    """The next attempt does not come within a test."""
+
+    def delay(self, failures: int) -> float:
+        return 100 * PATIENCE
+
+
+def go_away_at_commit(monkeypatch: pytest.MonkeyPatch, database: Faulty) -> None:
+    """Lose the database at the next COMMIT of this process, when that has arrived."""
+    commit = Transaction.commit
+
+    async def commit_and_go_away(transaction: Transaction) -> None:
+        try:
+            await commit(transaction)
+        finally:
+            database.down()
+
+    database.cut_after_commit = 1
+    monkeypatch.setattr(Transaction, "commit", commit_and_go_away)
+
+
+@pytest.fixture
+async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
+    """The test's database, over the way that fails."""
+    async with Pool(Endpoint("here", faulty.url), 5, tokens, PATIENT_TIMES.pool) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("places", [1, 2])
+async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
+    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, places: int
+) -> None:
+    """A second request under the same key takes the second of two places, and gives way; or there is but one, and it
+    finds none."""
+    product_id = await new_product(behind, stock=100)
+    go_away_at_commit(monkeypatch, faulty)
+    desk = GroupCommit(fragile, GroupPolicy(waiting=places), PATIENT_BUDGET, lambda level: None, Never())
+    first = asyncio.create_task(desk.submit(wish(product_id, key="click"), "many"))
+    await until(lambda: bool(desk.transactions))
+    assert desk.transactions == {("here", "OutcomeUnknown"): 1}
+
+    again = asyncio.create_task(desk.submit(wish(product_id, key="click"), "many"))
+    await asyncio.sleep(0)
+    other = asyncio.create_task(desk.submit(wish(product_id, "grace"), "few"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert again.done()
+    assert isinstance(again.exception(), OutcomeUnknown)
+    assert not first.done(), "it is in the group, and goes on"
+    await desk.close(grace=0)
+    await asyncio.gather(first, other, return_exceptions=True)
+    assert isinstance(first.exception(), OutcomeUnknown)
     assert desk.waiting == 0
-    assert [(entry.sold, entry.balanced) for entry in await audit(behind)] == [(4, True)]
-
-
-async def test_a_purchase_in_flight_does_not_give_way(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=100)
-    desk = line(pool, GroupPolicy(waiting=2))
-    buyers = Buyers(desk, product_id)
-    async with inventory_locked(behind, product_id):
-        greedy = buyers.buy("greedy", 2)  # both in one group, since the line's task begins after them
-        await until_blocked(behind)
-        honest = buyers.buy("honest")
-        await asyncio.sleep(0)
-        assert buyers.answered == []
-    outcomes = await asyncio.gather(*greedy, *honest)
-
-    assert all(isinstance(outcome.decision, Confirmed) for outcome in outcomes)
-    assert desk.waiting == 0
+    assert len((await list_orders(behind, 10)).items) == 1

@@ -1,10 +1,8 @@
-"""Products are looked for before a purchase gets in line: once, together, and within the purchase's deadline."""
+"""A purchase gets a line only for a product that exists, as far as the database can tell."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,97 +10,148 @@ from api.database.endpoint import Endpoint
 from api.database.pool import Pool
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
+from api.drops import known_products
 from api.drops.drops import Drops
 from api.drops.errors import NotFound
 from api.drops.group_commit import GroupPolicy
-from api.drops.line import Busy
-from api.drops.products import NewProduct, create_product
+from api.drops.known_products import KnownProducts
 from api.drops.purchase import Confirmed
 from api.drops.stock import PollingTimes
-from tests.drops.purchases import new_product, wish
-from tests.drops.test_group_commit import until_blocked
+from tests.drops.purchases import kinds, new_product, wish
+from tests.drops.watching import CountingPool
 from tests.faults import Faulty
-from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short
+from tests.locks import table_locked
+from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
 
 
-@asynccontextmanager
-async def drops_at(url: str, budget: RetryBudget = PATIENT_BUDGET) -> AsyncIterator[Drops]:
-    drops = Drops(Regions((Endpoint("here", url),), 5, times=PATIENT_TIMES), GroupPolicy(), budget, PollingTimes())
+@pytest.fixture
+async def known(counting: CountingPool) -> AsyncIterator[KnownProducts]:
+    known = KnownProducts(counting)
+    yield known
+    await known.close()
+
+
+@pytest.fixture
+async def drops(faulty: Faulty) -> AsyncIterator[Drops]:
+    """What a server has, over a way that can fail."""
+    regions = Regions((Endpoint("here", faulty.url),), connections=5, times=PATIENT_TIMES)
+    drops = Drops(regions, GroupPolicy(), PATIENT_BUDGET, PollingTimes(timeout=PATIENCE))
+    await drops.open()
+    yield drops
+    await drops.close(grace=PATIENCE)
+
+
+async def outcome_of(known: KnownProducts, product_id: UUID) -> str:
+    try:
+        await known.require(product_id)
+    except NotFound as error:
+        return "unknown" if str(error) == f"there is no product {product_id}" else str(error)
+    return "known"
+
+
+async def test_a_product_is_looked_up_once(pool: Pool, counting: CountingPool, known: KnownProducts) -> None:
+    product_id = await new_product(pool)
+
+    assert [await outcome_of(known, product_id) for _ in range(10)] == ["known"] * 10
+    assert len(counting.reads) == 1
+
+
+async def test_many_that_ask_together_cost_one_read(pool: Pool, counting: CountingPool, known: KnownProducts) -> None:
+    product_ids = [await new_product(pool) for _ in range(5)]
+    unknown = [uuid4() for _ in range(200)]
+
+    outcomes = await asyncio.gather(*(outcome_of(known, each) for each in (*product_ids, *unknown, *product_ids)))
+
+    assert outcomes == ["known"] * 5 + ["unknown"] * 200 + ["known"] * 5
+    assert len(counting.reads) == 1
+
+
+async def test_what_was_not_there_is_looked_for_again(pool: Pool, counting: CountingPool, known: KnownProducts) -> None:
+    nowhere = uuid4()
+    assert [await outcome_of(known, nowhere) for _ in range(2)] == ["unknown"] * 2
+    assert len(counting.reads) == 2
+
+    await pool.execute(
+        "INSERT INTO products (id, name, drop_name, created_at) VALUES ($1, 'Tee', 'First Light', now())", nowhere
+    )
+    assert await outcome_of(known, nowhere) == "known"
+
+
+async def test_what_is_remembered_is_bounded(
+    pool: Pool, counting: CountingPool, known: KnownProducts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_products, "MAX_KNOWN", 3)
+    product_ids = [await new_product(pool) for _ in range(4)]
+
+    for product_id in product_ids:
+        assert await outcome_of(known, product_id) == "known"
+    assert len(known._known) <= 3
+    assert [await outcome_of(known, product_id) for product_id in product_ids] == ["known"] * 4
+
+
+async def test_an_unknown_product_gets_no_line(drops: Drops) -> None:
+    purchases = [wish(uuid4(), f"buyer-{number}") for number in range(300)]
+
+    answers = await asyncio.gather(
+        *(drops.purchase(purchase, None, "a client") for purchase in purchases), return_exceptions=True
+    )
+
+    assert {type(answer) for answer in answers} == {NotFound}
+    for desk in drops.lines.values():
+        assert (desk.waiting, desk.transactions, desk.outcomes) == (0, {}, {})
+
+
+async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
+    pool: Pool, drops: Drops, faulty: Faulty
+) -> None:
+    product_id = await new_product(pool)
+    faulty.down()
+    buying = asyncio.create_task(drops.purchase(wish(product_id), None, "a client"))
+    nothing = asyncio.create_task(drops.purchase(wish(uuid4()), None, "a client"))
+    await until(lambda: drops.lines[None].waiting == 2)
+    await faulty.up()
+
+    assert isinstance((await buying).decision, Confirmed)
+    with pytest.raises(NotFound):
+        await nothing
+
+
+async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
+    pool: Pool, behind: Pool, drops: Drops
+) -> None:
+    product_id = await new_product(pool)
+    await drops.purchase(wish(product_id, "first"), None)
+    held, release = asyncio.Event(), asyncio.Event()
+    read = drops.known_products._looks._read
+
+    async def slow(ids: list[UUID]) -> object:
+        held.set()
+        await release.wait()
+        return await read(ids)
+
+    drops.known_products._looks._read = slow  # type: ignore[assignment]
+    stranger = asyncio.create_task(drops.purchase(wish(uuid4()), None))
+    async with asyncio.timeout(PATIENCE):
+        await held.wait()
+        outcomes = [await drops.purchase(wish(product_id, f"buyer-{number}"), None) for number in range(3)]
+
+    assert kinds(outcomes) == {"Confirmed": 3}
+    assert not stranger.done()
+    release.set()
+    with pytest.raises(NotFound):
+        await stranger
+
+
+async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchase(behind: Pool, faulty: Faulty) -> None:
+    product_id = await new_product(behind, stock=5)
+    regions = Regions((Endpoint("here", faulty.url),), connections=5, times=PATIENT_TIMES)
+    drops = Drops(regions, GroupPolicy(), RetryBudget(seconds=short(0.2)), PollingTimes(timeout=PATIENCE))
     await drops.open()
     try:
-        yield drops
+        async with table_locked(behind, "products"):
+            outcome = await drops.purchase(wish(product_id), None)
+
+            assert kinds([outcome]) == {"Busy": 1}
+            assert drops.known_products._looks._reading is not None, "the look has ended before the purchase"
     finally:
         await drops.close(grace=PATIENCE)
-
-
-@asynccontextmanager
-async def products_locked(pool: Pool) -> AsyncIterator[None]:
-    """Let everything that reads products wait."""
-    async with pool.begin(PATIENCE) as transaction:
-        await transaction.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-async def test_a_product_that_does_not_exist_costs_no_line_and_no_transaction(behind: Pool) -> None:
-    async with drops_at(behind.endpoint.url) as drops:
-        with pytest.raises(NotFound):
-            await drops.purchase(wish(uuid4()), None)
-
-        assert drops.lines[None].transactions.total() == 0
-        assert drops.lines[None].waiting == 0
-
-
-async def test_a_product_that_another_process_has_just_created_is_found(behind: Pool) -> None:
-    product = NewProduct.checked(name="Tee", drop_name="First Light", stock=1)
-    async with drops_at(behind.endpoint.url) as drops:
-        with pytest.raises(NotFound):
-            await drops.purchase(wish(product.id), None)
-
-        await create_product(behind, product, PATIENT_BUDGET)
-
-        assert isinstance((await drops.purchase(wish(product.id), None)).decision, Confirmed)
-
-
-async def test_those_that_look_while_a_look_is_under_way_share_the_next_one(behind: Pool) -> None:
-    product_ids = [await new_product(behind) for _ in range(3)]
-    async with drops_at(behind.endpoint.url) as drops:
-        async with products_locked(behind):
-            first = asyncio.create_task(drops.known_products.require(uuid4()))
-            await until_blocked(behind)
-            waiting = [asyncio.create_task(drops.known_products.require(each)) for each in (*product_ids, uuid4())]
-            await asyncio.sleep(0)
-            waiting[0].cancel()
-        answers = await asyncio.gather(first, *waiting, return_exceptions=True)
-
-        assert [type(answer) for answer in answers] == [
-            NotFound,
-            asyncio.CancelledError,
-            type(None),
-            type(None),
-            NotFound,
-        ]
-        assert [drops.known_products.knows(each) for each in product_ids] == [False, True, True]
-
-
-async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchase(behind: Pool) -> None:
-    product_id = await new_product(behind, stock=5)
-    async with drops_at(behind.endpoint.url, RetryBudget(seconds=short(0.2))) as drops, products_locked(behind):
-        outcome = await drops.purchase(wish(product_id), None)
-
-        assert isinstance(outcome.decision, Busy)
-        assert drops.known_products._looks._reading is not None, "the look has ended before the purchase"
-
-
-async def test_a_database_that_comes_back_within_the_deadline_costs_a_purchase_no_error(
-    behind: Pool, faulty: Faulty
-) -> None:
-    product_id = await new_product(behind, stock=5)
-    endless = replace(PATIENT_BUDGET, attempts=1_000_000)
-    async with drops_at(faulty.url, endless) as drops:
-        faulty.down()
-        buying = asyncio.create_task(drops.purchase(wish(product_id), None))
-        await asyncio.sleep(short(0.1))
-        assert not buying.done()
-        await faulty.up()
-
-        assert isinstance((await buying).decision, Confirmed)

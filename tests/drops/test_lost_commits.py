@@ -14,10 +14,10 @@ from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.group_commit import GroupPolicy
 from api.drops.line import Busy, Outcome
-from api.drops.orders import cancel_order, list_orders
+from api.drops.orders import list_orders
 from api.drops.products import get_product, restock
 from api.drops.purchase import Confirmed
-from tests.drops.purchases import line, new_product, wish
+from tests.drops.purchases import cancel, line, new_product, wish
 from tests.faults import Faulty
 from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
 
@@ -162,7 +162,7 @@ async def test_a_cancellation_lost_at_commit_returns_the_units_once(
     assert isinstance(bought, Confirmed)
     setattr(faulty, fault, 2)
 
-    await cancel_order(fragile, bought.order.id, "ada", PATIENT_BUDGET)
+    await cancel(fragile, bought.order.id, "ada", PATIENT_BUDGET)
 
     assert (await get_product(behind, product_id)).stock == 5
     assert all(entry.balanced for entry in await audit(behind))

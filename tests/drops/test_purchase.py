@@ -11,17 +11,17 @@ from api.database.pool import Pool
 from api.drops.errors import IdempotencyKeyReused, NotFound
 from api.drops.group_commit import GroupPolicy
 from api.drops.line import Busy
-from api.drops.orders import OrderStatus, cancel_order
+from api.drops.orders import OrderStatus
 from api.drops.products import get_product
-from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, SoldOut, execute_purchases
-from tests.drops.purchases import assert_books_balance, kinds, line, new_product, submit_all, wish
+from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, SoldOut, execute_requests
+from tests.drops.purchases import assert_books_balance, cancel, kinds, line, new_product, submit_all, wish
 
 
 async def test_first_come_first_served_within_a_group(pool: Pool) -> None:
     product_id = await new_product(pool, stock=3)
     wishes = [wish(product_id, "ada", 2), wish(product_id, "bob", 2), wish(product_id, "cyd", 1)]
 
-    result = await execute_purchases(pool, product_id, wishes)
+    result = await execute_requests(pool, product_id, wishes)
 
     ada, bob, cyd = result.decisions
     assert isinstance(ada, Confirmed)
@@ -86,7 +86,7 @@ async def test_the_key_of_a_cancelled_order_does_not_buy_again(pool: Pool) -> No
     desk = line(pool)
     bought = (await desk.submit(wish(product_id, key="click-1"))).decision
     assert isinstance(bought, Confirmed)
-    await cancel_order(pool, bought.order.id, "ada")
+    await cancel(pool, bought.order.id, "ada")
 
     decision = (await desk.submit(wish(product_id, key="click-1"))).decision
 
@@ -99,10 +99,10 @@ async def test_the_key_of_a_cancelled_order_does_not_buy_again(pool: Pool) -> No
 async def test_a_limit_counts_what_the_buyer_holds_and_what_stands_in_the_same_group(pool: Pool) -> None:
     product_id = await new_product(pool, stock=10, limit=2)
 
-    result = await execute_purchases(
+    result = await execute_requests(
         pool, product_id, [wish(product_id), wish(product_id), wish(product_id), wish(product_id, "bob", 3)]
     )
-    later = await execute_purchases(pool, product_id, [wish(product_id)])
+    later = await execute_requests(pool, product_id, [wish(product_id)])
 
     assert [type(decision) for decision in result.decisions] == [Confirmed, Confirmed, LimitReached, LimitReached]
     assert later.decisions == [LimitReached(limit=2, held=2)]
@@ -114,7 +114,7 @@ async def test_cancelled_units_can_be_held_again(pool: Pool) -> None:
     bought = (await desk.submit(wish(product_id))).decision
     assert isinstance(bought, Confirmed)
 
-    await cancel_order(pool, bought.order.id, "ada")
+    await cancel(pool, bought.order.id, "ada")
 
     assert isinstance((await desk.submit(wish(product_id))).decision, Confirmed)
 

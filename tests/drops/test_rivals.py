@@ -15,13 +15,14 @@ from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.group_commit import GroupPolicy
 from api.drops.line import Busy
-from api.drops.orders import OrderStatus, cancel_order, list_orders
+from api.drops.orders import OrderStatus, list_orders
 from api.drops.products import get_product, restock
-from api.drops.purchase import Confirmed, SaleFailed, execute_purchases
+from api.drops.purchase import Confirmed, SaleFailed, execute_requests
 from tests.drops.purchases import (
     ONE_BY_ONE,
     Unhurried,
     assert_books_balance,
+    cancel,
     kinds,
     line,
     new_product,
@@ -113,7 +114,7 @@ async def test_restock_and_cancel_compete_with_purchases(pool: Pool) -> None:
 
     selling = asyncio.create_task(submit_all(lines, [wish(product_id, f"late-{number}") for number in range(late)]))
     await asyncio.gather(
-        *(cancel_order(pool, order_id, None, PATIENT_BUDGET) for order_id in bought),
+        *(cancel(pool, order_id, None, PATIENT_BUDGET) for order_id in bought),
         *(restock(pool, product_id, 1, PATIENT_BUDGET) for _ in range(restocks)),
     )
     sold = kinds(await selling)["Confirmed"]
@@ -129,7 +130,7 @@ async def test_a_cancelled_order_returns_its_units_once(pool: Pool) -> None:
     bought = (await line(pool).submit(wish(product_id, quantity=2))).decision
     assert isinstance(bought, Confirmed)
 
-    cancelled = await asyncio.gather(*(cancel_order(pool, bought.order.id, "ada") for _ in range(10)))
+    cancelled = await asyncio.gather(*(cancel(pool, bought.order.id, "ada") for _ in range(10)))
 
     assert {cancellation.order.status for cancellation in cancelled} == {OrderStatus.CANCELLED}
     assert sum(cancellation.first for cancellation in cancelled) == 1
@@ -181,7 +182,7 @@ async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
     await make_commits_conflict(1)
 
     with pytest.raises(SaleFailed, match="OC000") as failed:
-        await execute_purchases(pool, product_id, [wish(product_id)])
+        await execute_requests(pool, product_id, [wish(product_id)])
 
     assert isinstance(failed.value.error, Conflict)
     assert (failed.value.settled, failed.value.unknown) == ({}, ())

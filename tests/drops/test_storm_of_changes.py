@@ -150,6 +150,6 @@ async def test_in_a_storm_no_answer_says_more_than_was_committed(home: StandIn, 
     cancelled.expect(row["id"] for row in orders if row["status"] == "CANCELLED")
     stocks = {row["product_id"]: row["stocked"] for row in await behind.fetch("SELECT * FROM inventory")}
     restocked.expect(product_id for product_id in restocked.told if stocks[product_id] > 1)
-    assert {stocks[product_id] for product_id in restocked.told} == {1, 2}
+    assert {stocks[product_id] for product_id in restocked.told} <= {1, 2}
     created.expect(stocks)
     await assert_books_balance(behind)

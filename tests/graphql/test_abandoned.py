@@ -1,9 +1,6 @@
 """Operations that a websocket's client completes: what is read is read to its end, and what waits leaves the line."""
 
 import asyncio
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,8 +10,10 @@ from api.database.regions import Regions
 from api.graphql.execution import Executor
 from api.graphql.websocket import MAX_OPERATIONS, Closing
 from tests.graphql.operations import stock_of
-from tests.graphql.subscriptions import BUY
+from tests.graphql.several import until_waiting
+from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import connected
+from tests.locks import connections, stock_held, table_locked, until_blocked
 from tests.patience import PATIENCE, until
 from tests.server import Server
 
@@ -50,42 +49,12 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-@asynccontextmanager
-async def orders_locked(behind: Pool) -> AsyncIterator[None]:
-    """No order can be read until the block is left."""
-    async with behind.begin(PATIENCE) as transaction:
-        await transaction.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-async def until_blocked(behind: Pool, number: int = 1) -> None:
-    """Wait until so many statements wait for a lock."""
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def are_blocked() -> bool:
-        return len(await behind.fetch(blocked)) == number
-
-    await until(are_blocked)
-
-
-async def connections(behind: Pool) -> set[int]:
-    """The process ids of the server's connections, and of those that ask."""
-    ours = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'dropzero'"
-    return {row["pid"] for row in await behind.fetch(ours)}
-
-
-async def waiting(server: Server) -> float:
-    """Purchases in line and in transactions, of all Regions."""
-    async with server.session.get(f"{server.url}/metrics") as response:
-        return sum(map(float, re.findall(r"^dropzero_purchases_waiting{.*} (.*)$", await response.text(), re.M)))
-
-
 async def test_a_query_goes_to_its_end_and_costs_no_connection_and_its_result_is_not_sent(
     server: Server, behind: Pool, ended: list[str]
 ) -> None:
     async with connected(server) as client:
         await client.answer(ORDER, SOME_ID)
-        async with orders_locked(behind):
+        async with table_locked(behind, "orders"):
             await client.subscribe(ORDER, SOME_ID, id="left")
             await until_blocked(behind)
             before = await connections(behind)
@@ -103,7 +72,7 @@ async def test_a_query_goes_to_its_end_and_costs_no_connection_and_its_result_is
 async def test_a_socket_that_is_closed_amid_a_query_costs_no_connection(
     server: Server, behind: Pool, ended: list[str]
 ) -> None:
-    async with orders_locked(behind):
+    async with table_locked(behind, "orders"):
         async with connected(server) as client:
             await client.subscribe(ORDER, SOME_ID)
             await until_blocked(behind)
@@ -128,7 +97,7 @@ async def test_a_query_that_was_completed_counts_until_it_has_ended(
 
     monkeypatch.setattr("api.graphql.websocket.Closing", Noted)
     async with connected(server) as patient, connected(server) as greedy:
-        async with orders_locked(behind):
+        async with table_locked(behind, "orders"):
             for client in (patient, greedy):
                 for number in range(MAX_OPERATIONS):
                     await client.subscribe(ORDER, SOME_ID, id=str(number))
@@ -143,7 +112,7 @@ async def test_a_query_that_was_completed_counts_until_it_has_ended(
 
 async def test_a_completed_query_s_id_can_be_used_again_at_once(server: Server, behind: Pool, ended: list[str]) -> None:
     async with connected(server) as client:
-        async with orders_locked(behind):
+        async with table_locked(behind, "orders"):
             await client.subscribe(ORDER, SOME_ID, id="same")
             await client.complete("same")
             assert await client.answer("{ __typename }", id="same") == {"__typename": "Query"}
@@ -161,13 +130,12 @@ async def test_a_purchase_in_line_that_is_completed_leaves_the_line(server: Serv
         return {"input": {"productId": product_id, "userRef": buyer}}
 
     async with connected(server) as client:
-        async with behind.begin(PATIENCE) as transaction:
-            await transaction.execute("SELECT 1 FROM inventory FOR UPDATE")
+        async with stock_held(behind, product_id):
             first = asyncio.create_task(server.data(BUY, wish("first")))
             await until_blocked(behind)
             for buyer in ("leaves", "stays"):
                 await client.subscribe(BUY, wish(buyer), id=buyer)
-            await until(lambda: is_waiting(server, 3))
+            await until_waiting(server, 3)
             before = await connections(behind)
             await client.complete("leaves")
             await client.send({"type": "ping"})
@@ -176,11 +144,29 @@ async def test_a_purchase_in_line_that_is_completed_leaves_the_line(server: Serv
         assert await client.next("stays") == {"purchase": {"status": "CONFIRMED"}}
         assert await client.receive() == {"id": "stays", "type": "complete"}
         assert await first == {"purchase": {"status": "CONFIRMED"}}
-        await until(lambda: is_waiting(server, 0))
+        await until_waiting(server, 0)
     assert await stock_of(server, product_id) == 8
     assert await server.data('{ orders(userRef: "leaves") { edges { cursor } } }') == {"orders": {"edges": []}}
     assert await connections(behind) >= before
 
 
-async def is_waiting(server: Server, number: int) -> bool:
-    return await waiting(server) == number
+async def test_subscribing_and_leaving_at_once_costs_no_connection(server: Server, behind: Pool) -> None:
+    product_ids = [await server.create_product(stock=5) for _ in range(10)]
+    async with connected(server) as client:
+        async with table_locked(behind, "inventory"):
+            await client.subscribe(WATCH, {"ids": product_ids[:1]}, id="first")
+            await until_blocked(behind)
+            before = await connections(behind)
+            await client.complete("first")
+            for number in range(100):
+                await client.subscribe(WATCH, {"ids": [product_ids[number % 10]]}, id="fickle")
+                await client.complete("fickle")
+            for number in range(10):
+                async with streaming(server, WATCH, {"ids": [product_ids[number]]}) as stream:
+                    stream.response.close()
+            await until_metrics(server, watchers=0, watched_products=0, sockets=1)
+            await until_blocked(behind)
+
+        await client.subscribe(WATCH, {"ids": product_ids[-1:]}, id="stays")
+        assert await client.next("stays") == {"stockChanged": {"stock": 5, "version": 1}}
+    assert await connections(behind) >= before

@@ -14,6 +14,8 @@ from api.graphql.schema import make_schema
 from api.identity.caller import OPERATOR
 from api.identity.gate import Gate
 from api.identity.turns import Turns
+from tests.graphql.subscriptions import streaming
+from tests.graphql.transport import connected
 from tests.server import Server
 
 
@@ -114,3 +116,17 @@ async def test_the_answer_that_was_used_least_recently_goes_first(
     assert len(executed) == KEPT_ANSWERS + 1
     await ask(executor, query(1))
     assert len(executed) == KEPT_ANSWERS + 2
+
+
+async def test_a_kept_answer_is_the_same_over_all_ways(server: Server, executed: list[str | None]) -> None:
+    query = '{ everywhere: __type(name: "Order") { name fields { name } } }'
+    first = (await server.ask(query))["data"]
+
+    async with connected(server) as client:
+        assert await client.answer(query) == first
+    async with streaming(server, query) as stream:
+        assert await stream.next() == first
+        assert (await stream.event())[0] == "complete"
+    async with server.session.get(f"{server.url}/graphql", params={"query": query}) as response:
+        assert await response.json() == {"data": first}
+    assert len(executed) == 1

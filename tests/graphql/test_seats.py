@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 from websockets.asyncio.client import connect
@@ -12,17 +11,17 @@ from websockets.typing import Subprotocol
 
 from api.database.pool import Pool
 from api.settings import Settings, read_settings
-from tests.drops.test_group_commit import inventory_locked
 from tests.graphql.several import come_from, trusting
 from tests.graphql.subscriptions import BUY, EVENTS, WATCH, Stream, streaming, until_metrics
-from tests.graphql.test_abandoned import ORDER, SOME_ID, orders_locked, until_blocked
 from tests.graphql.transport import Client, connected
+from tests.locks import stock_held, table_locked, until_blocked
 from tests.patience import PATIENCE
 from tests.server import Server, serving
 
 SEATS = 4
 GREEDY, HONEST, ANOTHER = (come_from(number) for number in (1, 2, 3))
 FULL = (1013, f"All {SEATS} places of this server are taken; try again later")
+SOME_ID = {"id": "00000000-0000-4000-8000-000000000000"}
 
 
 @pytest.fixture
@@ -129,9 +128,9 @@ async def test_a_watching_socket_that_gives_way_leaves_no_subscription(server: S
 async def test_a_socket_whose_client_has_left_amid_a_query_gives_way_too(
     server: Server, behind: Pool, caplog: pytest.LogCaptureFixture, leave: str
 ) -> None:
-    async with orders_locked(behind), contextlib.AsyncExitStack() as stack:
+    async with table_locked(behind, "orders"), contextlib.AsyncExitStack() as stack:
         greedy = [await stack.enter_async_context(connected(server, headers=GREEDY)) for _ in range(SEATS)]
-        await greedy[-1].subscribe(ORDER, SOME_ID)
+        await greedy[-1].subscribe("query ($id: ID!) { order(id: $id) { id } }", SOME_ID)
         await until_blocked(behind)
         if leave == "vanishes":
             greedy[-1].connection.transport.abort()
@@ -147,7 +146,7 @@ async def test_a_socket_that_gives_way_is_answered_what_it_has_begun_to_buy(serv
     product_id = await server.create_product()
     wanted = {"input": {"productId": product_id, "userRef": "ada"}}
     async with sockets(server, SEATS, GREEDY) as greedy:
-        async with inventory_locked(behind, UUID(product_id)):
+        async with stock_held(behind, product_id):
             await greedy[-1].subscribe(BUY, wanted)
             await until_blocked(behind)
             async with sockets(server, 1, HONEST) as [honest]:

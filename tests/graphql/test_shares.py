@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,17 @@ from graphql import get_introspection_query
 from starlette.applications import Starlette
 
 from api.app import create_app
+from api.database.pool import Pool
+from api.drops.group_commit import GroupPolicy
 from api.graphql.broadcast import MAX_CHARACTERS
 from api.identity.admission import Admission
 from api.identity.turns import Turns
 from api.settings import Settings
-from tests.graphql.several import come_from, trusting
-from tests.graphql.subscriptions import EVENTS, WATCH, Stream, until_metrics
+from tests.graphql.several import come_from, trusting, until_waiting
+from tests.graphql.subscriptions import BUY, EVENTS, WATCH, Stream, until_metrics
 from tests.graphql.transport import Client, connected
-from tests.patience import short
+from tests.locks import stock_held, until_blocked
+from tests.patience import PATIENCE, short
 from tests.server import ADMIN_TOKEN, Server, serving
 
 GREEDY, HONEST = come_from(1), come_from(2)
@@ -119,6 +123,27 @@ async def test_who_watches_what_others_watch_needs_no_room(server: Server) -> No
             assert await another.next(str(number)) == {"stockChanged": {"stock": 10, "version": 1}}
 
 
+async def test_who_watches_what_a_greedy_client_has_begun_does_not_give_way_with_it(server: Server) -> None:
+    product_id = await server.create_product(stock=10)
+    async with (
+        connected(server, headers=GREEDY) as greedy,
+        connected(server, headers=HONEST) as honest,
+        connected(server, headers=come_from(3)) as newcomer,
+    ):
+        taken = await take_all_room(greedy, product_id)
+        await greedy.complete(str(taken - 1))
+        await greedy.subscribe(WATCH, {"ids": [product_id]}, id="what everybody watches")
+        await greedy.next("what everybody watches")
+        await honest.subscribe(WATCH, {"ids": [product_id]}, id="honest")
+        assert await honest.next("honest") == {"stockChanged": {"stock": 10, "version": 1}}
+        for number in range(2):  # one takes the room that is left, the other that of the greedy one's newest
+            await newcomer.subscribe(WATCH, different(product_id, 1_000 + number), id=str(number))
+            await newcomer.next(str(number))
+
+        await server.purchase(product_id)
+        assert await honest.next("honest") == {"stockChanged": {"stock": 9, "version": 2}}
+
+
 class Held:
     """A server whose turns the test takes, and which refuses soon whoever gets none."""
 
@@ -202,3 +227,33 @@ async def test_the_operators_token_buys_no_turn(settings: Settings) -> None:
     held = Held()
     async with held.serving(settings) as server, held.turns.turn("somebody else"):
         assert await server.refusal("{ now }", token=ADMIN_TOKEN) == ("RATE_LIMITED", MESSAGE)
+
+
+async def buy(server: Server, product_id: str, buyer: str, headers: dict[str, str]) -> str:
+    """The status of a purchase."""
+    body = {"query": BUY, "variables": {"input": {"productId": product_id, "userRef": buyer}}}
+    async with server.session.post(f"{server.url}/graphql", json=body, headers=headers) as response:
+        status: str = (await response.json())["data"]["purchase"]["status"]
+        return status
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_line_that_one_client_has_filled_has_room_for_another(
+    settings: Settings, behind: Pool, known: bool
+) -> None:
+    """Where the server cannot tell them apart, the other is turned away like the first one's next."""
+    settings = replace(settings, group=GroupPolicy(waiting=5))
+    async with serving(trusting(settings) if known else settings) as server:
+        product_id = await server.create_product(stock=100)
+        async with stock_held(behind, product_id):
+            many = [asyncio.create_task(buy(server, product_id, "first", GREEDY))]
+            await until_blocked(behind)
+            many += [asyncio.create_task(buy(server, product_id, f"buyer-{number}", GREEDY)) for number in range(4)]
+            await until_waiting(server, 5)
+            other = asyncio.create_task(buy(server, product_id, "other", HONEST))
+            gave_way, _ = await asyncio.wait([*many, other], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
+            assert [task.result() for task in gave_way] == ["BUSY"]
+            assert (other in gave_way) is not known
+
+        statuses = Counter(await asyncio.gather(*many, other))
+    assert statuses == {"CONFIRMED": 5, "BUSY": 1}

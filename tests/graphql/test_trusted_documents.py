@@ -200,3 +200,11 @@ def test_every_document_of_our_pages_is_found() -> None:
         assert "\\" not in document, "what the page sends is not what is in its file"
         assert "${" not in document
         assert code.count(f"`{document}`") == 1
+
+
+async def test_a_trusted_document_may_cost_what_it_does(settings: Settings) -> None:
+    fields = "edges { node { id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt } }"
+    dear = f"{{ a: products(first: 100) {{ {fields} }} b: products(first: 100) {{ {fields} }} }}"
+    async with serving(replace(settings, trusted_documents=(dear,))) as server:
+        data = await server.data(dear)
+        assert data["a"] == data["b"]

@@ -2,12 +2,20 @@
 
 import asyncio
 from collections import Counter
+from time import perf_counter
 
 import pytest
 
 from api.identity.errors import RateLimited
-from api.identity.gate import LENGTH, ROUND, Gate
+from api.identity.gate import CHUNK, ROUND, Gate
 from tests.patience import PATIENCE
+
+
+def busy(seconds: float) -> None:
+    """Keep the processor busy."""
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        pass
 
 
 class Arrivals:
@@ -84,7 +92,7 @@ async def test_what_a_client_used_while_nobody_waited_does_not_keep_it_out_when_
         nonlocal begun
         while not over.is_set() and begun < 20_000:
             await gate.entered(client)
-            gate.charge(client, LENGTH)
+            gate.charge(client, 0.001)
             begun += 1
 
     async with asyncio.TaskGroup() as tasks:
@@ -129,17 +137,29 @@ class Charged(Gate):
         self.charged.append((client, seconds))
 
 
-async def test_every_step_of_a_coroutine_is_charged() -> None:
+async def test_the_steps_of_a_coroutine_are_charged_and_not_its_waiting() -> None:
     gate = Charged()
 
     async def work() -> str:
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(3):
+            busy(2 * CHUNK)
+            await asyncio.sleep(10 * CHUNK)
         return "done"
 
     assert await gate.metered("one", work()) == "done"
-    assert [client for client, _ in gate.charged] == ["one"] * 3
-    assert all(seconds >= 0 for _, seconds in gate.charged)
+    assert len(gate.charged) == 4, "a long step by itself, and what is left at the end"
+    assert sum(seconds for _, seconds in gate.charged) >= 6 * CHUNK
+
+
+async def test_short_steps_are_charged_together() -> None:
+    gate = Charged()
+
+    async def work() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    await gate.metered("one", work())
+    assert [client for client, _ in gate.charged] == ["one"]
 
 
 async def test_a_step_within_a_step_is_charged_once_and_one_in_a_task_of_its_own_by_itself() -> None:
@@ -155,10 +175,10 @@ async def test_a_step_within_a_step_is_charged_once_and_one_in_a_task_of_its_own
         await asyncio.gather(gate.metered("one", work()), gate.metered("one", work()))
 
     await gate.metered("one", await_work())
-    assert len(gate.charged) == 2
+    assert len(gate.charged) == 1
     gate.charged.clear()
     await gate.metered("one", gather_work())
-    assert len(gate.charged) == 2 + 2 * 2
+    assert len(gate.charged) == 3
 
 
 async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
@@ -183,4 +203,3 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
 
     with pytest.raises(LookupError):
         await gate.metered("one", fail())
-    assert len(gate.charged) == 3

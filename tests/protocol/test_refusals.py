@@ -70,7 +70,7 @@ async def test_a_stranger_leaves_nothing_behind(server: Server, caplog: pytest.L
         assert left() == {}
     finally:
         gc.enable()
-    elsewhere = [record for record in caplog.records if record.name != "dropzero.websocket"]
+    elsewhere = [record for record in caplog.records if record.name != "dropzero.refusals"]
     assert elsewhere == []
 
 

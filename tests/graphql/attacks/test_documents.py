@@ -27,7 +27,7 @@ DIRECTIVES = {
     "deprecated": ("{ __typename @deprecated }", "may not be used on field"),
     "specifiedBy": ('{ __typename @specifiedBy(url: "http://evil.example") }', "may not be used on field"),
     "oneOf": ("{ __typename @oneOf }", "may not be used on field"),
-    "directives without end": ("{ __typename " + "@a" * 240 + " }", "Unknown directive '@a'"),
+    "directives without end": ("{ __typename " + "@a" * 190 + " }", "Unknown directive '@a'"),
 }
 OPERATIONS = {
     "two without a name": ("{ __typename } { __typename }", "must be the only defined operation"),

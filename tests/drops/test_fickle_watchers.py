@@ -1,0 +1,97 @@
+"""Subscribing to live stock and leaving at once: it breaks off no read, and so costs no connection."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from api.database.pool import Pool
+from api.drops.stock import StockPublisher
+from tests.drops.purchases import new_product
+from tests.drops.watching import CountingPool, current, told, until_no_polling_task_is_left
+from tests.locks import connections, table_locked, until_blocked
+from tests.patience import until
+
+
+def watching(publisher: StockPublisher, product_id: UUID) -> asyncio.Task[None]:
+    async def watch() -> None:
+        async with publisher.watch([product_id]) as watcher:
+            await told(watcher)
+
+    return asyncio.create_task(watch())
+
+
+async def leave(*watchers: asyncio.Task[None]) -> None:
+    for watcher in watchers:
+        watcher.cancel()
+    await asyncio.wait(watchers)
+
+
+async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
+    pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher
+) -> None:
+    product_id = await new_product(pool, stock=7)
+    async with table_locked(behind, "inventory"):
+        fickle = [watching(seldom, product_id) for _ in range(10)]
+        await until_blocked(behind)
+        before = await connections(behind)
+        staying = asyncio.create_task(first_told(seldom, product_id))
+        await asyncio.sleep(0)
+        await leave(*fickle)
+        await until_blocked(behind)
+        assert seldom.watchers == 1
+
+    assert await staying == current(product_id, 7, 1)
+    assert await connections(behind) >= before
+    assert len(counting.reads) <= 2, "of the fickle, and of the one who came during it"
+
+
+async def first_told(publisher: StockPublisher, product_id: UUID) -> object:
+    async with publisher.watch([product_id]) as watcher:
+        return await told(watcher)
+
+
+@pytest.mark.parametrize("products", [1, 20])
+async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connection(
+    pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher, products: int
+) -> None:
+    product_ids = [await new_product(pool, stock=7) for _ in range(products)]
+    async with table_locked(behind, "inventory"):
+        first = watching(seldom, product_ids[0])
+        await until_blocked(behind)
+        before = await connections(behind)
+        await leave(first)
+        for number in range(1_000):
+            fickle = watching(seldom, product_ids[number % len(product_ids)])
+            await asyncio.sleep(0)
+            await leave(fickle)
+        await until_blocked(behind)
+
+    assert await first_told(seldom, product_ids[-1]) == current(product_ids[-1], 7, 1)
+    assert await connections(behind) >= before
+    assert len(counting.reads) <= 3
+    assert (seldom.watchers, seldom.watched_products) == (0, 0)
+    await until_no_polling_task_is_left()
+
+
+async def test_the_last_one_to_leave_amid_a_later_reading_breaks_it_off_for_nobody_either(
+    pool: Pool, behind: Pool, counting: CountingPool, often: StockPublisher
+) -> None:
+    product_id = await new_product(pool, stock=7)
+    watcher = asyncio.create_task(watch_for_ever(often, product_id))
+    await until(lambda: len(counting.reads) > 1)
+    async with table_locked(behind, "inventory"):
+        await until_blocked(behind)
+        before = await connections(behind)
+        await leave(watcher)
+        await until_no_polling_task_is_left()
+        await until_blocked(behind)
+
+    assert await first_told(often, product_id) == current(product_id, 7, 1)
+    assert await connections(behind) >= before
+
+
+async def watch_for_ever(publisher: StockPublisher, product_id: UUID) -> None:
+    async with publisher.watch([product_id]) as watcher:
+        while True:
+            await watcher.take()
