@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from time import perf_counter
+from math import inf
+from time import thread_time
 from typing import Protocol, cast
 
 from api.identity.admission import Admission
@@ -14,6 +15,10 @@ PIECE = 1024
 """Bytes that are read at once. The smallest frames and requests of which so many bytes can consist take 2 ms (170 empty
 fragments of a websocket, 40 pipelined requests; measured on 2 shared cores)."""
 
+FREE = 0.0002
+"""Seconds that a request or message may take to be read. The usual takes half of that; what takes longer, such as a
+message among a hundred pings, is paid for in turns."""
+
 _BUFFER = memoryview(bytearray(PIECE))
 """One for all connections: what is read into it is handed on before anything else is read."""
 
@@ -22,7 +27,7 @@ class Inner(Protocol):
     """What an inlet hands its pieces to: the protocol of a connection that speaks HTTP or has become a websocket."""
 
     arrived: int
-    """Requests and messages that have come whole. What costs time and makes none of them is paid for in turns."""
+    """Requests and messages that have come whole."""
 
     @property
     def reading_paused(self) -> bool:
@@ -39,7 +44,7 @@ class Inner(Protocol):
 class Inlet(asyncio.BufferedProtocol):
     """Stands between a transport and its protocol, whichever that is at the time.
 
-    A client whose input takes more than a turn's time without becoming a request or a message waits for its turns with
+    A client whose input takes a turn's time more than FREE for each request and message in it waits for its turns with
     the rest of it, which stays in the kernel. A process has so many connections; when all are open, the newest of the
     client with most of them is cut.
     """
@@ -69,7 +74,7 @@ class Inlet(asyncio.BufferedProtocol):
         try:
             self._hold = self._admission.connections.take(self._client, 1, self._transport.abort)
         except QuotaSpent:
-            self._admission.refusals.count("a connection, as all are in use,", self._client)
+            self._admission.refusals.count("a connection, as all are in use,", client_of(host))
             self._transport.abort()
             return
         self._inner.connection_made(transport)
@@ -104,10 +109,12 @@ class Inlet(asyncio.BufferedProtocol):
 
     def _take(self, data: bytes) -> None:
         inner, arrived = self._inner, self._inner.arrived
-        begun = perf_counter()
+        # Time on the processor: what the system gives to other processes meanwhile is not the client's.
+        begun = thread_time()
         inner.data_received(data)
-        used = perf_counter() - begun
-        self._used = self._used + used if self._inner is inner and inner.arrived == arrived else 0.0
+        used = thread_time() - begun
+        free = FREE * (inner.arrived - arrived) if self._inner is inner else inf
+        self._used = max(0.0, self._used + used - free)
         if self._used >= LENGTH and not self._transport.is_closing():
             self._transport.pause_reading()
             self._withdraw = self._admission.turns.later(self._client, self._used, self._resume)
@@ -117,6 +124,10 @@ class Inlet(asyncio.BufferedProtocol):
         self._used = 0.0
         held, self._held = self._held, b""
         if held:
-            self._take(held)
+            try:
+                self._take(held)
+            except BaseException:
+                self._transport.abort()  # as the transport itself does where a protocol fails
+                raise
         if self._withdraw is None and not self._transport.is_closing() and not self._inner.reading_paused:
             self._transport.resume_reading()

@@ -30,7 +30,7 @@ from api.refusal import (
     Refused,
     refusal_of,
 )
-from api.request_head import Head
+from api.request_head import Head, path_of
 from api.settings import SocketTimes
 
 CLOSING = "closing"
@@ -65,6 +65,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     """What ends HTTP on this connection, once every request before it is answered: a refusal, or a handshake."""
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
+    _stopping = False
     _receiving: asyncio.TimerHandle | None = None
     flow: HeldFlow
 
@@ -236,6 +237,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self.url = path_of(self.url)
         self._head = Head(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
         self._head.check()
         if self.parser.should_upgrade():
@@ -283,6 +285,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()
+        self._stopping = True
         self._forget_waiting()  # uvicorn would begin with them now, and with event streams that nobody would end
         self._end = None
         if self._answering is None:
@@ -338,6 +341,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         gate = self.admission.gate
         answer = metered(app, gate, client) if in_time else refused(gate.refusal())
         super()._start_asgi_task(cycle, answer)
+        if self._stopping:
+            self.loop.call_soon(cycle.message_event.set)  # see shutdown; once it has received its body
 
     def _await_request(self) -> None:
         if self._receiving is None and not self.transport.is_closing():

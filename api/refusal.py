@@ -1,10 +1,13 @@
 """The last answer on a connection, to a request that is not valid or too large."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import httptools
+
+from api.identity.errors import RateLimited
 
 Field = tuple[bytes, bytes]
 """A header field: its name in lower case, and its value."""
@@ -60,6 +63,11 @@ INVALID = Refusal("request", 400, "Send a valid HTTP/1.1 request.")
 EARLY = Refusal("handshake", 400, "Send nothing behind the handshake of a websocket before it is answered.")
 ENDED = Refusal("request", 400, "")
 INVALID_HANDSHAKE = Refusal("handshake", 400, "Send a valid handshake of a websocket.")
+
+
+def busy(limit: RateLimited) -> Refusal:
+    """The answer to a handshake whose turn did not come in time."""
+    return Refusal("handshake", 429, f"{limit}.", ((b"retry-after", b"%d" % math.ceil(limit.retry_after)),))
 
 
 def refusal_of(error: httptools.HttpParserError) -> Refusal:

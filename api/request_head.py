@@ -4,13 +4,29 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import httptools
+
 from api.refusal import Field, Refusal, Refused, serialize
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
 """The methods of RFC 9110 but CONNECT, which is for proxies. llhttp knows 38 others, of WebDAV and RTSP."""
 
+MAX_DIGITS = 100
+"""Digits of a Content-Length. llhttp knows when they are too many bytes, but not when they are zeros, and Python turns
+no more than 4,300 into a number."""
+
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
 _UPGRADES = (b"upgrade", b"http2-settings")
+
+
+def path_of(target: bytes) -> bytes:
+    """The path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2.2), even one without a
+    path. Raises HttpParserError."""
+    if target.startswith(b"/") or b"://" not in target:
+        return target
+    url = httptools.parse_url(target)
+    path = url.path or b"/"
+    return path if url.query is None else b"%s?%s" % (path, url.query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,7 @@ class Head:
             raise Refused(Refusal("host", 400, f"Send one Host header, not {len(hosts)}."))
         if hosts and not _HOST.fullmatch(hosts[0]):
             raise Refused(Refusal("host", 400, "Send a Host header that is a name or an address, and a port."))
-        if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        if len(lengths) > 1 or not all(length.isdigit() and len(length) <= MAX_DIGITS for length in lengths):
             raise Refused(Refusal("length", 400, "Send one Content-Length, a number of bytes."))
         if codings:
             _check_coding(self.version, codings, lengths)

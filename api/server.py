@@ -194,7 +194,7 @@ def uvicorn_config(
         ws_ping_timeout=times.ping,
         ws_per_message_deflate=False,
         ws_max_size=MAX_MESSAGE,
-        proxy_headers=False,  # nothing here depends on the client's address
+        proxy_headers=False,  # Clients reads X-Forwarded-For, of trusted proxies alone
         log_config=None,
         access_log=False,
         server_header=False,

@@ -9,8 +9,9 @@ from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from api.identity.admission import Admission
+from api.identity.errors import RateLimited
 from api.impatient import MAX_UNSENT, PIECE, Impatient
-from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal
+from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
 
 MAX_FRAGMENTS = 1_000
@@ -91,7 +92,10 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     def _refuse(self, refusal: Refusal, answer: bytes = b"") -> None:
         """Answer the handshake, and close the connection."""
         self._refused(refusal.kind)
-        self.transport.write(answer or refusal.response(self.default_headers))
+        self._answer(answer or refusal.response(self.default_headers))
+
+    def _answer(self, answer: bytes) -> None:
+        self.transport.write(answer)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.handshake_initiated = self.handshake_complete = self.close_sent = self.disconnected = True
         self._leave()
@@ -164,16 +168,24 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self.conn.data_to_send()  # forgets the pong: uvicorn would keep one for every ping of who reads none
 
     async def run_asgi(self) -> None:
-        """uvicorn's, but an application that has refused a handshake has made no mistake."""
+        """uvicorn's, but the application begins when it is its client's turn, as with a request, and makes no mistake
+        when it refuses a handshake."""
+        gate = self.admission.gate
+        client = self.admission.clients.of(self.scope)
         try:
-            await self.app(self.scope, self.receive, self.send)
+            await gate.entered(client)
+            if not self.disconnected:
+                await gate.metered(client, self.app(self.scope, self.receive, self.send))
         except ClientDisconnected:
             pass
+        except RateLimited as limit:
+            if not self.disconnected:
+                self._answer(busy(limit).response(self.default_headers))
         except BaseException:
             self.logger.exception("Exception in ASGI application\n")
             self.send_500_response()
         else:
-            if not self.handshake_complete and self.initial_response is None:
+            if not self.handshake_complete and not self.disconnected and self.initial_response is None:
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
         if self.close_timer is None and not self._leaving:

@@ -141,7 +141,7 @@ class Session:
                 while True:
                     message = await self._receive()
                     await self._gate.entered(self._client)
-                    await self._gate.metered(self._client, self._handle(message))
+                    await self._handle(message)
         except TimeoutError:
             return self._late
         except RateLimited as limit:

@@ -4,25 +4,18 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import inf
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-MOST_OWED = 0.05
-"""Seconds of the processor that a client owes at most to the clients that wait: two or three of the dearest operations.
-Beside fifty others it then waits two and a half seconds, and not for all that it used before a drop opened."""
 
 KEPT = 10_000
 """Clients whose use is remembered, before those are forgotten that have used least."""
 
 
 class Usage:
-    """What clients have used of something, such as seconds of the processor, by a virtual time. It moves when a client
-    that waited is served, so that a client owes at most `most_owed` of what it used while nobody waited."""
+    """What clients have used of something, such as seconds of the processor, by a virtual time."""
 
-    def __init__(self, most_owed: float = inf) -> None:
-        self._most_owed = most_owed
+    def __init__(self) -> None:
         self._used: dict[str, float] = {}
         self._now = 0.0
 
@@ -34,7 +27,7 @@ class Usage:
 
     def charge(self, client: str, amount: float) -> None:
         """Move the client's time on."""
-        self._used[client] = min(self.of(client) + amount, self._now + self._most_owed)
+        self._used[client] = self.of(client) + amount
         if len(self._used) > KEPT:
             near = max(self._now, sum(self._used.values()) / len(self._used))
             self._used = {client: used for client, used in self._used.items() if used > near}
@@ -119,6 +112,13 @@ class FairQueue(Generic[T]):
     def charge(self, client: str, amount: float) -> None:
         """Count what a client has used, whether or not it waits."""
         self._usage.charge(client, amount)
+
+    def serve(self, client: str) -> None:
+        """Note a client that is served without an item. While nobody waits the time moves on with it, as it does with
+        every item that is taken out: what it has used before is nobody's loss, and must not keep it behind all who come
+        later."""
+        if not self._length:
+            self._usage.serve(self._usage.of(client))
 
     def heads(self) -> Iterator[T]:
         """The next item of each client."""

@@ -7,7 +7,7 @@ from types import coroutine
 from typing import Any, TypeVar
 
 from api.identity.errors import RateLimited
-from api.identity.fair_queue import MOST_OWED, FairQueue, Usage
+from api.identity.fair_queue import FairQueue, Usage
 
 R = TypeVar("R")
 
@@ -44,7 +44,7 @@ class Gate:
     def __init__(self, patience: float = PATIENCE) -> None:
         """`patience` in seconds, after which a request is refused instead of begun."""
         self._patience = patience
-        self._usage = Usage(MOST_OWED)
+        self._usage = Usage()
         self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue(self._usage)
         self._resuming: FairQueue[asyncio.Future[None]] = FairQueue(self._usage)
         self._begun = 0
@@ -61,9 +61,11 @@ class Gate:
         if client != self._latest:
             self._latest, self._mixed_until = client, now + ALONE
         elif now >= self._mixed_until and not len(self._queue):
+            self._queue.serve(client)
             begin(True)
             return
         if self._begun < self._most and not len(self._queue):
+            self._queue.serve(client)
             self._count(client)
             begin(True)
         else:

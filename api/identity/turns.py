@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from time import perf_counter, thread_time
 
 from api.identity.errors import RateLimited
-from api.identity.fair_queue import MOST_OWED, FairQueue, Usage
+from api.identity.fair_queue import FairQueue
 
 LENGTH = 0.001
 """Seconds of a turn. Whatever else becomes ready meanwhile is late by as much."""
@@ -35,7 +35,7 @@ class Turns:
         self._share = share
         self._most = most
         self._patience = patience
-        self._queue: FairQueue[Callable[[], None]] = FairQueue(Usage(MOST_OWED))
+        self._queue: FairQueue[Callable[[], None]] = FairQueue()
         self._taken = False
         self._owed = 0.0
         """Seconds of the processor's time that are the others' before the next turn. Below zero they had more."""
@@ -61,18 +61,19 @@ class Turns:
     def later(self, client: str, used: float, resume: Callable[[], None]) -> Callable[[], None]:
         """Call `resume` once the client has a turn to pay for `used` seconds that it has had already. Returns what
         withdraws it."""
-        withdrawn = False
+        wanted: Callable[[], None] | None = resume
 
         def granted() -> None:
+            owing = used if wanted is not None else 0.0
             try:
-                if not withdrawn:
-                    resume()
-            finally:  # a defect of one is not to end the turns of all
-                self._pass_on(0.0 if withdrawn else used)
+                if wanted is not None:
+                    wanted()
+            finally:  # else one that fails would keep the turn, and nobody had another
+                self._pass_on(owing)
 
         def withdraw() -> None:
-            nonlocal withdrawn
-            withdrawn = True
+            nonlocal wanted
+            wanted = None  # all that it refers to need not wait
 
         self._queue.charge(client, used)
         self._push(client, granted, begun=False)
@@ -88,6 +89,7 @@ class Turns:
     async def _wait(self, client: str, begun: bool) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
             self._taken = True
+            self._queue.serve(client)
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -194,6 +194,23 @@ def pings(target: Target) -> Messages:
         yield frame(PING) * (PIECE // 6)
 
 
+def pings_and_messages(target: Target) -> Messages:
+    """A message among the pings of each piece that the server reads."""
+    message = frame(TEXT, b'{"type":"pong"}')
+    while True:
+        yield frame(PING) * ((1024 - len(message)) // 6) + message
+
+
+def fragmented_messages(target: Target) -> Messages:
+    """Messages of 150 fragments, most of them empty."""
+    while True:
+        yield (
+            frame(TEXT, b'{"type":', final=False)
+            + frame(CONTINUATION, final=False) * 150
+            + frame(CONTINUATION, b'"pong"}')
+        )
+
+
 def large_pings(target: Target) -> Messages:
     while True:
         yield frame(PING, b"x" * 125) * (PIECE // 131)
@@ -270,6 +287,8 @@ WIRE_ATTACKS = (
     Attack("fragments", "empty fragments", empty_fragments, manner=Manner.FRAMES, count=PIECE // 6, usual=True),
     Attack("small-fragments", "fragments of one byte", small_fragments, manner=Manner.FRAMES, count=970),
     Attack("pings", "empty pings", pings, manner=Manner.FRAMES, count=PIECE // 6, usual=True),
+    Attack("pings-and-messages", "empty pings with a message in each KiB", pings_and_messages, manner=Manner.FRAMES),
+    Attack("fragmented-messages", "messages of 150 empty fragments", fragmented_messages, manner=Manner.FRAMES),
     Attack("large-pings", "pings of 125 bytes", large_pings, manner=Manner.FRAMES, count=PIECE // 131),
     Attack("pongs", "empty pongs", pongs, manner=Manner.FRAMES, count=PIECE // 6, usual=True),
     Attack("protocol-pings", "graphql-transport-ws pings", protocol_pings, manner=Manner.FRAMES, count=1_000),

@@ -7,11 +7,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from starlette.applications import Starlette
 
+from api.app import create_app
+from api.identity.admission import Admission
+from api.identity.gate import ROUND, Gate
 from api.settings import Settings, SocketTimes
 from tests.graphql.stranger import event_stream
 from tests.graphql.subscriptions import BUY, EVENTS, WATCH, streaming, until_metrics
-from tests.patience import PATIENCE, short
+from tests.patience import PATIENCE, short, until
 from tests.server import Server, serving
 
 
@@ -176,3 +180,45 @@ async def test_a_stopping_server_ends_a_stream_with_another_behind_it(settings: 
 
             assert (await reader.read()).endswith(b"0\r\n\r\n")
         writer.close()
+
+
+async def test_a_stopping_server_ends_a_stream_that_has_still_to_begin(settings: Settings) -> None:
+    gates: list[Gate] = []
+    crowded = True
+
+    def make_app(admission: Admission) -> Starlette:
+        gates.append(admission.gate)
+        return create_app(settings, admission)
+
+    def again(_: bool) -> None:
+        if crowded:
+            gates[0].enter("another", again)
+
+    async with contextlib.AsyncExitStack() as running:
+        server = await running.enter_async_context(serving(settings, make_app=make_app))
+        request = event_stream(WATCH, {"ids": [await server.create_product()]})
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        gates[0].charge(host, 1e6)  # seconds: all others come before it
+        for _ in range(2 * ROUND):
+            again(True)
+        writer.write(request)
+        await until(lambda: host in gates[0]._queue._backlogs)
+
+        async with asyncio.timeout(PATIENCE):
+            closing = asyncio.create_task(running.aclose())
+            await until(lambda: not_listening(host, int(port)))
+            crowded = False
+
+            assert (await reader.read()).endswith(b"0\r\n\r\n")
+            await closing
+        writer.close()
+
+
+async def not_listening(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return True
+    writer.close()
+    return False

@@ -203,3 +203,18 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
 
     with pytest.raises(LookupError):
         await gate.metered("one", fail())
+
+
+async def test_what_a_client_used_while_nobody_waited_does_not_count_when_others_come() -> None:
+    gate = Gate()
+    arrivals = Arrivals(gate)
+    for _ in range(100):  # such as a load balancer's questions, one after another
+        gate.charge("old", 1.0)
+        await gate.entered("old")
+        await asyncio.sleep(0)
+
+    arrivals.enter("new", 5 * ROUND)
+    arrivals.enter("old")
+    await arrivals.until(3 * ROUND)
+
+    assert "old" in arrivals.begun

@@ -155,3 +155,43 @@ async def test_a_turn_whose_waiter_has_left_goes_to_the_next() -> None:
 
     async with asyncio.timeout(PATIENCE):
         await staying
+
+
+async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
+    turns, called = Turns(SHARE, SHARE), []
+    failures: list[BaseException] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    try:
+        turns.later("one", LENGTH, fail)
+        turns.later("two", LENGTH, lambda: called.append("next"))
+        async with asyncio.timeout(PATIENCE), Others():
+            while not called:
+                await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(None)
+
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
+async def test_turns_that_nobody_waited_for_do_not_count_when_others_come() -> None:
+    turns, taken = Turns(SHARE, SHARE), []
+    for _ in range(20):
+        await take_turns(turns, "old", 1)
+        work(2 * LENGTH * (1 - SHARE) / SHARE)  # of others, so that the next turn need not be waited for
+
+    async def take(client: str) -> None:
+        async with turns.turn(client):
+            work(LENGTH)
+            taken.append(client)
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks, turns.turn("holder"):
+        for client in [*["new"] * 10, "old"]:
+            tasks.create_task(take(client))
+        await asyncio.sleep(0)
+
+    assert taken[-1] == "new"

@@ -7,9 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
+from api.app import create_app
+from api.identity.admission import Admission
+from api.identity.gate import ROUND, Gate
 from api.settings import Settings, SocketTimes
-from tests.patience import PATIENCE, short
+from tests.patience import PATIENCE, short, until
 from tests.protocol.frames import CLOSE, HANDSHAKE, KEY, LINE, PING, PONG, Socket, frame, opened
 from tests.protocol.raw import PIECES, connection_to, exchange, pieces_of, request
 from tests.server import Server, serving
@@ -219,3 +223,30 @@ class Hanging:
                 assert (await receive())["type"] == "websocket.disconnect"
                 self.left.set()
                 await send({"type": "websocket.accept"})
+
+
+@pytest.mark.parametrize(("patience", "status"), [(PATIENCE, 101), (-1.0, 429)])
+async def test_a_handshake_waits_for_its_clients_turn(settings: Settings, patience: float, status: int) -> None:
+    gates: list[Gate] = []
+    crowded = True
+
+    def make_app(admission: Admission) -> Starlette:
+        gates.append(admission.gate)
+        return create_app(settings, admission)
+
+    def again(_: bool) -> None:
+        if crowded:
+            gates[0].enter("another", again)
+
+    async with serving(settings, make_app=make_app) as server, connection_to(server) as connection:
+        gates[0]._patience = patience
+        gates[0].charge("127.0.0.1", 1e6)  # seconds: all others come before it
+        for _ in range(2 * ROUND):
+            again(True)
+        await connection.send(handshake())
+        await until(lambda: "127.0.0.1" in gates[0]._queue._backlogs)
+        crowded = False
+
+        answer = await connection.answer()
+        assert answer.status == status
+        assert ("retry-after" in answer.headers) == (status == 429)
