@@ -1,7 +1,7 @@
 """What answers a request once it is its turn: the application, or a refusal."""
 
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, cast
 
 from starlette.responses import JSONResponse
@@ -9,14 +9,14 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 
 from api.graphql.errors import rate_limited_error
 from api.identity.errors import RateLimited
-from api.identity.gate import metered
+from api.identity.gate import Gate
 
 
-def charged(app: ASGI3Application, charge: Callable[[float], None]) -> ASGI3Application:
-    """The application, whose steps are charged in seconds."""
+def metered(app: ASGI3Application, gate: Gate, client: str) -> ASGI3Application:
+    """The application, whose steps the client is charged with."""
 
     def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> Awaitable[None]:
-        return metered(cast("Coroutine[Any, Any, None]", app(scope, receive, send)), charge)
+        return gate.metered(client, cast("Coroutine[Any, Any, None]", app(scope, receive, send)))
 
     return answer
 

@@ -10,7 +10,7 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.answering import charged, refused
+from api.answering import metered, refused
 from api.flow import HeldFlow
 from api.graphql.departure import EXTENSION, Departure
 from api.identity.admission import Admission
@@ -343,7 +343,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             cycle.on_response = _nothing  # the two refer to each other
             return
         gate = self.admission.gate
-        answer = charged(app, partial(gate.charge, client)) if in_time else refused(gate.refusal())
+        answer = metered(app, gate, client) if in_time else refused(gate.refusal())
         super()._start_asgi_task(cycle, answer)
         if self._stopping:
             self.loop.call_soon(cycle.message_event.set)  # see shutdown; once it has received its body

@@ -23,6 +23,7 @@ from api.database.retry import run_again
 from api.database.tokens import AuthTokens
 from api.drops.sample import create_sample_drop
 from api.hosts import UNNAMED, parse_hosts
+from api.identity import gate
 from api.identity.admission import Admission
 from api.inlet import Inlet
 from api.operator_token import make_operator_token
@@ -251,9 +252,10 @@ def figures_folder() -> Iterator[Path]:
 
 
 def shutdown_timeout(settings: Settings) -> int:
-    """Seconds that requests in flight are given when the server stops: a purchase may wait in line until its deadline,
-    and then be in a transaction that is answered, or not, by its COMMIT."""
-    return math.ceil(settings.budget.seconds + TRANSACTION_TIMEOUT + settings.region_times.pool.commit) + 2
+    """Seconds that requests in flight are given when the server stops: a purchase may wait before it begins, then in
+    line until its deadline, and then be in a transaction that is answered, or not, by its COMMIT."""
+    transaction = TRANSACTION_TIMEOUT + settings.region_times.pool.commit
+    return math.ceil(gate.PATIENCE + settings.budget.seconds + transaction) + 2
 
 
 def require_files() -> None:

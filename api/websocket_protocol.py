@@ -1,7 +1,6 @@
 """uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -11,7 +10,6 @@ from websockets.http11 import Request
 
 from api.identity.admission import Admission
 from api.identity.errors import RateLimited
-from api.identity.gate import metered
 from api.impatient import MAX_UNSENT, PIECE, Impatient
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
@@ -30,8 +28,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     """
 
     close_timeout: float
-    _charged = False
-    """Whether the handshake is."""
 
     _pong = b""
     """The answer to the latest ping, until it is sent."""
@@ -107,12 +103,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.handshake_initiated = self.handshake_complete = self.close_sent = self.disconnected = True
         self._leave()
-
-    def _charge(self, client: str, seconds: float) -> None:
-        """Until the socket is accepted; then the application charges each message."""
-        if not self._charged:
-            self.admission.gate.charge(client, seconds)
-            self._charged = self.handshake_complete
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -193,7 +183,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         try:
             await gate.entered(client)
             if not self.disconnected:
-                await metered(self.app(self.scope, self.receive, self.send), partial(self._charge, client))
+                await gate.metered(client, self.app(self.scope, self.receive, self.send))
         except ClientDisconnected:
             pass
         except RateLimited as limit:

@@ -97,7 +97,7 @@ class TestImage:
     def test_a_stop_is_given_the_time_that_purchases_in_flight_can_take(self) -> None:
         assert last("STOPSIGNAL") == "SIGTERM"
         longest = shutdown_timeout(read_settings({}))
-        assert f"its COMMIT, {longest} s with the usual settings" in " ".join(PAGE.split())
+        assert f"transaction and its COMMIT, {longest} s with the usual settings" in " ".join(PAGE.split())
         graces = re.findall(r"`stopTimeout` to (\d+)|terminationGracePeriodSeconds` to (\d+)|--time (\d+)", PAGE)
         seconds = [int("".join(found)) for found in graces]
         assert len(seconds) == 3

@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 
 from api.app import CLOSE_GRACE
+from api.database.pool import TRANSACTION_TIMEOUT
+from api.identity.gate import PATIENCE as PATIENCE_AT_THE_GATE
 from api.server import shutdown_timeout
 from api.serving import LINGER
 from api.settings import DRAIN, read_settings
@@ -176,6 +178,12 @@ def test_a_stop_is_given_the_time_for_the_drain_too() -> None:
     needed = DRAIN + LINGER + shutdown_timeout(read_settings({})) + CLOSE_GRACE + 5
     assert len(graces) == 3
     assert all(int("".join(grace)) >= needed for grace in graces)
+
+
+def test_a_stop_waits_for_a_purchase_that_takes_all_its_times() -> None:
+    settings = read_settings({"DROPZERO_DEADLINE_MS": "60000"})
+    longest = PATIENCE_AT_THE_GATE + 60 + TRANSACTION_TIMEOUT + settings.region_times.pool.commit
+    assert longest < shutdown_timeout(settings) < longest + 5
 
 
 def test_a_laptop_stops_at_once_and_a_server_with_endpoints_drains() -> None:

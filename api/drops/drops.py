@@ -34,7 +34,7 @@ class Drops:
         polling: PollingTimes,
         resumed: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`resumed` returns when it is the turn of a client to go on, which has waited with others for the same."""
+        """`resumed` returns when it is the client's turn to go on, after many have waited for the same transaction."""
         self.regions = regions
         self._resumed = resumed
         self._budget = budget
@@ -57,18 +57,20 @@ class Drops:
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
-        """Buy through a Region; for None through home, or a peer while home is away. `client` is whoever the purchase
-        came from.
+        """Buy through a Region; for None through home, or a peer while home is away. `client` is the one that the
+        purchase came from. The look for a product that is not known yet counts towards the purchase's deadline.
 
         Raises UnknownRegion, NotFound, and whatever GroupCommit.submit does.
         """
         if region is not None:
             self.regions.pool(region)
+        deadline = asyncio.get_running_loop().time() + self._budget.seconds
         if not self.known_products.knows(purchase.product_id):
-            with suppress(DatabaseError):  # the line goes on trying until the purchase's own deadline
-                await self._in_turn(client, self.known_products.require(purchase.product_id))
+            with suppress(DatabaseError, TimeoutError):  # the line goes on trying until the deadline
+                async with asyncio.timeout_at(deadline):
+                    await self._in_turn(client, self.known_products.require(purchase.product_id))
         try:
-            return await self.lines[region].submit(purchase, client)
+            return await self.lines[region].submit(purchase, client, deadline)
         finally:
             if self._resumed is not None:
                 await self._resumed(client)

@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MAX_KEYS = 1_000
-"""Keys in one read, give or take those of the last who joined it."""
+"""Keys after which a read takes no more callers. The last caller can bring more keys than fit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,10 +22,10 @@ class _Batch(Generic[K, V]):
 
 
 class Gathering(Generic[K, V]):
-    """Reads values by key, one read at a time. Callers that come while one is under way share the next, so that none
-    gets what was read before it asked, and any number of callers cost one connection.
+    """Reads values by key, one read at a time. Callers that come while a read is under way share the next
+    read: no caller gets a value that was read before its call, and any number of callers use one connection.
 
-    A caller that leaves does not break off the read, which would cost its connection.
+    A caller that is cancelled does not cancel the read: the connection would be lost with it.
     """
 
     def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:

@@ -90,17 +90,19 @@ class GroupCommit:
         """The Region that the next transaction would go through."""
         return self._database.region
 
-    async def submit(self, request: Request, client: str = "") -> Outcome:
+    async def submit(self, request: Request, client: str = "", deadline: float | None = None) -> Outcome:
         """Stand in line, and return the outcome once it is known. A transaction that is under way at the deadline is
         waited for, until the last deadline of those in it.
 
-        The line serves its clients in turn: `client` is whoever the request came from.
+        The line serves its clients in turn: `client` is the one that the request came from. `deadline` by the event
+        loop's clock; without one, all of the budget is left.
 
         Raises a DropError when the purchase can never be carried out; Unavailable when the database stayed
         away, with nothing sold; OutcomeUnknown when it went away at COMMIT and did not come back in time.
         """
         loop = asyncio.get_running_loop()
-        ticket = Ticket(request, client, loop.time() + self._budget.seconds, loop.create_future())
+        deadline = loop.time() + self._budget.seconds if deadline is None else deadline
+        ticket = Ticket(request, client, deadline, loop.create_future())
         line = self._lines.get(request.product_id)
         if line is None:
             line = Line()

@@ -13,8 +13,8 @@ _READ_IDS = "SELECT id FROM products WHERE id = ANY($1::text[]::uuid[])"
 
 
 class KnownProducts:
-    """The products that this process has found in the database. Products are never deleted, so that one look is enough;
-    those that do not exist are looked for again each time, all that wait in one read."""
+    """The products that this process has found in the database. Products are never deleted, so each is read once. A
+    product that was not found is read again for the next purchase; purchases that wait share one read."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

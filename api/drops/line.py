@@ -47,7 +47,8 @@ class Ticket:
     in_line: bool = True
     attempts: int = 0
     written_at: list[datetime] = field(default_factory=list)
-    """When commits were lost that were to write this order: only the database can tell whether one was done."""
+    """`created_at` of every COMMIT of this order that got no answer. If the stored order carries one of them, that
+    COMMIT succeeded."""
 
 
 @dataclass(slots=True)
@@ -81,7 +82,8 @@ class Line:
 
     def take_over(self, now: float) -> list[Ticket]:
         """Take those tickets that are answered, or whose deadline has passed. Those of one client are in the order of
-        their deadlines, as all have the same budget."""
+        their deadlines, as all have the same budget; but one whose product had to be looked for can wait here for as
+        long as that took beyond its deadline."""
         return self.tickets.drop_heads(lambda ticket: ticket.answer.done() or ticket.deadline <= now)
 
     def take_all(self) -> list[Ticket]:

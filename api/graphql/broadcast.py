@@ -17,6 +17,7 @@ from api.graphql.context import Context
 from api.graphql.documents import Document
 from api.graphql.errors import format_error, internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
+from api.identity.admission import Admission
 from api.identity.caller import Caller
 from api.identity.errors import RateLimited
 from api.identity.quota import Hold, Quota, QuotaSpent
@@ -40,7 +41,7 @@ FULL = RateLimited("This server has too many different subscriptions under way, 
 """`retry_after` is a guess: nobody knows when watchers leave."""
 
 FIXED_CHARACTERS = 200
-"""What a broadcast counts for beside them: its task, its watcher, and its turns among those of all others."""
+"""Characters that a broadcast counts for beside those of its document and variables: its task and its watcher."""
 
 
 class Subscriber(Protocol):
@@ -80,11 +81,13 @@ class Operation:
 class Broadcasts:
     """The broadcasts of a process, each as long as somebody is subscribed to it."""
 
-    def __init__(self, drops: Drops, executor: Executor, turns: Turns, max_characters: int = MAX_CHARACTERS) -> None:
-        """`turns` are those of what takes long; the sending to watchers has turns of its own."""
+    def __init__(
+        self, drops: Drops, executor: Executor, admission: Admission, max_characters: int = MAX_CHARACTERS
+    ) -> None:
+        """The sending to watchers has turns of its own, beside those of `admission`."""
         self._drops = drops
         self._executor = executor
-        self._turns = turns
+        self._admission = admission
         self._deliveries = Turns(SHARE, SHARE, patience=None)
         self._under_way: dict[Operation, Broadcast] = {}
         self._characters = Quota(max_characters)
@@ -147,7 +150,8 @@ class Broadcasts:
         return broadcast
 
     async def _run(self, broadcast: "Broadcast", document: Document, client: str) -> None:
-        context = Context(self._drops, broadcast.operation.caller, client, self._turns)
+        caller, admission = broadcast.operation.caller, self._admission
+        context = Context(self._drops, caller, client, admission.turns, admission.gate)
         errors = await broadcast.run(self._executor, document, context, self._deliveries)
         self._forget(broadcast)
         await broadcast.end(errors, self._deliveries)
@@ -170,7 +174,7 @@ class Broadcasts:
         ending.add_done_callback(self._ending.discard)
 
     def _forget(self, broadcast: "Broadcast") -> None:
-        """Whoever subscribes to its operation from here on begins it anew."""
+        """Give the broadcast's place back. The next subscriber to its operation begins a new broadcast."""
         del self._under_way[broadcast.operation]
         self._characters.give_back(self._holds.pop(broadcast))
 

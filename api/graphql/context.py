@@ -13,18 +13,21 @@ from api.drops.drops import Drops
 from api.drops.products import Product, get_products
 from api.graphql.departure import Departure
 from api.identity.caller import Caller
+from api.identity.gate import Gate
 from api.identity.turns import Turns
 
 
 @dataclass(frozen=True)
 class Context:
-    """One operation's context: who calls, from which `client`, and the `turns` in which its longer work is done.
-    `departure` is that of the client, where one can leave before the response."""
+    """One operation's context: who calls, from which `client`, the `turns` in which its longer work is done, and the
+    `gate` that charges the client with all of it. `departure` is that of the client, where one can leave before the
+    response."""
 
     drops: Drops
     caller: Caller
     client: str
     turns: Turns
+    gate: Gate
     departure: Departure = field(default_factory=Departure)
 
     @cached_property

@@ -43,8 +43,8 @@ MAX_TOKENS = 400
 (measured on 2 shared cores), which nothing can divide."""
 
 MAX_ERRORS = 5
-"""Errors told of one document. Describing an error costs more than finding it: up to 0.6 ms where it repeats what was
-sent."""
+"""Errors in the answer to one document. Describing an error costs more than finding it: up to 0.6 ms where its message
+repeats what was sent."""
 
 KEPT_DOCUMENTS = 1_000
 KEPT_LENGTH = 8_000
@@ -259,7 +259,7 @@ def _parse(text: str) -> DocumentNode:
 
 
 class _TooManyErrors(Exception):
-    """As many errors have been found as are told."""
+    """MAX_ERRORS errors have been found."""
 
 
 def _validate(schema: GraphQLSchema, syntax_tree: DocumentNode) -> Generator[None, None, list[GraphQLError]]:

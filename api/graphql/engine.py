@@ -39,4 +39,4 @@ class Engine:
 
     def context(self, caller: Caller, client: str, departure: Departure) -> Context:
         """The context of one operation."""
-        return Context(self.drops, caller, client, self.admission.turns, departure)
+        return Context(self.drops, caller, client, self.admission.turns, self.admission.gate, departure)

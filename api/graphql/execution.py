@@ -6,11 +6,11 @@ adds per request (extensions, its own result types) is of no use to us and costs
 
 from asyncio import gather
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Sized
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sized
 from dataclasses import dataclass
 from inspect import isawaitable
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 import strawberry
@@ -31,6 +31,8 @@ from api.graphql.context import Context
 from api.graphql.documents import MAX_ERRORS, Document
 from api.graphql.errors import format_error
 from api.identity.turns import LENGTH
+
+R = TypeVar("R")
 
 PIECE = 10
 """Items of a list that are completed without a look at the time: a row with all its fields takes a tenth of
@@ -65,7 +67,18 @@ class _Execution(StrawberryGraphQLCoreExecutionContext):
     ) -> AwaitableOrValue[list[Any]]:
         if isinstance(items, Sized) and len(items) <= PIECE:
             return super().complete_iterable_value(item_type, field_details_list, info, path, items, position_context)
-        return self._complete_in_pieces(item_type, field_details_list, info, path, items, position_context)
+        return self._metered(
+            self._complete_in_pieces(item_type, field_details_list, info, path, items, position_context)
+        )
+
+    def complete_awaitable_value(self, *arguments: Any) -> Coroutine[Any, Any, Any]:
+        """Fields that wait run in tasks of their own where there are several. Each is metered by itself: otherwise an
+        operation of two fields would cost its client nothing."""
+        return self._metered(super().complete_awaitable_value(*arguments))
+
+    def _metered(self, completing: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
+        context: Context = self.context_value
+        return context.gate.metered(context.client, completing)
 
     async def _complete_in_pieces(
         self,

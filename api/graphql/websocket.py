@@ -21,7 +21,6 @@ from api.graphql.execution import CannotSubscribe, format_errors
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.identity.errors import RateLimited
-from api.identity.gate import metered
 from api.identity.quota import QuotaSpent
 
 PROTOCOL = "graphql-transport-ws"
@@ -39,6 +38,10 @@ SERVICE_RESTART = 1012
 TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not come back: they would do the same again."""
+
+WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER)
+"""Codes of closes that are not the client's doing: what it has begun is answered first. Clients of graphql-ws send an
+operation again that got no answer, a purchase too."""
 
 END = ""
 """The slot of an operation's last message."""
@@ -96,7 +99,7 @@ class Session:
         self._engine = server.engine
         self._websocket = websocket
         self._client = client
-        self._charge = partial(server.engine.admission.gate.charge, client)
+        self._gate = server.engine.admission.gate
         self._to_client = partial(_send_parts, send)
         self._caller = server.engine.authenticator.identify(websocket.headers.get("authorization"), client)
         self._initialised = False
@@ -115,7 +118,7 @@ class Session:
         """
         async with self._tasks:
             closing = await self._listen()
-            if closing is None or closing.code != SERVICE_RESTART:  # a server that stops answers what it has begun
+            if closing is None or closing.code not in WITHOUT_FAULT:
                 for operation in self._operations.values():
                     operation.leave()
                 self._operations.clear()
@@ -137,8 +140,8 @@ class Session:
                 await self._websocket.accept(subprotocol=PROTOCOL)
                 while True:
                     message = await self._receive()
-                    await self._engine.admission.gate.entered(self._client)
-                    await metered(self._handle(message), self._charge)
+                    await self._gate.entered(self._client)
+                    await self._handle(message)
         except TimeoutError:
             return self._late
         except RateLimited as limit:
@@ -224,7 +227,7 @@ class Session:
             return
         departure = self._operations[operation_id] = Departure()
         running = self._run(operation_id, document, operation_name, variables, departure)
-        self._tasks.create_task(metered(running, self._charge))
+        self._tasks.create_task(self._gate.metered(self._client, running))
         self._executing += 1
 
     def _watch(self, operation_id: str, operation: Operation, document: Document) -> None:

@@ -59,7 +59,7 @@ class FairQueue(Generic[T]):
         self._order: list[tuple[float, int, str]] = []
         """A heap with an entry for each client that waits: its time when it was put here, which can be earlier than its
         time by now."""
-        self._entries = 0
+        self._last = self._first = 0
         self._length = 0
 
     def __len__(self) -> int:
@@ -70,16 +70,24 @@ class FairQueue(Generic[T]):
         """Clients with at least one item that waits."""
         return len(self._backlogs)
 
-    def push(self, client: str, item: T) -> None:
-        """Add an item behind all others of its client."""
-        self._backlog(client).items.append(item)
+    def push(self, client: str, item: T, *, first: bool = False) -> None:
+        """Add an item behind all others of its client, or before them."""
+        items = self._backlog(client).items
+        if first:
+            items.appendleft(item)
+        else:
+            items.append(item)
         self._length += 1
 
     def put_back(self, client: str, item: T, amount: float) -> None:
-        """Add an item that was taken out before all others of its client, and give back what it was charged."""
+        """Add an item that was taken out before all others of its client, and give back what it was charged. Of several
+        items, the one taken last is put back first: then they come out in the same order again."""
         self._usage.charge(client, -amount)
-        self._backlog(client).items.appendleft(item)
+        backlog = self._backlogs.setdefault(client, _Backlog())
+        backlog.items.appendleft(item)
         self._length += 1
+        self._first -= 1  # before its equals, and at the time without the charge
+        self._enter(client, backlog, self._first)
 
     def pop(self, amount: float = 0.0) -> tuple[str, T]:
         """Take the next item out, and charge its client. Raises IndexError when nothing waits."""
@@ -98,7 +106,7 @@ class FairQueue(Generic[T]):
             if alone:
                 self._order.clear()
         elif not alone:
-            self._enter(client, backlog)
+            self._enter_last(client, backlog)
         return client, item
 
     def charge(self, client: str, amount: float) -> None:
@@ -136,16 +144,19 @@ class FairQueue(Generic[T]):
             if self._usage.of(client) <= time or not self._order:
                 self._usage.serve(time)
                 return client, backlog
-            self._enter(client, backlog)  # it was charged while it waited
+            self._enter_last(client, backlog)  # it was charged while it waited
 
     def _backlog(self, client: str) -> _Backlog[T]:
         backlog = self._backlogs.get(client)
         if backlog is None:
             backlog = self._backlogs[client] = _Backlog()
-            self._enter(client, backlog)
+            self._enter_last(client, backlog)
         return backlog
 
-    def _enter(self, client: str, backlog: _Backlog[T]) -> None:
-        self._entries += 1  # whoever came first is first among equals
-        backlog.entry = self._entries
+    def _enter_last(self, client: str, backlog: _Backlog[T]) -> None:
+        self._last += 1  # among equals, the client that came first is served first
+        self._enter(client, backlog, self._last)
+
+    def _enter(self, client: str, backlog: _Backlog[T], entry: int) -> None:
+        backlog.entry = entry
         heapq.heappush(self._order, (self._usage.of(client), backlog.entry, client))

@@ -32,6 +32,10 @@ PATIENCE = 10.0
 """Seconds that a request waits at most before it begins."""
 
 
+CHUNK = 0.0005
+"""Seconds of a coroutine's steps that are charged together."""
+
+
 class Gate:
     """Lets requests begin, and go on after they have waited together for the database: at once while they are few, and
     otherwise those of the client first that has used least of the processor's time. What goes on comes before what
@@ -49,6 +53,7 @@ class Gate:
         self._mixed_until = 0.0
         self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)
         self._next_round: asyncio.Handle | None = None
+        self._in_step = False
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
         """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
@@ -103,6 +108,40 @@ class Gate:
         self._seconds += seconds
         self._usage.charge(client, seconds)
 
+    async def metered(self, client: str, running: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine, and charge the client with the seconds that its steps take. What runs in a task of its own,
+        such as a field of a query, is to be metered by itself. A step within another step is charged once."""
+        if self._in_step:  # of the coroutine that awaits this one, in the same task
+            return await running
+        return await self._stepwise(client, running)
+
+    @coroutine
+    def _stepwise(self, client: str, running: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
+        thrown: BaseException | None = None
+        used = 0.0
+        try:
+            while True:
+                begun = perf_counter()
+                self._in_step = True
+                try:
+                    awaited = running.send(None) if thrown is None else running.throw(thrown)
+                except StopIteration as end:
+                    result: R = end.value
+                    return result
+                finally:
+                    self._in_step = False
+                    used += perf_counter() - begun
+                    thrown = None  # it refers to this frame, and would keep it
+                if used >= CHUNK:
+                    self.charge(client, used)
+                    used = 0.0
+                try:
+                    yield awaited
+                except BaseException as error:  # such as a cancellation
+                    thrown = error
+        finally:
+            self.charge(client, used)
+
     @property
     def _most(self) -> int:
         """Requests that take LENGTH together, by what the latest took."""
@@ -136,34 +175,3 @@ class Gate:
             begin(now <= deadline)
         if self._begun:
             self._come_again()
-
-
-CHUNK = 0.0005
-"""Seconds of a coroutine's steps that are charged together."""
-
-
-@coroutine
-def metered(running: Coroutine[Any, Any, R], charge: Callable[[float], None]) -> Generator[Any, Any, R]:
-    """Run a coroutine, and charge the seconds that its steps take."""
-    thrown: BaseException | None = None
-    used = 0.0
-    try:
-        while True:
-            begun = perf_counter()
-            try:
-                awaited = running.send(None) if thrown is None else running.throw(thrown)
-            except StopIteration as end:
-                result: R = end.value
-                return result
-            finally:
-                used += perf_counter() - begun
-                thrown = None  # it refers to this frame, and would keep it
-            if used >= CHUNK:
-                charge(used)
-                used = 0.0
-            try:
-                yield awaited
-            except BaseException as error:  # such as a cancellation
-                thrown = error
-    finally:
-        charge(used)

@@ -12,7 +12,7 @@ class QuotaSpent(Exception):
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """Places that a client holds. `held` turns False when they were given back, or given up for another client."""
+    """Places that a client holds. `held` is False once they were given back, or taken for another client."""
 
     client: str
     places: int

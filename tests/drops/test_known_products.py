@@ -9,6 +9,7 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
 from api.database.regions import Regions
+from api.database.retry import RetryBudget
 from api.drops import known_products
 from api.drops.drops import Drops
 from api.drops.errors import NotFound
@@ -19,7 +20,8 @@ from api.drops.stock import PollingTimes
 from tests.drops.purchases import kinds, new_product, wish
 from tests.drops.watching import CountingPool
 from tests.faults import Faulty
-from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
+from tests.locks import table_locked
+from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
 
 
 @pytest.fixture
@@ -138,3 +140,18 @@ async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
     release.set()
     with pytest.raises(NotFound):
         await stranger
+
+
+async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchase(behind: Pool, faulty: Faulty) -> None:
+    product_id = await new_product(behind, stock=5)
+    regions = Regions((Endpoint("here", faulty.url),), connections=5, times=PATIENT_TIMES)
+    drops = Drops(regions, GroupPolicy(), RetryBudget(seconds=short(0.2)), PollingTimes(timeout=PATIENCE))
+    await drops.open()
+    try:
+        async with table_locked(behind, "products"):
+            outcome = await drops.purchase(wish(product_id), None)
+
+            assert kinds([outcome]) == {"Busy": 1}
+            assert drops.known_products._looks._reading is not None, "the look has ended before the purchase"
+    finally:
+        await drops.close(grace=PATIENCE)

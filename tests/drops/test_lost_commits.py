@@ -108,6 +108,27 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     assert (await get_product(behind, product_id)).stock == 4
 
 
+async def test_a_full_line_does_not_say_that_nothing_was_sold_while_nobody_knows(
+    behind: Pool, fragile: Pool, faulty: Faulty
+) -> None:
+    product_id = await new_product(behind, stock=5)
+    await fragile.warm_up(1)  # one connection is open, and no other will be
+    faulty.cut_after_commit = 1
+    desk = line(fragile, GroupPolicy(waiting=1), budget=ENDLESS)
+
+    first = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+    await faulty.commit_arrived.wait()
+    faulty.down()
+    await until(lambda: sum(desk.transactions.values()) > 0)
+    with pytest.raises(OutcomeUnknown, match="has not come back yet"):
+        await desk.submit(wish(product_id, "ada", key="click-1"))
+    assert isinstance((await desk.submit(wish(product_id, "eve"))).decision, Busy)
+
+    await faulty.up()
+    assert isinstance((await first).decision, Confirmed)
+    assert desk.waiting == 0
+
+
 async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
     product_id = await new_product(behind, stock=5)
     faulty.down()

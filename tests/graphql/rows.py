@@ -122,3 +122,8 @@ class Query:
     async def read(self) -> list[Row]:
         await asyncio.sleep(READ)
         return rows(2 * PIECE)
+
+    @strawberry.field
+    async def later_rows(self, count: int) -> list[Row]:
+        await asyncio.sleep(0)
+        return rows(count)

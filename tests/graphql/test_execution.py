@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import warnings
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from inspect import isawaitable
+from time import perf_counter
 from typing import Any, cast
 
 import pytest
@@ -19,6 +21,7 @@ from api.graphql.documents import Documents
 from api.graphql.execution import PIECE, Executor
 from api.identity.caller import OPERATOR
 from api.identity.errors import RateLimited
+from api.identity.gate import Gate
 from api.identity.turns import LENGTH, Turns
 from tests.graphql.plans import Statement
 from tests.graphql.rows import READ, Query, fails, work
@@ -47,15 +50,48 @@ class Spy(Turns):
             raise RateLimited("your share is used", 10.0)
 
 
-def context(turns: Turns) -> Context:
-    return Context(cast("Drops", None), OPERATOR, "a client", turns)
+def context(turns: Turns, gate: Gate | None = None) -> Context:
+    return Context(cast("Drops", None), OPERATOR, "a client", turns, gate or Gate())
 
 
-async def run(schema: strawberry.Schema, query: str, turns: Turns) -> dict[str, Any]:
+async def run(schema: strawberry.Schema, query: str, turns: Turns, gate: Gate | None = None) -> dict[str, Any]:
     executor = Executor(schema)
     document = Documents(executor.schema, turns).prepare(query)
     async with asyncio.timeout(PATIENCE):
-        return await executor.execute(document, None, None, context(turns))
+        return await executor.execute(document, None, None, context(turns, gate))
+
+
+class Charged(Gate):
+    """A gate that adds up what is charged, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.charged: defaultdict[str, float] = defaultdict(float)
+
+    def charge(self, client: str, seconds: float) -> None:
+        self.charged[client] += seconds
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("{ laterRows(count: 4) { slow } }", 4),
+        ("{ a: laterRows(count: 4) { slow } b: laterRows(count: 4) { slow } }", 8),
+        ("{ a: laterRows(count: 20) { slow } b: laterRows(count: 20) { slow } }", 40),
+        ("{ a: laterRows(count: 20) { rows(count: 2) { slow } } b: rows(count: 2) { rows(count: 20) { slow } } }", 80),
+    ],
+)
+async def test_a_client_is_charged_once_with_all_of_its_operation_whichever_tasks_it_runs_in(
+    schema: strawberry.Schema, query: str, rows: int
+) -> None:
+    gate = Charged()
+
+    begun = perf_counter()
+    response = await gate.metered("a client", run(schema, query, Spy(), gate))
+
+    assert "errors" not in response
+    assert rows * LENGTH <= gate.charged["a client"] <= perf_counter() - begun
+    assert gate.charged.keys() == {"a client"}
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from api.graphql.documents import Documents
 from api.graphql.execution import KEPT_ANSWERS, Executor
 from api.graphql.schema import make_schema
 from api.identity.caller import OPERATOR
+from api.identity.gate import Gate
 from api.identity.turns import Turns
 from tests.graphql.subscriptions import streaming
 from tests.graphql.transport import connected
@@ -46,7 +47,7 @@ async def ask(
 ) -> dict[str, Any]:
     turns = Turns(0.1, 0.4)
     document = Documents(executor.schema, turns).prepare(query)
-    context = Context(cast("Drops", None), OPERATOR, "a client", turns)
+    context = Context(cast("Drops", None), OPERATOR, "a client", turns, Gate())
     return await executor.execute(document, name, variables, context)
 
 

@@ -12,9 +12,9 @@ from websockets.typing import Subprotocol
 from api.database.pool import Pool
 from api.settings import Settings, read_settings
 from tests.graphql.several import come_from, trusting
-from tests.graphql.subscriptions import EVENTS, WATCH, Stream, streaming, until_metrics
+from tests.graphql.subscriptions import BUY, EVENTS, WATCH, Stream, streaming, until_metrics
 from tests.graphql.transport import Client, connected
-from tests.locks import table_locked, until_blocked
+from tests.locks import stock_held, table_locked, until_blocked
 from tests.patience import PATIENCE
 from tests.server import Server, serving
 
@@ -140,6 +140,21 @@ async def test_a_socket_whose_client_has_left_amid_a_query_gives_way_too(
             assert await greedy[-2].closed() == FULL
             await assert_alive(honest, another, *greedy[:-2])
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_socket_that_gives_way_is_answered_what_it_has_begun_to_buy(server: Server, behind: Pool) -> None:
+    product_id = await server.create_product()
+    wanted = {"input": {"productId": product_id, "userRef": "ada"}}
+    async with sockets(server, SEATS, GREEDY) as greedy:
+        async with stock_held(behind, product_id):
+            await greedy[-1].subscribe(BUY, wanted)
+            await until_blocked(behind)
+            async with sockets(server, 1, HONEST) as [honest]:
+                await assert_alive(honest, *greedy[:-1])
+
+        assert await greedy[-1].next() == {"purchase": {"status": "CONFIRMED"}}
+        assert await greedy[-1].receive() == {"id": "1", "type": "complete"}
+        assert await greedy[-1].closed() == FULL
 
 
 async def test_a_place_is_free_again_when_a_socket_has_left(server: Server) -> None:

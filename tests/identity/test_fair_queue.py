@@ -64,6 +64,18 @@ def test_a_debt_is_not_lost_by_leaving_the_line() -> None:
     assert order(queue, 4) == ["other"] * 3 + ["dear"]
 
 
+@pytest.mark.parametrize("taken", range(1, 10))
+def test_what_is_put_back_comes_out_in_the_same_order_again(taken: int) -> None:
+    def queue() -> FairQueue[int]:
+        return filled(a=3, b=1, c=4, d=1)
+
+    untouched, parted = queue(), queue()
+    for client, item in reversed([parted.pop(1.0) for _ in range(taken)]):
+        parted.put_back(client, item, 1.0)
+
+    assert [parted.pop(1.0) for _ in range(9)] == [untouched.pop(1.0) for _ in range(9)]
+
+
 def test_clients_that_owe_nothing_are_forgotten() -> None:
     queue: FairQueue[int] = FairQueue()
     for number in range(2 * KEPT):

@@ -7,7 +7,7 @@ from time import perf_counter
 import pytest
 
 from api.identity.errors import RateLimited
-from api.identity.gate import CHUNK, ROUND, Gate, metered
+from api.identity.gate import CHUNK, ROUND, Gate
 from tests.patience import PATIENCE
 
 
@@ -78,6 +78,34 @@ async def test_whoever_has_used_more_of_the_processor_waits_longer() -> None:
     assert arrivals.begun == ["cheap"] * (3 * ROUND) + ["dear"] * ROUND
 
 
+async def test_what_a_client_used_while_nobody_waited_does_not_keep_it_out_when_others_come() -> None:
+    """An office, or a shop's backend, in front of fifty new buyers who leave no moment free."""
+    gate = Gate()
+    for _ in range(1_000):
+        await gate.entered("office")
+        gate.charge("office", 0.06)
+        await asyncio.sleep(0)
+    begun = 0
+    over = asyncio.Event()
+
+    async def buy(client: str) -> None:
+        nonlocal begun
+        while not over.is_set() and begun < 20_000:
+            await gate.entered(client)
+            gate.charge(client, 0.001)
+            begun += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(buy(f"buyer {number}"))
+        while not begun:
+            await asyncio.sleep(0)
+        await gate.entered("office")
+        over.set()
+
+    assert begun < 20_000
+
+
 async def test_a_request_that_waited_too_long_is_refused() -> None:
     gate = Gate(patience=-1.0)  # in seconds
     for _ in range(ROUND):
@@ -98,8 +126,19 @@ async def test_a_caller_that_leaves_while_it_waits_does_no_harm() -> None:
     assert waiting[-1].cancelled()
 
 
+class Charged(Gate):
+    """A gate that notes what is charged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.charged: list[tuple[str, float]] = []
+
+    def charge(self, client: str, seconds: float) -> None:
+        self.charged.append((client, seconds))
+
+
 async def test_the_steps_of_a_coroutine_are_charged_and_not_its_waiting() -> None:
-    charged: list[float] = []
+    gate = Charged()
 
     async def work() -> str:
         for _ in range(3):
@@ -107,23 +146,43 @@ async def test_the_steps_of_a_coroutine_are_charged_and_not_its_waiting() -> Non
             await asyncio.sleep(10 * CHUNK)
         return "done"
 
-    assert await metered(work(), charged.append) == "done"
-    assert len(charged) == 4, "a long step by itself, and what is left at the end"
-    assert sum(charged) >= 6 * CHUNK
+    assert await gate.metered("one", work()) == "done"
+    assert len(gate.charged) == 4, "a long step by itself, and what is left at the end"
+    assert sum(seconds for _, seconds in gate.charged) >= 6 * CHUNK
 
 
 async def test_short_steps_are_charged_together() -> None:
-    charged: list[float] = []
+    gate = Charged()
 
     async def work() -> None:
         for _ in range(3):
             await asyncio.sleep(0)
 
-    await metered(work(), charged.append)
-    assert len(charged) == 1
+    await gate.metered("one", work())
+    assert [client for client, _ in gate.charged] == ["one"]
+
+
+async def test_a_step_within_a_step_is_charged_once_and_one_in_a_task_of_its_own_by_itself() -> None:
+    gate = Charged()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    async def await_work() -> None:
+        await gate.metered("one", work())
+
+    async def gather_work() -> None:
+        await asyncio.gather(gate.metered("one", work()), gate.metered("one", work()))
+
+    await gate.metered("one", await_work())
+    assert len(gate.charged) == 1
+    gate.charged.clear()
+    await gate.metered("one", gather_work())
+    assert len(gate.charged) == 3
 
 
 async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
+    gate = Charged()
     cleaned = asyncio.Event()
 
     async def wait() -> None:
@@ -132,7 +191,7 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
         finally:
             cleaned.set()
 
-    task = asyncio.create_task(metered(wait(), lambda _: None))
+    task = asyncio.create_task(gate.metered("one", wait()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -143,7 +202,7 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
         raise LookupError("as any")
 
     with pytest.raises(LookupError):
-        await metered(fail(), lambda _: None)
+        await gate.metered("one", fail())
 
 
 async def test_what_a_client_used_while_nobody_waited_does_not_count_when_others_come() -> None:

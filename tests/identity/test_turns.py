@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from time import thread_time
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,22 @@ async def test_a_callback_comes_when_its_turn_is_paid_and_not_when_it_was_withdr
             await asyncio.sleep(0)
 
     assert called == ["first", "last"]
+
+
+async def test_a_callback_that_fails_keeps_no_turn() -> None:
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    turns = Turns(SHARE, SHARE)
+
+    def fail() -> None:
+        raise LookupError("a defect")
+
+    async with asyncio.timeout(PATIENCE):
+        async with turns.turn("holder"):
+            turns.later("one", LENGTH, fail)
+        await turns.pay("two", LENGTH)
+
+    assert [str(error["exception"]) for error in errors] == ["a defect"]
 
 
 async def test_nobody_waits_for_ever() -> None:
