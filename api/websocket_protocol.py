@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, Frame
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 
 from api.identity.admission import Admission
@@ -18,6 +18,9 @@ MAX_FRAGMENTS = 1_000
 """Frames of one message. Clients send one, or one for each of their own buffers; each is an object of its own here, and
 those without a byte count towards no other bound."""
 
+PONG = bytes([0x80 | Opcode.PONG])
+"""The first byte of a pong."""
+
 
 class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     """Holds little back for a client that reads slowly. Leaves it to the application how a socket ends when the server
@@ -28,9 +31,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     """
 
     close_timeout: float
-
-    _pong = b""
-    """The answer to the latest ping, until it is sent."""
 
     def __init__(
         self, times: SocketTimes, admission: Admission, deadline: float, *arguments: Any, **named: Any
@@ -82,7 +82,6 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
                 if self._leaving or self.transport.is_closing():
                     break
                 super().data_received(data[start : start + PIECE])
-            self._send_pong()
 
     def _receive_handshake(self, data: bytes) -> None:
         self.conn.receive_data(data)
@@ -166,14 +165,12 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self._leave()
 
     def handle_ping(self) -> None:
-        # Of the pings that come together the last alone is answered (RFC 6455, section 5.5.3), and none of a client
-        # that does not read: uvicorn would write a pong for each of hundreds, or keep it.
-        self._pong = b"".join(self.conn.data_to_send()) if self.writable.is_set() else b""
-
-    def _send_pong(self) -> None:
-        pong, self._pong = self._pong, b""
-        if pong and not self.close_sent and not self.transport.is_closing():
-            self.transport.write(pong)
+        # websockets has answered each of the pings in a piece. The last answer is enough (RFC 6455, section 5.5.3), and
+        # none is sent to a client that does not read.
+        frames = self.conn.data_to_send()
+        pongs = [frame for frame in frames if frame[:1] == PONG]
+        others = [frame for frame in frames if frame[:1] != PONG]
+        self.transport.write(b"".join(pongs[-1:] + others if self.writable.is_set() else others))
 
     async def run_asgi(self) -> None:
         """uvicorn's, but the application begins when it is its client's turn, as with a request, and makes no mistake

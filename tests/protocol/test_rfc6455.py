@@ -63,7 +63,6 @@ ANSWERED: dict[str, tuple[bytes, Frames]] = {
     "a ping": (frame(PING), [(PONG, b"")]),
     "a ping with a payload": (frame(PING, b"\0\xff"), [(PONG, b"\0\xff")]),
     "a ping as long as it may be": (frame(PING, b"a" * 125), [(PONG, b"a" * 125)]),
-    "ten pings": (frame(PING, b"a") * 10, [(PONG, b"a")] * 10),
     "a ping between fragments": (
         frame(TEXT, INIT[:5], fin=False) + frame(PING, b"a") + frame(CONTINUATION, INIT[5:]),
         [(PONG, b"a"), ACK],
@@ -180,3 +179,17 @@ async def test_frames_that_are_not_valid_close_the_socket(
     assert int.from_bytes(payload[:2]) == code
     assert len(payload) > 2, "it says why"
     assert [record for record in caplog.records if record.name != "dropzero.refusals"] == []
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+async def test_the_last_of_many_pings_is_answered(server: Server, pieces: str) -> None:
+    """Those before it need no answer of their own (section 5.5.3)."""
+    pings = b"".join(frame(PING, b"%d" % number) for number in range(10))
+    async with opened(server) as socket:
+        await socket.connection.send(*pieces_of(pings + BYE, pieces))
+        *answers, end = await socket.frames()
+
+    assert end == (CLOSE, b"\x03\xe8")
+    assert {opcode for opcode, _ in answers} == {PONG}
+    assert [payload for _, payload in answers] == sorted(payload for _, payload in answers)
+    assert answers[-1] == (PONG, b"9")
