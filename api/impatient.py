@@ -1,4 +1,4 @@
-"""Clients that do not read are disconnected, over HTTP and over websockets alike."""
+"""Clients that do not read, or do not send, are disconnected, over HTTP and over websockets alike."""
 
 import asyncio
 import logging
@@ -26,10 +26,11 @@ the client would never see the answer."""
 
 class Impatient(asyncio.Protocol):
     """Disconnects a client that does not read: `times.send` seconds after the transport had to hold data back, or was
-    to be closed and could not yet be."""
+    to be closed and could not yet be; and one whose request does not come to its end in `times.receive` seconds."""
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None
+    _receiving: asyncio.TimerHandle | None = None
     _leaving = False
     """Whether the server has sent its last byte."""
     _unsent = 0
@@ -79,6 +80,15 @@ class Impatient(asyncio.Protocol):
         self._dropped += len(data)
         if self._dropped > MAX_DROPPED:
             self.transport.abort()
+
+    def _await_request(self) -> None:
+        if self._receiving is None and not self.transport.is_closing():
+            self._receiving = asyncio.get_running_loop().call_later(self.times.receive, self.transport.abort)
+
+    def _stop_awaiting(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
 
     def _hang_up_later(self) -> None:
         if self._hanging_up is None:

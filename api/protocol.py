@@ -66,7 +66,6 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _stopping = False
-    _receiving: asyncio.TimerHandle | None = None
     flow: HeldFlow
 
     def __init__(
@@ -298,8 +297,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if self._answering.more_body:
             self.transport.close()  # its request is not complete, and may be for an event stream too
         else:
-            # Wakes an event stream, which expects no more than the end of its client, with a message of nothing.
-            self._answering.message_event.set()
+            self._answering.message_event.set()  # wakes an event stream, which expects the end of its client alone
 
     def _forget_waiting(self) -> None:
         """Requests that are not begun refer to this, which refers to them: the garbage collector would have to come."""
@@ -342,20 +340,10 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if cycle.disconnected:
             cycle.on_response = _nothing  # the two refer to each other
             return
-        gate = self.admission.gate
-        answer = metered(app, gate, client) if in_time else refused(gate.refusal())
+        answer = metered(app, self.admission.gate, client) if in_time else refused(self.admission.gate.refusal())
         super()._start_asgi_task(cycle, answer)
         if self._stopping:
             self.loop.call_soon(cycle.message_event.set)  # see shutdown; once it has received its body
-
-    def _await_request(self) -> None:
-        if self._receiving is None and not self.transport.is_closing():
-            self._receiving = asyncio.get_running_loop().call_later(self.times.receive, self.transport.abort)
-
-    def _stop_awaiting(self) -> None:
-        if self._receiving is not None:
-            self._receiving.cancel()
-            self._receiving = None
 
 
 def _nothing() -> None:

@@ -1,6 +1,7 @@
 """Documents: parsed and validated once, in turns with everything else, kept for the next request, and refused when they
 ask for too much."""
 
+import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from api.graphql.cost import MAX_COST, Cost, Costs
 from api.graphql.extents import exceeded_limits, fields_of
+from api.identity.errors import RateLimited
 from api.identity.turns import Turns
 
 MAX_LENGTH = 20_000
@@ -56,6 +58,9 @@ KEPT_CHARACTERS = 100_000
 RULES_AT_ONCE = 5
 """Rules that one pass over a document checks. All of them at once take 10 ms with MAX_TOKENS, and such a pass 3 ms at
 most (measured on 2 shared cores)."""
+
+PATIENCE = 10.0
+"""Seconds that a request waits for its document to be prepared at most."""
 
 _RULES = [*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule]
 _RULES.remove(OverlappingFieldsCanBeMergedRule)
@@ -147,7 +152,12 @@ class Documents:
         if document is not None:
             return document
         _require_length(text)
-        return await self._prepare_in_turns(text, client)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._prepare_in_turns(text, client)
+        except TimeoutError:
+            message = "this server has more to do than it can, and your document was not prepared; try again later"
+            raise RateLimited(message, PATIENCE) from None
 
     def prepare(self, text: str) -> Document:
         """The valid document that the text spells, in one piece: for a server that does not serve yet. Raises

@@ -202,11 +202,11 @@ def _result(outcome: Outcome) -> PurchaseResult:
                 held=held,
             )
         case Busy(retry_after_ms):
-            return PurchaseBusy(
-                status=PurchaseStatus.BUSY,
-                message="Too many are buying at this moment. This request bought nothing; please try again.",
-                **reached,
-                retry_after_ms=retry_after_ms,
-            )
+            return _busy(retry_after_ms, reached)
         case Cancellation():
             raise TypeError("a purchase was answered as a cancellation")
+
+
+def _busy(retry_after_ms: int, reached: dict[str, Any]) -> PurchaseBusy:
+    message = "Too many are buying at this moment. This request bought nothing; please try again."
+    return PurchaseBusy(status=PurchaseStatus.BUSY, message=message, **reached, retry_after_ms=retry_after_ms)

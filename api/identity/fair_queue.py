@@ -4,6 +4,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,7 +16,9 @@ KEPT = 10_000
 class Usage:
     """What clients have used of something, such as seconds of the processor, by a virtual time."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_owed: float = inf) -> None:
+        """`most_owed`: how far a client's time is ahead of that of the one served last, at most."""
+        self._most_owed = most_owed
         self._used: dict[str, float] = {}
         self._now = 0.0
 
@@ -27,15 +30,20 @@ class Usage:
 
     def charge(self, client: str, amount: float) -> None:
         """Move the client's time on."""
-        self._used[client] = self.of(client) + amount
+        self._used[client] = min(self.of(client) + amount, self._now + self._most_owed)
         if len(self._used) > KEPT:
-            near = max(self._now, sum(self._used.values()) / len(self._used))
-            self._used = {client: used for client, used in self._used.items() if used > near}
+            self._forget_some()
 
     def serve(self, time: float) -> None:
         """Note the time of a client that is served."""
         if time > self._now:
             self._now = time
+
+    def _forget_some(self) -> None:
+        """Forget the clients that have used least: half of all, or about that."""
+        near = max(self._now, sum(self._used.values()) / len(self._used))
+        ahead = {client: used for client, used in self._used.items() if used > near}
+        self._used = ahead if len(ahead) < KEPT / 2 else {}
 
 
 @dataclass(slots=True)
@@ -43,7 +51,14 @@ class _Backlog(Generic[T]):
     """What waits of one client, and the number of its entry in the order."""
 
     items: deque[T] = field(default_factory=deque)
+    begun: deque[T] = field(default_factory=deque)
+    """Those that come before the others."""
     entry: int = 0
+
+    @property
+    def next(self) -> deque[T]:
+        """Where the next item is; empty when there is none."""
+        return self.begun or self.items
 
 
 class FairQueue(Generic[T]):
@@ -70,13 +85,10 @@ class FairQueue(Generic[T]):
         """Clients with at least one item that waits."""
         return len(self._backlogs)
 
-    def push(self, client: str, item: T, *, first: bool = False) -> None:
-        """Add an item behind all others of its client, or before them."""
-        items = self._backlog(client).items
-        if first:
-            items.appendleft(item)
-        else:
-            items.append(item)
+    def push(self, client: str, item: T, *, begun: bool = False) -> None:
+        """Add an item behind all others of its client; or one that has `begun` before those that have not."""
+        backlog = self._backlog(client)
+        (backlog.begun if begun else backlog.items).append(item)
         self._length += 1
 
     def put_back(self, client: str, item: T, amount: float) -> None:
@@ -97,11 +109,11 @@ class FairQueue(Generic[T]):
             self._usage.serve(self._usage.of(client))
         else:
             client, backlog = self._next()
-        item = backlog.items.popleft()
+        item = backlog.next.popleft()
         self._length -= 1
         if amount:
             self._usage.charge(client, amount)
-        if not backlog.items:
+        if not backlog.next:
             del self._backlogs[client]
             if alone:
                 self._order.clear()
@@ -122,15 +134,15 @@ class FairQueue(Generic[T]):
 
     def heads(self) -> Iterator[T]:
         """The next item of each client."""
-        return (backlog.items[0] for backlog in self._backlogs.values())
+        return (backlog.next[0] for backlog in self._backlogs.values())
 
     def drop_heads(self, over: Callable[[T], bool]) -> list[T]:
         """Take those items out that are over, of each client up to the first that is not."""
         dropped: list[T] = []
         for client, backlog in list(self._backlogs.items()):
-            while backlog.items and over(backlog.items[0]):
-                dropped.append(backlog.items.popleft())
-            if not backlog.items:
+            while backlog.next and over(backlog.next[0]):
+                dropped.append(backlog.next.popleft())
+            if not backlog.next:
                 del self._backlogs[client]
         self._length -= len(dropped)
         return dropped

@@ -1,6 +1,7 @@
 """The gate: the order in which requests begin when more of them come than the process can begin at once."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from time import perf_counter
 from types import coroutine
@@ -36,6 +37,14 @@ CHUNK = 0.0005
 """Seconds of a coroutine's steps that are charged together."""
 
 
+MOST_OWED = 0.1
+"""Seconds that a client is behind another of those who wait, at most, whatever it has used. Those with one address, of
+whom one is hostile, are not kept out."""
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks for requests that have waited too long."""
+
+
 class Gate:
     """Lets requests begin, and go on after they have waited together for the database: at once while they are few, and
     otherwise those of the client first that has used least of the processor's time. What goes on comes before what
@@ -44,7 +53,7 @@ class Gate:
     def __init__(self, patience: float = PATIENCE) -> None:
         """`patience` in seconds, after which a request is refused instead of begun."""
         self._patience = patience
-        self._usage = Usage()
+        self._usage = Usage(MOST_OWED)
         self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue(self._usage)
         self._resuming: FairQueue[asyncio.Future[None]] = FairQueue(self._usage)
         self._begun = 0
@@ -53,6 +62,8 @@ class Gate:
         self._mixed_until = 0.0
         self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)
         self._next_round: asyncio.Handle | None = None
+        self._late: deque[tuple[float, Callable[[bool], None]]] = deque()
+        self._next_look = 0.0
         self._in_step = False
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
@@ -160,10 +171,16 @@ class Gate:
             self._next_round = asyncio.get_running_loop().call_soon(self._begin_round)
 
     def _begin_round(self) -> None:
-        now = asyncio.get_running_loop().time()
         self._next_round = None
         self._begun = 0
-        most = self._most
+        try:
+            self._begin_some(self._most)
+        finally:
+            if self._begun or self._late:
+                self._come_again()
+
+    def _begin_some(self, most: int) -> None:
+        now = asyncio.get_running_loop().time()
         while len(self._resuming) and self._begun < most:
             client, turn = self._resuming.pop()
             self._count(client)
@@ -173,5 +190,8 @@ class Gate:
             client, (deadline, begin) = self._queue.pop()
             self._count(client)
             begin(now <= deadline)
-        if self._begun:
-            self._come_again()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL
+            self._late.extend(self._queue.drop_heads(lambda waiting: waiting[0] < now))
+        if self._late:  # one in each round: to refuse a thousand takes time as well
+            self._late.popleft()[1](False)

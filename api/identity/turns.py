@@ -116,7 +116,7 @@ class Turns:
             self._pass_on(0.0)  # the turn came at the moment when nobody wanted it any more
 
     def _push(self, client: str, grant: Callable[[], None], begun: bool) -> None:
-        self._queue.push(client, grant, first=begun)
+        self._queue.push(client, grant, begun=begun)
         self._look_again()
 
     def _pass_on(self, used: float) -> None:
