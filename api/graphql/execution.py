@@ -229,4 +229,10 @@ def response_of(result: ExecutionResult) -> dict[str, Any]:
 
 
 def format_errors(errors: list[GraphQLError]) -> list[dict[str, Any]]:
-    return [format_error(error) for error in errors]
+    """The entries of `errors`. The errors lose their tracebacks, which refer to the execution that refers to them."""
+    entries = [format_error(error) for error in errors]
+    for error in errors:
+        for each in (error, error.original_error):
+            if each is not None:
+                each.__traceback__ = each.__cause__ = each.__context__ = None
+    return entries
