@@ -85,7 +85,7 @@ async def test_pongs_do_not_pile_up_for_a_client_that_does_not_read(settings: Se
         while not transport.is_closing():
             await socket.connection.send(pings)
             most = max(most, transport.get_write_buffer_size())
-    assert MAX_UNSENT < most < MAX_UNSENT + 2 * PIECE
+    assert 0 < most < MAX_UNSENT + 2 * PIECE
 
 
 def found(wanted: Callable[[object], bool]) -> list[object]:
