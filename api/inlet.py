@@ -10,10 +10,7 @@ from api.identity.admission import Admission
 from api.identity.clients import LOCAL, client_of
 from api.identity.quota import Hold, QuotaSpent
 from api.identity.turns import LENGTH
-
-PIECE = 1024
-"""Bytes that are read at once. The smallest frames and requests of which so many bytes can consist take 2 ms (170 empty
-fragments of a websocket, 40 pipelined requests; measured on 2 shared cores)."""
+from api.impatient import PIECE
 
 FREE = 0.0002
 """Seconds that a request or message may take to be read. The usual takes half of that; what takes longer, such as a

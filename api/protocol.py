@@ -40,7 +40,7 @@ and says so, so that no client sends another request on it."""
 
 class BoundedHttp(Impatient, HttpToolsProtocol):
     """Refuses a request that is not valid, or too large, once those before it are answered, and closes the connection.
-    The request that is being answered, not another behind it, is told when its client is gone or the server stops.
+    When the client leaves or the server stops, the request that is being answered is notified, not one behind it.
 
     A connection is kept for the next request, unless the server leaves, or has more than `most_kept` connections: then
     the answer says `Connection: close`.
@@ -318,7 +318,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         make = cast("Callable[..., Inner]", self.ws_protocol_class)  # a partial of BoundedWebSocket
         protocol = make(deadline, config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
-        if self.flow.write_paused:  # the transport tells only one of the two
+        if self.flow.write_paused:  # the transport calls pause_writing once, and that was for HTTP
             self._stay()
             protocol.pause_writing()
         cast("Inlet", self.transport.get_protocol()).hand_over(protocol)

@@ -23,8 +23,8 @@ PONG = bytes([0x80 | Opcode.PONG])
 
 
 class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
-    """Holds little back for a client that reads slowly. Leaves it to the application how a socket ends when the server
-    stops, which it is told as if its client had left with 1012.
+    """Holds little back for a client that reads slowly. When the server stops, the application receives a disconnect
+    with 1012, and decides how the socket ends.
 
     Takes over a connection whose client has sent a handshake, and ends it when the application has not accepted the
     socket by the deadline.
@@ -142,7 +142,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def keepalive_timeout(self) -> None:
-        # uvicorn says 1011, after which clients of graphql-ws stay away for good; whoever slept is to come back.
+        # uvicorn closes with 1011, after which graphql-ws stays away for good. A client that slept may return.
         self.conn.fail(1001, "keepalive ping timeout")
         super().keepalive_timeout()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})

@@ -21,8 +21,9 @@ async def cancel_order(
     A cancellation changes the same row as the purchases of its product. In a transaction of its own it would make
     theirs start over, and the other way round, so it goes with them.
 
-    `user_ref` is the buyer who asks, None the operator, and `client` whoever the request came from. Raises NotFound,
-    Forbidden when the order is another buyer's, Conflict when nothing was changed, Unavailable, OutcomeUnknown.
+    `user_ref` is the buyer who sent the request, None for the operator. `client` is the one that it came from. Raises
+    NotFound, Forbidden when the order is another buyer's, Conflict when nothing was changed, Unavailable,
+    OutcomeUnknown.
     """
 
     async def look_up() -> CancelRequest | Cancellation:

@@ -69,11 +69,7 @@ class Drops:
             with suppress(DatabaseError, TimeoutError):  # the line goes on trying until the deadline
                 async with asyncio.timeout_at(deadline):
                     await self._in_turn(client, self.known_products.require(purchase.product_id))
-        try:
-            return await self.lines[region].submit(purchase, client, deadline)
-        finally:
-            if self._resumed is not None:
-                await self._resumed(client)
+        return await self._in_turn(client, self.lines[region].submit(purchase, client, deadline))
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
         """Await what many wait for together, and go on when it is the client's turn."""

@@ -32,7 +32,7 @@ about 200. When they are spent, the client that began most of them gives way."""
 
 SHARE = 0.05
 """Of the processor's time, for sending changes to watchers while others could use all of it: purchases are to keep 80 %
-of their speed, and those whom the messages go to need time as well."""
+of their speed, and the clients need time to read the messages."""
 
 SHARED = ""
 """The client that holds the characters of broadcasts which several clients watch."""

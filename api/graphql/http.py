@@ -113,7 +113,7 @@ class GraphQLHTTP:
                 if method == "GET":
                     await _read_body(headers, receive)  # so that what is received next is the end
                 events = self._send_events(send, receive, response, client)
-                del request, response  # of which nothing is to be kept as long as the events last
+                del request, response  # events can last for hours, and neither is needed for them
                 await events
                 return
             if accepted is EVENT_STREAM:

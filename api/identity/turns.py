@@ -9,7 +9,7 @@ from api.identity.errors import RateLimited
 from api.identity.fair_queue import FairQueue
 
 LENGTH = 0.001
-"""Seconds of a turn. Whatever else becomes ready meanwhile is late by as much."""
+"""Seconds of a turn. Everything else that becomes ready during a turn is late by as much."""
 
 IDLE = 0.00005
 """Seconds. A round of the event loop that takes no longer than this had nothing else to do."""
