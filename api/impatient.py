@@ -17,8 +17,8 @@ MAX_UNSENT = 16 * 1024
 process: what is in there when a reader falls behind, it reads before it skips to the present."""
 
 PIECE = 1024
-"""Bytes that are read, and that a parser is given, at a time. The smallest frames and requests of which so many bytes can
-consist take 2 ms (170 empty fragments of a websocket, 40 pipelined requests; measured on 2 shared cores)."""
+"""Bytes that are read, and that a parser is given, at a time. The smallest frames and requests of which so many bytes
+can consist take 2 ms (170 empty fragments of a websocket, 40 pipelined requests; measured on 2 shared cores)."""
 
 MAX_DROPPED = 256 * 1024
 """Bytes that are read and dropped behind the last answer. A connection that is closed with bytes unread is reset, and
