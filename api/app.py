@@ -39,10 +39,10 @@ from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
 from api.metrics import Metrics
-from api.pages import Storefront
-from api.pages import documents as storefront_documents
+from api.oidc_header import OidcHeader
 from api.settings import InvalidSettings, Settings
-from api.vercel import OidcHeader
+from api.storefront.pages import Storefront
+from api.storefront.pages import documents as storefront_documents
 
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line are given to be answered when the server stops."""
@@ -76,7 +76,7 @@ def create_admission(settings: Settings, most_connections: float = inf) -> Admis
         Gate(),
         Turns(SHARE, MOST),
         Quota(most_connections),
-        Quota(settings.seats),
+        Quota(settings.sockets),
         Refusals(),
     )
 

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from api.identity.admission import Admission
 from api.identity.clients import LOCAL, client_of
-from api.identity.quota import Hold, QuotaSpent
+from api.identity.quota import Claim, QuotaSpent
 from api.identity.turns import LENGTH
 from api.impatient import PIECE
 
@@ -48,7 +48,7 @@ class Inlet(asyncio.BufferedProtocol):
 
     _transport: asyncio.Transport
     _client: str
-    _hold: Hold | None = None
+    _claim: Claim | None = None
     _used = 0.0
     _withdraw: Callable[[], None] | None = None
     _held = b""
@@ -69,7 +69,7 @@ class Inlet(asyncio.BufferedProtocol):
         # A proxy's connections carry the requests of others, so that each of them is a client of its own here.
         self._client = f"{host} {id(self)}" if self._admission.clients.is_proxy(host) else client_of(host)
         try:
-            self._hold = self._admission.connections.take(self._client, 1, self._transport.abort)
+            self._claim = self._admission.connections.take(self._client, 1, self._transport.abort)
         except QuotaSpent:
             self._admission.refusals.count("a connection, as all are in use,", client_of(host))
             self._transport.abort()
@@ -79,9 +79,9 @@ class Inlet(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._withdraw is not None:
             self._withdraw()
-        if self._hold is not None:
-            self._admission.connections.give_back(self._hold)
-            self._hold = None  # the two refer to each other
+        if self._claim is not None:
+            self._admission.connections.give_back(self._claim)
+            self._claim = None  # the two refer to each other
             self._inner.connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -44,7 +44,7 @@ class Metrics:
         server, and None in a process that serves alone."""
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
-        self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.seats))
+        self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.sockets))
         self._registry.register(_RefusalsCollector(admission))
         self._admission = admission
         self._authenticator = authenticator
@@ -93,7 +93,7 @@ class _DropsCollector(Collector):
         self._drops = drops
 
     def collect(self) -> Iterator[Metric]:
-        lines = self._drops.lines.values()
+        group_commits = self._drops.group_commits.values()
         purchases = CounterMetricFamily(
             "dropzero_purchases", "Purchases answered, by outcome or error.", labels=["region", "outcome"]
         )
@@ -103,13 +103,16 @@ class _DropsCollector(Collector):
         waiting = GaugeMetricFamily(
             "dropzero_purchases_waiting", "Purchases not answered yet, in line and in flight.", labels=["region"]
         )
-        # A line that named no Region goes through any: its counts belong to those that they were made in.
-        for labels, count in sum((line.outcomes for line in lines), Counter[tuple[str, str]]()).items():
+        # The group commit for purchases that name no Region goes through any Region. Its counts are by the Region that
+        # decided.
+        for labels, count in sum((commits.outcomes for commits in group_commits), Counter[tuple[str, str]]()).items():
             purchases.add_metric(labels, count)
-        for labels, count in sum((line.transactions for line in lines), Counter[tuple[str, str]]()).items():
+        for labels, count in sum(
+            (commits.transactions for commits in group_commits), Counter[tuple[str, str]]()
+        ).items():
             transactions.add_metric(labels, count)
         for pool in self._drops.regions:
-            there = (line.waiting for line in lines if line.region == pool.region)
+            there = (commits.unanswered for commits in group_commits if commits.region == pool.region)
             waiting.add_metric([pool.region], sum(there))
         yield from (purchases, transactions, waiting)
         away = GaugeMetricFamily(
@@ -139,16 +142,16 @@ class _RefusalsCollector(Collector):
 
 
 class _WatchersCollector(Collector):
-    def __init__(self, publisher: StockPublisher, broadcasts: Broadcasts, seats: Quota) -> None:
+    def __init__(self, publisher: StockPublisher, broadcasts: Broadcasts, sockets: Quota) -> None:
         self._publisher = publisher
         self._broadcasts = broadcasts
-        self._seats = seats
+        self._sockets = sockets
 
     def collect(self) -> Iterator[Metric]:
-        publisher, broadcasts, seats = self._publisher, self._broadcasts, self._seats
+        publisher, broadcasts, sockets = self._publisher, self._broadcasts, self._sockets
         yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=broadcasts.subscribers)
         yield GaugeMetricFamily("dropzero_broadcasts", "Executions that they share.", value=len(broadcasts))
-        yield GaugeMetricFamily("dropzero_sockets", "Websockets and event streams open now.", value=seats.taken)
-        yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=seats.size)
+        yield GaugeMetricFamily("dropzero_sockets", "Websockets and event streams open now.", value=sockets.taken)
+        yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=sockets.size)
         yield GaugeMetricFamily("dropzero_watched_products", "Products watched now.", value=publisher.watched_products)
         yield CounterMetricFamily("dropzero_stock_readings", "Readings of live stock.", value=publisher.readings)

@@ -160,7 +160,7 @@ def run(
     Raises CannotServe, BrokenOff on a second SIGINT, and whatever `prepare` does.
     """
     most = max(1, raise_file_limit() - OTHER_FILES)
-    settings = _with_seats(settings, most)
+    settings = _with_sockets(settings, most)
     try:
         with figures_folder() if workers > 1 else nullcontext() as figures:
             make_app = partial(_process_app, settings, figures)
@@ -279,12 +279,12 @@ def raise_file_limit() -> float:
     return most
 
 
-def _with_seats(settings: Settings, most: float) -> Settings:
-    """The settings with no more seats than `most`."""
-    if most >= settings.seats:
+def _with_sockets(settings: Settings, most: float) -> Settings:
+    """The settings with no more sockets than `most`."""
+    if most >= settings.sockets:
         return settings
-    logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", most, settings.seats)
-    return replace(settings, seats=int(most))
+    logger.info("%d sockets can stay open, not %d: the system's limit is ulimit -Hn", most, settings.sockets)
+    return replace(settings, sockets=int(most))
 
 
 def _process_app(settings: Settings, figures: Path | None, admission: Admission) -> Starlette:

@@ -92,7 +92,7 @@ class Settings:
     group: GroupPolicy
     budget: RetryBudget
     polling: PollingTimes
-    seats: int
+    sockets: int
     trusted_proxies: tuple[Network, ...]
     trusted_documents: tuple[str, ...] | None
     drain: float
@@ -155,7 +155,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             seconds=read("DROPZERO_DEADLINE_MS", 15_000, _whole(100, 120_000)) / 1000,
         ),
         polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
-        seats=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
+        sockets=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
         trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", _vercel_proxies(environment), _networks),
         trusted_documents=read("DROPZERO_DOCUMENTS", None, _documents),
         drain=read("DROPZERO_DRAIN_S", 0 if laptop else DRAIN, _whole(0, 600)),

@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 from yarl import URL
 
-from api.pages import (
+from api.settings import Settings
+from api.storefront.pages import (
     ARCHITECTURE,
     COOKIE,
     DROP,
@@ -34,7 +35,6 @@ from api.pages import (
     render_page,
     script_texts,
 )
-from api.settings import Settings
 from tests.server import Server, serving
 
 # The categories of CLDR's plural rules for whole numbers and decimals.
@@ -151,7 +151,7 @@ class TestDocuments:
 
     def test_a_text_cannot_end_the_element_that_it_is_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         messages = {**read_messages("en"), "buy": "</script><script>alert(1)</script><!--"}
-        monkeypatch.setattr("api.pages.read_messages", lambda language: messages)
+        monkeypatch.setattr("api.storefront.pages.read_messages", lambda language: messages)
         assert script_texts(DROP, "en")["buy"] == messages["buy"]
         assert "alert(1)</script>" not in render_page(DROP, "en", graphiql=True)
 

@@ -41,7 +41,7 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.publisher = StockPublisher(regions, polling)
         ways: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
-        self.lines = {
+        self.group_commits = {
             region: GroupCommit(database, policy, budget, self.publisher.publish) for region, database in ways.items()
         }
         """The lines of purchases, by the Region that they named. Those that named none go round one that is away."""
@@ -53,7 +53,7 @@ class Drops:
         """Answer every purchase in line, `grace` seconds at most, and disconnect."""
         await self.publisher.close()
         await self.known_products.close()
-        await asyncio.gather(*(line.close(grace) for line in self.lines.values()))
+        await asyncio.gather(*(line.close(grace) for line in self.group_commits.values()))
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
@@ -69,7 +69,7 @@ class Drops:
             with suppress(DatabaseError, TimeoutError):  # the line goes on trying until the deadline
                 async with asyncio.timeout_at(deadline):
                     await self._in_turn(client, self.known_products.require(purchase.product_id))
-        return await self._in_turn(client, self.lines[region].submit(purchase, client, deadline))
+        return await self._in_turn(client, self.group_commits[region].submit(purchase, client, deadline))
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
         """Await what many wait for together, and go on when it is the client's turn."""
@@ -91,7 +91,7 @@ class Drops:
 
     async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> Cancellation:
         """See cancellation.cancel_order."""
-        cancelling = cancel_order(self.regions, self.lines[None], order_id, user_ref, client, self._budget)
+        cancelling = cancel_order(self.regions, self.group_commits[None], order_id, user_ref, client, self._budget)
         return await self._in_turn(client, cancelling)
 
 

@@ -46,13 +46,13 @@ class GroupPolicy:
     `size`: purchases in one transaction at most. A confirmed order writes a row and three index entries; 500
     of them stay well inside Aurora DSQL's 3,000 changed rows, even if it should count index entries.
     `in_flight`: transactions of one product at a time.
-    `waiting`: purchases at one endpoint that are not answered yet, of all products, at most. Past it the answer is
-    Busy, at once; or the newest of the client with most of them gives way, and is answered Busy.
+    `max_unanswered`: purchases at one endpoint that are not answered yet, of all products, at most. Past it, the
+    newest purchase of the client with most of them is answered Busy: the one that arrives, or one that waits.
     """
 
     size: int = 500
     in_flight: int = 1
-    waiting: int = 20_000
+    max_unanswered: int = 20_000
 
 
 class GroupCommit:
@@ -74,16 +74,16 @@ class GroupCommit:
         self._on_commit = on_commit
         self._backoff = backoff
         self._lines: dict[UUID, Line] = {}
-        self._places = Quota(policy.waiting)
+        self._quota = Quota(policy.max_unanswered)
         self.transactions: Counter[tuple[str, str]] = Counter()
         """Transactions tried, by Region and how they ended: sold, sold_nothing, or the name of an error."""
         self.outcomes: Counter[tuple[str, str]] = Counter()
         """Purchases answered, by Region and outcome, or the name of an error."""
 
     @property
-    def waiting(self) -> int:
+    def unanswered(self) -> int:
         """Purchases not answered yet, in line and in flight."""
-        return self._places.taken
+        return self._quota.taken
 
     @property
     def region(self) -> str:
@@ -107,7 +107,7 @@ class GroupCommit:
         if line is None:
             line = Line()
         try:
-            ticket.place = self._places.take(client, 1, partial(self._give_way, ticket, line))
+            ticket.claim = self._quota.take(client, 1, partial(self._give_way, ticket, line))
         except QuotaSpent:
             self._give_up(ticket, line, None)
             return ticket.answer.result()
@@ -168,7 +168,7 @@ class GroupCommit:
         now = asyncio.get_running_loop().time()
         while len(group) < size and (ticket := line.take()) is not None:
             if ticket.answer.done():  # its buyer has hung up, or it gave way
-                self._leave_place(ticket)
+                self._release(ticket)
             elif ticket.deadline <= now:
                 self._give_up(ticket, line, None)
             else:
@@ -237,7 +237,7 @@ class GroupCommit:
         for ticket in list(group):
             if ticket.answer.done():
                 group.remove(ticket)
-                self._leave_place(ticket)
+                self._release(ticket)
             elif ticket.attempts >= self._budget.attempts or ticket.deadline <= now:
                 group.remove(ticket)
                 self._give_up(ticket, line, error)
@@ -261,7 +261,7 @@ class GroupCommit:
         now = loop.time()
         for ticket in line.take_over(now):
             if ticket.answer.done():
-                self._leave_place(ticket)
+                self._release(ticket)
             else:
                 self._give_up(ticket, line, None)
         when = line.next_expiry(now)
@@ -283,13 +283,13 @@ class GroupCommit:
         decision: Answer,
         region: str,
     ) -> None:
-        self._leave_place(ticket)
+        self._release(ticket)
         self._count(ticket.request, region, decision)
         if not ticket.answer.done():
             ticket.answer.set_result(Outcome(decision, ticket.attempts, region))
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
-        self._leave_place(ticket)
+        self._release(ticket)
         self._count(ticket.request, self.region, error)
         if not ticket.answer.done():
             ticket.answer.set_exception(error)
@@ -298,10 +298,10 @@ class GroupCommit:
         if isinstance(request, Purchase):
             self.outcomes[region, type(answer).__name__] += 1
 
-    def _leave_place(self, ticket: Ticket) -> None:
-        if ticket.place is not None:
-            self._places.give_back(ticket.place)
-            ticket.place = None  # the two refer to each other
+    def _release(self, ticket: Ticket) -> None:
+        if ticket.claim is not None:
+            self._quota.give_back(ticket.claim)
+            ticket.claim = None  # the two refer to each other
 
 
 def _unknown(ticket: Ticket) -> OutcomeUnknown:

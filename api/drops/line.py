@@ -10,7 +10,7 @@ from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
 from api.drops.orders import Cancellation
 from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Request, SoldOut
 from api.identity.fair_queue import FairQueue
-from api.identity.quota import Hold
+from api.identity.quota import Claim
 
 EXPIRY_INTERVAL = 0.05
 """Seconds between two looks for tickets whose deadline has passed: each look is at every client."""
@@ -43,7 +43,7 @@ class Ticket:
     client: str
     deadline: float
     answer: "asyncio.Future[Outcome]"
-    place: Hold | None = None
+    claim: Claim | None = None
     in_line: bool = True
     attempts: int = 0
     written_at: list[datetime] = field(default_factory=list)

@@ -20,7 +20,7 @@ from api.graphql.execution import CannotSubscribe, Executor, Subscription, forma
 from api.identity.admission import Admission
 from api.identity.caller import Caller
 from api.identity.errors import RateLimited
-from api.identity.quota import Hold, Quota, QuotaSpent
+from api.identity.quota import Claim, Quota, QuotaSpent
 from api.identity.turns import Turns
 
 logger = logging.getLogger("dropzero.watchers")
@@ -91,7 +91,7 @@ class Broadcasts:
         self._deliveries = Turns(SHARE, SHARE, patience=None)
         self._under_way: dict[Operation, Broadcast] = {}
         self._characters = Quota(max_characters)
-        self._holds: dict[Broadcast, Hold] = {}
+        self._claims: dict[Broadcast, Claim] = {}
         self._tasks: dict[Broadcast, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -116,7 +116,7 @@ class Broadcasts:
             except QuotaSpent:
                 subscriber.end([rate_limited_error(FULL)])
                 return None
-        elif self._holds[broadcast].client not in (client, SHARED):
+        elif self._claims[broadcast].client not in (client, SHARED):
             self._share(broadcast)
         broadcast.add(subscriber)
         return broadcast
@@ -143,7 +143,7 @@ class Broadcasts:
         broadcast = Broadcast(operation)
         hold = self._characters.take(client, operation.characters, partial(self._give_way, broadcast))
         self._under_way[operation] = broadcast
-        self._holds[broadcast] = hold
+        self._claims[broadcast] = hold
         running = self._run(broadcast, document, client)
         task = self._tasks[broadcast] = asyncio.create_task(running, name="broadcast")
         task.add_done_callback(lambda _: self._tasks.pop(broadcast))
@@ -158,10 +158,10 @@ class Broadcasts:
 
     def _share(self, broadcast: "Broadcast") -> None:
         """Charge a broadcast to nobody in particular: it does not give way with the others of who began it."""
-        places = self._holds[broadcast].places
-        self._characters.give_back(self._holds[broadcast])
+        units = self._claims[broadcast].units
+        self._characters.give_back(self._claims[broadcast])
         give_way = partial(self._give_way, broadcast)
-        self._holds[broadcast] = self._characters.take(SHARED, places, give_way)
+        self._claims[broadcast] = self._characters.take(SHARED, units, give_way)
 
     def _give_way(self, broadcast: "Broadcast") -> None:
         """End a broadcast for one of a client that has fewer."""
@@ -176,7 +176,7 @@ class Broadcasts:
     def _forget(self, broadcast: "Broadcast") -> None:
         """Give the broadcast's place back. The next subscriber to its operation begins a new broadcast."""
         del self._under_way[broadcast.operation]
-        self._characters.give_back(self._holds.pop(broadcast))
+        self._characters.give_back(self._claims.pop(broadcast))
 
 
 class Broadcast:

@@ -126,7 +126,7 @@ class GraphQLHTTP:
             body = orjson.dumps({"errors": [client_error(str(refusal))]})
             status, more_headers = refusal.status, refusal.headers
         except QuotaSpent:
-            body, status = orjson.dumps({"errors": [unavailable_error(self._engine.admission.no_seat)]}), 503
+            body, status = orjson.dumps({"errors": [unavailable_error(self._engine.admission.no_socket)]}), 503
         except RateLimited as limit:
             body, status = orjson.dumps({"errors": [rate_limited_error(limit)]}), 429
             more_headers = {"retry-after": str(math.ceil(limit.retry_after))}
@@ -146,7 +146,7 @@ class GraphQLHTTP:
         stream = EventStream(send)
         join = partial(broadcasts.join, watch.operation, watch.document, stream, client)
         del watch
-        with self._engine.admission.seats.held(client, 1, stream.give_way):
+        with self._engine.admission.sockets.claimed(client, 1, stream.give_way):
             events = send_events(stream, receive, join, broadcasts.leave, self._comment_interval)
             del join
             await events

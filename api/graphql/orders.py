@@ -9,9 +9,9 @@ import strawberry
 
 from api.drops import orders, products
 from api.drops.limits import checked_id, checked_text
-from api.graphql.connection import PageInfo, page_info
 from api.graphql.context import Info
 from api.graphql.products import DEFAULT_PAGE, Product
+from api.graphql.relay import PageInfo, page_info
 
 
 @strawberry.enum(description="What an order has come to.")

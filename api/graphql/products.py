@@ -7,8 +7,8 @@ import strawberry
 
 from api.drops import products
 from api.drops.limits import checked_id
-from api.graphql.connection import PageInfo, page_info
 from api.graphql.context import Info
+from api.graphql.relay import PageInfo, page_info
 
 DEFAULT_PAGE = 20
 

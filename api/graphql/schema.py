@@ -6,7 +6,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from api.graphql.clock import ClockQueries
-from api.graphql.moment import DATE_TIME
+from api.graphql.date_time import DATE_TIME
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations, read_purchase_input_as_it_is

@@ -84,10 +84,10 @@ class GraphQLSocket:
         client = admission.clients.of(scope)
         try:
             session = Session(self, websocket, send, client)
-            with admission.seats.held(client, 1, session.give_way):
+            with admission.sockets.claimed(client, 1, session.give_way):
                 await session.run()
         except (QuotaSpent, RateLimited) as refusal:
-            reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_seat
+            reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_socket
             await websocket.accept(subprotocol=PROTOCOL)
             await websocket.close(TRY_AGAIN_LATER, reason)
 
@@ -128,7 +128,7 @@ class Session:
 
     def give_way(self) -> None:
         """Close the socket for a client that has fewer."""
-        self._late = Closing(TRY_AGAIN_LATER, self._engine.admission.no_seat)
+        self._late = Closing(TRY_AGAIN_LATER, self._engine.admission.no_socket)
         with suppress(RuntimeError):  # it is being closed already
             self._until_initialised.reschedule(asyncio.get_running_loop().time())
 

@@ -16,17 +16,17 @@ class Admission:
     `gate`: the order in which requests begin.
     `turns`: for what takes more than a moment, such as new documents, long lists, and floods of input.
     `connections`: those that are open.
-    `seats`: websockets and event streams, which stay open.
+    `sockets`: websockets and event streams, which stay open.
     """
 
     clients: Clients
     gate: Gate
     turns: Turns
     connections: Quota
-    seats: Quota
+    sockets: Quota
     refusals: Refusals
 
     @property
-    def no_seat(self) -> str:
+    def no_socket(self) -> str:
         """The message for a client that wants to stay connected when nobody holds more than it would."""
-        return f"All {self.seats.size} places of this server are taken; try again later"
+        return f"All {self.sockets.size} sockets of this server are open; try again later"

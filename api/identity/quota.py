@@ -1,4 +1,4 @@
-"""Quotas: places that all clients share. When none is free, the client that holds most gives way."""
+"""Quotas: a bound that all clients share. When it is reached, the client that has most gives way."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,77 +7,77 @@ from dataclasses import dataclass
 
 
 class QuotaSpent(Exception):
-    """No place is free, and no other client holds so many more that it would have to give way."""
+    """The quota is used up, and no other client has so much more of it that it would have to give way."""
 
 
 @dataclass(slots=True, eq=False)
-class Hold:
-    """Places that a client holds. `held` is False once they were given back, or taken for another client."""
+class Claim:
+    """Units of a quota that a client has. `valid` is False once they were given back, or taken for another client."""
 
     client: str
-    places: int
+    units: int
     give_way: Callable[[], None]
-    held: bool = True
+    valid: bool = True
 
 
 class Quota:
-    """So many places, and who holds how many. A client that is alone can hold all of them."""
+    """`size` units, and how many of them each client has. A client that is alone can have all of them."""
 
     def __init__(self, size: float) -> None:
         self.size = size
         self.taken = 0
-        self._places: Counter[str] = Counter()
-        self._holds: dict[str, dict[Hold, None]] = {}
-        """What each client holds, in the order in which it was taken."""
+        self._taken: Counter[str] = Counter()
+        self._claims: dict[str, dict[Claim, None]] = {}
+        """The claims of each client, oldest first."""
 
-    def take(self, client: str, places: int, give_way: Callable[[], None]) -> Hold:
-        """Hold places until `give_back`. `give_way` is called, at most once, when they are given up for a client that
-        holds less; it must neither wait nor raise. Raises QuotaSpent."""
-        for newest in self._giving_way(client, places):
+    def take(self, client: str, units: int, give_way: Callable[[], None]) -> Claim:
+        """Claim units until `give_back`. `give_way` is called, at most once, when they are taken for a client that has
+        less; it must neither wait nor raise. Raises QuotaSpent."""
+        for newest in self._giving_way(client, units):
             self.give_back(newest)
             newest.give_way()
-        hold = Hold(client, places, give_way)
-        self.taken += places
-        self._holds.setdefault(client, {})[hold] = None
-        self._places[client] += places
-        return hold
+        claim = Claim(client, units, give_way)
+        self.taken += units
+        self._claims.setdefault(client, {})[claim] = None
+        self._taken[client] += units
+        return claim
 
-    def give_back(self, hold: Hold) -> None:
-        """End a hold. Without effect when it has ended."""
-        if not hold.held:
+    def give_back(self, claim: Claim) -> None:
+        """End a claim. Without effect when it has ended."""
+        if not claim.valid:
             return
-        hold.held = False
-        self.taken -= hold.places
-        self._places[hold.client] -= hold.places
-        holds = self._holds[hold.client]
-        del holds[hold]
-        if not holds:
-            del self._holds[hold.client], self._places[hold.client]
+        claim.valid = False
+        self.taken -= claim.units
+        self._taken[claim.client] -= claim.units
+        claims = self._claims[claim.client]
+        del claims[claim]
+        if not claims:
+            del self._claims[claim.client], self._taken[claim.client]
 
     @contextmanager
-    def held(self, client: str, places: int, give_way: Callable[[], None]) -> Iterator[Hold]:
-        """Hold places for the time of the block. Raises QuotaSpent."""
-        hold = self.take(client, places, give_way)
+    def claimed(self, client: str, units: int, give_way: Callable[[], None]) -> Iterator[Claim]:
+        """Claim units for the time of the block. Raises QuotaSpent."""
+        claim = self.take(client, units, give_way)
         try:
-            yield hold
+            yield claim
         finally:
-            self.give_back(hold)
+            self.give_back(claim)
 
-    def _giving_way(self, client: str, places: int) -> list[Hold]:
-        """The holds that have to end before the client can take so many places, the newest of the client with most of
-        them. Raises QuotaSpent when they would not do, or would leave that client with less."""
-        missing = places - (self.size - self.taken)
+    def _giving_way(self, client: str, units: int) -> list[Claim]:
+        """The claims that must end before the client can take so many units: the newest of the client with most units.
+        Raises QuotaSpent when they are not enough, or when that client would be left with less."""
+        missing = units - (self.size - self.taken)
         if missing <= 0:
             return []
-        largest = max(self._places, key=self._places.__getitem__, default=client)
-        left = self._places[largest]
-        ending: list[Hold] = []
-        for hold in reversed(self._holds.get(largest, {})):
+        largest = max(self._taken, key=self._taken.__getitem__, default=client)
+        left = self._taken[largest]
+        ending: list[Claim] = []
+        for claim in reversed(self._claims.get(largest, {})):
             if missing <= 0:
                 break
-            missing -= hold.places
-            left -= hold.places
-            ending.append(hold)
-        if missing > 0 or left < self._places[client] + places:
+            missing -= claim.units
+            left -= claim.units
+            ending.append(claim)
+        if missing > 0 or left < self._taken[client] + units:
             raise QuotaSpent
         return ending

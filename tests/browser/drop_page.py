@@ -5,7 +5,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from api.pages import read_messages
+from api.storefront.pages import read_messages
 from tests.server import ADMIN_TOKEN, Server
 
 ORDERS = "query ($id: ID) { orders(productId: $id) { edges { node { id userRef quantity status } } } }"

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from playwright.async_api import Route, expect
 
-from api.pages import read_messages
+from api.storefront.pages import read_messages
 from tests.browser.drop_page import DropPage, english, orders_of
 from tests.browser.visits import Visit, Visits
 from tests.server import Server

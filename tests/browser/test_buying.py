@@ -12,8 +12,8 @@ import pytest
 from playwright.async_api import Request, Route, WebSocketRoute, expect
 
 from api.database.pool import Pool
-from api.pages import LANGUAGES, read_messages
 from api.settings import Settings
+from api.storefront.pages import LANGUAGES, read_messages
 from tests.browser.drop_page import DropPage, english, orders_of, stop_clock
 from tests.browser.visits import Look, Tabs, Visit, Visits, visiting
 from tests.server import Server, serving

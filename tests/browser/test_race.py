@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from api.pages import FOLDER
 from api.settings import Settings
+from api.storefront.pages import FOLDER
 from tests.browser.drop_page import english, orders_of
 from tests.browser.visits import PATIENCE, Tabs, Visits, visiting
 from tests.server import Server, serving

@@ -258,7 +258,7 @@ async def test_a_buyer_who_hangs_up_is_not_tried_again(behind: Pool, fragile: Po
     await desk.close(grace=PATIENT_TIMES.ping_timeout)
 
     assert home.conflicts == 0
-    assert desk.waiting == 0
+    assert desk.unanswered == 0
     assert (await get_product(behind, product_id)).stock == 5
 
 

@@ -117,7 +117,7 @@ class TestPlaces:
 
     async def test_the_newest_of_whoever_has_most_gives_way(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(waiting=10)), product_id)
+        desk = Desk(line(pool, GroupPolicy(max_unanswered=10)), product_id)
         async with stock_held(behind, product_id):
             [first] = desk.submit("many")
             await until_blocked(behind)
@@ -133,16 +133,16 @@ class TestPlaces:
                 assert 500 <= outcome.decision.retry_after_ms <= 1500
                 assert outcome.attempts == 0
             assert not any(task.done() for task in (first, *many[:-2], *few))
-            assert desk.line.waiting == 10
+            assert desk.line.unanswered == 10
 
         assert kinds(await results([first], many[:-2], few)) == {"Confirmed": 10}
         assert desk.line.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
-        assert desk.line.waiting == 0
+        assert desk.line.unanswered == 0
         await assert_books_balance(pool)
 
     async def test_whoever_has_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(waiting=10)), product_id)
+        desk = Desk(line(pool, GroupPolicy(max_unanswered=10)), product_id)
         async with stock_held(behind, product_id):
             few = desk.submit("few")
             await until_blocked(behind)
@@ -156,7 +156,7 @@ class TestPlaces:
 
     async def test_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
         crowded, quiet = await new_product(pool, stock=100), await new_product(pool, stock=100)
-        commit = line(pool, GroupPolicy(waiting=10))
+        commit = line(pool, GroupPolicy(max_unanswered=10))
         many, few = Desk(commit, crowded), Desk(commit, quiet)
         async with stock_held(behind, crowded):
             tasks = many.submit("many")
@@ -170,7 +170,7 @@ class TestPlaces:
 
     async def test_what_is_in_a_transaction_goes_on(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(waiting=3)), product_id)
+        desk = Desk(line(pool, GroupPolicy(max_unanswered=3)), product_id)
         async with stock_held(behind, product_id):
             many = desk.submit("many", 3)
             await until_blocked(behind)
@@ -179,11 +179,11 @@ class TestPlaces:
             assert not any(task.done() for task in (*many, *few))
 
         assert kinds(await results(many, few)) == {"Confirmed": 4}
-        assert desk.line.waiting == 0
+        assert desk.line.unanswered == 0
 
     async def test_a_place_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(waiting=4)), product_id)
+        desk = Desk(line(pool, GroupPolicy(max_unanswered=4)), product_id)
         async with stock_held(behind, product_id):
             [first] = desk.submit("many")
             await until_blocked(behind)
@@ -197,7 +197,7 @@ class TestPlaces:
 
         assert kinds(await results([first], many[:-1], few)) == {"Confirmed": 4}
         assert len((await list_orders(pool, 100)).items) == 4
-        assert desk.line.waiting == 0
+        assert desk.line.unanswered == 0
 
 
 class Never(Backoff):
@@ -236,7 +236,7 @@ async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
     finds none."""
     product_id = await new_product(behind, stock=100)
     go_away_at_commit(monkeypatch, faulty)
-    desk = GroupCommit(fragile, GroupPolicy(waiting=places), PATIENT_BUDGET, lambda level: None, Never())
+    desk = GroupCommit(fragile, GroupPolicy(max_unanswered=places), PATIENT_BUDGET, lambda level: None, Never())
     first = asyncio.create_task(desk.submit(wish(product_id, key="click"), "many"))
     await until(lambda: bool(desk.transactions))
     assert desk.transactions == {("here", "OutcomeUnknown"): 1}
@@ -253,5 +253,5 @@ async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
     await desk.close(grace=0)
     await asyncio.gather(first, other, return_exceptions=True)
     assert isinstance(first.exception(), OutcomeUnknown)
-    assert desk.waiting == 0
+    assert desk.unanswered == 0
     assert len((await list_orders(behind, 10)).items) == 1

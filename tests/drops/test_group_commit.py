@@ -143,7 +143,7 @@ async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool, behind: 
     await desk.close(grace=PATIENCE)
 
     assert [order.user_ref for order in (await list_orders(pool, 10)).items] == ["ada"]
-    assert desk.waiting == 0
+    assert desk.unanswered == 0
 
 
 async def test_a_purchase_in_flight_at_its_deadline_is_unavailable_and_sold_nothing(pool: Pool, behind: Pool) -> None:
@@ -208,7 +208,7 @@ async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_an
 
 async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) -> None:
     product_ids = [await new_product(pool, stock=1) for _ in range(6)]
-    desk = line(pool, GroupPolicy(waiting=4))
+    desk = line(pool, GroupPolicy(max_unanswered=4))
 
     outcomes = await asyncio.gather(*(desk.submit(wish(product_id)) for product_id in product_ids))
 
@@ -217,7 +217,7 @@ async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) ->
 
 async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=50)
-    desk = line(pool, GroupPolicy(waiting=10))
+    desk = line(pool, GroupPolicy(max_unanswered=10))
     async with inventory_locked(behind, product_id):
         first = asyncio.create_task(desk.submit(wish(product_id, "ada")))
         await until_blocked(behind)
@@ -226,11 +226,11 @@ async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Poo
             await asyncio.sleep(0)
             leaving.cancel()
             await asyncio.wait([leaving])
-        assert desk.waiting == 10
+        assert desk.unanswered == 10
 
     await first
     await desk.close(grace=PATIENCE)
-    assert desk.waiting == 0
+    assert desk.unanswered == 0
     assert len((await list_orders(pool, 100)).items) == 1
 
 

@@ -97,8 +97,8 @@ async def test_an_unknown_product_gets_no_line(drops: Drops) -> None:
     )
 
     assert {type(answer) for answer in answers} == {NotFound}
-    for desk in drops.lines.values():
-        assert (desk.waiting, desk.transactions, desk.outcomes) == (0, {}, {})
+    for desk in drops.group_commits.values():
+        assert (desk.unanswered, desk.transactions, desk.outcomes) == (0, {}, {})
 
 
 async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
@@ -108,7 +108,7 @@ async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
     faulty.down()
     buying = asyncio.create_task(drops.purchase(wish(product_id), None, "a client"))
     nothing = asyncio.create_task(drops.purchase(wish(uuid4()), None, "a client"))
-    await until(lambda: drops.lines[None].waiting == 2)
+    await until(lambda: drops.group_commits[None].unanswered == 2)
     await faulty.up()
 
     assert isinstance((await buying).decision, Confirmed)

@@ -114,7 +114,7 @@ async def test_a_full_line_does_not_say_that_nothing_was_sold_while_nobody_knows
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)  # one connection is open, and no other will be
     faulty.cut_after_commit = 1
-    desk = line(fragile, GroupPolicy(waiting=1), budget=ENDLESS)
+    desk = line(fragile, GroupPolicy(max_unanswered=1), budget=ENDLESS)
 
     first = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
     await faulty.commit_arrived.wait()
@@ -126,7 +126,7 @@ async def test_a_full_line_does_not_say_that_nothing_was_sold_while_nobody_knows
 
     await faulty.up()
     assert isinstance((await first).decision, Confirmed)
-    assert desk.waiting == 0
+    assert desk.unanswered == 0
 
 
 async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, fragile: Pool, faulty: Faulty) -> None:

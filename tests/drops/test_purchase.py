@@ -152,7 +152,7 @@ async def test_a_group_commits_together_in_one_transaction(pool: Pool) -> None:
 
 async def test_a_full_line_answers_busy_at_once_and_sells_nothing(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100)
-    desk = line(pool, GroupPolicy(size=5, waiting=10))
+    desk = line(pool, GroupPolicy(size=5, max_unanswered=10))
 
     outcomes = await submit_all([desk], [wish(product_id, f"buyer-{number}") for number in range(30)])
 

@@ -101,7 +101,7 @@ def wishes(chance: random.Random, product_ids: list[UUID]) -> Iterator[Purchase]
 def transactions(servers: list[Drops]) -> Counter[str]:
     """How often transactions ended in which way."""
     ends = Counter[str]()
-    for line in (line for server in servers for line in server.lines.values()):
+    for line in (line for server in servers for line in server.group_commits.values()):
         for (_, end), times in line.transactions.items():
             ends[end] += times
     return ends

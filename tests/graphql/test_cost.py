@@ -22,7 +22,7 @@ from api.graphql.documents import Documents
 from api.graphql.products import DEFAULT_PAGE
 from api.graphql.schema import make_schema
 from api.identity.turns import Turns
-from api.pages import documents as storefront_documents
+from api.storefront.pages import documents as storefront_documents
 from tests.graphql.transport import connected
 from tests.server import ADMIN_TOKEN, Server
 

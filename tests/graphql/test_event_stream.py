@@ -142,7 +142,7 @@ async def test_a_silent_stream_shows_that_it_is_alive(talkative: Settings) -> No
 
 
 async def test_streams_and_sockets_of_one_process_are_limited_together(settings: Settings) -> None:
-    async with serving(replace(settings, seats=1)) as server:
+    async with serving(replace(settings, sockets=1)) as server:
         product_id = await server.create_product()
         async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
             await stream.next()

@@ -242,7 +242,7 @@ async def test_a_line_that_one_client_has_filled_has_room_for_another(
     settings: Settings, behind: Pool, known: bool
 ) -> None:
     """Where the server cannot tell them apart, the other is turned away like the first one's next."""
-    settings = replace(settings, group=GroupPolicy(waiting=5))
+    settings = replace(settings, group=GroupPolicy(max_unanswered=5))
     async with serving(trusting(settings) if known else settings) as server:
         product_id = await server.create_product(stock=100)
         async with stock_held(behind, product_id):

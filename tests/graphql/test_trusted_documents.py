@@ -12,9 +12,9 @@ from graphql import get_introspection_query, parse
 
 from api.app import create_admission, create_app
 from api.database.endpoint import Endpoint
-from api.pages import FOLDER
-from api.pages import documents as storefront_documents
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, Settings, read_settings
+from api.storefront.pages import FOLDER
+from api.storefront.pages import documents as storefront_documents
 from tests.command import dropzero
 from tests.graphql.subscriptions import WATCH, streaming
 from tests.graphql.transport import connected

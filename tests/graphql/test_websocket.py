@@ -364,10 +364,13 @@ async def test_operations_of_one_socket_are_limited(server: Server, client: Clie
 
 
 async def test_sockets_of_one_process_are_limited(settings: Settings) -> None:
-    async with serving(replace(settings, seats=2)) as server:
+    async with serving(replace(settings, sockets=2)) as server:
         async with connected(server), connected(server) as second:
             async with connected(server, init=False) as third:
-                assert await third.closed() == (1013, "All 2 places of this server are taken; try again later")
+                assert await third.closed() == (
+                    1013,
+                    "All 2 sockets of this server are open; try again later",
+                )
             await assert_alive(second)
         await until_metrics(server, sockets=0)
         async with connected(server) as client:

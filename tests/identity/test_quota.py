@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from api.identity.quota import Hold, Quota, QuotaSpent
+from api.identity.quota import Claim, Quota, QuotaSpent
 
 
 class Crowd:
@@ -14,8 +14,8 @@ class Crowd:
         self.quota = Quota(size)
         self.gave_way: Counter[str] = Counter()
 
-    def take(self, client: str, places: int = 1) -> Hold:
-        return self.quota.take(client, places, lambda: self.gave_way.update([client]))
+    def take(self, client: str, units: int = 1) -> Claim:
+        return self.quota.take(client, units, lambda: self.gave_way.update([client]))
 
     def take_all(self, client: str) -> int:
         taken = 0
@@ -50,7 +50,7 @@ def test_many_greedy_clients_cannot_keep_another_out() -> None:
     for number in range(20):
         crowd.take_all(f"greedy {number}")
 
-    assert crowd.take("honest").held
+    assert crowd.take("honest").valid
 
 
 def test_among_equals_nobody_gives_way() -> None:
@@ -66,19 +66,19 @@ def test_among_equals_nobody_gives_way() -> None:
 
 def test_the_newest_place_is_the_one_that_is_given_up() -> None:
     crowd = Crowd(3)
-    holds = [crowd.take("greedy") for _ in range(3)]
+    claims = [crowd.take("greedy") for _ in range(3)]
 
     crowd.take("honest")
 
-    assert [hold.held for hold in holds] == [True, True, False]
+    assert [claim.valid for claim in claims] == [True, True, False]
 
 
 def test_places_that_are_given_back_can_be_taken_again() -> None:
     crowd = Crowd(3)
-    holds = [crowd.take("one") for _ in range(3)]
-    for hold in holds:
-        crowd.quota.give_back(hold)
-        crowd.quota.give_back(hold)  # such as at its end, after it had to give way
+    claims = [crowd.take("one") for _ in range(3)]
+    for claim in claims:
+        crowd.quota.give_back(claim)
+        crowd.quota.give_back(claim)  # such as at its end, after it had to give way
 
     assert (crowd.quota.taken, crowd.take_all("one")) == (0, 3)
 

@@ -65,7 +65,7 @@ async def test_the_body_of_a_get_does_not_count(server: Server) -> None:
 
 TRAVERSALS = [
     "/static/../pages.py",
-    "/static/../../api/pages.py",
+    "/static/../../api/storefront/pages.py",
     "/static/%2e%2e/pages.py",
     "/static/%2e%2e%2fpages.py",
     "/static/..%2fpages.py",

@@ -18,16 +18,16 @@ from tests.locks import stock_held, table_locked, until_blocked
 from tests.patience import PATIENCE
 from tests.server import Server, serving
 
-SEATS = 4
+SOCKETS = 4
 GREEDY, HONEST, ANOTHER = (come_from(number) for number in (1, 2, 3))
-FULL = (1013, f"All {SEATS} places of this server are taken; try again later")
+FULL = (1013, f"All {SOCKETS} sockets of this server are open; try again later")
 SOME_ID = {"id": "00000000-0000-4000-8000-000000000000"}
 
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[Server]:
     """A server with a few places, that knows several clients."""
-    async with serving(trusting(settings, seats=SEATS)) as server:
+    async with serving(trusting(settings, sockets=SOCKETS)) as server:
         yield server
 
 
@@ -56,14 +56,14 @@ async def assert_alive(*clients: Client) -> None:
 
 
 async def test_the_newest_socket_of_whoever_has_most_gives_way_and_the_newcomer_is_served(server: Server) -> None:
-    async with sockets(server, SEATS, GREEDY) as greedy, sockets(server, 1, HONEST) as [honest]:
+    async with sockets(server, SOCKETS, GREEDY) as greedy, sockets(server, 1, HONEST) as [honest]:
         assert await greedy[-1].closed() == FULL
         await assert_alive(honest, *greedy[:-1])
-        await until_metrics(server, sockets=SEATS)
+        await until_metrics(server, sockets=SOCKETS)
 
 
 async def test_it_gives_way_until_all_have_as_many(server: Server) -> None:
-    async with sockets(server, SEATS, GREEDY) as greedy, contextlib.AsyncExitStack() as stack:
+    async with sockets(server, SOCKETS, GREEDY) as greedy, contextlib.AsyncExitStack() as stack:
         others = [await stack.enter_async_context(connected(server, headers=come_from(number))) for number in (2, 3, 4)]
         for client in reversed(greedy[1:]):
             assert await client.closed() == FULL
@@ -75,7 +75,7 @@ async def test_it_gives_way_until_all_have_as_many(server: Server) -> None:
 
 
 async def test_whoever_has_most_cannot_push_anybody_out(server: Server) -> None:
-    async with sockets(server, SEATS - 1, GREEDY) as greedy, sockets(server, 1, HONEST) as [honest]:
+    async with sockets(server, SOCKETS - 1, GREEDY) as greedy, sockets(server, 1, HONEST) as [honest]:
         for _ in range(3):
             async with connected(server, init=False, headers=GREEDY) as another:
                 assert await another.closed() == FULL
@@ -84,7 +84,9 @@ async def test_whoever_has_most_cannot_push_anybody_out(server: Server) -> None:
 
 async def test_a_socket_that_has_not_said_who_it_is_gives_way_as_any(server: Server) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        silent = [await stack.enter_async_context(connected(server, init=False, headers=GREEDY)) for _ in range(SEATS)]
+        silent = [
+            await stack.enter_async_context(connected(server, init=False, headers=GREEDY)) for _ in range(SOCKETS)
+        ]
         async with sockets(server, 1, HONEST) as [honest]:
             assert await silent[-1].closed() == FULL
             await assert_alive(honest, *silent[:-1])
@@ -93,18 +95,18 @@ async def test_a_socket_that_has_not_said_who_it_is_gives_way_as_any(server: Ser
 async def test_an_event_stream_ends_without_complete_so_that_its_client_comes_back(server: Server) -> None:
     product_id = await server.create_product()
     async with (
-        sockets(server, SEATS - 1, GREEDY) as greedy,
+        sockets(server, SOCKETS - 1, GREEDY) as greedy,
         watching(server, product_id, GREEDY) as stream,
         sockets(server, 1, HONEST) as [honest],
     ):
         await stream.ends()
         await assert_alive(honest, *greedy)
-        await until_metrics(server, watchers=0, sockets=SEATS)
+        await until_metrics(server, watchers=0, sockets=SOCKETS)
 
 
 async def test_an_event_stream_takes_the_place_of_a_socket(server: Server) -> None:
     product_id = await server.create_product()
-    async with sockets(server, SEATS, GREEDY) as greedy, watching(server, product_id, HONEST) as stream:
+    async with sockets(server, SOCKETS, GREEDY) as greedy, watching(server, product_id, HONEST) as stream:
         assert await greedy[-1].closed() == FULL
         await server.purchase(product_id)
         assert (await stream.next())["stockChanged"] == {"stock": 9, "version": 2}
@@ -112,13 +114,13 @@ async def test_an_event_stream_takes_the_place_of_a_socket(server: Server) -> No
 
 async def test_a_watching_socket_that_gives_way_leaves_no_subscription(server: Server) -> None:
     product_id = await server.create_product()
-    async with sockets(server, SEATS, GREEDY) as greedy:
+    async with sockets(server, SOCKETS, GREEDY) as greedy:
         for client in greedy:
             await client.subscribe(WATCH, {"ids": [product_id]})
             await client.next()
         async with sockets(server, 1, HONEST):
             assert await greedy[-1].closed() == FULL
-            await until_metrics(server, sockets=SEATS, watchers=SEATS - 1, broadcasts=1)
+            await until_metrics(server, sockets=SOCKETS, watchers=SOCKETS - 1, broadcasts=1)
         await server.purchase(product_id)
         for client in greedy[:-1]:
             assert (await client.next())["stockChanged"]["stock"] == 9
@@ -129,7 +131,7 @@ async def test_a_socket_whose_client_has_left_amid_a_query_gives_way_too(
     server: Server, behind: Pool, caplog: pytest.LogCaptureFixture, leave: str
 ) -> None:
     async with table_locked(behind, "orders"), contextlib.AsyncExitStack() as stack:
-        greedy = [await stack.enter_async_context(connected(server, headers=GREEDY)) for _ in range(SEATS)]
+        greedy = [await stack.enter_async_context(connected(server, headers=GREEDY)) for _ in range(SOCKETS)]
         await greedy[-1].subscribe("query ($id: ID!) { order(id: $id) { id } }", SOME_ID)
         await until_blocked(behind)
         if leave == "vanishes":
@@ -145,7 +147,7 @@ async def test_a_socket_whose_client_has_left_amid_a_query_gives_way_too(
 async def test_a_socket_that_gives_way_is_answered_what_it_has_begun_to_buy(server: Server, behind: Pool) -> None:
     product_id = await server.create_product()
     wanted = {"input": {"productId": product_id, "userRef": "ada"}}
-    async with sockets(server, SEATS, GREEDY) as greedy:
+    async with sockets(server, SOCKETS, GREEDY) as greedy:
         async with stock_held(behind, product_id):
             await greedy[-1].subscribe(BUY, wanted)
             await until_blocked(behind)
@@ -158,15 +160,15 @@ async def test_a_socket_that_gives_way_is_answered_what_it_has_begun_to_buy(serv
 
 
 async def test_a_place_is_free_again_when_a_socket_has_left(server: Server) -> None:
-    async with sockets(server, SEATS, GREEDY):
+    async with sockets(server, SOCKETS, GREEDY):
         pass
     await until_metrics(server, sockets=0)
-    async with sockets(server, SEATS, HONEST) as clients:
+    async with sockets(server, SOCKETS, HONEST) as clients:
         await assert_alive(*clients)
 
 
 async def test_without_a_trusted_proxy_what_a_client_says_of_itself_changes_nothing(settings: Settings) -> None:
-    async with serving(replace(settings, seats=SEATS)) as server, sockets(server, SEATS, GREEDY) as clients:
+    async with serving(replace(settings, sockets=SOCKETS)) as server, sockets(server, SOCKETS, GREEDY) as clients:
         for headers in (HONEST, ANOTHER):
             async with connected(server, init=False, headers=headers) as newcomer:
                 assert await newcomer.closed() == FULL
@@ -177,8 +179,8 @@ async def test_the_setting_says_whose_word_is_taken(settings: Settings) -> None:
     async def newcomers_are_served(proxies: str) -> bool:
         trusted = read_settings({"DROPZERO_TRUSTED_PROXIES": proxies}).trusted_proxies
         async with (
-            serving(replace(settings, seats=SEATS, trusted_proxies=trusted)) as server,
-            sockets(server, SEATS, GREEDY),
+            serving(replace(settings, sockets=SOCKETS, trusted_proxies=trusted)) as server,
+            sockets(server, SOCKETS, GREEDY),
             connected(server, init=False, headers=HONEST) as newcomer,
         ):
             with contextlib.suppress(ConnectionClosed):
@@ -193,8 +195,8 @@ async def test_the_setting_says_whose_word_is_taken(settings: Settings) -> None:
 
 
 async def test_another_address_is_another_client_without_any_proxy(settings: Settings) -> None:
-    async with serving(replace(settings, seats=SEATS)) as server, contextlib.AsyncExitStack() as stack:
-        greedy = [await stack.enter_async_context(connected(server)) for _ in range(SEATS)]
+    async with serving(replace(settings, sockets=SOCKETS)) as server, contextlib.AsyncExitStack() as stack:
+        greedy = [await stack.enter_async_context(connected(server)) for _ in range(SOCKETS)]
         neighbour = connect(
             server.websocket_url,
             subprotocols=[Subprotocol("graphql-transport-ws")],
@@ -209,7 +211,7 @@ async def test_another_address_is_another_client_without_any_proxy(settings: Set
 
 async def test_a_full_server_still_sells(server: Server) -> None:
     product_id = await server.create_product()
-    async with sockets(server, SEATS, GREEDY):
+    async with sockets(server, SOCKETS, GREEDY):
         assert (await server.purchase(product_id))["status"] == "CONFIRMED"
         async with streaming(server, "{ __typename }") as stream:
             assert await stream.next() == {"__typename": "Query"}

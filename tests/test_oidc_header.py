@@ -8,8 +8,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.app import create_admission, create_app
 from api.database.web_identity import WebIdentity
+from api.oidc_header import OidcHeader
 from api.settings import OidcFederation, Settings, read_settings
-from api.vercel import OidcHeader
 from tests.server import serving
 
 ROLE = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/dropzero"}

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.graphql.http import read_headers
 
-FOLDER = Path(__file__).with_name("storefront")
+FOLDER = Path(__file__).parent
 
 LANGUAGES = {
     "en": "English",

@@ -1,0 +1,1 @@
+"""The storefront: its pages in eight languages, and what they load."""
