@@ -13,7 +13,7 @@ import orjson
 from api.database.endpoint import Endpoint, parse_endpoints
 from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
-from api.drops.group_commit import GroupPolicy
+from api.drops.line import GroupPolicy
 from api.drops.stock import PollingTimes
 from api.hosts import parse_hosts
 from api.identity.clients import Network

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from api.database.pool import Pool
-from api.drops.purchase import Purchase
+from api.drops.decisions import Purchase
 from tests.command import Serving, dropzero_serve
-from tests.drops.purchases import assert_books_balance, new_product, wish
+from tests.drops.purchases import assert_books_balance, new_product, purchase
 from tests.drops.weather import beside
 from tests.dsql.stand_in import StandIn
 from tests.dsql.token import CREDENTIALS
@@ -116,20 +116,20 @@ async def test_whoever_is_killed_no_answer_says_more_than_was_committed(
 ) -> None:
     product_id = await new_product(behind, stock=UNITS)
     told = Told()
-    purchases = iter([wish(product_id, f"buyer-{number}", key="click") for number in range(PURCHASES)])
+    purchases = iter([purchase(product_id, f"buyer-{number}", key="click") for number in range(PURCHASES)])
 
     async def buyer(number: int, two: TwoServers, session: aiohttp.ClientSession) -> None:
-        for purchase in purchases:
+        for wanted in purchases:
             only_once = number % 4 == 0
             status = None
             while True:
                 number += 1
-                status = await ask(two.another(number).url, session, purchase)
+                status = await ask(two.another(number).url, session, wanted)
                 if only_once or status in ("CONFIRMED", "SOLD_OUT"):
                     break
                 await asyncio.sleep(0.02)
             kind = {"CONFIRMED": told.confirmed, "SOLD_OUT": told.sold_out, None: told.unknown}
-            kind.get(status, told.nothing).add(purchase.order_id)
+            kind.get(status, told.nothing).add(wanted.order_id)
 
     async def kill_servers(two: TwoServers) -> None:
         for kill in range(KILLS):

@@ -11,14 +11,14 @@ from api.database.errors import DatabaseError
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import products
-from api.drops.cancellation import cancel_order
-from api.drops.group_commit import GroupCommit, GroupPolicy
+from api.drops.cancellation import CancelledOrder, cancel_order
+from api.drops.decisions import Purchase
+from api.drops.group_commit import GroupCommit
 from api.drops.known_products import KnownProducts
-from api.drops.line import Outcome
-from api.drops.orders import Cancellation
+from api.drops.line import GroupPolicy
 from api.drops.products import NewProduct, Product
-from api.drops.purchase import Purchase
 from api.drops.stock import PollingTimes, StockLevel, StockPublisher
+from api.drops.ticket import Outcome
 
 R = TypeVar("R")
 
@@ -82,19 +82,14 @@ class Drops:
     async def restock(self, product_id: UUID, delta: int) -> Product:
         """See products.restock; watchers hear of it at once."""
         product = await products.restock(self.regions, product_id, delta, self._budget)
-        self.publisher.publish(level_of(product))
+        self.publisher.publish(StockLevel.of(product))
         return product
 
     async def create_product(self, product: NewProduct) -> Product:
         """See products.create_product."""
         return await products.create_product(self.regions, product, self._budget)
 
-    async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> Cancellation:
+    async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> CancelledOrder:
         """See cancellation.cancel_order."""
         cancelling = cancel_order(self.regions, self.group_commits[None], order_id, user_ref, client, self._budget)
         return await self._in_turn(client, cancelling)
-
-
-def level_of(product: Product) -> StockLevel:
-    """The stock of a product as it was read."""
-    return StockLevel(product.id, product.stock, product.version)

@@ -1,101 +1,308 @@
-"""The line: the purchases of one product that wait in one process, and what they are answered."""
+"""The line: one product's queue in one process, and the tasks that serve it."""
 
 import asyncio
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TypeAlias
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
+from api.database.backoff import Backoff
+from api.database.database import Database
 from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
-from api.drops.orders import Cancellation
-from api.drops.purchase import Cancelled, Confirmed, LimitReached, NotOpen, Request, SoldOut
+from api.database.pool import TRANSACTION_TIMEOUT
+from api.database.retry import RetryBudget
+from api.drops.decisions import Confirmed, Decision, Purchase, Replayed
+from api.drops.orders import Order
+from api.drops.products import Product
+from api.drops.purchase import Batch, GroupFailed, execute_group
+from api.drops.stock import StockLevel
+from api.drops.ticket import Answer, Busy, Outcome, Ticket
 from api.identity.fair_queue import FairQueue
-from api.identity.quota import Claim
+from api.identity.quota import Quota, QuotaSpent
+
+logger = logging.getLogger("dropzero.purchase")
+
+LEAST_TIME = 0.1
+"""Seconds that a transaction is given even when the deadlines of all in it have passed."""
 
 EXPIRY_INTERVAL = 0.05
-"""Seconds between two looks for tickets whose deadline has passed: each look is at every client."""
+"""Seconds between two searches for tickets whose deadline has passed: each search looks at every client."""
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
-    """Nothing was sold, because the attempts, the deadline or the line are spent. Come back in a while."""
+class GroupPolicy:
+    """How purchases of one product are grouped.
 
-    retry_after_ms: int
+    `size`: purchases in one transaction at most. A confirmed order writes a row and four index entries: 500 of them
+    write 2,500 rows and the inventory. That is inside the 3,000 changed rows that Aurora DSQL allows, even if it counts
+    index entries.
+    `in_flight`: transactions of one product at a time.
+    `max_unanswered`: purchases at one endpoint that are not answered yet, of all products, at most. Past it, the
+    newest purchase of the client with most of them is answered Busy: the one that arrives, or one that waits.
+    """
+
+    size: int = 500
+    in_flight: int = 1
+    max_unanswered: int = 20_000
 
 
-Answer: TypeAlias = Confirmed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Busy
+class Tally:
+    """Counts since the start."""
+
+    def __init__(self) -> None:
+        self.transactions: Counter[tuple[str, str]] = Counter()
+        """Transactions by Region and how they ended: sold, sold_nothing, or the name of an error."""
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """Purchases answered, by Region and the class of the decision or error. Replayed counts as Confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a purchase, through how many transactions, and the Region that decided it."""
+class Terms:
+    """What the lines of one group commit have in common.
 
-    decision: Answer
-    attempts: int
-    region: str
+    `budget`: of each purchase, from the moment it arrives. `unanswered`: the purchases that are not answered yet.
+    `publish` is called with each new stock, and `forget` with the product of a line that has nothing left to serve.
+    """
 
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A purchase or a cancellation in line or in a group, whose it is, and the future that its buyer waits on."""
-
-    request: Request
-    client: str
-    deadline: float
-    answer: "asyncio.Future[Outcome]"
-    claim: Claim | None = None
-    in_line: bool = True
-    attempts: int = 0
-    written_at: list[datetime] = field(default_factory=list)
-    """`created_at` of every COMMIT of this order that got no answer. If the stored order carries one of them, that
-    COMMIT succeeded."""
+    database: Database
+    policy: GroupPolicy
+    budget: RetryBudget
+    backoff: Backoff
+    unanswered: Quota
+    tally: Tally
+    publish: Callable[[StockLevel], None]
+    forget: Callable[[UUID], None]
 
 
-@dataclass(slots=True)
 class Line:
-    """The tickets of one product, and the tasks that serve them. Its clients are served in turn, and the tickets of one
-    client in their order."""
+    """The tickets of one product that wait in one process.
 
-    tickets: FairQueue[Ticket] = field(default_factory=FairQueue)
-    serving: set["asyncio.Task[None]"] = field(default_factory=set)
-    expiry: asyncio.TimerHandle | None = None
-    unknown: set[UUID] = field(default_factory=set)
-    """Ids of orders that a COMMIT of unknown outcome was to write, and that no transaction has read since. Until then
-    no request under the same key is answered that nothing was sold, not even one that lost no COMMIT itself."""
+    The line serves its clients in turn, and the tickets of one client in their order. A task takes a group of tickets,
+    runs its transaction and answers them, until no ticket waits.
+    """
 
-    def add(self, ticket: Ticket) -> None:
-        """Add a ticket at the end."""
-        self.tickets.push(ticket.client, ticket)
+    def __init__(self, product_id: UUID, terms: Terms) -> None:
+        self._product_id = product_id
+        self._terms = terms
+        self._queue: FairQueue[Ticket] = FairQueue()
+        self.serving: set[asyncio.Task[None]] = set()
+        """The tasks that serve the line."""
+        self._expiry: asyncio.TimerHandle | None = None
+        self._unknown: set[UUID] = set()
+        """Ids of orders that a COMMIT of unknown outcome was to write or cancel, and that no transaction has read
+        since. Until then no request for such an order is answered that nothing was sold, not even a request that was in
+        no such COMMIT."""
 
-    def put_back(self, ticket: Ticket) -> None:
-        """Add a ticket that was taken, at the beginning."""
-        ticket.in_line = True
-        self.tickets.put_back(ticket.client, ticket, 1)
+    def join(self, ticket: Ticket) -> None:
+        """Add a ticket at the end. It is answered Busy at once when there is no room for it."""
+        terms = self._terms
+        try:
+            ticket.claim = terms.unanswered.take(ticket.client, 1, partial(self._give_way, ticket))
+        except QuotaSpent:
+            self._turn_away(ticket, None)
+            return
+        self._queue.push(ticket.client, ticket)
+        if self._expiry is None:
+            self._expiry = asyncio.get_running_loop().call_at(ticket.deadline, self._expire)
+        if len(self.serving) < terms.policy.in_flight:
+            self.serving.add(asyncio.create_task(self._serve(), name="group commit"))
 
-    def take(self) -> Ticket | None:
-        """Take the next ticket; None when nobody waits."""
-        if not len(self.tickets):
-            return None
-        _, ticket = self.tickets.pop(1)
-        ticket.in_line = False
-        return ticket
+    async def _serve(self) -> None:
+        """Take a group, run its transaction, answer; after a failure, run it again together with the tickets that have
+        joined meanwhile. Returns when no ticket waits."""
+        terms = self._terms
+        group: list[Ticket] = []
+        size = terms.policy.size
+        failures = 0
+        in_transaction = False
+        try:
+            while self._fill(group, size):
+                requests = [ticket.request for ticket in group]
+                in_transaction = True
+                try:
+                    batch = await execute_group(terms.database, self._product_id, requests, _time_left(group))
+                except GroupFailed as failed:
+                    in_transaction = False  # and not while it waits to try again
+                    self._count_failure(group, failed)
+                    self._answer_settled(group, failed)
+                    if isinstance(failed.error, DatabaseError):
+                        failures += 1
+                        await asyncio.sleep(terms.backoff.delay(failures))
+                        self._drop_spent(group, failed.error)
+                    else:
+                        size = self._halve(group, failed.error)
+                else:
+                    self._answer_batch(group, batch)
+                    group.clear()
+                    failures = 0
+                    size = min(terms.policy.size, 2 * size)
+        finally:
+            for ticket in group:  # only when this task was cancelled: each ticket is answered
+                self._answer(ticket, self._stopped(ticket, in_transaction))
+            self._leave()
 
-    def take_over(self, now: float) -> list[Ticket]:
-        """Take those tickets that are answered, or whose deadline has passed. Those of one client are in the order of
-        their deadlines, as all have the same budget; but one whose product had to be looked for can wait here for as
-        long as that took beyond its deadline."""
-        return self.tickets.drop_heads(lambda ticket: ticket.answer.done() or ticket.deadline <= now)
+    def _fill(self, group: list[Ticket], size: int) -> bool:
+        """Move tickets from the queue into the group until it has `size`; whether the group has any."""
+        now = asyncio.get_running_loop().time()
+        while len(group) < size and len(self._queue):
+            _, ticket = self._queue.pop(1)
+            ticket.queued = False
+            if ticket.answer.done():  # its buyer has hung up, or it gave way
+                self._release(ticket)
+            elif ticket.deadline <= now:
+                self._turn_away(ticket, None)
+            else:
+                group.append(ticket)
+        return bool(group)
 
-    def take_all(self) -> list[Ticket]:
-        return self.tickets.drop_heads(lambda _: True)
+    def _halve(self, group: list[Ticket], error: Exception) -> int:
+        """One of the group cannot be executed, or there is a defect: halve the group until that ticket is alone, so
+        that it fails none of its neighbours. Returns the size of the next group; each that succeeds doubles it."""
+        if len(group) <= 1:
+            for ticket in group:
+                logger.error("purchase %s cannot be executed", ticket.request.order_id, exc_info=error)
+                self._answer(ticket, ticket.unknown if ticket.request.order_id in self._unknown else error)
+            group.clear()
+            return 1
+        self._drop_spent(group, None)
+        half = max(1, len(group) // 2)
+        for ticket in reversed(group[half:]):
+            ticket.queued = True
+            self._queue.put_back(ticket.client, ticket, 1)
+        del group[half:]
+        if self._expiry is not None:  # a ticket that was put back can have the earliest deadline
+            self._expiry.cancel()
+        self._expire()
+        return half
 
-    def next_expiry(self, now: float) -> float | None:
-        """When to look for tickets whose deadline has passed; None when nobody waits."""
-        earliest = min((ticket.deadline for ticket in self.tickets.heads()), default=None)
-        return None if earliest is None else max(earliest, now + EXPIRY_INTERVAL)
+    def _answer_batch(self, group: list[Ticket], batch: Batch) -> None:
+        tally = self._terms.tally
+        tally.transactions[batch.region, "sold" if batch.committed else "sold_nothing"] += 1
+        if batch.committed and batch.product is not None:
+            self._terms.publish(StockLevel.of(batch.product))
+        for ticket, decision in zip(group, batch.decisions, strict=True):
+            ticket.attempts += 1
+            self._answer_decision(ticket, decision, batch.product, batch.region)
+        assert all(ticket.answered for ticket in group), "each ticket of a group is answered"
 
-    def broken_off(self, ticket: Ticket, in_transaction: bool) -> DatabaseError:
+    def _answer_settled(self, group: list[Ticket], failed: GroupFailed) -> None:
+        """Answer the tickets whose orders were stored before the transaction that failed."""
+        if failed.sale is not None:
+            for position, decision in sorted(failed.sale.settled.items(), reverse=True):
+                self._answer_decision(group.pop(position), decision, failed.sale.product, failed.region)
+
+    def _answer_decision(self, ticket: Ticket, decision: Decision, product: Product | None, region: str) -> None:
+        self._unknown.discard(ticket.request.order_id)
+        if isinstance(decision, Confirmed | Replayed):
+            region = decision.order.region  # which committed it, also when its answer was lost and a peer found it
+        if isinstance(decision, Replayed) and decision.order.created_at in ticket.written_at:
+            # Not an earlier request's order but this one's, written by the COMMIT whose answer was lost.
+            assert product is not None, "an order has a product"
+            decision = Confirmed(decision.order, product.stock)
+        self._answer(ticket, decision, product, region)
+
+    def _count_failure(self, group: list[Ticket], failed: GroupFailed) -> None:
+        self._terms.tally.transactions[failed.region, type(failed.error).__name__] += 1
+        written: dict[UUID, Order] = {}
+        if failed.unknown is not None:
+            written = {order.id: order for order in failed.unknown.confirmed}
+            self._unknown |= written.keys() | {order.id for order in failed.unknown.cancelled}
+        for ticket in group:
+            ticket.attempts += 1
+            # Of several purchases under one key, the first was to write the order and the others to find it.
+            if isinstance(ticket.request, Purchase) and ticket.request.order_id in written:
+                ticket.written_at.append(written.pop(ticket.request.order_id).created_at)
+
+    def _drop_spent(self, group: list[Ticket], error: DatabaseError | None) -> None:
+        """Answer the tickets of a group whose budget allows no other transaction, and drop those whose buyers have hung
+        up. The others stay in the group."""
+        now = asyncio.get_running_loop().time()
+        for ticket in list(group):
+            if ticket.answer.done():
+                group.remove(ticket)
+                self._release(ticket)
+            elif ticket.attempts >= self._terms.budget.attempts or ticket.deadline <= now:
+                group.remove(ticket)
+                self._turn_away(ticket, error)
+
+    def _turn_away(self, ticket: Ticket, error: DatabaseError | None) -> None:
+        """Answer a ticket that is not tried again. `error` is what its last transaction ended with."""
+        if ticket.request.order_id in self._unknown:
+            self._answer(ticket, ticket.unknown)
+        elif isinstance(error, Unavailable):
+            self._answer(ticket, error)
+        else:
+            self._answer(ticket, Busy.now())
+
+    def _give_way(self, ticket: Ticket) -> None:
+        """Answer a ticket that waits in the queue, for one of a client with fewer. What is in flight goes on."""
+        if ticket.queued and not ticket.answer.done():
+            self._turn_away(ticket, None)
+
+    def _expire(self) -> None:
+        """Answer the tickets whose deadline passed in the queue, and call this again for the next.
+
+        The tickets of one client are in the order of their deadlines, as all have the same budget. Only a ticket whose
+        product had to be looked up first can stay beyond its deadline, for as long as that took.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for ticket in self._queue.drop_heads(lambda ticket: ticket.answer.done() or ticket.deadline <= now):
+            if ticket.answer.done():
+                self._release(ticket)
+            else:
+                self._turn_away(ticket, None)
+        earliest = min((ticket.deadline for ticket in self._queue.heads()), default=None)
+        when = None if earliest is None else max(earliest, now + EXPIRY_INTERVAL)
+        self._expiry = None if when is None else loop.call_at(when, self._expire)
+
+    def _leave(self) -> None:
+        """End the current task's service; the last task to leave closes the line."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.discard(task)
+        if not self.serving:
+            for ticket in self._queue.drop_heads(lambda _: True):
+                if not ticket.answered:  # it has not given way
+                    self._answer(ticket, self._stopped(ticket, in_transaction=False))
+            if self._expiry is not None:
+                self._expiry.cancel()
+            self._terms.forget(self._product_id)
+
+    def _stopped(self, ticket: Ticket, in_transaction: bool) -> DatabaseError:
         """The error for a purchase that was still waiting when the server stopped."""
-        if in_transaction or ticket.request.order_id in self.unknown:
+        if in_transaction or ticket.request.order_id in self._unknown:
             return OutcomeUnknown("the server stopped before the outcome was known")
         return Unavailable("the server stopped before this purchase was tried again")
+
+    def _answer(
+        self, ticket: Ticket, answer: Answer | Exception, product: Product | None = None, region: str | None = None
+    ) -> None:
+        """Answer a ticket and count the answer. `region` decided it; without one, the Region that is in use."""
+        assert not ticket.answered, "a ticket is answered once"
+        ticket.answered = True
+        region = self._terms.database.region if region is None else region
+        self._release(ticket)
+        if isinstance(ticket.request, Purchase):
+            kind = Confirmed if isinstance(answer, Replayed) else type(answer)
+            self._terms.tally.outcomes[region, kind.__name__] += 1
+        if ticket.answer.done():  # its buyer has hung up
+            return
+        if isinstance(answer, Exception):
+            ticket.answer.set_exception(answer)
+        else:
+            ticket.answer.set_result(Outcome(answer, product, ticket.attempts, region))
+
+    def _release(self, ticket: Ticket) -> None:
+        if ticket.claim is not None:
+            self._terms.unanswered.give_back(ticket.claim)
+            ticket.claim = None  # the two refer to each other
+
+
+def _time_left(group: list[Ticket]) -> float:
+    """Seconds until the latest deadline in the group. An earlier deadline must not cancel a transaction that others
+    still have time for."""
+    last = max(ticket.deadline for ticket in group)
+    return min(TRANSACTION_TIMEOUT, max(LEAST_TIME, last - asyncio.get_running_loop().time()))

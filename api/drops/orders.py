@@ -9,7 +9,6 @@ from api.database.database import Database
 from api.database.pool import Record
 from api.drops.keyset import Cursor, Page, keyset_query
 from api.drops.limits import checked_text
-from api.drops.products import Product
 
 
 class OrderStatus(Enum):
@@ -59,15 +58,6 @@ async def get_order(database: Database, order_id: UUID) -> Order | None:
     """Raises Unavailable."""
     row = await database.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
     return None if row is None else order_of(row)
-
-
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """A cancelled order, and its product right after. `first`: this request was the one that cancelled it."""
-
-    order: Order
-    product: Product
-    first: bool
 
 
 def order_of(row: Record) -> Order:

@@ -13,6 +13,7 @@ from api.database.database import Database
 from api.database.errors import DatabaseError, Unavailable
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.gathering import Gathering
+from api.drops.products import Product
 
 logger = logging.getLogger("dropzero.stock")
 
@@ -48,6 +49,11 @@ class StockLevel:
     product_id: UUID
     stock: int
     version: int
+
+    @classmethod
+    def of(cls, product: Product) -> "StockLevel":
+        """The stock of a product as it was read."""
+        return cls(product.id, product.stock, product.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Costs:
             if isinstance(definition.default_value, IntValueNode)
         }
         root = self._schema.get_root_type(operation.operation)
-        assert root is not None  # noqa: S101 - the document is valid
+        assert root is not None  # the document is valid
         return self._of(operation.selection_set, root, UNPAGED_ROWS, defaults)
 
     def _of(

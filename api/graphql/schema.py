@@ -9,7 +9,7 @@ from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.products import ProductMutations, ProductQueries
-from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations, read_purchase_input_as_it_is
+from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
 from api.graphql.stock import Subscription
 
@@ -27,9 +27,7 @@ class Mutation(PurchaseMutations, ProductMutations, OrderMutations):
 def make_schema() -> strawberry.Schema:
     """The schema; the source of truth from which schema.graphql is exported."""
     config = StrawberryConfig(scalar_map={datetime: DATE_TIME})
-    schema = strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS, config=config)
-    read_purchase_input_as_it_is(schema._schema)
-    return schema
+    return strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS, config=config)
 
 
 def sdl() -> str:

@@ -15,9 +15,10 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import MigrationRefused, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
 from api.drops.audit import audit
+from api.drops.decisions import Confirmed, Purchase
 from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product, list_products, restock
-from api.drops.purchase import Confirmed, Purchase, SaleFailed, execute_requests
+from api.drops.purchase import GroupFailed, execute_group
 from tests.drops.purchases import cancel
 from tests.patience import PATIENCE, PATIENT_TIMES
 
@@ -61,7 +62,7 @@ async def do_all_that_a_server_does(pool: Pool) -> None:
     product = await create_product(pool, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
     assert (await restock(pool, product.id, 2)).stock == 12
     purchase = Purchase.checked(product_id=product.id, user_ref="ada", quantity=3, idempotency_key="a key")
-    [confirmed] = (await execute_requests(pool, product.id, [purchase])).decisions
+    [confirmed] = (await execute_group(pool, product.id, [purchase])).decisions
     assert isinstance(confirmed, Confirmed)
     assert await get_order(pool, confirmed.order.id) == confirmed.order
     await cancel(pool, confirmed.order.id, None)
@@ -77,9 +78,9 @@ async def test_the_servers_role_can_do_all_that_a_server_does(server_role: Serve
 @pytest.mark.parametrize(("table", "right"), [(table, right) for table, rights in GRANTS.items() for right in rights])
 async def test_each_right_is_needed(server_role: Server, table: str, right: str) -> None:
     await server_role.admin.execute(f"REVOKE {right} ON {table} FROM {server_role.role}")
-    with pytest.raises((asyncpg.InsufficientPrivilegeError, MigrationRefused, SaleFailed)) as refused:
+    with pytest.raises((asyncpg.InsufficientPrivilegeError, MigrationRefused, GroupFailed)) as refused:
         await do_all_that_a_server_does(server_role.pool)
-    if isinstance(refused.value, SaleFailed):
+    if isinstance(refused.value, GroupFailed):
         assert isinstance(refused.value.error, asyncpg.InsufficientPrivilegeError)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of purchases share: products, wishes, lines, and what became of them."""
+"""What the tests of purchases share: products, purchases, lines, and what became of them."""
 
 import asyncio
 from collections import Counter
@@ -10,12 +10,12 @@ from uuid import UUID
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
-from api.drops.cancellation import cancel_order
-from api.drops.group_commit import GroupCommit, GroupPolicy
-from api.drops.line import Outcome
-from api.drops.orders import Cancellation
+from api.drops.cancellation import CancelledOrder, cancel_order
+from api.drops.decisions import Purchase
+from api.drops.group_commit import GroupCommit
+from api.drops.line import GroupPolicy
 from api.drops.products import NewProduct, create_product
-from api.drops.purchase import Purchase
+from api.drops.ticket import Outcome
 from tests.patience import PATIENCE, PATIENT_BUDGET
 
 ONE_BY_ONE = GroupPolicy(size=1, in_flight=8)
@@ -31,7 +31,7 @@ class Unhurried(Pool):
             yield transaction
 
 
-def wish(product_id: UUID, user_ref: str = "ada", quantity: int = 1, key: str | None = None) -> Purchase:
+def purchase(product_id: UUID, user_ref: str = "ada", quantity: int = 1, key: str | None = None) -> Purchase:
     return Purchase.checked(product_id=product_id, user_ref=user_ref, quantity=quantity, idempotency_key=key)
 
 
@@ -44,8 +44,10 @@ async def new_product(
     return (await create_product(pool, product, PATIENT_BUDGET)).id
 
 
-def line(pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = PATIENT_BUDGET) -> GroupCommit:
-    return GroupCommit(pool, policy, budget, on_commit=lambda level: None)
+def new_group_commit(
+    pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = PATIENT_BUDGET
+) -> GroupCommit:
+    return GroupCommit(pool, policy, budget, publish=lambda level: None)
 
 
 async def submit_all(lines: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:
@@ -64,6 +66,6 @@ async def assert_books_balance(pool: Pool) -> None:
 
 async def cancel(
     pool: Pool, order_id: UUID, user_ref: str | None, budget: RetryBudget = PATIENT_BUDGET
-) -> Cancellation:
+) -> CancelledOrder:
     """Cancel an order in a line of its own, as another process would."""
-    return await cancel_order(pool, line(pool, budget=budget), order_id, user_ref, "", budget)
+    return await cancel_order(pool, new_group_commit(pool, budget=budget), order_id, user_ref, "", budget)

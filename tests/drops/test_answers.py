@@ -12,11 +12,12 @@ from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavail
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.line import Busy
+from api.drops.decisions import CancelRequest, Confirmed, Replayed, SoldOut
 from api.drops.orders import list_orders
 from api.drops.products import NewProduct, create_product, get_product
-from api.drops.purchase import Confirmed, SoldOut
-from tests.drops.purchases import assert_books_balance, cancel, line, new_product, wish
+from api.drops.purchase import GroupFailed, execute_group
+from api.drops.ticket import Busy
+from tests.drops.purchases import assert_books_balance, cancel, new_group_commit, new_product, purchase
 from tests.dsql.stand_in import StandIn
 from tests.engines import DSQL
 from tests.patience import PATIENCE, PATIENT_TIMES
@@ -61,7 +62,7 @@ class TestAChangeWhoseCommitWasLostBeforeAnOutage:
 
     async def test_a_cancellation_is_not_called_undone(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
         product_id = await new_product(behind, stock=5)
-        bought = (await line(behind).submit(wish(product_id, "ada"))).decision
+        bought = (await new_group_commit(behind).submit(purchase(product_id, "ada"))).decision
         assert isinstance(bought, Confirmed)
         cancelling = asyncio.create_task(cancel(fragile, bought.order.id, "ada", FEW))
         await after_a_lost_commit_take_no_connections(home)
@@ -89,17 +90,16 @@ class TestAnOrderThatWasFound:
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
-        desk = line(fragile, budget=FEW)
+        group_commit = new_group_commit(fragile, budget=FEW)
         home.cut_after_commit = 1
-        ada = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        ada = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await a_commit(home)
         home.conflicts = 1000
-        bob = asyncio.create_task(desk.submit(wish(product_id, "bob")))
+        bob = asyncio.create_task(group_commit.submit(purchase(product_id, "bob")))
 
         found, busy = await asyncio.gather(ada, bob)
 
         assert isinstance(found.decision, Confirmed)
-        assert not found.decision.replayed
         assert isinstance(busy.decision, Busy)
         assert [order.user_ref for order in (await list_orders(behind, 10)).items] == ["ada"]
 
@@ -107,33 +107,51 @@ class TestAnOrderThatWasFound:
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
-        await line(behind).submit(wish(product_id, "ada", key="click-1"))
+        await new_group_commit(behind).submit(purchase(product_id, "ada", key="click-1"))
         home.conflicts = 1000
-        desk = line(fragile, budget=FEW)
+        group_commit = new_group_commit(fragile, budget=FEW)
 
         *_, again = await asyncio.gather(
-            *(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(4)),
-            desk.submit(wish(product_id, "ada", key="click-1")),
+            *(group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(4)),
+            group_commit.submit(purchase(product_id, "ada", key="click-1")),
         )
 
-        assert isinstance(again.decision, Confirmed)
-        assert (again.decision.remaining, again.decision.product.stock) == (4, 4)
+        assert isinstance(again.decision, Replayed)
+        assert again.product is not None
+        assert again.product.stock == 4
 
     async def test_a_key_is_answered_though_its_neighbours_cannot_commit(
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
-        await line(behind).submit(wish(product_id, "ada", key="click-1"))
+        await new_group_commit(behind).submit(purchase(product_id, "ada", key="click-1"))
         home.conflicts = 1000
-        desk = line(fragile, budget=FEW)
+        group_commit = new_group_commit(fragile, budget=FEW)
 
         again, busy = await asyncio.gather(
-            desk.submit(wish(product_id, "ada", key="click-1")), desk.submit(wish(product_id, "bob"))
+            group_commit.submit(purchase(product_id, "ada", key="click-1")),
+            group_commit.submit(purchase(product_id, "bob")),
         )
 
-        assert isinstance(again.decision, Confirmed)
-        assert (again.decision.replayed, again.attempts) == (True, 1)
+        assert isinstance(again.decision, Replayed)
+        assert again.attempts == 1
         assert isinstance(busy.decision, Busy)
+
+    async def test_a_cancellation_that_was_rolled_back_is_told_to_nobody_of_its_group(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
+        product_id = await new_product(behind, stock=5)
+        bought = (await new_group_commit(behind).submit(purchase(product_id, "ada", key="click-1"))).decision
+        assert isinstance(bought, Confirmed)
+        home.conflicts = 1
+        cancel_request = CancelRequest(bought.order.id, product_id, "ada")
+
+        with pytest.raises(GroupFailed) as failed:
+            await execute_group(fragile, product_id, [purchase(product_id, "ada", key="click-1"), cancel_request] * 2)
+
+        assert isinstance(failed.value.error, Conflict)
+        assert failed.value.sale is not None
+        assert failed.value.sale.settled == {0: Replayed(bought.order)}
 
 
 class TestAKeyWhoseCommitWasLostByAnotherRequest:
@@ -141,8 +159,10 @@ class TestAKeyWhoseCommitWasLostByAnotherRequest:
 
     async def test_of_the_same_group(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
         product_id = await new_product(behind, stock=5)
-        desk = line(fragile, budget=FEW)
-        asking = [asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1"))) for _ in range(2)]
+        group_commit = new_group_commit(fragile, budget=FEW)
+        asking = [
+            asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1"))) for _ in range(2)
+        ]
         home.internal_after_commit = 1
         await a_commit(home)
         home.internal_errors = 1000
@@ -152,12 +172,12 @@ class TestAKeyWhoseCommitWasLostByAnotherRequest:
 
     async def test_that_has_hung_up_since(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
         product_id = await new_product(behind, stock=5)
-        desk = line(fragile, budget=FEW)
-        leaving = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+        group_commit = new_group_commit(fragile, budget=FEW)
+        leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
         home.internal_after_commit = 1
         await a_commit(home)
         home.internal_errors = 1000
-        again = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+        again = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
         await asyncio.sleep(0)
         leaving.cancel()
         with pytest.raises(OutcomeUnknown):
@@ -173,7 +193,7 @@ class TestAnInternalErrorOfTheDatabase:
         await fragile.warm_up(1)
         home.failing_steps[home.steps + step] = "XX000"  # BEGIN; five statements, each prepared and executed
 
-        outcome = await line(fragile).submit(wish(product_id, "ada"))
+        outcome = await new_group_commit(fragile).submit(purchase(product_id, "ada"))
 
         assert home.failing_steps == {}
         assert isinstance(outcome.decision, Confirmed)
@@ -186,10 +206,10 @@ class TestAnInternalErrorOfTheDatabase:
         product_id = await new_product(behind, stock=5)
         setattr(home, fault, 1)
 
-        outcome = await line(fragile).submit(wish(product_id, "ada"))
+        outcome = await new_group_commit(fragile).submit(purchase(product_id, "ada"))
 
         assert isinstance(outcome.decision, Confirmed)
-        assert (outcome.decision.replayed, outcome.attempts) == (False, 2)
+        assert outcome.attempts == 2
         assert (await get_product(behind, product_id)).stock == 4
         await assert_books_balance(behind)
 
@@ -199,7 +219,7 @@ class TestAnInternalErrorOfTheDatabase:
     ) -> None:
         product_id = await new_product(behind, stock=5)
         setattr(home, fault, 1)
-        buying = asyncio.create_task(line(fragile, budget=FEW).submit(wish(product_id, "ada")))
+        buying = asyncio.create_task(new_group_commit(fragile, budget=FEW).submit(purchase(product_id, "ada")))
         await a_commit(home)
         home.internal_errors = 1000
         with pytest.raises(OutcomeUnknown):
@@ -222,7 +242,7 @@ async def test_a_connection_lost_between_two_steps_of_the_driver_is_unavailable(
         return statement
 
     monkeypatch.setattr(asyncpg.Connection, "_get_statement", lose_after_parse)
-    outcome = await line(fragile).submit(wish(product_id, "ada"))
+    outcome = await new_group_commit(fragile).submit(purchase(product_id, "ada"))
 
     assert losses == 0
     assert isinstance(outcome.decision, Confirmed)
@@ -240,7 +260,7 @@ async def test_a_rollback_that_fails_takes_nothing_from_what_was_read(
         await rollback(self)
 
     monkeypatch.setattr(Transaction, "rollback", lose_before_rollback)
-    outcome = await line(fragile).submit(wish(product_id, "ada"))
+    outcome = await new_group_commit(fragile).submit(purchase(product_id, "ada"))
 
     assert isinstance(outcome.decision, SoldOut)
     assert outcome.attempts == 1
@@ -248,17 +268,17 @@ async def test_a_rollback_that_fails_takes_nothing_from_what_was_read(
 
 async def test_a_buyer_who_hangs_up_is_not_tried_again(behind: Pool, fragile: Pool, home: StandIn) -> None:
     product_id = await new_product(behind, stock=5)
-    desk = line(fragile)
+    group_commit = new_group_commit(fragile)
     home.commit_latency = 0.05
     home.conflicts = 1
-    leaving = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+    leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
     await a_commit(home)
     leaving.cancel()
     await asyncio.wait([leaving])
-    await desk.close(grace=PATIENT_TIMES.ping_timeout)
+    await group_commit.close(grace=PATIENT_TIMES.ping_timeout)
 
     assert home.conflicts == 0
-    assert desk.unanswered == 0
+    assert group_commit.unanswered == 0
     assert (await get_product(behind, product_id)).stock == 5
 
 

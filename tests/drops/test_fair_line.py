@@ -11,10 +11,11 @@ from api.database.endpoint import Endpoint
 from api.database.errors import OutcomeUnknown
 from api.database.pool import Pool, Transaction
 from api.database.tokens import AuthTokens
-from api.drops.group_commit import GroupCommit, GroupPolicy
-from api.drops.line import Busy, Outcome
+from api.drops.group_commit import GroupCommit
+from api.drops.line import GroupPolicy
 from api.drops.orders import list_orders
-from tests.drops.purchases import assert_books_balance, kinds, line, new_product, wish
+from api.drops.ticket import Busy, Outcome
+from tests.drops.purchases import assert_books_balance, kinds, new_group_commit, new_product, purchase
 from tests.faults import Faulty
 from tests.locks import stock_held, until_blocked
 from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
@@ -25,15 +26,15 @@ SIZE = 100
 class Desk:
     """A line, the purchases of its clients, and in which order those were answered."""
 
-    def __init__(self, desk: GroupCommit, product_id: UUID) -> None:
-        self.line = desk
+    def __init__(self, group_commit: GroupCommit, product_id: UUID) -> None:
+        self.line = group_commit
         self._product_id = product_id
         self.answered: list[str] = []
 
     def submit(self, client: str, number: int = 1) -> list[asyncio.Task[Outcome]]:
         tasks: list[asyncio.Task[Outcome]] = []
         for each in range(number):
-            buying = self.line.submit(wish(self._product_id, f"{client}-{each}-{id(tasks)}"), client)
+            buying = self.line.submit(purchase(self._product_id, f"{client}-{each}-{id(tasks)}"), client)
             task = asyncio.create_task(buying)
             task.add_done_callback(lambda _: self.answered.append(client))
             tasks.append(task)
@@ -47,32 +48,32 @@ async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
 
 async def test_the_few_of_one_client_are_in_the_next_group_before_the_many_of_another(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=2_000)
-    desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
+    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
     async with stock_held(behind, product_id):
-        first = desk.submit("first")
+        first = group_commit.submit("first")
         await until_blocked(behind)
-        many = desk.submit("many", 1_000)
+        many = group_commit.submit("many", 1_000)
         await asyncio.sleep(0)
-        few = desk.submit("few", 5)
+        few = group_commit.submit("few", 5)
         await asyncio.sleep(0)
 
     assert kinds(await results(first, many, few)) == {"Confirmed": 1_006}
-    assert set(desk.answered[1 : 1 + SIZE]) == {"many", "few"}
-    assert desk.answered[1 : 1 + SIZE].count("few") == 5
-    assert sum(desk.line.transactions.values()) == 1 + 11  # and the groups are as full as without clients
+    assert set(group_commit.answered[1 : 1 + SIZE]) == {"many", "few"}
+    assert group_commit.answered[1 : 1 + SIZE].count("few") == 5
+    assert sum(group_commit.line.transactions.values()) == 1 + 11  # and the groups are as full as without clients
 
 
 async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have_emptied(
     pool: Pool, behind: Pool
 ) -> None:
     product_id = await new_product(pool, stock=21)
-    desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
+    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
     async with stock_held(behind, product_id):
-        first = desk.submit("first")
+        first = group_commit.submit("first")
         await until_blocked(behind)
-        many = desk.submit("many", 1_000)
+        many = group_commit.submit("many", 1_000)
         await asyncio.sleep(0)
-        few = desk.submit("few", 5)
+        few = group_commit.submit("few", 5)
         await asyncio.sleep(0)
 
     assert kinds(await results(few)) == {"Confirmed": 5}
@@ -82,28 +83,28 @@ async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have
 
 async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1_000)
-    desk = Desk(line(pool, GroupPolicy(size=30)), product_id)
+    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=30)), product_id)
     async with stock_held(behind, product_id):
-        first = desk.submit("first")
+        first = group_commit.submit("first")
         await until_blocked(behind)
         tasks = []
         for client in ("a", "b", "c"):
-            tasks.append(desk.submit(client, 60))
+            tasks.append(group_commit.submit(client, 60))
             await asyncio.sleep(0)
 
     await results(first, *tasks)
     for group in range(6):
-        served = desk.answered[1 + 30 * group : 31 + 30 * group]
+        served = group_commit.answered[1 + 30 * group : 31 + 30 * group]
         assert {client: served.count(client) for client in ("a", "b", "c")} == {"a": 10, "b": 10, "c": 10}
 
 
 async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=31)
-    desk = Desk(line(pool, GroupPolicy(size=SIZE)), product_id)
+    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
     async with stock_held(behind, product_id):
-        first = desk.submit("first")
+        first = group_commit.submit("first")
         await until_blocked(behind)
-        tasks = desk.submit("one", 60)
+        tasks = group_commit.submit("one", 60)
         await asyncio.sleep(0)
 
     outcomes = await results(tasks)
@@ -117,13 +118,13 @@ class TestPlaces:
 
     async def test_the_newest_of_whoever_has_most_gives_way(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(max_unanswered=10)), product_id)
+        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
         async with stock_held(behind, product_id):
-            [first] = desk.submit("many")
+            [first] = group_commit.submit("many")
             await until_blocked(behind)
-            many = desk.submit("many", 9)
+            many = group_commit.submit("many", 9)
             await asyncio.sleep(0)
-            few = desk.submit("few", 2)
+            few = group_commit.submit("few", 2)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait(many[-2:])
 
@@ -133,20 +134,20 @@ class TestPlaces:
                 assert 500 <= outcome.decision.retry_after_ms <= 1500
                 assert outcome.attempts == 0
             assert not any(task.done() for task in (first, *many[:-2], *few))
-            assert desk.line.unanswered == 10
+            assert group_commit.line.unanswered == 10
 
         assert kinds(await results([first], many[:-2], few)) == {"Confirmed": 10}
-        assert desk.line.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
-        assert desk.line.unanswered == 0
+        assert group_commit.line.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
+        assert group_commit.line.unanswered == 0
         await assert_books_balance(pool)
 
     async def test_whoever_has_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(max_unanswered=10)), product_id)
+        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
         async with stock_held(behind, product_id):
-            few = desk.submit("few")
+            few = group_commit.submit("few")
             await until_blocked(behind)
-            many = desk.submit("many", 20)
+            many = group_commit.submit("many", 20)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait(many[9:])
             assert [task.done() for task in (*few, *many[:9])] == [False] * 10
@@ -156,7 +157,7 @@ class TestPlaces:
 
     async def test_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
         crowded, quiet = await new_product(pool, stock=100), await new_product(pool, stock=100)
-        commit = line(pool, GroupPolicy(max_unanswered=10))
+        commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
         many, few = Desk(commit, crowded), Desk(commit, quiet)
         async with stock_held(behind, crowded):
             tasks = many.submit("many")
@@ -170,34 +171,34 @@ class TestPlaces:
 
     async def test_what_is_in_a_transaction_goes_on(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(max_unanswered=3)), product_id)
+        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=3)), product_id)
         async with stock_held(behind, product_id):
-            many = desk.submit("many", 3)
+            many = group_commit.submit("many", 3)
             await until_blocked(behind)
-            few = desk.submit("few")
+            few = group_commit.submit("few")
             await asyncio.sleep(0)
             assert not any(task.done() for task in (*many, *few))
 
         assert kinds(await results(many, few)) == {"Confirmed": 4}
-        assert desk.line.unanswered == 0
+        assert group_commit.line.unanswered == 0
 
     async def test_a_place_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        desk = Desk(line(pool, GroupPolicy(max_unanswered=4)), product_id)
+        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=4)), product_id)
         async with stock_held(behind, product_id):
-            [first] = desk.submit("many")
+            [first] = group_commit.submit("many")
             await until_blocked(behind)
-            many = desk.submit("many", 3)
+            many = group_commit.submit("many", 3)
             await asyncio.sleep(0)
             many[-1].cancel()
             await asyncio.wait([many[-1]])
-            few = desk.submit("few")
+            few = group_commit.submit("few")
             await asyncio.sleep(0)
             assert not any(task.done() for task in (first, *many[:-1], *few))
 
         assert kinds(await results([first], many[:-1], few)) == {"Confirmed": 4}
         assert len((await list_orders(pool, 100)).items) == 4
-        assert desk.line.unanswered == 0
+        assert group_commit.line.unanswered == 0
 
 
 class Never(Backoff):
@@ -236,22 +237,22 @@ async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
     finds none."""
     product_id = await new_product(behind, stock=100)
     go_away_at_commit(monkeypatch, faulty)
-    desk = GroupCommit(fragile, GroupPolicy(max_unanswered=places), PATIENT_BUDGET, lambda level: None, Never())
-    first = asyncio.create_task(desk.submit(wish(product_id, key="click"), "many"))
-    await until(lambda: bool(desk.transactions))
-    assert desk.transactions == {("here", "OutcomeUnknown"): 1}
+    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=places), PATIENT_BUDGET, lambda level: None, Never())
+    first = asyncio.create_task(group_commit.submit(purchase(product_id, key="click"), "many"))
+    await until(lambda: bool(group_commit.transactions))
+    assert group_commit.transactions == {("here", "OutcomeUnknown"): 1}
 
-    again = asyncio.create_task(desk.submit(wish(product_id, key="click"), "many"))
+    again = asyncio.create_task(group_commit.submit(purchase(product_id, key="click"), "many"))
     await asyncio.sleep(0)
-    other = asyncio.create_task(desk.submit(wish(product_id, "grace"), "few"))
+    other = asyncio.create_task(group_commit.submit(purchase(product_id, "grace"), "few"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
     assert again.done()
     assert isinstance(again.exception(), OutcomeUnknown)
     assert not first.done(), "it is in the group, and goes on"
-    await desk.close(grace=0)
+    await group_commit.close(grace=0)
     await asyncio.gather(first, other, return_exceptions=True)
     assert isinstance(first.exception(), OutcomeUnknown)
-    assert desk.unanswered == 0
+    assert group_commit.unanswered == 0
     assert len((await list_orders(behind, 10)).items) == 1

@@ -15,12 +15,12 @@ from api.database.errors import OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.group_commit import GroupPolicy
-from api.drops.line import Outcome
+from api.drops.decisions import Confirmed, Replayed
+from api.drops.line import GroupPolicy
 from api.drops.orders import list_orders
 from api.drops.products import get_product
-from api.drops.purchase import Confirmed
-from tests.drops.purchases import Unhurried, assert_books_balance, kinds, line, new_product, wish
+from api.drops.ticket import Outcome
+from tests.drops.purchases import Unhurried, assert_books_balance, kinds, new_group_commit, new_product, purchase
 from tests.engines import on_both_engines
 from tests.patience import PATIENCE, PATIENT_TIMES, short, until
 
@@ -46,38 +46,40 @@ async def until_blocked(pool: Pool) -> None:
 @on_both_engines
 async def test_those_who_wait_are_taken_together(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
-    desk = line(pool)
+    group_commit = new_group_commit(pool)
     async with inventory_locked(behind, product_id):
-        first = asyncio.create_task(desk.submit(wish(product_id, "first")))
+        first = asyncio.create_task(group_commit.submit(purchase(product_id, "first")))
         await until_blocked(behind)
-        waiting = [asyncio.create_task(desk.submit(wish(product_id, f"buyer-{number}"))) for number in range(50)]
+        waiting = [
+            asyncio.create_task(group_commit.submit(purchase(product_id, f"buyer-{number}"))) for number in range(50)
+        ]
         await asyncio.sleep(0)
 
     outcomes = await asyncio.gather(first, *waiting)
 
     assert kinds(outcomes) == {"Confirmed": 51}
-    assert desk.transactions == {("here", "sold"): 2}
+    assert group_commit.transactions == {("here", "sold"): 2}
     assert (await get_product(pool, product_id)).version == 1 + 2
 
 
 async def test_a_group_is_bounded(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100)
-    desk = line(pool, GroupPolicy(size=20))
+    group_commit = new_group_commit(pool, GroupPolicy(size=20))
 
-    await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(100)))
+    await asyncio.gather(*(group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(100)))
 
-    assert desk.transactions == {("here", "sold"): 5}
+    assert group_commit.transactions == {("here", "sold"): 5}
 
 
 @on_both_engines
 async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
-    desk = line(pool)
+    group_commit = new_group_commit(pool)
     async with behind.begin(PATIENCE) as rival:
         await rival.execute("UPDATE inventory SET version = version + 1 WHERE product_id = $1", product_id)
-        early = asyncio.create_task(desk.submit(wish(product_id, "early")))
+        early = asyncio.create_task(group_commit.submit(purchase(product_id, "early")))
         await until_blocked(behind)
-        late = asyncio.create_task(desk.submit(wish(product_id, "late")))
+        late = asyncio.create_task(group_commit.submit(purchase(product_id, "late")))
         await asyncio.sleep(0)
         await rival.commit()
 
@@ -86,16 +88,16 @@ async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: 
 
     assert kinds(outcomes) == {"Confirmed": 2}
     assert [outcome.attempts for outcome in outcomes] == [2, 1]
-    assert desk.transactions == {("here", "Conflict"): 1, ("here", "sold"): 1}
+    assert group_commit.transactions == {("here", "Conflict"): 1, ("here", "sold"): 1}
 
 
 async def test_products_do_not_wait_for_each_other(pool: Pool, behind: Pool) -> None:
     held_id, free_id = await new_product(pool, stock=1), await new_product(pool, stock=1)
-    desk = line(pool)
+    group_commit = new_group_commit(pool)
     async with inventory_locked(behind, held_id):
-        held = asyncio.create_task(desk.submit(wish(held_id)))
+        held = asyncio.create_task(group_commit.submit(purchase(held_id)))
         await until_blocked(behind)
-        assert isinstance((await desk.submit(wish(free_id))).decision, Confirmed)
+        assert isinstance((await group_commit.submit(purchase(free_id))).decision, Confirmed)
         assert not held.done()
     assert isinstance((await held).decision, Confirmed)
 
@@ -104,8 +106,8 @@ async def test_products_do_not_wait_for_each_other(pool: Pool, behind: Pool) -> 
 async def test_one_connection_serves_a_product_at_full_load(pool: Pool, tokens: AuthTokens, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     async with Pool(pool.endpoint, 20, tokens, PATIENT_TIMES.pool) as busy:
-        desk = line(busy, GroupPolicy(size=10))
-        await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(300)))
+        group_commit = new_group_commit(busy, GroupPolicy(size=10))
+        await asyncio.gather(*(group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(300)))
         ours = "datname = current_database() AND application_name = 'dropzero'"
         [row] = await behind.fetch(f"SELECT count(*) AS open FROM pg_stat_activity WHERE {ours}")
 
@@ -114,43 +116,42 @@ async def test_one_connection_serves_a_product_at_full_load(pool: Pool, tokens: 
 
 async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
-    desk = line(pool)
+    group_commit = new_group_commit(pool)
     async with inventory_locked(behind, product_id):
-        leaving = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+        leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
         await until_blocked(behind)
         leaving.cancel()
         await asyncio.wait([leaving])
 
-    again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
+    again = (await group_commit.submit(purchase(product_id, "ada", key="click-1"))).decision
 
-    assert isinstance(again, Confirmed)
-    assert again.replayed
+    assert isinstance(again, Replayed)
     assert len((await list_orders(pool, 10)).items) == 1
 
 
 async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
-    desk = line(pool)
+    group_commit = new_group_commit(pool)
     async with inventory_locked(behind, product_id):
-        staying = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        staying = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await until_blocked(behind)
-        leaving = asyncio.create_task(desk.submit(wish(product_id, "bob")))
+        leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "bob")))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait([leaving])
 
     await staying
-    await desk.close(grace=PATIENCE)
+    await group_commit.close(grace=PATIENCE)
 
     assert [order.user_ref for order in (await list_orders(pool, 10)).items] == ["ada"]
-    assert desk.unanswered == 0
+    assert group_commit.unanswered == 0
 
 
 async def test_a_purchase_in_flight_at_its_deadline_is_unavailable_and_sold_nothing(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
-    desk = line(pool, budget=RetryBudget(seconds=short(0.2)))
+    group_commit = new_group_commit(pool, budget=RetryBudget(seconds=short(0.2)))
     async with inventory_locked(behind, product_id):
-        group = (desk.submit(wish(product_id, f"buyer-{number}")) for number in range(3))
+        group = (group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(3))
         answers = await asyncio.gather(*group, return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [Unavailable] * 3
@@ -162,11 +163,13 @@ async def test_those_in_line_are_busy_at_their_deadline_however_long_a_transacti
 ) -> None:
     product_id = await new_product(pool, stock=5)
     async with Unhurried(pool.endpoint, size=1, times=PATIENT_TIMES.pool) as unhurried:
-        desk = line(unhurried, budget=RetryBudget(seconds=short(0.2)))
+        group_commit = new_group_commit(unhurried, budget=RetryBudget(seconds=short(0.2)))
         async with inventory_locked(behind, product_id):
-            in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+            in_flight = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
             await until_blocked(behind)
-            outcomes = await asyncio.gather(*(desk.submit(wish(product_id, f"late-{number}")) for number in range(3)))
+            outcomes = await asyncio.gather(
+                *(group_commit.submit(purchase(product_id, f"late-{number}")) for number in range(3))
+            )
             assert not in_flight.done()
         assert isinstance((await in_flight).decision, Confirmed)
 
@@ -177,11 +180,11 @@ async def test_those_in_line_are_busy_at_their_deadline_however_long_a_transacti
 
 async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
     product_id = await new_product(pool, stock=60)
-    desk = line(pool, GroupPolicy(size=10))
-    buyers = [asyncio.create_task(desk.submit(wish(product_id, f"buyer-{number}"))) for number in range(80)]
+    group_commit = new_group_commit(pool, GroupPolicy(size=10))
+    buyers = [asyncio.create_task(group_commit.submit(purchase(product_id, f"buyer-{number}"))) for number in range(80)]
     await asyncio.sleep(0)
 
-    await desk.close(grace=PATIENCE)
+    await group_commit.close(grace=PATIENCE)
 
     outcomes = await asyncio.gather(*buyers)
     assert kinds(outcomes) == {"Confirmed": 60, "SoldOut": 20}
@@ -190,14 +193,14 @@ async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
 
 async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_answer(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=60)
-    desk = line(pool)
+    group_commit = new_group_commit(pool)
     async with inventory_locked(behind, product_id):
-        in_flight = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        in_flight = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await until_blocked(behind)
-        waiting = asyncio.create_task(desk.submit(wish(product_id, "bob")))
+        waiting = asyncio.create_task(group_commit.submit(purchase(product_id, "bob")))
         await asyncio.sleep(0)
 
-        await desk.close(grace=short(0.05))
+        await group_commit.close(grace=short(0.05))
 
         with pytest.raises(OutcomeUnknown):
             await in_flight
@@ -208,39 +211,41 @@ async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_an
 
 async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) -> None:
     product_ids = [await new_product(pool, stock=1) for _ in range(6)]
-    desk = line(pool, GroupPolicy(max_unanswered=4))
+    group_commit = new_group_commit(pool, GroupPolicy(max_unanswered=4))
 
-    outcomes = await asyncio.gather(*(desk.submit(wish(product_id)) for product_id in product_ids))
+    outcomes = await asyncio.gather(*(group_commit.submit(purchase(product_id)) for product_id in product_ids))
 
     assert kinds(outcomes) == {"Confirmed": 4, "Busy": 2}
 
 
 async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=50)
-    desk = line(pool, GroupPolicy(max_unanswered=10))
+    group_commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
     async with inventory_locked(behind, product_id):
-        first = asyncio.create_task(desk.submit(wish(product_id, "ada")))
+        first = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await until_blocked(behind)
         for number in range(100):
-            leaving = asyncio.create_task(desk.submit(wish(product_id, f"fickle-{number}")))
+            leaving = asyncio.create_task(group_commit.submit(purchase(product_id, f"fickle-{number}")))
             await asyncio.sleep(0)
             leaving.cancel()
             await asyncio.wait([leaving])
-        assert desk.unanswered == 10
+        assert group_commit.unanswered == 10
 
     await first
-    await desk.close(grace=PATIENCE)
-    assert desk.unanswered == 0
+    await group_commit.close(grace=PATIENCE)
+    assert group_commit.unanswered == 0
     assert len((await list_orders(pool, 100)).items) == 1
 
 
 async def test_parting_a_group_fails_only_the_bad_within_the_budget_of_each(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
-    desk = line(pool, budget=RetryBudget(attempts=12, seconds=PATIENCE))
+    group_commit = new_group_commit(pool, budget=RetryBudget(attempts=12, seconds=PATIENCE))
     names = [f"bad-{number}" if number % 10 == 0 else f"good-{number}" for number in range(300)]
 
-    answers = await asyncio.gather(*(desk.submit(wish(product_id, name)) for name in names), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(group_commit.submit(purchase(product_id, name)) for name in names), return_exceptions=True
+    )
 
     failed = {name for name, answer in zip(names, answers, strict=True) if isinstance(answer, CheckViolationError)}
     outcomes = [answer for answer in answers if isinstance(answer, Outcome)]
@@ -254,10 +259,10 @@ async def test_parting_a_group_fails_only_the_bad_within_the_budget_of_each(pool
 async def test_a_group_that_is_parted_too_often_turns_the_others_away_as_busy(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
-    desk = line(pool, budget=RetryBudget(attempts=3, seconds=PATIENCE))
+    group_commit = new_group_commit(pool, budget=RetryBudget(attempts=3, seconds=PATIENCE))
     names = [f"bad-{number}" if number % 10 == 0 else f"good-{number}" for number in range(60)]
 
-    outcomes = await asyncio.gather(*(desk.submit(wish(product_id, name)) for name in names))
+    outcomes = await asyncio.gather(*(group_commit.submit(purchase(product_id, name)) for name in names))
 
     assert max(outcome.attempts for outcome in outcomes) == 3
     assert kinds(outcomes)["Busy"] >= 6
@@ -268,11 +273,13 @@ async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(
     product_id = await new_product(pool, stock=10)
     await behind.execute(f"ALTER DATABASE {await database_name(behind)} SET default_transaction_read_only = on")
     async with Pool(pool.endpoint, size=5, times=PATIENT_TIMES.pool) as replica:
-        desk = line(replica, budget=RetryBudget(attempts=2, seconds=PATIENCE))
-        answers = await asyncio.gather(*(desk.submit(wish(product_id)) for _ in range(50)), return_exceptions=True)
+        group_commit = new_group_commit(replica, budget=RetryBudget(attempts=2, seconds=PATIENCE))
+        answers = await asyncio.gather(
+            *(group_commit.submit(purchase(product_id)) for _ in range(50)), return_exceptions=True
+        )
 
     assert {type(answer) for answer in answers} == {Unavailable}
-    assert desk.transactions == {("here", "Unavailable"): 2}
+    assert group_commit.transactions == {("here", "Unavailable"): 2}
 
 
 async def database_name(pool: Pool) -> str:

@@ -11,13 +11,13 @@ from api.database.pool import Pool
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import known_products
+from api.drops.decisions import Confirmed
 from api.drops.drops import Drops
 from api.drops.errors import NotFound
-from api.drops.group_commit import GroupPolicy
 from api.drops.known_products import KnownProducts
-from api.drops.purchase import Confirmed
+from api.drops.line import GroupPolicy
 from api.drops.stock import PollingTimes
-from tests.drops.purchases import kinds, new_product, wish
+from tests.drops.purchases import kinds, new_product, purchase
 from tests.drops.watching import CountingPool
 from tests.faults import Faulty
 from tests.locks import table_locked
@@ -90,15 +90,15 @@ async def test_what_is_remembered_is_bounded(
 
 
 async def test_an_unknown_product_gets_no_line(drops: Drops) -> None:
-    purchases = [wish(uuid4(), f"buyer-{number}") for number in range(300)]
+    purchases = [purchase(uuid4(), f"buyer-{number}") for number in range(300)]
 
     answers = await asyncio.gather(
         *(drops.purchase(purchase, None, "a client") for purchase in purchases), return_exceptions=True
     )
 
     assert {type(answer) for answer in answers} == {NotFound}
-    for desk in drops.group_commits.values():
-        assert (desk.unanswered, desk.transactions, desk.outcomes) == (0, {}, {})
+    for group_commit in drops.group_commits.values():
+        assert (group_commit.unanswered, group_commit.transactions, group_commit.outcomes) == (0, {}, {})
 
 
 async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
@@ -106,8 +106,8 @@ async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
 ) -> None:
     product_id = await new_product(pool)
     faulty.down()
-    buying = asyncio.create_task(drops.purchase(wish(product_id), None, "a client"))
-    nothing = asyncio.create_task(drops.purchase(wish(uuid4()), None, "a client"))
+    buying = asyncio.create_task(drops.purchase(purchase(product_id), None, "a client"))
+    nothing = asyncio.create_task(drops.purchase(purchase(uuid4()), None, "a client"))
     await until(lambda: drops.group_commits[None].unanswered == 2)
     await faulty.up()
 
@@ -120,7 +120,7 @@ async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
     pool: Pool, behind: Pool, drops: Drops
 ) -> None:
     product_id = await new_product(pool)
-    await drops.purchase(wish(product_id, "first"), None)
+    await drops.purchase(purchase(product_id, "first"), None)
     held, release = asyncio.Event(), asyncio.Event()
     read = drops.known_products._looks._read
 
@@ -130,10 +130,10 @@ async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
         return await read(ids)
 
     drops.known_products._looks._read = slow  # type: ignore[assignment]
-    stranger = asyncio.create_task(drops.purchase(wish(uuid4()), None))
+    stranger = asyncio.create_task(drops.purchase(purchase(uuid4()), None))
     async with asyncio.timeout(PATIENCE):
         await held.wait()
-        outcomes = [await drops.purchase(wish(product_id, f"buyer-{number}"), None) for number in range(3)]
+        outcomes = [await drops.purchase(purchase(product_id, f"buyer-{number}"), None) for number in range(3)]
 
     assert kinds(outcomes) == {"Confirmed": 3}
     assert not stranger.done()
@@ -149,7 +149,7 @@ async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchas
     await drops.open()
     try:
         async with table_locked(behind, "products"):
-            outcome = await drops.purchase(wish(product_id), None)
+            outcome = await drops.purchase(purchase(product_id), None)
 
             assert kinds([outcome]) == {"Busy": 1}
             assert drops.known_products._looks._reading is not None, "the look has ended before the purchase"

@@ -12,12 +12,12 @@ from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
-from api.drops.group_commit import GroupPolicy
-from api.drops.line import Busy, Outcome
+from api.drops.decisions import Confirmed, Replayed
+from api.drops.line import GroupPolicy
 from api.drops.orders import list_orders
 from api.drops.products import get_product, restock
-from api.drops.purchase import Confirmed
-from tests.drops.purchases import cancel, line, new_product, wish
+from api.drops.ticket import Busy, Outcome
+from tests.drops.purchases import cancel, new_group_commit, new_product, purchase
 from tests.faults import Faulty
 from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
 
@@ -43,14 +43,15 @@ async def test_a_connection_lost_at_commit_sells_each_buyer_one(
 ) -> None:
     product_id = await new_product(behind, stock=100)
     setattr(faulty, fault, 5)
-    desk = line(fragile, GroupPolicy(size=10))
+    group_commit = new_group_commit(fragile, GroupPolicy(size=10))
 
-    outcomes = await asyncio.gather(*(desk.submit(wish(product_id, f"buyer-{number}")) for number in range(60)))
+    outcomes = await asyncio.gather(
+        *(group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(60))
+    )
 
     assert getattr(faulty, fault) == 0
     confirmed = [outcome.decision for outcome in outcomes if isinstance(outcome.decision, Confirmed)]
     assert len(confirmed) == 60
-    assert not any(decision.replayed for decision in confirmed)
     orders = (await list_orders(behind, 100)).items
     assert {order.id for order in orders} == {decision.order.id for decision in confirmed}
     assert len(orders) == 60
@@ -64,7 +65,7 @@ async def test_the_last_unit_whose_commit_was_done_and_lost_is_the_buyers(
     product_id = await new_product(behind, stock=1)
     faulty.cut_after_commit = 1
 
-    outcome = await line(fragile).submit(wish(product_id, "ada"))
+    outcome = await new_group_commit(fragile).submit(purchase(product_id, "ada"))
 
     assert isinstance(outcome.decision, Confirmed)
     assert outcome.decision.remaining == 0
@@ -80,7 +81,7 @@ async def test_a_commit_that_is_never_answered_is_looked_up_after_a_while(
     # A COMMIT that is only slow may miss this time as well: it is looked up like the one that never comes.
     times = replace(PATIENT_TIMES.pool, commit=short(0.2))
     async with Pool(Endpoint("here", faulty.url), 10, tokens, times) as impatient:
-        outcome = await line(impatient).submit(wish(product_id, "ada"))
+        outcome = await new_group_commit(impatient).submit(purchase(product_id, "ada"))
 
     assert faulty.hang_at_commit == 0
     assert isinstance(outcome.decision, Confirmed)
@@ -93,18 +94,17 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)  # one connection is open, and no other will be
     faulty.cut_after_commit = 1
-    desk = line(fragile, budget=RetryBudget(attempts=4, seconds=PATIENCE))
+    group_commit = new_group_commit(fragile, budget=RetryBudget(attempts=4, seconds=PATIENCE))
 
-    asking = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+    asking = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
     await faulty.commit_arrived.wait()
     faulty.down()
     with pytest.raises(OutcomeUnknown, match="has not come back yet"):
         await asking
 
     await faulty.up()
-    again = (await desk.submit(wish(product_id, "ada", key="click-1"))).decision
-    assert isinstance(again, Confirmed)
-    assert again.replayed
+    again = (await group_commit.submit(purchase(product_id, "ada", key="click-1"))).decision
+    assert isinstance(again, Replayed)
     assert (await get_product(behind, product_id)).stock == 4
 
 
@@ -114,19 +114,19 @@ async def test_a_full_line_does_not_say_that_nothing_was_sold_while_nobody_knows
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)  # one connection is open, and no other will be
     faulty.cut_after_commit = 1
-    desk = line(fragile, GroupPolicy(max_unanswered=1), budget=ENDLESS)
+    group_commit = new_group_commit(fragile, GroupPolicy(max_unanswered=1), budget=ENDLESS)
 
-    first = asyncio.create_task(desk.submit(wish(product_id, "ada", key="click-1")))
+    first = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
     await faulty.commit_arrived.wait()
     faulty.down()
-    await until(lambda: sum(desk.transactions.values()) > 0)
+    await until(lambda: sum(group_commit.transactions.values()) > 0)
     with pytest.raises(OutcomeUnknown, match="has not come back yet"):
-        await desk.submit(wish(product_id, "ada", key="click-1"))
-    assert isinstance((await desk.submit(wish(product_id, "eve"))).decision, Busy)
+        await group_commit.submit(purchase(product_id, "ada", key="click-1"))
+    assert isinstance((await group_commit.submit(purchase(product_id, "eve"))).decision, Busy)
 
     await faulty.up()
     assert isinstance((await first).decision, Confirmed)
-    assert desk.unanswered == 0
+    assert group_commit.unanswered == 0
 
 
 async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
@@ -134,7 +134,9 @@ async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, f
     faulty.down()
 
     with pytest.raises(Unavailable):
-        await line(fragile, budget=RetryBudget(attempts=3, seconds=PATIENCE)).submit(wish(product_id, "ada"))
+        await new_group_commit(fragile, budget=RetryBudget(attempts=3, seconds=PATIENCE)).submit(
+            purchase(product_id, "ada")
+        )
 
     assert (await get_product(behind, product_id)).stock == 5
 
@@ -145,9 +147,9 @@ async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)
     faulty.down()
-    desk = line(fragile, budget=ENDLESS)
-    asking = asyncio.create_task(desk.submit(wish(product_id, "ada")))
-    await until(lambda: desk.transactions["here", "Unavailable"] > 0)
+    group_commit = new_group_commit(fragile, budget=ENDLESS)
+    asking = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
+    await until(lambda: group_commit.transactions["here", "Unavailable"] > 0)
     await faulty.up()
 
     assert isinstance((await asking).decision, Confirmed)
@@ -158,7 +160,7 @@ async def test_a_cancellation_lost_at_commit_returns_the_units_once(
     behind: Pool, fragile: Pool, faulty: Faulty, fault: str
 ) -> None:
     product_id = await new_product(behind, stock=5)
-    bought = (await line(behind).submit(wish(product_id, "ada"))).decision
+    bought = (await new_group_commit(behind).submit(purchase(product_id, "ada"))).decision
     assert isinstance(bought, Confirmed)
     setattr(faulty, fault, 2)
 
@@ -193,26 +195,21 @@ async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=10)
-    desk = line(fragile)
-    await desk.submit(wish(product_id, "ada", key="bought before"))
+    group_commit = new_group_commit(fragile)
+    await group_commit.submit(purchase(product_id, "ada", key="bought before"))
     faulty.cut_after_commit = 1
 
     # One group: an old key, a new buyer, and a new key twice.
     old, new, first, second = await asyncio.gather(
-        desk.submit(wish(product_id, "ada", key="bought before")),
-        desk.submit(wish(product_id, "bob")),
-        desk.submit(wish(product_id, "cyd", key="click-1")),
-        desk.submit(wish(product_id, "cyd", key="click-1")),
+        group_commit.submit(purchase(product_id, "ada", key="bought before")),
+        group_commit.submit(purchase(product_id, "bob")),
+        group_commit.submit(purchase(product_id, "cyd", key="click-1")),
+        group_commit.submit(purchase(product_id, "cyd", key="click-1")),
     )
 
     assert faulty.cut_after_commit == 0
     decisions = [outcome.decision for outcome in (old, new, first, second)]
-    assert [isinstance(decision, Confirmed) and decision.replayed for decision in decisions] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    assert [type(decision) for decision in decisions] == [Replayed, Confirmed, Confirmed, Replayed]
     assert (await get_product(behind, product_id)).stock == 7
 
 
@@ -221,10 +218,12 @@ async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
 ) -> None:
     product_id = await new_product(behind, stock=1)
     faulty.cut_after_commit = 1
-    desk = line(fragile, budget=RetryBudget(attempts=1, seconds=PATIENCE))
+    group_commit = new_group_commit(fragile, budget=RetryBudget(attempts=1, seconds=PATIENCE))
 
     ada, bob = await asyncio.gather(
-        desk.submit(wish(product_id, "ada")), desk.submit(wish(product_id, "bob")), return_exceptions=True
+        group_commit.submit(purchase(product_id, "ada")),
+        group_commit.submit(purchase(product_id, "bob")),
+        return_exceptions=True,
     )
 
     assert isinstance(ada, OutcomeUnknown)

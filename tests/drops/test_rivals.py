@@ -13,21 +13,22 @@ from api.database.errors import Conflict
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.group_commit import GroupPolicy
-from api.drops.line import Busy
+from api.drops.decisions import Confirmed
+from api.drops.line import GroupPolicy
 from api.drops.orders import OrderStatus, list_orders
 from api.drops.products import get_product, restock
-from api.drops.purchase import Confirmed, SaleFailed, execute_requests
+from api.drops.purchase import GroupFailed, execute_group
+from api.drops.ticket import Busy
 from tests.drops.purchases import (
     ONE_BY_ONE,
     Unhurried,
     assert_books_balance,
     cancel,
     kinds,
-    line,
+    new_group_commit,
     new_product,
+    purchase,
     submit_all,
-    wish,
 )
 from tests.dsql.stand_in import StandIn
 from tests.engines import DSQL
@@ -44,9 +45,9 @@ def engine(both_engines: str) -> str:
 @pytest.mark.parametrize("policy", [GroupPolicy(), GroupPolicy(size=7), ONE_BY_ONE])
 async def test_two_hundred_concurrent_buyers_of_ten_units_leave_ten_orders(pool: Pool, policy: GroupPolicy) -> None:
     product_id = await new_product(pool, stock=10)
-    buyers = [wish(product_id, f"buyer-{number}") for number in range(200)]
+    buyers = [purchase(product_id, f"buyer-{number}") for number in range(200)]
 
-    outcomes = await submit_all([line(pool, policy)], buyers)
+    outcomes = await submit_all([new_group_commit(pool, policy)], buyers)
 
     assert kinds(outcomes) == {"Confirmed": 10, "SoldOut": 190}
     assert (await get_product(pool, product_id)).stock == 0
@@ -58,9 +59,9 @@ async def test_two_hundred_concurrent_buyers_of_ten_units_leave_ten_orders(pool:
 async def test_the_last_unit_goes_to_exactly_one_of_two(pool: Pool) -> None:
     for _ in range(10):
         product_id = await new_product(pool, stock=1)
-        rivals = [wish(product_id, "ada"), wish(product_id, "bob")]
+        rivals = [purchase(product_id, "ada"), purchase(product_id, "bob")]
 
-        outcomes = await submit_all([line(pool), line(pool)], rivals)
+        outcomes = await submit_all([new_group_commit(pool), new_group_commit(pool)], rivals)
 
         assert kinds(outcomes) == {"Confirmed": 1, "SoldOut": 1}
         assert (await get_product(pool, product_id)).stock == 0
@@ -71,23 +72,20 @@ async def test_the_same_key_fifty_times_at_once_through_two_lines_is_one_purchas
     pool: Pool, policy: GroupPolicy
 ) -> None:
     product_id = await new_product(pool, stock=5)
-    wishes = [wish(product_id, key="click-1") for _ in range(50)]
+    purchases = [purchase(product_id, key="click-1") for _ in range(50)]
 
-    outcomes = await submit_all([line(pool, policy), line(pool, policy)], wishes)
+    outcomes = await submit_all([new_group_commit(pool, policy), new_group_commit(pool, policy)], purchases)
 
-    decisions = [outcome.decision for outcome in outcomes]
-    assert all(isinstance(decision, Confirmed) for decision in decisions)
-    fresh = [decision for decision in decisions if isinstance(decision, Confirmed) and not decision.replayed]
-    assert len(fresh) == 1
+    assert kinds(outcomes) == {"Confirmed": 1, "Replayed": 49}
     assert (await get_product(pool, product_id)).stock == 4
     await assert_books_balance(pool)
 
 
 async def test_fifty_concurrent_purchases_of_one_buyer_stay_within_the_limit(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100, limit=3)
-    lines = [line(pool, ONE_BY_ONE), line(pool, ONE_BY_ONE)]
+    lines = [new_group_commit(pool, ONE_BY_ONE), new_group_commit(pool, ONE_BY_ONE)]
 
-    outcomes = await submit_all(lines, [wish(product_id) for _ in range(50)])
+    outcomes = await submit_all(lines, [purchase(product_id) for _ in range(50)])
 
     assert kinds(outcomes) == {"Confirmed": 3, "LimitReached": 47}
     await assert_books_balance(pool)
@@ -96,7 +94,7 @@ async def test_fifty_concurrent_purchases_of_one_buyer_stay_within_the_limit(poo
 async def test_late_buyers_of_a_sold_out_drop_conflict_with_nobody(pool: Pool) -> None:
     product_id = await new_product(pool, stock=0)
 
-    outcomes = await submit_all([line(pool, ONE_BY_ONE)], [wish(product_id) for _ in range(100)])
+    outcomes = await submit_all([new_group_commit(pool, ONE_BY_ONE)], [purchase(product_id) for _ in range(100)])
 
     assert {outcome.attempts for outcome in outcomes} == {1}
 
@@ -105,14 +103,14 @@ async def test_restock_and_cancel_compete_with_purchases(pool: Pool) -> None:
     early, late, restocks = 6, 20, 3
     assert early + late + restocks <= PATIENT_BUDGET.attempts
     product_id = await new_product(pool, stock=15)
-    lines = [line(pool, ONE_BY_ONE), line(pool)]
+    lines = [new_group_commit(pool, ONE_BY_ONE), new_group_commit(pool)]
     bought = [
         outcome.decision.order.id
-        for outcome in await submit_all(lines, [wish(product_id, f"early-{number}") for number in range(early)])
+        for outcome in await submit_all(lines, [purchase(product_id, f"early-{number}") for number in range(early)])
         if isinstance(outcome.decision, Confirmed)
     ]
 
-    selling = asyncio.create_task(submit_all(lines, [wish(product_id, f"late-{number}") for number in range(late)]))
+    selling = asyncio.create_task(submit_all(lines, [purchase(product_id, f"late-{number}") for number in range(late)]))
     await asyncio.gather(
         *(cancel(pool, order_id, None, PATIENT_BUDGET) for order_id in bought),
         *(restock(pool, product_id, 1, PATIENT_BUDGET) for _ in range(restocks)),
@@ -127,7 +125,7 @@ async def test_restock_and_cancel_compete_with_purchases(pool: Pool) -> None:
 
 async def test_a_cancelled_order_returns_its_units_once(pool: Pool) -> None:
     product_id = await new_product(pool, stock=5)
-    bought = (await line(pool).submit(wish(product_id, quantity=2))).decision
+    bought = (await new_group_commit(pool).submit(purchase(product_id, quantity=2))).decision
     assert isinstance(bought, Confirmed)
 
     cancelled = await asyncio.gather(*(cancel(pool, bought.order.id, "ada") for _ in range(10)))
@@ -167,10 +165,9 @@ async def test_a_conflict_at_commit_is_retried_and_counted(pool: Pool, make_comm
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(3)
 
-    outcome = await line(pool).submit(wish(product_id))
+    outcome = await new_group_commit(pool).submit(purchase(product_id))
 
     assert isinstance(outcome.decision, Confirmed)
-    assert not outcome.decision.replayed
     assert outcome.attempts == 4
     assert (await get_product(pool, product_id)).stock == 4
 
@@ -181,11 +178,12 @@ async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(1)
 
-    with pytest.raises(SaleFailed, match="OC000") as failed:
-        await execute_requests(pool, product_id, [wish(product_id)])
+    with pytest.raises(GroupFailed, match="OC000") as failed:
+        await execute_group(pool, product_id, [purchase(product_id)])
 
     assert isinstance(failed.value.error, Conflict)
-    assert (failed.value.settled, failed.value.unknown) == ({}, ())
+    assert failed.value.sale is not None
+    assert (failed.value.sale.settled, failed.value.unknown) == ({}, None)
     assert (await get_product(pool, product_id)).stock == 5
     assert (await list_orders(pool, 10)).items == []
 
@@ -195,7 +193,7 @@ async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commit
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(1000)
 
-    outcome = await line(pool, budget=RetryBudget(attempts=3)).submit(wish(product_id))
+    outcome = await new_group_commit(pool, budget=RetryBudget(attempts=3)).submit(purchase(product_id))
 
     assert isinstance(outcome.decision, Busy)
     assert outcome.decision.retry_after_ms > 0
@@ -213,7 +211,7 @@ async def test_a_spent_deadline_is_busy_with_nothing_sold(
 
     # Every transaction ends with its conflict, also the one that is under way at the deadline.
     async with Unhurried(pool.endpoint, 1, tokens, PATIENT_TIMES.pool) as unhurried:
-        outcomes = await submit_all([line(unhurried, budget=budget)], [wish(product_id)] * 3)
+        outcomes = await submit_all([new_group_commit(unhurried, budget=budget)], [purchase(product_id)] * 3)
 
     assert kinds(outcomes) == {"Busy": 3}
     assert (await get_product(pool, product_id)).stock == 5

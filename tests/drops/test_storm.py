@@ -20,11 +20,11 @@ import pytest
 from api.database.errors import DatabaseError
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
+from api.drops.decisions import Confirmed, LimitReached, Purchase, Replayed, SoldOut
 from api.drops.drops import Drops
-from api.drops.line import Busy
 from api.drops.products import get_product
-from api.drops.purchase import Confirmed, LimitReached, Purchase, SoldOut
-from tests.drops.purchases import new_product, wish
+from api.drops.ticket import Busy
+from tests.drops.purchases import new_product, purchase
 from tests.drops.weather import audit_again_and_again, beside, make_weather, seeded, two_servers
 from tests.dsql.stand_in import StandIn
 from tests.patience import FACTOR, PATIENCE, until
@@ -74,10 +74,10 @@ class Buyers:
                     self.asked_again["Busy"] += 1
                     await asyncio.sleep(0.05)
                     continue
-                case Confirmed(order=order, replayed=replayed):
+                case Confirmed(order=order) | Replayed(order=order):
                     assert order.id == purchase.order_id
                     assert outcome.region == order.region
-                    self.confirmed[purchase.product_id][order.id] += not replayed
+                    self.confirmed[purchase.product_id][order.id] += isinstance(outcome.decision, Confirmed)
                 case SoldOut():
                     self.sold_out[purchase.product_id] += 1
                 case LimitReached():
@@ -88,14 +88,14 @@ class Buyers:
         raise AssertionError(f"never answered: {purchase}")
 
 
-def wishes(chance: random.Random, product_ids: list[UUID]) -> Iterator[Purchase]:
+def purchases_of(chance: random.Random, product_ids: list[UUID]) -> Iterator[Purchase]:
     """Purchases without end. Every tenth buyer clicks twice, and both clicks are one purchase."""
     for number in itertools.count():
         product_id = chance.choice(product_ids)
         few = PURCHASES // 28  # come again and again for the drop with a limit
         name = f"buyer-{chance.randrange(few) if product_id == product_ids[LIMITED] else number}"
         for _ in range(2 if number % 10 == 0 else 1):
-            yield wish(product_id, name, key=f"click-{number}")
+            yield purchase(product_id, name, key=f"click-{number}")
 
 
 def transactions(servers: list[Drops]) -> Counter[str]:
@@ -117,7 +117,7 @@ async def test_in_a_storm_of_faults_exactly_the_stock_is_sold_and_every_buyer_is
         await new_product(behind, stock, limit=2 if number == LIMITED else None) for number, stock in enumerate(STOCKS)
     ]
     buyers, audits = Buyers(), list[bool]()
-    purchases = enumerate(wishes(chance, product_ids))
+    purchases = enumerate(purchases_of(chance, product_ids))
 
     async with two_servers([home, peer], RetryBudget()) as servers:
 

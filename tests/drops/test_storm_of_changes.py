@@ -16,11 +16,11 @@ import pytest
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
+from api.drops.decisions import Confirmed, Purchase, SoldOut
 from api.drops.drops import Drops
-from api.drops.line import Busy
 from api.drops.products import NewProduct
-from api.drops.purchase import Confirmed, Purchase, SoldOut
-from tests.drops.purchases import assert_books_balance, line, new_product, wish
+from api.drops.ticket import Busy
+from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase
 from tests.drops.weather import audit_again_and_again, beside, make_weather, seeded, two_servers
 from tests.dsql.stand_in import StandIn
 from tests.engines import DSQL
@@ -105,19 +105,19 @@ def engine() -> str:
 async def test_in_a_storm_no_answer_says_more_than_was_committed(home: StandIn, peer: StandIn, behind: Pool) -> None:
     chance = seeded()
     few_id, many_id = await new_product(behind, stock=OF_EACH // 4), await new_product(behind, stock=100_000)
-    desk = line(behind)
+    group_commit = new_group_commit(behind)
     audits: list[bool] = []
 
     async def buy_of_few(drops: Drops, number: int) -> tuple[UUID, Awaitable[object]]:
-        purchase = wish(few_id, f"buyer-{number}", key="click")
-        return purchase.order_id, decision_of(drops, purchase)
+        wanted = purchase(few_id, f"buyer-{number}", key="click")
+        return wanted.order_id, decision_of(drops, wanted)
 
     async def buy_of_many(drops: Drops, number: int) -> tuple[UUID, Awaitable[object]]:
-        purchase = wish(many_id, f"buyer-{number}", key="click")
-        return purchase.order_id, decision_of(drops, purchase)
+        wanted = purchase(many_id, f"buyer-{number}", key="click")
+        return wanted.order_id, decision_of(drops, wanted)
 
     async def cancel(drops: Drops, number: int) -> tuple[UUID, Awaitable[object]]:
-        bought = (await desk.submit(wish(many_id, f"leaving-{number}"))).decision
+        bought = (await group_commit.submit(purchase(many_id, f"leaving-{number}"))).decision
         assert isinstance(bought, Confirmed)
         return bought.order.id, drops.cancel_order(bought.order.id, None)
 

@@ -9,9 +9,10 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.audit import audit
+from api.drops.decisions import Purchase
 from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product
-from api.drops.purchase import Purchase, execute_requests
+from api.drops.purchase import execute_group
 from api.settings import Settings
 from tests.engines import on_both_engines
 from tests.graphql.plans import Statement, plans
@@ -273,7 +274,7 @@ async def test_one_order_is_found_through_its_index(
 
 async def statements_of_a_purchase(pool: Pool, hot: UUID, statements: list[Statement]) -> list[Statement]:
     wishes = [Purchase.checked(product_id=hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
-    await execute_requests(pool, hot, wishes)
+    await execute_group(pool, hot, wishes)
     return list(statements)
 
 

@@ -1,0 +1,81 @@
+"""A ticket: one purchase or cancellation that waits in a line, and the outcome that it is answered with."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from api.database.errors import OutcomeUnknown
+from api.drops.decisions import (
+    Cancellation,
+    Cancelled,
+    Confirmed,
+    LimitReached,
+    NotOpen,
+    Replayed,
+    Request,
+    SoldOut,
+)
+from api.drops.products import Product
+from api.identity.quota import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Nothing was sold: the attempts, the deadline or the room in the line are used up. The same request can be sent
+    again after `retry_after_ms`."""
+
+    retry_after_ms: int
+
+    @classmethod
+    def now(cls) -> "Busy":
+        """Spread over a second, so that clients that were refused together do not come back together."""
+        return cls(retry_after_ms=random.randint(500, 1500))  # noqa: S311
+
+
+Answer: TypeAlias = Confirmed | Replayed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Busy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a purchase or a cancellation.
+
+    `product`: as the deciding transaction left it; None with Busy, when no transaction decided.
+    `attempts`: transactions that the request was in. `region`: the Region that decided.
+    """
+
+    decision: Answer
+    product: Product | None
+    attempts: int
+    region: str
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A purchase or a cancellation that waits in a line or is in a group, and the future of its outcome.
+
+    `client`: where the request came from. `deadline`: by the event loop's clock. `claim`: on the quota of unanswered
+    requests. `queued`: whether the ticket waits in the line, and is in no group. `answered`: whether the line has
+    answered it; the buyer can have hung up before.
+    """
+
+    request: Request
+    client: str
+    deadline: float
+    answer: "asyncio.Future[Outcome]"
+    claim: Claim | None = None
+    queued: bool = True
+    answered: bool = False
+    attempts: int = 0
+    written_at: list[datetime] = field(default_factory=list)
+    """`created_at` of every COMMIT of this order that got no answer. If the stored order carries one of them, that
+    COMMIT succeeded."""
+
+    @property
+    def unknown(self) -> OutcomeUnknown:
+        """The error for a request whose COMMIT got no answer, and whose order could not be read since."""
+        return OutcomeUnknown(
+            f"the connection was lost while order {self.request.order_id} was committed, and the database has not come "
+            "back yet"
+        )
