@@ -28,7 +28,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from api.graphql.errors import ErrorCode
-from api.graphql.http import MAX_BODY
+from api.graphql.requests import MAX_BODY
 from api.graphql.websocket import PROTOCOL
 from api.identity.admission import Admission
 from api.identity.clients import client_of

@@ -16,8 +16,8 @@ from botocore.session import get_session
 
 from api.cli import app
 from api.graphql.errors import ErrorCode
-from api.graphql.http import MAX_BODY
 from api.graphql.purchase import PurchaseStatus
+from api.graphql.requests import MAX_BODY
 from api.identity.refusals import INTERVAL
 from api.identity.turns import LENGTH
 from api.server import shutdown_timeout

@@ -55,7 +55,7 @@ class Subscriber(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Topic:
     """What makes subscriptions the same: their document without its blanks and comments, name, values (JSON with sorted
     keys), and who asks."""
 
@@ -65,7 +65,7 @@ class Operation:
     caller: Caller
 
     @classmethod
-    def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Operation":
+    def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Topic":
         """Raises CannotSubscribe for variables that cannot be written down again."""
         try:
             return cls(document.text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS), caller)
@@ -89,7 +89,7 @@ class Broadcasts:
         self._executor = executor
         self._admission = admission
         self._deliveries = Turns(SHARE, SHARE, patience=None)
-        self._under_way: dict[Operation, Broadcast] = {}
+        self._under_way: dict[Topic, Broadcast] = {}
         self._characters = Quota(max_characters)
         self._claims: dict[Broadcast, Claim] = {}
         self._tasks: dict[Broadcast, asyncio.Task[None]] = {}
@@ -103,16 +103,16 @@ class Broadcasts:
         """Subscribers of all broadcasts now."""
         return sum(len(broadcast.subscribers) for broadcast in self._under_way.values())
 
-    def join(self, operation: Operation, document: Document, subscriber: Subscriber, client: str) -> "Broadcast | None":
+    def join(self, topic: Topic, document: Document, subscriber: Subscriber, client: str) -> "Broadcast | None":
         """Subscribe: what was told last comes at once, then all that follows, and an end at most once.
 
         Returns the broadcast, to be left; None when there is no room for one more, and then the subscriber has been
         told so.
         """
-        broadcast = self._under_way.get(operation)
+        broadcast = self._under_way.get(topic)
         if broadcast is None:
             try:
-                broadcast = self._begin(operation, document, client)
+                broadcast = self._begin(topic, document, client)
             except QuotaSpent:
                 subscriber.end([rate_limited_error(FULL)])
                 return None
@@ -126,7 +126,7 @@ class Broadcasts:
         the execution."""
         if subscriber in broadcast.subscribers:
             del broadcast.subscribers[subscriber]
-            if not broadcast.subscribers and self._under_way.get(broadcast.operation) is broadcast:
+            if not broadcast.subscribers and self._under_way.get(broadcast.topic) is broadcast:
                 self._forget(broadcast)
                 self._tasks[broadcast].cancel()
 
@@ -138,11 +138,11 @@ class Broadcasts:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _begin(self, operation: Operation, document: Document, client: str) -> "Broadcast":
+    def _begin(self, topic: Topic, document: Document, client: str) -> "Broadcast":
         """Raises QuotaSpent."""
-        broadcast = Broadcast(operation)
-        hold = self._characters.take(client, operation.characters, partial(self._give_way, broadcast))
-        self._under_way[operation] = broadcast
+        broadcast = Broadcast(topic)
+        hold = self._characters.take(client, topic.characters, partial(self._give_way, broadcast))
+        self._under_way[topic] = broadcast
         self._claims[broadcast] = hold
         running = self._run(broadcast, document, client)
         task = self._tasks[broadcast] = asyncio.create_task(running, name="broadcast")
@@ -150,7 +150,7 @@ class Broadcasts:
         return broadcast
 
     async def _run(self, broadcast: "Broadcast", document: Document, client: str) -> None:
-        caller, admission = broadcast.operation.caller, self._admission
+        caller, admission = broadcast.topic.caller, self._admission
         context = Context(self._drops, caller, client, admission.turns, admission.gate)
         errors = await broadcast.run(self._executor, document, context, self._deliveries)
         self._forget(broadcast)
@@ -175,15 +175,15 @@ class Broadcasts:
 
     def _forget(self, broadcast: "Broadcast") -> None:
         """Give the broadcast's place back. The next subscriber to its operation begins a new broadcast."""
-        del self._under_way[broadcast.operation]
+        del self._under_way[broadcast.topic]
         self._characters.give_back(self._claims.pop(broadcast))
 
 
 class Broadcast:
     """One execution, its subscribers, and the latest response for each product."""
 
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
         self.subscribers: dict[Subscriber, None] = {}
         """In the order in which they came, and in which they are told."""
         self._latest: dict[str, str] = {}
@@ -191,16 +191,16 @@ class Broadcast:
     def add(self, subscriber: Subscriber) -> None:
         self.subscribers[subscriber] = None
         for product_id, response in self._latest.items():
-            _told(subscriber.next, product_id, response)
+            _call(subscriber.next, product_id, response)
 
     async def run(self, executor: Executor, document: Document, context: Context, turns: Turns) -> list[dict[str, Any]]:
         """Execute the operation and tell the subscribers of each response, until it ends; the errors that ended it."""
         try:
-            variables = orjson.loads(self.operation.variables)
-            subscription = await executor.subscribe(document, self.operation.name, variables, context)
+            variables = orjson.loads(self.topic.variables)
+            subscription = await executor.subscribe(document, self.topic.name, variables, context)
             async with aclosing(subscription.events) as events:
                 async for event in events:
-                    await self._tell(subscription, event, turns)
+                    await self._publish(subscription, event, turns)
         except CannotSubscribe as refusal:
             return format_errors(refusal.errors)
         except GraphQLError as error:
@@ -215,9 +215,9 @@ class Broadcast:
             async with turns.turn() as end:
                 while self.subscribers and perf_counter() < end:
                     subscriber, _ = self.subscribers.popitem()
-                    _told(subscriber.end, errors)
+                    _call(subscriber.end, errors)
 
-    async def _tell(self, subscription: Subscription, event: Any, turns: Turns) -> None:
+    async def _publish(self, subscription: Subscription, event: Any, turns: Turns) -> None:
         async with turns.turn() as end:
             response = orjson.dumps(await subscription.respond(event)).decode()
             self._latest[event.product_id] = response
@@ -232,13 +232,13 @@ class Broadcast:
         """Tell one subscriber after the other until the end of the turn; whether some still wait."""
         for subscriber in waiting:
             if subscriber in self.subscribers:
-                _told(subscriber.next, product_id, response)
+                _call(subscriber.next, product_id, response)
                 if perf_counter() >= end:
                     return True
         return False
 
 
-def _told(tell: Callable[..., None], *what: Any) -> None:
+def _call(tell: Callable[..., None], *what: Any) -> None:
     """Tell one subscriber; a defect met there must not keep it from all others."""
     try:
         tell(*what)

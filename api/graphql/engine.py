@@ -1,4 +1,4 @@
-"""The engine: what executes the operations of one process, whichever way they come."""
+"""The engine: prepares and runs the operations of one process, over HTTP and over websockets alike."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,49 @@ from typing import Any
 from graphql import OperationType
 
 from api.drops.drops import Drops
-from api.graphql.broadcast import Broadcasts
+from api.graphql.broadcast import Broadcasts, Topic
 from api.graphql.context import Context
 from api.graphql.departure import Departure
-from api.graphql.documents import Document, Documents
-from api.graphql.execution import Executor
+from api.graphql.documents import Document, Documents, InvalidDocument
+from api.graphql.execution import CannotSubscribe, Executor, format_errors
 from api.identity.admission import Admission
 from api.identity.caller import Authenticator, Caller
+
+
+class Refused(Exception):
+    """The request is not executed; `errors` are the entries of its response."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(errors[0]["message"])
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The parameters of a GraphQL request, of the right types."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A query or a mutation, ready to run."""
+
+    document: Document
+    request: Request
+    caller: Caller
+    client: str
+    mutation: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A subscription, ready to be joined: see Broadcasts.join."""
+
+    topic: Topic
+    document: Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +62,28 @@ class Engine:
     authenticator: Authenticator
     admission: Admission
 
-    async def prepare(
-        self, query: str, operation_name: str | None, variables: dict[str, Any] | None, caller: Caller, client: str
-    ) -> tuple[Document, OperationType | None]:
-        """The document of a request, and what kind of operation would run; None when the name fits none, which the
-        execution then explains. Raises InvalidDocument, also for what a stranger may not ask for, and RateLimited."""
-        stranger = not caller.operator
-        document = await self.documents.get(query, client, trusted_only=stranger)
-        bounded = stranger and self.documents.bounds_cost
-        operation = document.operation(operation_name, variables, bounded=bounded)
-        return document, None if operation is None else operation.type
+    async def prepare(self, request: Request, caller: Caller, client: str) -> Run | Watch:
+        """Check a request and make its document ready. `client` is where the request came from.
 
-    def context(self, caller: Caller, client: str, departure: Departure) -> Context:
-        """The context of one operation."""
-        return Context(self.drops, caller, client, self.admission.turns, self.admission.gate, departure)
+        A name that fits no operation is left to the execution, which explains it. Raises Refused, also for what a
+        stranger may not send, and RateLimited.
+        """
+        stranger = not caller.operator
+        name, variables = request.operation_name, request.variables
+        try:
+            document = await self.documents.get(request.query, client, trusted_only=stranger)
+            bounded = stranger and self.documents.bounds_cost
+            operation = document.operation(name, variables, bounded=bounded)
+            if operation is not None and operation.type is OperationType.SUBSCRIPTION:
+                return Watch(Topic.of(document, name, variables, caller), document)
+        except (InvalidDocument, CannotSubscribe) as refusal:
+            raise Refused(format_errors(refusal.errors)) from None
+        mutation = operation is not None and operation.type is OperationType.MUTATION
+        return Run(document, request, caller, client, mutation)
+
+    async def run(self, run: Run, departure: Departure) -> dict[str, Any]:
+        """Execute a query or a mutation and return its response, ready to be encoded. `departure` is that of its
+        client."""
+        context = Context(self.drops, run.caller, run.client, self.admission.turns, self.admission.gate, departure)
+        request = run.request
+        return await self.executor.execute(run.document, request.operation_name, request.variables, context)

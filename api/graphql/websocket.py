@@ -8,16 +8,14 @@ from functools import partial
 from typing import Any
 
 import orjson
-from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.graphql.broadcast import Broadcast, Operation
+from api.graphql.broadcast import Broadcast
 from api.graphql.departure import Departure
-from api.graphql.documents import Document, InvalidDocument
-from api.graphql.engine import Engine
+from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
-from api.graphql.execution import CannotSubscribe, format_errors
+from api.graphql.messages import Closing, checked_message
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.identity.errors import RateLimited
@@ -27,10 +25,6 @@ PROTOCOL = "graphql-transport-ws"
 
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
-
-MAX_ID = 200
-"""Characters of an operation's id, which is kept as long as the operation, and comes back with each of its messages.
-Clients use UUIDs, or count."""
 
 SERVICE_RESTART = 1012
 """Clients of graphql-ws come back after it, as after 1013."""
@@ -45,15 +39,6 @@ operation again that got no answer, a purchase too."""
 
 END = ""
 """The slot of an operation's last message."""
-
-
-class Closing(Exception):
-    """Why the server closes a socket: the code and the reason of the close frame, 123 bytes at most."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class GraphQLSocket:
@@ -210,43 +195,32 @@ class Session:
         watching = sum(isinstance(operation, Watching) for operation in self._operations.values())
         if watching + self._executing >= MAX_OPERATIONS:
             raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
-        operation_name, variables = payload.get("operationName"), payload.get("variables")
+        request = Request(payload["query"], payload.get("operationName"), payload.get("variables"))
         try:
-            document, kind = await self._engine.prepare(
-                payload["query"], operation_name, variables, self._caller, self._client
-            )
-            if kind is OperationType.SUBSCRIPTION:
-                operation = Operation.of(document, operation_name, variables, self._caller)
-                self._watch(operation_id, operation, document)
-                return
-        except (InvalidDocument, CannotSubscribe) as refusal:
-            await self._send({"id": operation_id, "type": "error", "payload": format_errors(refusal.errors)})
+            prepared = await self._engine.prepare(request, self._caller, self._client)
+        except Refused as refused:
+            await self._send({"id": operation_id, "type": "error", "payload": refused.errors})
             return
         except RateLimited as limit:
             await self._send({"id": operation_id, "type": "error", "payload": [rate_limited_error(limit)]})
             return
+        if isinstance(prepared, Watch):
+            self._watch(operation_id, prepared)
+            return
         departure = self._operations[operation_id] = Departure()
-        running = self._run(operation_id, document, operation_name, variables, departure)
+        running = self._run(operation_id, prepared, departure)
         self._tasks.create_task(self._gate.metered(self._client, running))
         self._executing += 1
 
-    def _watch(self, operation_id: str, operation: Operation, document: Document) -> None:
+    def _watch(self, operation_id: str, watch: Watch) -> None:
         broadcasts = self._engine.broadcasts
         watching = self._operations[operation_id] = Watching(self, operation_id, broadcasts.leave)
-        watching.broadcast = broadcasts.join(operation, document, watching, self._client)
+        watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, self._client)
 
-    async def _run(
-        self,
-        operation_id: str,
-        document: Document,
-        operation_name: str | None,
-        variables: dict[str, Any] | None,
-        departure: Departure,
-    ) -> None:
+    async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:
         """Run a query or mutation and send its response, unless its client has left."""
-        context = self._engine.context(self._caller, self._client, departure)
         try:
-            response = await self._engine.executor.execute(document, operation_name, variables, context)
+            response = await self._engine.run(run, departure)
         except Exception as error:
             response = {"errors": [internal_error(error, "/graphql")]}
         finally:
@@ -306,31 +280,3 @@ class Watching:
         if self.broadcast is not None:
             self._leave(self.broadcast, self)
         self._session.outbox.drop(self._id)
-
-
-def checked_message(message: Any) -> dict[str, Any]:
-    """The message itself, if it is one that a client sends. Raises Closing.
-
-    The rules are those of graphql-ws.
-    """
-    if not isinstance(message, dict):
-        raise Closing(4400, f"Message must be an object, not {type(message).__name__}")
-    kind, payload = message.get("type"), message.get("payload")
-    if kind not in ("connection_init", "ping", "pong", "subscribe", "complete"):
-        raise Closing(4400, "Message has an unknown type")
-    if kind in ("subscribe", "complete") and not (isinstance(message.get("id"), str) and message["id"]):
-        raise Closing(4400, f"A {kind} message must have an id, a string that is not empty")
-    if kind == "subscribe" and len(message["id"]) > MAX_ID:
-        raise Closing(4400, f"The id of subscribe must have at most {MAX_ID} characters")
-    if kind != "subscribe":
-        if not isinstance(payload, dict | None):
-            raise Closing(4400, f"The payload of {kind} must be an object")
-        return message
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
-        raise Closing(4400, "The payload of subscribe must be an object with a query, a string")
-    if not isinstance(payload.get("operationName"), str | None):
-        raise Closing(4400, "The operationName of subscribe must be a string")
-    for name in ("variables", "extensions"):
-        if not isinstance(payload.get(name), dict | None):
-            raise Closing(4400, f"The {name} of subscribe must be an object")
-    return message

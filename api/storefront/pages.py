@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from api.graphql.http import read_headers
+from api.graphql.headers import read_headers
 
 FOLDER = Path(__file__).parent
 

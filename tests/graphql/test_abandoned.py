@@ -8,7 +8,8 @@ import pytest
 from api.database.pool import Pool
 from api.database.regions import Regions
 from api.graphql.execution import Executor
-from api.graphql.websocket import MAX_OPERATIONS, Closing
+from api.graphql.messages import Closing
+from api.graphql.websocket import MAX_OPERATIONS
 from tests.graphql.operations import stock_of
 from tests.graphql.several import until_waiting
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics

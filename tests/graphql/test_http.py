@@ -16,7 +16,10 @@ from yarl import URL
 from api.app import create_admission
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine
-from api.graphql.http import GRAPHQL_RESPONSE, JSON, MAX_ACCEPT, MAX_BODY, GraphQLHTTP, Refusal, negotiate, read_headers
+from api.graphql.headers import read_headers
+from api.graphql.http import GraphQLHTTP
+from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, MAX_ACCEPT, negotiate
+from api.graphql.requests import MAX_BODY, Refusal
 from api.graphql.schema import make_schema
 from api.identity.caller import FREE_GUESSES, Authenticator
 from api.settings import Settings, read_settings
@@ -204,7 +207,10 @@ class TestGet:
 class TestHeaders:
     def test_a_repeated_header_is_one_and_others_are_not_read(self) -> None:
         headers = [(b"accept", b"a/b"), (b"x-other", b"c"), (b"content-type", b"d/e"), (b"accept", b"f/g")]
-        assert read_headers({"headers": headers}) == {"accept": "a/b,f/g", "content-type": "d/e"}
+        assert read_headers({"headers": headers}, frozenset({b"accept", b"content-type"})) == {
+            "accept": "a/b,f/g",
+            "content-type": "d/e",
+        }
 
     def test_reading_takes_time_in_proportion_to_what_is_sent(self) -> None:
         def cost(number: int) -> float:
@@ -212,7 +218,7 @@ class TestHeaders:
             costs = []
             for _ in range(5):
                 begun = time.process_time()
-                read_headers(scope)
+                read_headers(scope, frozenset({b"accept"}))
                 costs.append(time.process_time() - begun)
             return min(costs)
 

@@ -1,0 +1,41 @@
+"""The messages of graphql-transport-ws that a client sends, checked by the rules of graphql-ws."""
+
+from typing import Any
+
+MAX_ID = 200
+"""Characters of an operation's id, which is kept as long as the operation, and comes back with each of its messages.
+Clients use UUIDs, or count."""
+
+
+class Closing(Exception):
+    """Why the server closes a socket: the code and the reason of the close frame, 123 bytes at most."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+def checked_message(message: Any) -> dict[str, Any]:
+    """The message itself, if a client may send it. Raises Closing."""
+    if not isinstance(message, dict):
+        raise Closing(4400, f"Message must be an object, not {type(message).__name__}")
+    kind, payload = message.get("type"), message.get("payload")
+    if kind not in ("connection_init", "ping", "pong", "subscribe", "complete"):
+        raise Closing(4400, "Message has an unknown type")
+    if kind in ("subscribe", "complete") and not (isinstance(message.get("id"), str) and message["id"]):
+        raise Closing(4400, f"A {kind} message must have an id, a string that is not empty")
+    if kind == "subscribe" and len(message["id"]) > MAX_ID:
+        raise Closing(4400, f"The id of subscribe must have at most {MAX_ID} characters")
+    if kind != "subscribe":
+        if not isinstance(payload, dict | None):
+            raise Closing(4400, f"The payload of {kind} must be an object")
+        return message
+    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+        raise Closing(4400, "The payload of subscribe must be an object with a query, a string")
+    if not isinstance(payload.get("operationName"), str | None):
+        raise Closing(4400, "The operationName of subscribe must be a string")
+    for name in ("variables", "extensions"):
+        if not isinstance(payload.get(name), dict | None):
+            raise Closing(4400, f"The {name} of subscribe must be an object")
+    return message

@@ -1,0 +1,59 @@
+"""Content negotiation: the media type of an answer, by the Accept header (RFC 9110, section 12.5.1)."""
+
+import re
+from functools import lru_cache
+
+from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
+from api.graphql.requests import BLANKS, Refusal
+
+MAX_ACCEPT = 1_000
+"""Characters of an Accept header; browsers send 150. A longer one is refused and not disregarded: whatever it asks for,
+such as the newer media type, would silently be answered otherwise. RFC 9110 wants a 4xx for a field that a server does
+not wish to process (section 5.4)."""
+
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+JSON = "application/json"
+
+_OFFERED = (JSON, GRAPHQL_RESPONSE, EVENT_STREAM)
+_QUALITY = re.compile(r";[ \t]*q=(0(?:\.[0-9]*)?|1(?:\.0*)?)[ \t]*(?:;|$)")
+
+
+def negotiate(accept: str) -> str:
+    """The media type that a client with this Accept header is answered in: of highest quality, then named most
+    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes none, and when the header has
+    more than MAX_ACCEPT characters."""
+    if len(accept) > MAX_ACCEPT:
+        raise Refusal(431, f"the accept header is too long; {MAX_ACCEPT} characters are allowed")
+    return _negotiate(accept)
+
+
+@lru_cache(maxsize=256)
+def _negotiate(accept: str) -> str:
+    ranges = _ranges(accept)
+    order = list(ranges)
+
+    def rank(media_type: str) -> tuple[float, int, int]:
+        for exactness, name in ((2, media_type), (1, f"{media_type.partition('/')[0]}/*"), (0, "*/*")):
+            if name in ranges:
+                return ranges[name], exactness, -order.index(name)
+        return 0.0, 0, 0
+
+    best = max(_OFFERED, key=rank)
+    if rank(best)[0] == 0.0:
+        raise Refusal(406, f"this is answered as {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}; accept one of them")
+    return best
+
+
+def takes_events(accept: str) -> bool:
+    """Whether a client names the media type of event streams: who takes just anything expects an answer that ends."""
+    return _ranges(accept).get(EVENT_STREAM, 0.0) > 0.0
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    """The media types and wildcards of an Accept header in their order, and their qualities."""
+    ranges: dict[str, float] = {}
+    for entry in accept.split(",") if accept.strip(BLANKS) else ["*/*"]:
+        name, _, parameters = entry.partition(";")
+        quality = _QUALITY.search(f";{parameters}")
+        ranges.setdefault(name.strip(BLANKS).lower(), float(quality[1]) if quality else 1.0)
+    return ranges

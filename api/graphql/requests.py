@@ -1,0 +1,127 @@
+"""Requests: the parameters of a GraphQL request, read from HTTP as "GraphQL over HTTP" specifies."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from api.graphql.engine import Request
+
+MAX_BODY = 256 * 1024
+"""Bytes of a request's body."""
+
+CONTENT_TYPE = "application/json"
+"""Of bodies."""
+
+MAX_PARAMETERS = 20
+"""Parameters in a query string."""
+
+BLANKS = " \t"
+"""The white space around values (RFC 9110, section 5.6.3). What Python strips by itself is more: a no-break space, in
+`application/json\\xa0`, makes another media type."""
+
+_CHARSET = re.compile(r';[ \t]*charset[ \t]*=[ \t]*"?([^";]*)', re.IGNORECASE)
+
+
+class Refusal(Exception):
+    """A request that never becomes an operation: an HTTP status and a message that says what to send."""
+
+    def __init__(self, status: int, message: str, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {} if allow is None else {"allow": allow}
+
+
+async def read_request(scope: Scope, headers: Mapping[str, str], receive: Receive) -> Request:
+    """Raises Refusal, ClientDisconnect."""
+    match scope["method"]:
+        case "POST":
+            return parse_post(headers, await read_body(headers, receive))
+        case "GET":
+            return parse_get(scope["query_string"])
+        case method:
+            raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
+    too_large = Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
+    if int(headers.get("content-length", 0)) > MAX_BODY:  # the server has checked that it is a number
+        raise too_large
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += cast("bytes", message.get("body", b""))
+        if len(body) > MAX_BODY:
+            raise too_large
+        if not message.get("more_body", False):
+            return body
+
+
+def _decode(name: str, text: bytes | str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"{name} must be JSON in UTF-8: {error}") from None
+
+
+def _request(parameters: Any) -> Request:
+    if isinstance(parameters, list):
+        raise Refusal(400, "send one operation per request; batches are not taken")
+    if not isinstance(parameters, dict):
+        raise Refusal(400, 'the body must be a JSON object, such as {"query": "{ __typename }"}')
+    query = parameters.get("query")
+    if not isinstance(query, str) or not query:
+        raise Refusal(400, "query must be a GraphQL document, as a string, such as { __typename }")
+    operation_name = parameters.get("operationName")
+    if not isinstance(operation_name, str | None):
+        raise Refusal(400, "operationName must be a string, or null")
+    variables = parameters.get("variables")
+    if not isinstance(variables, dict | None):
+        raise Refusal(400, "variables must be an object, or null")
+    if not isinstance(parameters.get("extensions"), dict | None):
+        raise Refusal(400, "extensions must be an object, or null")
+    return Request(query, operation_name, variables)
+
+
+def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
+    """Raises Refusal."""
+    objection = _objection_to(headers.get("content-type", ""), headers.get("content-encoding", "identity"))
+    if objection:
+        raise Refusal(415, objection)
+    return _request(_decode("the body", body))
+
+
+@lru_cache(maxsize=256)
+def _objection_to(content_type: str, content_encoding: str) -> str:
+    """Why a body of this kind is not taken; nothing when it is."""
+    media_type, _, parameters = content_type.partition(";")
+    if media_type.strip(BLANKS).lower() != CONTENT_TYPE:
+        return f"send the request with content-type: {CONTENT_TYPE}, not {media_type.strip() or 'without'}"
+    charsets = {charset.strip(BLANKS).lower() for charset in _CHARSET.findall(f";{parameters}")}
+    if not charsets <= {"utf-8", "utf8"}:
+        return f"send the request in UTF-8, with content-type: {CONTENT_TYPE}"
+    if content_encoding.strip(BLANKS).lower() != "identity":
+        return "send the request uncompressed, without content-encoding"
+    return ""
+
+
+def parse_get(query_string: bytes) -> Request:
+    """Raises Refusal."""
+    try:
+        pairs = parse_qs(query_string.decode("ascii"), errors="strict", max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise Refusal(
+            400, f"the query string must have at most {MAX_PARAMETERS} parameters, percent-encoded as UTF-8"
+        ) from None
+    parameters: dict[str, Any] = {name: values[-1] for name, values in pairs.items()}
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = _decode(name, parameters[name])
+    return _request(parameters)
