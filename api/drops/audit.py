@@ -20,12 +20,12 @@ ORDER BY products.created_at, products.id
 
 
 AUDIT_TIMEOUT = 600.0
-"""Seconds. It reads every order there is."""
+"""Seconds. The audit reads every order."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One product's books, in units. `name` and `stocked` are None for orders of a product that is not there."""
+    """One product's books, in units. `name` and `stocked` are None for orders whose product does not exist."""
 
     product_id: UUID
     name: str | None
@@ -36,7 +36,7 @@ class AuditLine:
 
     @property
     def balanced(self) -> bool:
-        """Whether exactly what was put in is still there or sold."""
+        """Whether every unit that was added is either in stock or sold."""
         return self.stocked is not None and self.stock is not None and self.stocked == self.stock + self.sold
 
 

@@ -1,31 +1,31 @@
-"""Characters that a reader does not see as what they are: those that control a display, and those that show nothing."""
+"""Characters that mislead a reader: those that control a display, and those that show nothing."""
 
 import re
 import unicodedata
 
 _SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
-"""Variation selectors, as in a regular expression: they choose between looks of the character before them."""
+"""Variation selectors, as in a regular expression: each chooses a look of the character before it."""
 
 SELECTOR = re.compile(f"[{_SELECTORS}]")
 
 INVISIBLE = re.compile(
     rf"[\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0\ufff0-\ufff8{_SELECTORS}\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
 )
-"""What Unicode's property Default_Ignorable_Code_Point has beside the format characters: it shows nothing."""
+"""Characters that show nothing: Unicode's property Default_Ignorable_Code_Point without the format characters."""
 
 _CONTROLLING = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def is_control(character: str) -> bool:
-    """Whether it is a control or format character, half a surrogate pair, for private use, no character by Unicode's
-    own word, or a line's or paragraph's end. Such a character has no look of its own."""
+    """Whether the character has no look of its own: a control or format character, half a surrogate pair, one for
+    private use, a noncharacter of Unicode, or the end of a line or paragraph."""
     number = ord(character)
     return unicodedata.category(character) in _CONTROLLING or number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF
 
 
 def with_escapes(text: str) -> str:
-    """The text with every control and every invisible character as an escape that can be read, such as \\x1b. It is
-    safe in a terminal, and two texts that differ do not look the same for want of a visible character."""
+    """The text with every control and every invisible character as a visible escape, such as \\x1b. It is safe in a
+    terminal, and two texts that differ by an invisible character look different."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(each) if is_control(each) or INVISIBLE.match(each) else each for each in text)

@@ -1,4 +1,8 @@
-"""What lives as long as the server: the regional pools, a group commit for each, and the stock publisher."""
+"""What lives as long as the server: the pools of all Regions, a group commit for each, and the stock publisher.
+
+A change goes through `Drops`, which knows the line, the budget and the watchers that it concerns. A read is a function
+that takes the database: list_products(drops.regions, ...).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +28,7 @@ R = TypeVar("R")
 
 
 class Drops:
-    """The drops of one database, through all its regional endpoints."""
+    """The drops of one database, through the endpoints of all its Regions."""
 
     def __init__(
         self,
@@ -34,45 +38,47 @@ class Drops:
         polling: PollingTimes,
         resumed: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`resumed` returns when it is the client's turn to go on, after many have waited for the same transaction."""
+        """`resumed` returns when it is the client's turn to go on, after many waited for one transaction."""
         self.regions = regions
         self._resumed = resumed
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.publisher = StockPublisher(regions, polling)
-        ways: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
+        databases: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.group_commits = {
-            region: GroupCommit(database, policy, budget, self.publisher.publish) for region, database in ways.items()
+            region: GroupCommit(database, policy, budget, self.publisher.publish)
+            for region, database in databases.items()
         }
-        """The lines of purchases, by the Region that they named. Those that named none go round one that is away."""
+        """One for each Region, for the purchases that name it. Under None, for purchases that name no Region: its
+        transactions use home, and a peer while home is away."""
 
     async def open(self) -> None:
         await self.regions.open()
 
     async def close(self, grace: float) -> None:
-        """Answer every purchase in line, `grace` seconds at most, and disconnect."""
+        """Answer every purchase in line, within `grace` seconds, and disconnect."""
         await self.publisher.close()
         await self.known_products.close()
         await asyncio.gather(*(line.close(grace) for line in self.group_commits.values()))
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
-        """Buy through a Region; for None through home, or a peer while home is away. `client` is the one that the
-        purchase came from. The look for a product that is not known yet counts towards the purchase's deadline.
+        """Buy through a Region; for None through home, or a peer while home is away. `client` is where the purchase
+        came from. Looking up a product that is not known yet counts towards the purchase's deadline.
 
-        Raises UnknownRegion, NotFound, and whatever GroupCommit.submit does.
+        Raises UnknownRegion, NotFound, and the errors of GroupCommit.submit.
         """
         if region is not None:
-            self.regions.pool(region)
+            self.regions.pool(region)  # raises UnknownRegion
         deadline = asyncio.get_running_loop().time() + self._budget.seconds
         if not self.known_products.knows(purchase.product_id):
-            with suppress(DatabaseError, TimeoutError):  # the line goes on trying until the deadline
+            with suppress(DatabaseError, TimeoutError):  # the line tries again until the deadline
                 async with asyncio.timeout_at(deadline):
                     await self._in_turn(client, self.known_products.require(purchase.product_id))
         return await self._in_turn(client, self.group_commits[region].submit(purchase, client, deadline))
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
-        """Await what many wait for together, and go on when it is the client's turn."""
+        """Await a result that many clients wait for, and go on when it is the client's turn."""
         try:
             return await waiting
         finally:
@@ -80,7 +86,7 @@ class Drops:
                 await self._resumed(client)
 
     async def restock(self, product_id: UUID, delta: int) -> Product:
-        """See products.restock; watchers hear of it at once."""
+        """See products.restock. Watchers are sent the new stock at once."""
         product = await products.restock(self.regions, product_id, delta, self._budget)
         self.publisher.publish(StockLevel.of(product))
         return product

@@ -1,11 +1,11 @@
-"""Why a request cannot be carried out, however often it is sent. Each message says what to do instead.
+"""Errors of requests that can never be executed, however often they are sent. Each message says what to do instead.
 
-A business outcome, such as sold out, is no error: see `api.drops.purchase`.
+A business outcome, such as sold out, is no error: see `api.drops.decisions`.
 """
 
 
 class DropError(Exception):
-    """The base of everything here, so that one handler can tell a client's mistake from a defect of ours."""
+    """The base of these errors, so that one handler separates clients' mistakes from defects."""
 
 
 class InvalidInput(DropError):
@@ -13,11 +13,11 @@ class InvalidInput(DropError):
 
 
 class NotFound(DropError):
-    """The product or order that was named does not exist."""
+    """The named product or order does not exist."""
 
 
 class Forbidden(DropError):
-    """The caller is known and may not do this."""
+    """The caller is authenticated and has no right to do this."""
 
 
 class IdempotencyKeyReused(DropError):

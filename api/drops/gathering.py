@@ -1,4 +1,4 @@
-"""Gathering: reads that wait together are one read."""
+"""Gathering: callers that wait together share one read."""
 
 import asyncio
 from collections import deque
@@ -10,22 +10,22 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MAX_KEYS = 1_000
-"""Keys after which a read takes no more callers. The last caller can bring more keys than fit."""
+"""A read with so many keys accepts no more callers. The last caller's keys can exceed it."""
 
 
 @dataclass(slots=True, eq=False)
 class _Batch(Generic[K, V]):
-    """Keys that are read together, and what was found of them."""
+    """Keys that are read together, and the values found."""
 
     found: "asyncio.Future[Mapping[K, V]]"
     keys: set[K] = field(default_factory=set)
 
 
 class Gathering(Generic[K, V]):
-    """Reads values by key, one read at a time. Callers that come while a read is under way share the next
-    read: no caller gets a value that was read before its call, and any number of callers use one connection.
+    """Reads values by key, one read at a time. Callers that come while a read is under way share the next read. So no
+    caller gets a value that was read before its call, and any number of callers use one connection.
 
-    A caller that is cancelled does not cancel the read: the connection would be lost with it.
+    Cancelling a caller does not cancel the read: that would cost the connection.
     """
 
     def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
@@ -47,7 +47,7 @@ class Gathering(Generic[K, V]):
         return {key: found[key] for key in wanted if key in found}
 
     async def close(self) -> None:
-        """Break off the read. Callers that still wait are cancelled."""
+        """Cancel the read. Callers that still wait are cancelled."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
@@ -61,7 +61,7 @@ class Gathering(Generic[K, V]):
                     batch.found.set_result(await self._read(list(batch.keys)))
                 except Exception as error:
                     batch.found.set_exception(error)
-                    batch.found.exception()  # perhaps all who waited have left
+                    batch.found.exception()  # marks it as seen: all callers may have left
                 batch = None
         finally:
             for left in filter(None, (batch, *self._waiting)):

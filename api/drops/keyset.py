@@ -1,4 +1,4 @@
-"""Keyset pagination: pages that are found through an index, and stay put while rows are added before them."""
+"""Keyset pagination: a page is found through an index, and rows that are added before it do not shift it."""
 
 import base64
 import binascii
@@ -41,7 +41,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str, kind: str) -> "Cursor":
-        """Raises InvalidInput for a cursor that no page of this kind gave out."""
+        """Raises InvalidInput for a text that is no cursor of this kind."""
         try:
             found, microseconds, identity = base64.b64decode(text, altchars=b"-_", validate=True).decode().split(":")
             if found != kind:
@@ -56,7 +56,7 @@ class Cursor:
 def keyset_query(
     select: str, table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
 ) -> tuple[str, list[object]]:
-    """The statement and its arguments for one page, with one row more than asked for to see what follows.
+    """The statement for one page and its arguments. It reads one more row, to see whether more follow.
 
     Only the filters that are set become part of the statement, so that each has a plan through its own index.
     Raises InvalidInput for a `first` outside 1 to MAX_PAGE.

@@ -1,4 +1,4 @@
-"""The limits of every value that comes from outside, in one place; the migrations hold to the same numbers."""
+"""The limits of every value that a client sends. The migrations have the same numbers."""
 
 import re
 import unicodedata
@@ -15,11 +15,11 @@ MAX_TEXT = 200
 """Characters in a name, a drop's name, a userRef or an idempotency key, as it is sent and as it is stored."""
 
 _UNSEEN = re.compile(f"{INVISIBLE.pattern}|\u2800")
-"""What shows nothing; U+2800 is Braille without a dot, a blank that Unicode takes for a symbol."""
+"""Characters that show nothing. U+2800, Braille without a dot, is a blank that Unicode classes as a symbol."""
 
 _JOINERS = ("\u200c", "\u200d")
 _VIRAMA = 9
-"""Unicode's combining class of the signs that take a consonant's vowel away, in the Indic scripts."""
+"""Unicode's combining class of viramas, which remove a consonant's vowel in the Indic scripts."""
 
 _FIRST_JOINING = "\u0600"
 """Where the Arabic script begins. The scripts before it, Latin, Greek, Cyrillic and Hebrew, do not join."""
@@ -29,13 +29,13 @@ MAX_UNITS = 2**31 - 1
 
 
 def checked_text(name: str, value: str) -> str:
-    """A userRef or an idempotency key in the one form by which it is compared and stored: Unicode's NFKC, without
-    blanks at its ends, 1 to MAX_TEXT characters. Raises InvalidInput.
+    """A userRef or an idempotency key in the form in which it is compared and stored: Unicode's NFKC, without blanks
+    at its ends, 1 to MAX_TEXT characters. Raises InvalidInput.
 
-    Two texts that look the same are one buyer, or one purchase: full width, ligatures and accents in two forms become
-    the same text, and blanks at the ends are dropped, since a form field or a line's end adds them unseen. Characters
-    that show nothing, control the text around them or are unknown to Unicode are refused: dropped, they could turn a
-    mistake into another buyer. A printable ASCII text without blanks at its ends stays as it is.
+    Two texts that look the same are one buyer, or one purchase. NFKC gives full width, ligatures and accents one form.
+    Blanks at the ends are removed, since a form field or the end of a line adds them unseen. Characters that show
+    nothing, control the text around them or are unknown to Unicode are refused: removing them could turn a mistake into
+    another buyer. A printable ASCII text without blanks at its ends stays as it is.
     """
     _check_length(name, value)
     if value.isascii() and value.isprintable():
@@ -54,10 +54,10 @@ def checked_name(name: str, value: str) -> str:
     """A product's or a drop's name as it is stored and found: Unicode's NFC, without blanks at its ends, 1 to MAX_TEXT
     characters. Raises InvalidInput.
 
-    A name is for people to read, and NFKC would take signs from it: it makes TM of a trademark sign. Characters that
-    show nothing or control the text around them are refused, but for two kinds that languages and emoji need, where
-    they do their work: a zero-width joiner or non-joiner after a virama, or between two letters or symbols of scripts
-    that join (Persian, the Indic ones, emoji), and a variation selector after a character that can be seen.
+    A name is for people to read, and NFKC would change it: it turns a trademark sign into the letters TM. Characters
+    that show nothing or control the text around them are refused, except two kinds that languages and emoji need. A
+    zero-width joiner or non-joiner is accepted after a virama, or between two letters or symbols of scripts that join
+    (Persian, the Indic ones, emoji). A variation selector is accepted after a visible character.
     """
     _check_length(name, value)
     if value.isascii() and value.isprintable():
@@ -107,7 +107,7 @@ def _can_join(character: str) -> bool:
 
 def checked_id(name: str, value: str) -> UUID:
     """The UUID that the text spells. Raises InvalidInput."""
-    # UUID() alone is generous: it takes braces, underscores, and digits of other scripts.
+    # UUID() alone accepts braces, underscores, and digits of other scripts.
     if _UUID.fullmatch(value) is None:
         raise InvalidInput(f"{name} must be a UUID, such as 6f1c0d0e-3c57-4c5a-9d57-0d8f4c1b2a3e, not {value[:50]!r}")
     return UUID(value)
@@ -121,7 +121,7 @@ def checked_units(name: str, value: int, *, least: int) -> int:
 
 
 def checked_moment(name: str, value: datetime) -> datetime:
-    """The value in UTC, if it says which moment it means. Raises InvalidInput."""
+    """The value in UTC, if it has an offset. Raises InvalidInput."""
     if value.tzinfo is None:
         raise InvalidInput(f"{name} must carry a UTC offset, such as 2026-12-01T10:00:00Z")
     try:

@@ -149,7 +149,7 @@ class Line:
         while len(group) < size and len(self._queue):
             _, ticket = self._queue.pop(1)
             ticket.queued = False
-            if ticket.answer.done():  # its buyer has hung up, or it gave way
+            if ticket.answer.done():  # its buyer has hung up, or it has given way
                 self._release(ticket)
             elif ticket.deadline <= now:
                 self._turn_away(ticket, None)

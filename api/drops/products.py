@@ -1,4 +1,4 @@
-"""Products and their stock: reading them, creating them, putting units in and taking units back."""
+"""Products and their stock: reading, creating and restocking them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from api.drops.limits import MAX_UNITS, checked_moment, checked_name, checked_un
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as read at one moment. `version` rises by one with every change of `stock`; `stocked` are the units
-    that were ever put in, those sold among them."""
+    """A product as read at one moment. `version` rises by one with every change of `stock`. `stocked`: units that were
+    ever added, the sold ones included."""
 
     id: UUID
     name: str
@@ -35,7 +35,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class NewProduct:
-    """What an operator gives to create a product; the id is drawn here, so that creating it twice makes one."""
+    """A product to create. Its id is chosen here, so that creating it a second time changes nothing."""
 
     id: UUID
     name: str
@@ -79,7 +79,7 @@ _INSERT_INVENTORY = """
 INSERT INTO inventory (id, product_id, stock, stocked)
 VALUES ($1, $2, $3::integer, $3::integer) ON CONFLICT (product_id) DO NOTHING
 """
-# Bounded by what was ever put in, so that sold units always have room to come back.
+# The bound is on `stocked`, so that the units of cancelled orders always fit into the stock.
 _RESTOCK = """
 UPDATE inventory SET stock = stock + $2, stocked = stocked + $2, version = version + 1
 WHERE product_id = $1 AND stock + $2::bigint >= 0 AND stocked + $2 <= 2147483647
@@ -115,7 +115,7 @@ async def get_product(database: Database, product_id: UUID) -> Product:
 async def read_product(transaction: Transaction, product_id: UUID) -> Product:
     """The product as this transaction sees it. Raises NotFound.
 
-    What is answered after a commit is read before it: a read that failed after it would deny what was done.
+    Read before COMMIT on purpose: a read that fails after it would report an error for a change that was made.
     """
     row = await transaction.fetchrow(f"{SELECT_PRODUCTS} WHERE products.id = $1", product_id)
     if row is None:
@@ -145,10 +145,10 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
 
 
 async def restock(database: Database, product_id: UUID, delta: int, budget: RetryBudget = RetryBudget()) -> Product:
-    """Add units, or take back units that nobody has bought.
+    """Add units, or remove unsold units with a negative `delta`.
 
-    Raises InvalidInput, NotFound, Conflict, Unavailable; and OutcomeUnknown at the first lost commit: a second try
-    could add the units twice, so that is left to the operator, who can look.
+    Raises InvalidInput, NotFound, Conflict, Unavailable; and OutcomeUnknown after the first lost COMMIT. A retry could
+    add the units twice, so the operator has to look at the stock.
     """
     if delta == 0 or abs(delta) > MAX_UNITS:
         raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")

@@ -1,4 +1,4 @@
-"""What the server's database role has to be allowed, and whether it is."""
+"""The rights that the server's database role needs, and the check for them."""
 
 from api.database.database import Database
 from api.database.rights import is_allowed
@@ -10,7 +10,7 @@ GRANTS = {
 }
 """The rights on each table that the server's statements need, and no more."""
 
-# Each asks for one right and touches no row.
+# Each statement needs one right and reads or writes no row.
 _PROBES = {
     "SELECT": "SELECT 1 FROM {table} WHERE false",
     "INSERT": "INSERT INTO {table} SELECT * FROM {table} WHERE false",
@@ -20,7 +20,7 @@ _COLUMNS = {"inventory": "stock", "orders": "status"}
 
 
 class RightsMissing(Exception):
-    """The database role may not do what the server does; the message says what to grant."""
+    """The database role lacks a right; the message says what to grant."""
 
 
 async def require_rights(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The sample drop of a fresh laptop, so that everything has something to show."""
+"""The sample drop of a new embedded database, so that every page has something to show."""
 
 from uuid import UUID
 

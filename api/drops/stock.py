@@ -1,4 +1,4 @@
-"""Live stock: one publisher per process reads the stock of all watched products and hands out the changes."""
+"""Live stock: one publisher per process reads the stock of all watched products and sends the changes to watchers."""
 
 import asyncio
 import logging
@@ -58,14 +58,14 @@ class StockLevel:
 
 @dataclass(frozen=True, slots=True)
 class StockChange:
-    """What a watcher is told. `stale`: the database is away, and this is the last value known before."""
+    """What a watcher gets. `stale`: the database does not answer, and this is the last value known."""
 
     level: StockLevel
     stale: bool
 
 
 class Watcher:
-    """One subscriber's slots, one per product, where the latest change replaces one not yet taken."""
+    """The slots of one subscriber, one per product. A later change replaces a change that was not taken yet."""
 
     def __init__(self) -> None:
         self._slots: dict[UUID, StockChange] = {}
@@ -76,7 +76,7 @@ class Watcher:
         self._filled.set()
 
     async def take(self) -> list[StockChange]:
-        """Wait for a change and take all that wait, one for a product at most, in the order in which they came."""
+        """Wait for a change, and return all that wait: at most one per product, in the order in which they came."""
         while not self._slots:
             self._filled.clear()
             await self._filled.wait()
@@ -85,13 +85,13 @@ class Watcher:
         return changes
 
     def latest(self, taken: StockChange) -> StockChange:
-        """The change itself, or what has come in its place since it was taken."""
+        """The change itself, or a later change of the same product that came since it was taken."""
         return self._slots.pop(taken.level.product_id, taken)
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A product that somebody watches; `change` is what its watchers were told last, None before the first reading."""
+    """A product that has watchers. `change`: what they were sent last, None before the first reading."""
 
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
@@ -100,8 +100,8 @@ class _Watched:
 class StockPublisher:
     """Reads the stock of all watched products once per interval, and nothing while nobody watches.
 
-    Versions only go up: a reading that is older than what was told before is dropped. While the database is
-    away, watchers keep the last value, told once that it is stale, and the readings back off.
+    Versions only rise: a reading that is older than the last change sent is dropped. While the database does not
+    answer, watchers are sent the last value once more, as stale, and the pauses between readings grow.
     """
 
     def __init__(self, database: Database, times: PollingTimes) -> None:
@@ -130,8 +130,8 @@ class StockPublisher:
         if not 1 <= len(ids) <= MAX_WATCHED:
             raise InvalidInput(f"productIds must name 1 to {MAX_WATCHED} products, not {len(ids)}")
         watcher = Watcher()
-        # From joining to leaving a product stays watched, so that whatever is told meanwhile, by a reading under
-        # way, by a purchase, by another's first reading, reaches this watcher too.
+        # A product stays watched from joining to leaving. So each change meanwhile reaches this watcher too: of a
+        # reading under way, of a purchase, of another watcher's first reading.
         self._join(watcher, ids)
         try:
             await self._read_first(ids)
@@ -142,16 +142,16 @@ class StockPublisher:
             self._leave(watcher, ids)
 
     def publish(self, level: StockLevel) -> None:
-        """Tell the watchers of a stock that was read, or that this process has just committed."""
+        """Send a stock to its watchers: one that was read, or that this process has just committed."""
         watched = self._watched.get(level.product_id)
         if watched is None:
             return
-        told = watched.change
-        if told is None or level.version > told.level.version or (level.version == told.level.version and told.stale):
-            self._tell(watched, StockChange(level, stale=False))
+        last = watched.change
+        if last is None or level.version > last.level.version or (level.version == last.level.version and last.stale):
+            self._send(watched, StockChange(level, stale=False))
 
     async def close(self) -> None:
-        """End the readings. Watchers stay as they are; whoever waits for them is to be cancelled."""
+        """End the readings. Watchers get no more changes; their tasks have to be cancelled by their owners."""
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait([self._polling])
@@ -177,7 +177,7 @@ class StockPublisher:
             self._polling = None
 
     async def _read_first(self, ids: list[UUID]) -> None:
-        """Read those that nobody watched before. Raises NotFound, Unavailable."""
+        """Read the products that had no watchers before. Raises NotFound, Unavailable."""
         unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
         if unknown:
             await self._readings.get(unknown)
@@ -186,7 +186,7 @@ class StockPublisher:
                 raise NotFound(f"there is no product {product_id}")
 
     async def _poll(self) -> None:
-        """Read what is watched once per interval, until the last watcher leaves and cancels this."""
+        """Read the watched products once per interval. The last watcher to leave cancels this task."""
         interval = self._times.interval
         backoff = self._times.backoff
         failures = 0
@@ -196,7 +196,7 @@ class StockPublisher:
             try:
                 await self._readings.get(self._watched)
             except Exception as error:
-                # Whatever it is, a defect too: without readings the watchers would wait in silence for ever.
+                # A defect is caught too: without readings the watchers would wait for ever.
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
@@ -208,7 +208,7 @@ class StockPublisher:
                 failures = 0
 
     async def _read(self, product_ids: list[UUID]) -> dict[UUID, StockLevel]:
-        """Read the stock of those products that exist, and tell their watchers. Raises Unavailable."""
+        """Read the stock of those products that exist, and send it to their watchers. Raises Unavailable."""
         self.readings += 1
         try:
             async with asyncio.timeout(self._times.timeout):
@@ -223,10 +223,11 @@ class StockPublisher:
     def _mark_stale(self) -> None:
         for watched in self._watched.values():
             if watched.change is not None and not watched.change.stale:
-                self._tell(watched, StockChange(watched.change.level, stale=True))
+                self._send(watched, StockChange(watched.change.level, stale=True))
 
     @staticmethod
-    def _tell(watched: _Watched, change: StockChange) -> None:
+    def _send(watched: _Watched, change: StockChange) -> None:
+        assert watched.change is None or change.level.version >= watched.change.level.version, "versions rise"
         watched.change = change
         for watcher in watched.watchers:
             watcher.put(change)

@@ -1,4 +1,4 @@
-"""Broadcasts: one execution of a subscription, and one encoding of each of its responses, for all who sent the same."""
+"""Broadcasts: one execution of a subscription, and one encoding of each response, for all watchers of a topic."""
 
 import asyncio
 import logging
@@ -26,38 +26,40 @@ from api.identity.turns import Turns
 logger = logging.getLogger("dropzero.watchers")
 
 MAX_CHARACTERS = 2_000_000
-"""Characters of all documents and variables that are broadcast, each counted once: the memory that strangers can take
-by sending ever different ones. A parsed document takes about 100 bytes per character. A counter of one product has
-about 200. When they are spent, the client that began most of them gives way."""
+"""Characters of all documents and variables that are broadcast, each counted once. This bounds the memory that
+strangers can take with ever different subscriptions: a parsed document takes about 100 bytes per character, and the
+subscription to one product has about 200 characters. Past the bound, the client that began most of them gives way."""
 
 SHARE = 0.05
-"""Of the processor's time, for sending changes to watchers while others could use all of it: purchases are to keep 80 %
-of their speed, and the clients need time to read the messages."""
+"""Share of CPU time that deliveries to watchers may take while other work is waiting. At 5 %, purchases keep about 90 %
+of their speed beside 10,000 watchers (bench/README.md), and clients have time to read the messages."""
 
 SHARED = ""
-"""The client that holds the characters of broadcasts which several clients watch."""
+"""The name under which the quota counts broadcasts that several clients watch."""
 
 FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
-"""`retry_after` is a guess: nobody knows when watchers leave."""
+"""`retry_after` is a guess: it is not known when watchers leave."""
 
 FIXED_CHARACTERS = 200
-"""Characters that a broadcast counts for beside those of its document and variables: its task and its watcher."""
+"""Characters that stand for the memory of a broadcast's task and watcher, beside its document and variables."""
 
 
 class Subscriber(Protocol):
-    """One of those whom a broadcast is for. It must neither wait nor raise."""
+    """A watcher, as a broadcast sees it. Its methods must neither wait nor raise."""
 
     def next(self, product_id: str, response: str) -> None:
-        """Take a response, as JSON. A later one for the same product makes an earlier one worthless."""
+        """Send a response, which is JSON. It replaces an earlier response for the same product that still waits."""
 
     def end(self, errors: list[dict[str, Any]]) -> None:
-        """Nothing more will come, because of these errors."""
+        """Send the end: no response follows, because of these errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What makes subscriptions the same: their document without its blanks and comments, name, values (JSON with sorted
-    keys), and who asks."""
+    """What the watchers of one broadcast have in common.
+
+    `query`: the document without its blanks and comments. `name`: of the operation. `variables`: JSON with sorted keys.
+    """
 
     query: str
     name: str | None
@@ -66,7 +68,7 @@ class Topic:
 
     @classmethod
     def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Topic":
-        """Raises CannotSubscribe for variables that cannot be written down again."""
+        """Raises CannotSubscribe for variables that cannot be encoded."""
         try:
             return cls(document.text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS), caller)
         except orjson.JSONEncodeError:
@@ -74,17 +76,17 @@ class Topic:
 
     @property
     def characters(self) -> int:
-        """Towards MAX_CHARACTERS."""
+        """Characters that count towards MAX_CHARACTERS."""
         return FIXED_CHARACTERS + len(self.query) + len(self.variables)
 
 
 class Broadcasts:
-    """The broadcasts of a process, each as long as somebody is subscribed to it."""
+    """The broadcasts of a process. A broadcast ends when its last subscriber leaves."""
 
     def __init__(
         self, drops: Drops, executor: Executor, admission: Admission, max_characters: int = MAX_CHARACTERS
     ) -> None:
-        """The sending to watchers has turns of its own, beside those of `admission`."""
+        """Deliveries to watchers have turns of their own, beside those of `admission`."""
         self._drops = drops
         self._executor = executor
         self._admission = admission
@@ -104,10 +106,10 @@ class Broadcasts:
         return sum(len(broadcast.subscribers) for broadcast in self._under_way.values())
 
     def join(self, topic: Topic, document: Document, subscriber: Subscriber, client: str) -> "Broadcast | None":
-        """Subscribe: what was told last comes at once, then all that follows, and an end at most once.
+        """Subscribe: the latest response is sent at once, then every later one, and the end at most once.
 
-        Returns the broadcast, to be left; None when there is no room for one more, and then the subscriber has been
-        told so.
+        Returns the broadcast, which `leave` needs; None when the quota has no room for a new broadcast. The subscriber
+        has then been sent the end.
         """
         broadcast = self._under_way.get(topic)
         if broadcast is None:
@@ -122,8 +124,8 @@ class Broadcasts:
         return broadcast
 
     def leave(self, broadcast: "Broadcast", subscriber: Subscriber) -> None:
-        """Tell a subscriber nothing more, if it has not left or been told the end before. The last one to leave ends
-        the execution."""
+        """Unsubscribe, if the subscriber has not left or been sent the end before. When the last subscriber leaves, the
+        execution ends."""
         if subscriber in broadcast.subscribers:
             del broadcast.subscribers[subscriber]
             if not broadcast.subscribers and self._under_way.get(broadcast.topic) is broadcast:
@@ -131,7 +133,7 @@ class Broadcasts:
                 self._tasks[broadcast].cancel()
 
     async def close(self) -> None:
-        """End all broadcasts, without a word to their subscribers."""
+        """Cancel all broadcasts. Nothing is sent to their subscribers."""
         tasks = [*self._tasks.values(), *self._ending]
         for task in tasks:
             task.cancel()
@@ -157,14 +159,14 @@ class Broadcasts:
         await broadcast.end(errors, self._deliveries)
 
     def _share(self, broadcast: "Broadcast") -> None:
-        """Charge a broadcast to nobody in particular: it does not give way with the others of who began it."""
+        """Charge a broadcast to no single client: it must not give way when the client that began it has too many."""
         units = self._claims[broadcast].units
         self._characters.give_back(self._claims[broadcast])
         give_way = partial(self._give_way, broadcast)
         self._claims[broadcast] = self._characters.take(SHARED, units, give_way)
 
     def _give_way(self, broadcast: "Broadcast") -> None:
-        """End a broadcast for one of a client that has fewer."""
+        """End a broadcast to make room for a client with fewer characters."""
         self._forget(broadcast)
         self._tasks[broadcast].cancel()
         ending = asyncio.create_task(
@@ -174,7 +176,7 @@ class Broadcasts:
         ending.add_done_callback(self._ending.discard)
 
     def _forget(self, broadcast: "Broadcast") -> None:
-        """Give the broadcast's place back. The next subscriber to its operation begins a new broadcast."""
+        """Give the broadcast's characters back. The next subscriber to its topic begins a new broadcast."""
         del self._under_way[broadcast.topic]
         self._characters.give_back(self._claims.pop(broadcast))
 
@@ -185,7 +187,7 @@ class Broadcast:
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
         self.subscribers: dict[Subscriber, None] = {}
-        """In the order in which they came, and in which they are told."""
+        """In the order in which they came, and in which they are sent responses."""
         self._latest: dict[str, str] = {}
 
     def add(self, subscriber: Subscriber) -> None:
@@ -194,7 +196,7 @@ class Broadcast:
             _call(subscriber.next, product_id, response)
 
     async def run(self, executor: Executor, document: Document, context: Context, turns: Turns) -> list[dict[str, Any]]:
-        """Execute the operation and tell the subscribers of each response, until it ends; the errors that ended it."""
+        """Execute the operation and send each response to the subscribers. Returns the errors that ended it."""
         try:
             variables = orjson.loads(self.topic.variables)
             subscription = await executor.subscribe(document, self.topic.name, variables, context)
@@ -210,7 +212,7 @@ class Broadcast:
         return []
 
     async def end(self, errors: list[dict[str, Any]], turns: Turns) -> None:
-        """Tell all subscribers that nothing more will come."""
+        """Send the end to all subscribers."""
         while self.subscribers:
             async with turns.turn() as end:
                 while self.subscribers and perf_counter() < end:
@@ -221,7 +223,7 @@ class Broadcast:
         async with turns.turn() as end:
             response = orjson.dumps(await subscription.respond(event)).decode()
             self._latest[event.product_id] = response
-            # Whoever joins from here on finds it there.
+            # A subscriber that joins from here on is sent `_latest` by `add`.
             waiting = iter(list(self.subscribers))
             more = self._deliver(waiting, event.product_id, response, end)
         while more:
@@ -229,7 +231,7 @@ class Broadcast:
                 more = self._deliver(waiting, event.product_id, response, end)
 
     def _deliver(self, waiting: Iterator[Subscriber], product_id: str, response: str, end: float) -> bool:
-        """Tell one subscriber after the other until the end of the turn; whether some still wait."""
+        """Send a response to one subscriber after the other until the end of the turn; whether some still wait."""
         for subscriber in waiting:
             if subscriber in self.subscribers:
                 _call(subscriber.next, product_id, response)
@@ -238,9 +240,9 @@ class Broadcast:
         return False
 
 
-def _call(tell: Callable[..., None], *what: Any) -> None:
-    """Tell one subscriber; a defect met there must not keep it from all others."""
+def _call(method: Callable[..., None], *arguments: Any) -> None:
+    """Call a subscriber. A defect in one must not keep the response from the others."""
     try:
-        tell(*what)
+        method(*arguments)
     except Exception:
-        logger.exception("defect: a watcher could not be told")
+        logger.exception("defect: a watcher could not be sent its stock")

@@ -1,4 +1,4 @@
-"""What resolvers are given: the drops, who is calling, and a loader that gathers reads of products."""
+"""The context of resolvers: the drops, the caller, and a loader that gathers reads of products."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,9 +19,11 @@ from api.identity.turns import Turns
 
 @dataclass(frozen=True)
 class Context:
-    """One operation's context: who calls, from which `client`, the `turns` in which its longer work is done, and the
-    `gate` that charges the client with all of it. `departure` is that of the client, where one can leave before the
-    response."""
+    """The context of one operation.
+
+    `client`: where the request came from. `turns`: for work of the operation that takes more than a moment. `gate`:
+    charges the client with all of the operation's work. `departure`: of the client, which can leave early.
+    """
 
     drops: Drops
     caller: Caller
@@ -32,7 +34,7 @@ class Context:
 
     @cached_property
     def products(self) -> DataLoader[UUID, Product | None]:
-        """Gathers reads of products, and never caches them: on a long subscription they would go stale."""
+        """Gathers reads of products. It does not cache: a subscription lasts for hours."""
         return _loader(self.drops.regions)
 
     def products_through(self, region: str | None) -> DataLoader[UUID, Product | None]:

@@ -1,15 +1,16 @@
-"""Departure: what a client waits for in a line is given up when the client leaves."""
+"""Departure: a client that leaves takes its purchase out of the line."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXTENSION = "dropzero.departure"
-"""Among the `extensions` of an ASGI scope, where the server knows when a client has left."""
+"""The key of the Departure among the `extensions` of an ASGI scope. It is there when the server knows when a client
+leaves."""
 
 
 class Departure:
-    """The leaving of the client that waits for one response."""
+    """Whether the client that waits for one response has left."""
 
     def __init__(self) -> None:
         self.left = False
@@ -25,8 +26,8 @@ class Departure:
     def cancels(self) -> Iterator[None]:
         """Cancel the current task if the client leaves within the block, or has left before.
 
-        For waiting that costs nobody anything to break off. A read or a transaction is better brought to its end, as
-        its connection to the database would be lost with it.
+        Use it around waiting that can be cancelled at no cost. Let a read or a transaction come to its end: cancelling
+        it would cost its connection to the database.
         """
         task = asyncio.current_task()
         if self.left and task is not None:

@@ -7,9 +7,9 @@ from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
 from api.graphql.requests import BLANKS, Refusal
 
 MAX_ACCEPT = 1_000
-"""Characters of an Accept header; browsers send 150. A longer one is refused and not disregarded: whatever it asks for,
-such as the newer media type, would silently be answered otherwise. RFC 9110 wants a 4xx for a field that a server does
-not wish to process (section 5.4)."""
+"""Characters of an Accept header; browsers send 150. A longer one is refused: if it was ignored, a
+client that asks for the newer media type would silently get the older one. RFC 9110 asks for a 4xx when a server does
+not wish to process a field (section 5.4)."""
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
@@ -19,9 +19,8 @@ _QUALITY = re.compile(r";[ \t]*q=(0(?:\.[0-9]*)?|1(?:\.0*)?)[ \t]*(?:;|$)")
 
 
 def negotiate(accept: str) -> str:
-    """The media type that a client with this Accept header is answered in: of highest quality, then named most
-    exactly, then named first (RFC 9110, section 12.5.1). Raises Refusal when it takes none, and when the header has
-    more than MAX_ACCEPT characters."""
+    """The media type to answer in: of highest quality, then named most exactly, then named first (RFC 9110, section
+    12.5.1). Raises Refusal when the header accepts none, and when it has more than MAX_ACCEPT characters."""
     if len(accept) > MAX_ACCEPT:
         raise Refusal(431, f"the accept header is too long; {MAX_ACCEPT} characters are allowed")
     return _negotiate(accept)
@@ -45,7 +44,8 @@ def _negotiate(accept: str) -> str:
 
 
 def takes_events(accept: str) -> bool:
-    """Whether a client names the media type of event streams: who takes just anything expects an answer that ends."""
+    """Whether the header names the media type of event streams. A client that accepts `*/*` expects an answer that
+    ends."""
     return _ranges(accept).get(EVENT_STREAM, 0.0) > 0.0
 
 

@@ -22,8 +22,8 @@ MAX_PARAMETERS = 20
 """Parameters in a query string."""
 
 BLANKS = " \t"
-"""The white space around values (RFC 9110, section 5.6.3). What Python strips by itself is more: a no-break space, in
-`application/json\\xa0`, makes another media type."""
+"""The white space around values (RFC 9110, section 5.6.3). Python's `strip` alone removes more: with a no-break space,
+`application/json\\xa0` is another media type."""
 
 _CHARSET = re.compile(r';[ \t]*charset[ \t]*=[ \t]*"?([^";]*)', re.IGNORECASE)
 
@@ -100,7 +100,7 @@ def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
 
 @lru_cache(maxsize=256)
 def _objection_to(content_type: str, content_encoding: str) -> str:
-    """Why a body of this kind is not taken; nothing when it is."""
+    """Why a body of this kind is refused; empty when it is accepted."""
     media_type, _, parameters = content_type.partition(";")
     if media_type.strip(BLANKS).lower() != CONTENT_TYPE:
         return f"send the request with content-type: {CONTENT_TYPE}, not {media_type.strip() or 'without'}"

@@ -27,15 +27,15 @@ MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
 SERVICE_RESTART = 1012
-"""Clients of graphql-ws come back after it, as after 1013."""
+"""Clients of graphql-ws reconnect after it, as after 1013."""
 
 TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
-"""Clients of graphql-ws do not come back: they would do the same again."""
+"""Clients of graphql-ws do not reconnect after it: they would send the same again."""
 
 WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER)
-"""Codes of closes that are not the client's doing: what it has begun is answered first. Clients of graphql-ws send an
-operation again that got no answer, a purchase too."""
+"""Close codes for reasons that are not the client's: its operations are answered before the close. After a close,
+clients of graphql-ws send each unanswered operation again, a purchase too."""
 
 END = ""
 """The slot of an operation's last message."""
@@ -93,13 +93,13 @@ class Session:
         self._tasks = asyncio.TaskGroup()
         self._operations: dict[str, Departure | Watching] = {}
         self._executing = 0
-        """Queries and mutations that have not come to their end, those among them that the client has left."""
+        """Queries and mutations that are executing, those that the client has completed among them."""
         self.outbox = Outbox(self._to_client)
 
     async def run(self) -> None:
         """Serve the socket until either side closes it. When this returns, no operation is left.
 
-        No exception may leave the group of tasks: it would keep the whole session for the garbage collector.
+        No exception may leave the group of tasks: its traceback would leave the whole session to the garbage collector.
         """
         async with self._tasks:
             closing = await self._listen()
@@ -112,14 +112,14 @@ class Session:
                 await self._websocket.close(closing.code, closing.reason)
 
     def give_way(self) -> None:
-        """Close the socket for a client that has fewer."""
+        """Close the socket to make room for a client with fewer."""
         self._late = Closing(TRY_AGAIN_LATER, self._engine.admission.no_socket)
         with suppress(RuntimeError):  # it is being closed already
             self._until_initialised.reschedule(asyncio.get_running_loop().time())
 
     async def _listen(self) -> Closing | None:
-        """Handle messages until the socket is to be closed, and return why; None when its client has left. From then
-        on it is told no more stock."""
+        """Handle messages until the socket has to be closed, and return why; None when its client has left. Afterwards
+        no stock is sent."""
         try:
             async with self._until_initialised:
                 await self._websocket.accept(subprotocol=PROTOCOL)
@@ -144,7 +144,7 @@ class Session:
     async def _receive(self) -> dict[str, Any]:
         event = await self._websocket.receive()
         if event["type"] == "websocket.disconnect":
-            if event["code"] == SERVICE_RESTART:  # what the server says when it stops
+            if event["code"] == SERVICE_RESTART:  # sent by the server when it stops
                 raise Closing(SERVICE_RESTART, "The server restarts")
             raise WebSocketDisconnect(event["code"])
         text = event.get("text")
@@ -172,7 +172,7 @@ class Session:
             raise Closing(4429, "Too many initialisation requests")
         self._initialised = True
         self._until_initialised.reschedule(None)
-        # Browsers cannot set headers on a websocket, so the operator's token may come here.
+        # Browsers cannot set headers on a websocket, so the operator's token may be in the payload.
         authorization = {name.lower(): value for name, value in payload.items()}.get("authorization")
         if isinstance(authorization, str):
             try:
@@ -236,7 +236,8 @@ class Session:
                 await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
 
     def forget(self, operation_id: str) -> None:
-        """An operation has ended, and before its last message is sent: after that the client may use the id again."""
+        """Free an operation's id. To be called before its last message is sent: after that the client may use the id
+        again."""
         del self._operations[operation_id]
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -245,16 +246,16 @@ class Session:
 
 
 async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
-    """Straight to the server, past Starlette's states: for the thousands of messages of a broadcast, and because the
-    second message to a client that has left is a defect to them. Raises OSError for each.
+    """Send a message without Starlette's state checks: a broadcast sends thousands, and Starlette takes the second
+    message to a client that has left for a defect. Raises OSError when the client has left.
 
-    They come in parts, put together only now, so that messages that wait share the response and the id within them.
+    A message has parts, joined only here, so that messages that wait share the response and the id in them.
     """
     await send({"type": "websocket.send", "text": "".join(parts)})
 
 
 class Watching:
-    """A subscription of a socket: the broadcast's subscriber, which puts its own id before each response."""
+    """A subscription of a socket: the broadcast's subscriber, which adds its operation's id to each response."""
 
     __slots__ = ("_head", "_id", "_leave", "_session", "broadcast")
 
@@ -276,7 +277,7 @@ class Watching:
         self._session.outbox.put(self._id, END, (orjson.dumps(message).decode(),))
 
     def leave(self) -> None:
-        """The client, or the end of the socket, asks for no more."""
+        """Unsubscribe: the client has completed the operation, or the socket ends."""
         if self.broadcast is not None:
             self._leave(self.broadcast, self)
         self._session.outbox.drop(self._id)

@@ -122,14 +122,14 @@ async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
     product_id = await new_product(pool)
     await drops.purchase(purchase(product_id, "first"), None)
     held, release = asyncio.Event(), asyncio.Event()
-    read = drops.known_products._looks._read
+    read = drops.known_products._reads._read
 
     async def slow(ids: list[UUID]) -> object:
         held.set()
         await release.wait()
         return await read(ids)
 
-    drops.known_products._looks._read = slow  # type: ignore[assignment]
+    drops.known_products._reads._read = slow  # type: ignore[assignment]
     stranger = asyncio.create_task(drops.purchase(purchase(uuid4()), None))
     async with asyncio.timeout(PATIENCE):
         await held.wait()
@@ -152,6 +152,6 @@ async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchas
             outcome = await drops.purchase(purchase(product_id), None)
 
             assert kinds([outcome]) == {"Busy": 1}
-            assert drops.known_products._looks._reading is not None, "the look has ended before the purchase"
+            assert drops.known_products._reads._reading is not None, "the look has ended before the purchase"
     finally:
         await drops.close(grace=PATIENCE)

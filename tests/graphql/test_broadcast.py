@@ -197,7 +197,7 @@ async def test_a_defect_met_with_one_watcher_keeps_nothing_from_the_others(
         await server.purchase(product_id)
         assert await client.next() == {"stockChanged": {"stock": 4, "version": 2}}
 
-    assert "a watcher could not be told" in caplog.text
+    assert "a watcher could not be sent its stock" in caplog.text
 
 
 async def test_all_who_wait_for_an_unknown_product_are_told_and_the_next_asks_anew(server: Server) -> None:
