@@ -254,7 +254,7 @@ def test_a_report_says_what_does_not_add_up() -> None:
     assert report(3, 2) is None
     assert report(6, 0) == "oversold: 6 confirmed and 0 left of 5 units"
     assert report(4, 0, errors=1) == "1 of 5 units are neither confirmed nor left; 1 purchases have no known outcome"
-    assert report(4, 1, sold_out=6) == "undersold: buyers were told sold out, and 1 of 5 units are left"
+    assert report(4, 1, sold_out=6) == "undersold: buyers got SOLD_OUT, and 1 of 5 units are left"
     assert report(5, 0, errors=2) == "2 purchases ended in errors"
     assert report(5, None) == "the final stock could not be read, so it is not known what was sold"
 

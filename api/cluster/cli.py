@@ -56,8 +56,8 @@ def create_command(
         if deletion_protection and not cluster.protected:
             _tell(f"note: {cluster.id} in {cluster.region} was made without deletion protection, and is left so")
     terminal.show(_cluster_table(clusters))
-    terminal.say("")
-    terminal.say(access.next_steps(clusters, f"{name}-server"))
+    terminal.write("")
+    terminal.write(access.next_steps(clusters, f"{name}-server"))
 
 
 @cluster_app.command("status")
@@ -75,7 +75,7 @@ def status_command(
                 f"there is no cluster named {name} in {_listed(planes)}; make one with `dropzero cluster create`"
             )
         for failure in found.failures:
-            terminal.complain(f"{failure}")
+            terminal.write_error(f"{failure}")
         clusters = found.clusters
     else:
         clusters = _by_id(planes, identifier)
@@ -105,7 +105,7 @@ def delete_command(
     found = search(planes, _checked_name(name)).complete() if identifier is None else _by_id(planes, identifier)
     clusters = _with_peers(aws, planes, found)
     if not clusters:
-        terminal.say(f"Nothing to delete: there is no cluster {identifier or name} in {_listed(planes)}.")
+        terminal.write(f"Nothing to delete: there is no cluster {identifier or name} in {_listed(planes)}.")
         return
     terminal.show(_cluster_table(clusters))
     protected = [cluster for cluster in clusters if cluster.protected and cluster.status not in LEAVING]
@@ -117,7 +117,7 @@ def delete_command(
     if not yes:
         _confirm(identifier or name)
     deletion.delete(planes, clusters, Wait(aws, timeout, _tell))
-    terminal.say(f"Deleted: {', '.join(f'{cluster.id} in {cluster.region}' for cluster in clusters)}.")
+    terminal.write(f"Deleted: {', '.join(f'{cluster.id} in {cluster.region}' for cluster in clusters)}.")
 
 
 def _aws(context: typer.Context) -> Aws:

@@ -133,7 +133,7 @@ async def test_data_of_another_shape_ends_a_command_with_a_line(command: tuple[s
         run = await dropzero_here(*command, DROPZERO_URL=url, DROPZERO_ADMIN_TOKEN=ADMIN_TOKEN)
     assert (run.status, run.out) == (1, "")
     assert run.err == (
-        f"dropzero: {url} answered with other data than it was asked for; is it a dropzero of this version?\n"
+        f"dropzero: {url} answered with data that has another shape; is it a dropzero of this version?\n"
     )
 
 

@@ -77,7 +77,7 @@ async def test_a_lost_answer_is_asked_for_again_and_sells_once(way: LosingWay) -
     way.to_lose = 5
     report = await buy_out(way, purchases=40, units=30)
     assert report.outcomes == {"CONFIRMED": 30, "SOLD_OUT": 10}
-    assert (report.asked_again, report.errors, report.final_stock) == (5, Counter(), 0)
+    assert (report.resent, report.errors, report.final_stock) == (5, Counter(), 0)
     assert report.objection is None
 
 

@@ -215,7 +215,7 @@ def told(before: bytes, after: bytes, operation: bytes = b"RacePurchase", region
         (told(b'"stock":1', b'"stock":0', b"query Stock", TOKYO), f"{TOKYO} read 0 before it"),
         (
             told(f'"region":"{SEOUL}"'.encode(), f'"region":"{TOKYO}"'.encode(), region=SEOUL),
-            f"by {TOKYO}, which was not asked",
+            f"by {TOKYO}, another Region",
         ),
     ],
     ids=["oversold", "undersold", "another outcome", "stale", "unread", "not there", "moved"],
@@ -258,7 +258,9 @@ async def test_servers_of_two_databases_cannot_race(server: Server, empty_databa
         await migrate(pool, load_migrations(migrations_directory()))
     async with serving(replace(server.settings, endpoints=(elsewhere,))) as other:
         run = await race(server.url, "--url", server.url, "--url", other.url)
-    complaint = f"dropzero: {SEOUL} does not know the product that was just created; are the servers one database?\n"
+    complaint = (
+        f"dropzero: {SEOUL} does not know the product that was just created; do the servers share one database?\n"
+    )
     assert (run.status, run.out, run.err) == (1, "", complaint)
 
 
