@@ -45,5 +45,5 @@ def test_a_token_that_cannot_be_kept_is_told_with_what_to_do(tmp_path: Path) -> 
     (tmp_path / "operator-token").mkdir()
     for directory, reason in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
         path = re.escape(str(directory / "operator-token"))
-        with pytest.raises(TokenNotKept, match=rf"{path}: {reason}; remove what is there, or set DROPZERO_ADMIN_TOKEN"):
+        with pytest.raises(TokenNotKept, match=rf"{path}: {reason}; remove that path, or set DROPZERO_ADMIN_TOKEN"):
             make_operator_token(directory)
