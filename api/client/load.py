@@ -179,7 +179,10 @@ async def _regions(client: GraphQLClient, wanted: list[str] | None) -> list[str]
 
 
 async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, Any], patience: float) -> bool:
-    """Send a purchase, again while its answer is lost: its key makes it the same one. Returns whether it had an outcome."""
+    """Send a purchase, and send it again while its answer is lost. The same key makes it the same purchase.
+
+    Returns whether it had an outcome.
+    """
     variables = {"input": {**purchase, "idempotencyKey": str(uuid4())}}
     losses = 0
 
