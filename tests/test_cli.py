@@ -181,7 +181,7 @@ async def test_the_schema_is_printed_as_it_is() -> None:
 
 
 @pytest.mark.slow
-async def test_without_a_server_the_commands_bring_up_the_local_database_themselves(tmp_path: Path) -> None:
+async def test_without_a_server_the_commands_start_the_local_database_themselves(tmp_path: Path) -> None:
     data = {"DROPZERO_DATA": str(tmp_path / "data")}
     migrated = await dropzero("migrate", **data)
     assert (migrated.status, migrated.out.splitlines()[-1]) == (0, "The schema is up to date.")
@@ -207,7 +207,7 @@ async def load_that_has_sold(server: Server, units: int, **variables: str) -> As
 
 
 @pytest.mark.slow
-async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the_load(tmp_path: Path) -> None:
+async def test_a_server_that_is_killed_under_load_ends_the_load_with_errors(tmp_path: Path) -> None:
     data = tmp_path / "data"
     # The commands find the server's token in its data folder.
     async with (

@@ -1,4 +1,4 @@
-"""Where clusters can be, and the table of Region sets held against botocore's own."""
+"""Where clusters can be, and the table of Region sets compared with botocore's own."""
 
 import boto3
 import pytest
