@@ -40,14 +40,16 @@ from api.settings import InvalidSettings, Settings, read_settings
 from api.signals import BrokenOff
 
 app = typer.Typer(
-    help="Limited drops that sell exactly their stock: the server, and what its operator needs.",
+    help="Run a DROPZERO server, which sells limited drops exactly; manage its products and test it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Every option also reads DROPZERO_COMMAND_OPTION, where it names no shorter variable.
+    # An option that names no variable of its own reads DROPZERO_COMMAND_OPTION.
     context_settings={"auto_envvar_prefix": "DROPZERO"},
 )
-product_app = typer.Typer(help="Products of a running server, as its operator.", no_args_is_help=True)
+product_app = typer.Typer(
+    help="Create, restock and list the products of a running server, as its operator.", no_args_is_help=True
+)
 app.add_typer(product_app, name="product")
 app.add_typer(cluster_app, name="cluster")
 
@@ -57,17 +59,17 @@ _FAILURES = (
     *(server.CannotServe, EmbeddedUnavailable, StatementsLost, SchemaBehind, RightsMissing, MigrationError),
     *(TokenNotKept, RequestFailed),
 )
-"""What ends a command with one line of its own words, and status 1."""
+"""Errors that end a command with status 1 and with their own message as its one line."""
 
-_LIMITS = "see to the limits of processes, open files and memory (ulimit -u, -n, -v), the room on the disk, and rights"
+_LIMITS = "check the limits of processes, open files and memory (ulimit -u, -n, -v), free disk space, and permissions"
 _NO_THREAD = "can't start new thread"
-"""What Python says when the system refuses a thread. It has no exception of its own."""
+"""The message of Python's RuntimeError when the system refuses a thread. There is no exception class for it."""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Url = Annotated[str, typer.Option(envvar="DROPZERO_URL", help="The server's address.")]
 Patience = Annotated[
-    float, typer.Option(min=0, help="Seconds without one answer after which the server is taken to be gone.")
+    float, typer.Option(min=0, help="Seconds without an answer from the server after which the command stops.")
 ]
 Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A server's address; may be repeated.")]
 
@@ -75,14 +77,16 @@ Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(envvar="DROPZERO_HOST", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="DROPZERO_PORT", min=0, max=65535, help="0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(envvar="DROPZERO_WORKERS", min=1, max=64, help="Processes that serve.")] = 1,
+    port: Annotated[
+        int, typer.Option(envvar="DROPZERO_PORT", min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8000,
+    workers: Annotated[int, typer.Option(envvar="DROPZERO_WORKERS", min=1, max=64, help="Server processes.")] = 1,
 ) -> None:
-    """Serve the storefront and the API, on the embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
+    """Serve the storefront and the GraphQL API, on an embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
     server.configure_logging()
     settings = _settings()
     server.require_files()
-    require_documents(settings)  # here, where it ends in one line, and not in each worker process
+    require_documents(settings)  # before the worker processes start, so that an error is one line
     listening = server.bind(host, port)
     configured, settings = settings, server.reachable_as(host, settings)
     with server.database_to_serve(settings, workers) as ready:
@@ -98,33 +102,34 @@ def serve(
 
 @app.command("migrate")
 def migrate_command() -> None:
-    """Bring the database's schema up to date. Safe to run again, and from several places at once."""
+    """Bring the database's schema up to date. It is safe to run this again, and from several machines at once."""
 
     async def apply(pool: Pool) -> list[Migration]:
-        return await migrate(pool, load_migrations(migrations_directory()), terminal.say)
+        return await migrate(pool, load_migrations(migrations_directory()), terminal.write)
 
-    applied = _visit(apply)
-    terminal.say("The schema is up to date." if applied else "The schema was up to date already.")
+    applied = _with_database(apply)
+    terminal.write("The schema is up to date." if applied else "The schema was up to date already.")
 
 
 @app.command()
 def schema() -> None:
-    """Print the GraphQL schema in its definition language."""
+    """Print the schema of the API in GraphQL's schema definition language."""
     sys.stdout.write(sdl())
 
 
 @product_app.command("create")
 def product_create(
-    name: str,
-    drop: Annotated[str, typer.Option(help="The drop it belongs to.")],
-    stock: Annotated[int, typer.Option(help="Units to put in.")],
+    name: Annotated[str, typer.Argument(help="The product's name.")],
+    drop: Annotated[str, typer.Option(help="The drop that the product belongs to.")],
+    stock: Annotated[int, typer.Option(help="Units in stock at the start.")],
     opens_at: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"], help="When buying begins, with a UTC offset."
+            formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+            help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00. Open at once by default.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold; no limit by default.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Create a product with its stock."""
@@ -135,13 +140,13 @@ def product_create(
         )
         return [await created]
 
-    terminal.show(terminal.product_table(_ask(url, create)))
+    terminal.show(terminal.product_table(_with_server(url, create)))
 
 
 @product_app.command("restock")
 def product_restock(
-    product_id: str,
-    delta: Annotated[int, typer.Argument(help="Units to add; negative takes units back (write: -- ID -5).")],
+    product_id: Annotated[str, typer.Argument(help="The product's id.")],
+    delta: Annotated[int, typer.Argument(help="Units to add. To take units back, write -- first: -- ID -5")],
     url: Url = DEFAULT_URL,
 ) -> None:
     """Add units to a product, or take back units that nobody has bought."""
@@ -149,42 +154,43 @@ def product_restock(
     async def restock(client: GraphQLClient) -> list[products.Product]:
         return [await products.restock(client, product_id, delta)]
 
-    terminal.show(terminal.product_table(_ask(url, restock)))
+    terminal.show(terminal.product_table(_with_server(url, restock)))
 
 
 @product_app.command("list")
 def product_list(
     drop: Annotated[str | None, typer.Option(help="Only the products of this drop.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Products at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="List this many products at most.")] = 50,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List products, newest first."""
-    terminal.show(terminal.product_table(_ask(url, lambda client: products.list_products(client, drop, limit))))
+    listed = _with_server(url, lambda client: products.list_products(client, drop, limit))
+    terminal.show(terminal.product_table(listed))
 
 
 @app.command("audit")
 def audit_command() -> None:
-    """Check on the live database that what was put in is still there or sold. Exit status 1 if not."""
-    lines = _visit(audit)
+    """Check in the database that every unit that was put in is in stock or sold. Exit status 1 if not."""
+    lines = _with_database(audit)
     terminal.show(terminal.audit_table(lines))
     wrong = [str(line.product_id) for line in lines if not line.balanced]
     if wrong:
         _fail(f"the books do not balance, stocked is not stock + sold: {', '.join(wrong)}", status=1)
-    terminal.say(f"{len(lines)} products: every unit is either in stock or sold.")
+    terminal.write(f"{len(lines)} products: every unit is either in stock or sold.")
 
 
 @app.command("load")
 def load_command(
-    purchases: Annotated[int, typer.Option(min=1, help="In all.")] = 3000,
-    buyers: Annotated[int, typer.Option(min=1, max=5000, help="At a time.")] = 50,
-    units: Annotated[int, typer.Option(min=0, help="In stock.")] = 100,
+    purchases: Annotated[int, typer.Option(min=1, help="Purchases to send in all, of one unit each.")] = 3000,
+    buyers: Annotated[int, typer.Option(min=1, max=5000, help="Buyers who purchase at the same time.")] = 50,
+    units: Annotated[int, typer.Option(min=0, help="Units in stock at the start.")] = 100,
     region: Annotated[
-        list[str] | None, typer.Option(help="A regional endpoint; may be repeated. All by default.")
+        list[str] | None, typer.Option(help="A Region to purchase through; may be repeated. All Regions by default.")
     ] = None,
     patience: Patience = GONE_AFTER,
     url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
 ) -> None:
-    """Load a running server as a drop does, and see that exactly the stock is sold. Exit status 1 if not."""
+    """Send a running server the load of a drop, and check that it sells exactly the stock. Exit status 1 if not."""
 
     async def run() -> LoadReport:
         with terminal.progress_bar() as progress:
@@ -196,23 +202,23 @@ def load_command(
     report = asyncio.run(run())
     terminal.show(terminal.load_table(report))
     if report.caution is not None:
-        terminal.say(report.caution)
+        terminal.write(report.caution)
     for message, count in report.errors.most_common(5):
-        terminal.complain(f"{count} x {message}")
+        terminal.write_error(f"{count} x {message}")
     if report.objection is not None:
         _fail(report.objection, status=1)
 
 
 @app.command("race")
 def race_command(
-    rounds: Annotated[int, typer.Option(min=1, help="Each with a product of its own.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to run, each with a product of its own.")] = 100,
     region: Annotated[
-        list[str] | None, typer.Option(help="A regional endpoint; may be repeated. All by default.")
+        list[str] | None, typer.Option(help="A Region to purchase through; may be repeated. All Regions by default.")
     ] = None,
     patience: Patience = GONE_AFTER,
     url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
 ) -> None:
-    """Race for one unit through every Region at once, and see that exactly one has it. Exit status 1 if not."""
+    """Purchase one unit through every Region at once, and check that exactly one gets it. Exit status 1 if not."""
     report = RaceReport()
 
     async def run() -> None:
@@ -223,19 +229,19 @@ def race_command(
 
     try:
         asyncio.run(run())
-    finally:  # also of a race that was broken off, by Ctrl-C or by a server that is gone
+    finally:  # also after Ctrl-C, and when the server is gone
         if report.rounds:
             terminal.show(terminal.race_table(report))
             for objection in report.objections[:5]:
-                terminal.complain(objection)
+                terminal.write_error(objection)
     if report.objections:
         _fail(f"{len(report.objections)} of {len(report.rounds)} rounds were not exact", status=1)
     everywhere = "both" if len(report.regions) == 2 else "all"
-    terminal.say(f"Each unit went to exactly one buyer, and {everywhere} endpoints then read 0.")
+    terminal.write(f"Each unit went to exactly one buyer, and {everywhere} endpoints then read 0.")
 
 
 def main() -> None:
-    """Run the command; what goes wrong for a known reason ends with one line, not with a stack trace."""
+    """Run the command. An error with a known reason ends it with one line and without a stack trace."""
     try:
         app()
     except BrokenOff:
@@ -251,21 +257,21 @@ def main() -> None:
     except DatabaseError as error:
         _fail(f"the database cannot be used: {error}; check DROPZERO_ENDPOINTS and that it runs", status=1)
     except OSError as error:
-        _fail(_refusal_of_the_system(error), status=1)
+        _fail(_system_error(error), status=1)
     except RuntimeError as error:
         if str(error) != _NO_THREAD:
             raise
         _fail(f"{error}; {_LIMITS}", status=1)
 
 
-def _refusal_of_the_system(error: OSError) -> str:
-    """What the system refused, for which no part of the program has words of its own."""
+def _system_error(error: OSError) -> str:
+    """The line for an error of the operating system that no part of the program explains in words of its own."""
     where = "" if error.filename is None else f"{error.filename}: "
     return f"{where}{error.strerror or error}; {_LIMITS}"
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    terminal.complain(f"dropzero: {message}")
+    terminal.write_error(f"dropzero: {message}")
     raise SystemExit(status)
 
 
@@ -274,7 +280,7 @@ def _settings() -> Settings:
 
 
 def _hint(error: Refused) -> str:
-    """What to do about an operation that the server refused, if anything."""
+    """What to do about an operation that the server refused; empty if nothing can be done."""
     if error.code != "UNAUTHENTICATED":
         return ""
     if is_this_machine(error.url):
@@ -283,38 +289,38 @@ def _hint(error: Refused) -> str:
 
 
 def _clients(urls: list[str], connections: int) -> AbstractAsyncContextManager[list[GraphQLClient]]:
-    """Clients with the operator's token: DROPZERO_ADMIN_TOKEN goes to every server that is named, the data folder's
-    token to this machine alone."""
+    """Clients that send the operator's token: DROPZERO_ADMIN_TOKEN to every server that is named, the data folder's
+    token only to servers on this machine."""
     settings = _settings()
     exposed = [url for url in urls if is_in_the_clear(url)]
     if settings.admin_token is not None and exposed:
-        terminal.complain(
+        terminal.write_error(
             f"dropzero: warning: DROPZERO_ADMIN_TOKEN is sent unencrypted to {', '.join(exposed)}, "
             "and everybody on the way can read it; use https://"
         )
     return graphql_clients(urls, settings.admin_token, connections, find_operator_token(settings.data_directory))
 
 
-def _ask(url: str, question: Callable[[GraphQLClient], Awaitable[T]]) -> T:
-    """Ask a running server."""
+def _with_server(url: str, call: Callable[[GraphQLClient], Awaitable[T]]) -> T:
+    """Run a coroutine with a client of a running server, and return its result."""
 
-    async def ask() -> T:
+    async def run() -> T:
         async with _clients([url], connections=1) as [client]:
-            return await question(client)
+            return await call(client)
 
-    return asyncio.run(ask())
+    return asyncio.run(run())
 
 
-def _visit(question: Callable[[Pool], Awaitable[T]]) -> T:
-    """Ask the database itself."""
+def _with_database(call: Callable[[Pool], Awaitable[T]]) -> T:
+    """Run a coroutine with a connection to the database itself, and return its result."""
 
-    async def visit(settings: Settings) -> T:
+    async def run(settings: Settings) -> T:
         async with Pool(settings.endpoints[0], size=1, tokens=AuthTokens(web_identity(settings))) as pool:
             await require_kept_statements(pool.endpoint)
-            return await question(pool)
+            return await call(pool)
 
     with server.database_to_visit(_settings()) as settings:
-        return asyncio.run(visit(settings))
+        return asyncio.run(run(settings))
 
 
 def _announce(address: str, settings: Settings, ready: Settings) -> None:

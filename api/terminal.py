@@ -1,4 +1,4 @@
-"""What the command prints: tables and a progress bar, on a terminal as wide as it is, in a pipe as wide as needed."""
+"""Prints lines, tables and a progress bar. A table is as wide as the terminal, or in a pipe as wide as it needs."""
 
 import re
 from collections import Counter
@@ -18,18 +18,18 @@ from api.drops.audit import AuditLine
 from api.drops.characters import with_escapes
 
 _PIPE_WIDTH = 1000
-"""Columns of what is not a terminal, so that no line is broken and no id is cut."""
+"""Columns where the output is no terminal, so that no line is broken and no id is cut."""
 
 
 class _Terminal(Console):
-    """Prints every text as it reads: markup and emoji of Rich stay as they are written, and characters that would
-    control the terminal, or show nothing, are escapes. Names and messages may come from a server that is not ours."""
+    """Prints every text literally: Rich's markup and emoji codes are not interpreted, and characters that control the
+    terminal or show nothing become escapes. Names and messages may come from a server that is not ours."""
 
     def __init__(self, *, width: int | None = None, stderr: bool = False) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, width=width, stderr=stderr)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Rich calls it for each text that it prints or measures: a line, a title, a header and a cell of a table."""
+        """Rich calls this for each text that it prints or measures: a line, a title, a header and a cell of a table."""
         return super().render_str(with_escapes(text), **options)
 
 
@@ -38,13 +38,14 @@ _pipe = _Terminal(width=_PIPE_WIDTH)
 _err = _Terminal(stderr=True)
 
 
-def say(text: str) -> None:
+def write(text: str) -> None:
+    """Print the text to standard output. No line is folded."""
     for line in text.split("\n"):
         _out.print(line, soft_wrap=True)
 
 
-def complain(text: str) -> None:
-    """One line to standard error, whatever the text; PostgreSQL's own messages have several."""
+def write_error(text: str) -> None:
+    """Print the text to standard error, as one line. Messages of PostgreSQL have several lines."""
     _err.print(" ".join(re.split(r"[ \t\r\n]+", text.strip())), style="red", soft_wrap=True)
 
 
@@ -53,17 +54,17 @@ def show(table: Table) -> None:
 
 
 def progress_bar() -> Progress:
-    """On standard error, and nowhere when that is not a terminal."""
+    """A progress bar on standard error. It prints nothing where standard error is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=_err, disable=not _err.is_terminal)
 
 
 def announce(title: str, facts: Sequence[tuple[str, str]]) -> None:
-    """A title, and below it names with what they stand for."""
+    """Print a title, and below it each fact after its name."""
     _out.print(Text(title, style="bold"))
     width = max(len(name) for name, _ in facts)
     for name, fact in facts:
-        say(f"{name:<{width}}  {fact}")
+        write(f"{name:<{width}}  {fact}")
 
 
 def product_table(products: list[Product]) -> Table:
@@ -91,7 +92,7 @@ def audit_table(lines: list[AuditLine]) -> Table:
 
 
 def _list_table(identity: str, *texts: str, numbers: Sequence[str]) -> Table:
-    """A table whose texts are folded where it gets narrow; ids and numbers are not."""
+    """A table that folds texts where it gets narrow, but never ids and numbers."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(identity, no_wrap=True, min_width=36)
     for header in texts:
@@ -121,13 +122,13 @@ def load_table(report: LoadReport) -> Table:
         table.add_row("own lateness, p50, p99, most", f"{', '.join(f'{each:,.1f}' for each in late)} ms")
     if report.attempts:
         table.add_row("attempts, mean and most", _mean_and_most(report.attempts))
-    if report.asked_again:
-        table.add_row("answers lost and asked for again", f"{report.asked_again:,}")
+    if report.resent:
+        table.add_row("answers lost and asked for again", f"{report.resent:,}")
     return table
 
 
 def race_table(report: RaceReport) -> Table:
-    """A column for each Region: how its purchases ended, how long that took, and what it read after the rounds."""
+    """A column for each Region: how its purchases ended, how long they took, and the stock it read after the rounds."""
     title = f"{len(report.rounds):,} rounds of 1 unit, a purchase through each Region at once"
     table = Table(title=title, min_width=len(title))
     table.add_column("through")
@@ -159,6 +160,6 @@ def _mean_and_most(attempts: Sequence[int]) -> str:
 
 
 def _readings(stocks: Counter[int | None]) -> str:
-    """A stock as it is when it was the same every time, or else how often each was read."""
-    told = {"nothing" if stock is None else f"{stock:,}": times for stock, times in stocks.most_common()}
-    return ", ".join(told if len(told) == 1 else (f"{stock} ({times:,} times)" for stock, times in told.items()))
+    """The stock, if every reading was the same; otherwise how often each stock was read."""
+    counts = {"nothing" if stock is None else f"{stock:,}": times for stock, times in stocks.most_common()}
+    return ", ".join(counts if len(counts) == 1 else (f"{stock} ({times:,} times)" for stock, times in counts.items()))

@@ -1,6 +1,6 @@
-"""An audience of watchers in a process of its own: the least a client can do, for it shares the cores with the server.
+"""An audience of watchers in a process of its own. It does as little as possible, because it shares the server's cores.
 
-Raw sockets that speak graphql-transport-ws with frames made by hand; of what arrives no more is read than the version.
+Raw sockets speak graphql-transport-ws with frames made by hand. Of each message only the version is read.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ import uvloop
 
 from api.server import raise_file_limit
 from bench.database import Level
-from bench.watching_socket import LAST_FIELD, Seat, WatchingSocket, connect
+from bench.watching_socket import LAST_FIELD, Watch, WatchingSocket, connect
 
 CONNECTING = 200
-"""Sockets that are being opened at a time."""
+"""Sockets that are opened at the same time."""
 
 CONNECT_TIMEOUT = 120.0
 SETTLE_TIMEOUT = 15.0
@@ -32,8 +32,8 @@ LEAVE_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Deliveries:
-    """What arrived: three columns, one entry a message. Times are those of time.perf_counter(), which is one clock for
-    all processes of a machine."""
+    """The messages that arrived: three columns, an entry for each message. Times are from time.perf_counter(), which is
+    one clock for all processes of a machine."""
 
     watchers: "array[int]" = field(default_factory=lambda: array("i"))
     versions: "array[int]" = field(default_factory=lambda: array("i"))
@@ -50,18 +50,18 @@ class Deliveries:
 
 
 class Audience:
-    """The process's handle; its requests are answered one by one."""
+    """The handle of the process. It answers requests one by one."""
 
-    def __init__(self, connection: Connection, seats: Sequence[Seat]) -> None:
-        self.seats = seats
+    def __init__(self, connection: Connection, watches: Sequence[Watch]) -> None:
+        self.watches = watches
         self._connection = connection
 
     def mark(self) -> None:
-        """Forget what has arrived until now."""
+        """Drop the messages that have arrived until now."""
         self._ask("mark", (), SETTLE_TIMEOUT)
 
     def deliveries(self) -> Deliveries:
-        """What has arrived since the mark, at the watchers that read."""
+        """The messages since the mark, of the watchers that read."""
         answer: Deliveries = self._ask("deliveries", (), SETTLE_TIMEOUT)
         return answer
 
@@ -71,11 +71,11 @@ class Audience:
         return answer
 
     def settle(self, levels: Mapping[str, Level]) -> None:
-        """Wait until every watcher that reads has the true level of its product. Ends the bench when one has not, when
-        a version fell, or when a socket was lost."""
+        """Wait until every watcher that reads has the level of its product in the database. Ends the bench if one does
+        not get it, if a version fell, or if a connection was lost."""
         wrong: list[str] = self._ask("settle", (levels,), SETTLE_TIMEOUT * 2)
         if wrong:
-            raise SystemExit(f"{len(wrong)} watchers were not told the truth: {'; '.join(wrong[:5])}")
+            raise SystemExit(f"{len(wrong)} watchers do not have the level of the database: {'; '.join(wrong[:5])}")
 
     def leave(self) -> None:
         """Close all sockets as a browser does."""
@@ -87,18 +87,18 @@ class Audience:
 
 
 @contextmanager
-def audience(url: str, seats: Sequence[Seat]) -> Iterator[Audience]:
-    """Watchers that are connected, and each of which has its first message."""
+def audience(url: str, watches: Sequence[Watch]) -> Iterator[Audience]:
+    """Yield watchers that are connected, and each of which has its first message."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_attend, args=(theirs, url, seats), daemon=True)
+    process = context.Process(target=_attend, args=(theirs, url, watches), daemon=True)
     process.start()
     theirs.close()
     try:
         failure = _answer(ours, CONNECT_TIMEOUT)
         if failure:
             raise SystemExit(f"the watchers cannot connect: {failure}")
-        yield Audience(ours, seats)
+        yield Audience(ours, watches)
     finally:
         ours.close()
         process.terminate()
@@ -111,30 +111,30 @@ def _answer(connection: Connection, seconds: float) -> Any:
     return connection.recv()
 
 
-def _attend(connection: Connection, url: str, seats: Sequence[Seat]) -> None:
+def _attend(connection: Connection, url: str, watches: Sequence[Watch]) -> None:
     raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Attendance(connection).run(url, seats))
+        runner.run(_Attendance(connection).run(url, watches))
 
 
 class _Attendance:
-    """The process's own side."""
+    """The part that runs in the process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._arrived = Deliveries()
         self._sockets: list[WatchingSocket] = []
 
-    async def run(self, url: str, seats: Sequence[Seat]) -> None:
+    async def run(self, url: str, watches: Sequence[Watch]) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT - 5):
-                await self._connect(url, seats)
+                await self._connect(url, watches)
         except (OSError, TimeoutError, ConnectionError) as error:
             self._connection.send(str(error) or type(error).__name__)
             return
         gc.collect()
         gc.freeze()
-        gc.disable()  # what arrives leaves no cycles
+        gc.disable()  # messages leave no reference cycles
         self._connection.send("")
         answers: dict[str, Callable[..., Awaitable[Any]]] = {
             "mark": self._mark,
@@ -150,7 +150,7 @@ class _Attendance:
                 return
             self._connection.send(await answers[request](*arguments))
 
-    async def _connect(self, url: str, seats: Sequence[Seat]) -> None:
+    async def _connect(self, url: str, watches: Sequence[Watch]) -> None:
         where = urlsplit(url)
         doors = asyncio.Semaphore(CONNECTING)
 
@@ -159,7 +159,7 @@ class _Attendance:
                 await connect(socket, where.hostname or "", where.port or 0)
                 await socket.ready
 
-        self._sockets = [WatchingSocket(number, seat, self._arrived.note) for number, seat in enumerate(seats)]
+        self._sockets = [WatchingSocket(number, watch, self._arrived.note) for number, watch in enumerate(watches)]
         await asyncio.gather(*map(take, self._sockets))
 
     async def _mark(self) -> None:
@@ -172,13 +172,13 @@ class _Attendance:
         return self._sockets[0].last.decode()
 
     async def _settle(self, levels: Mapping[str, Level]) -> list[str]:
-        reading = [socket for socket in self._sockets if not socket.seat.stalls]
+        reading = [socket for socket in self._sockets if not socket.watch.stalls]
         late = reading
         deadline = time.perf_counter() + SETTLE_TIMEOUT
         while late and time.perf_counter() < deadline:
             await asyncio.sleep(0.1)
-            late = [socket for socket in late if socket.version != levels[socket.seat.product_id].version]
-        return [wrong for socket in reading if (wrong := _wrong(socket, levels[socket.seat.product_id]))]
+            late = [socket for socket in late if socket.version != levels[socket.watch.product_id].version]
+        return [wrong for socket in reading if (wrong := _wrong(socket, levels[socket.watch.product_id]))]
 
     async def _leave(self) -> None:
         async with asyncio.timeout(LEAVE_TIMEOUT):
@@ -186,10 +186,10 @@ class _Attendance:
 
 
 def _wrong(socket: WatchingSocket, level: Level) -> str:
-    """What is wrong with what a watcher was told; empty when nothing is."""
+    """What is wrong with the messages of a watcher; empty if nothing is."""
     if socket.failure:
         return socket.failure
     told = orjson.loads(socket.last)["payload"]["data"]["stockChanged"]
     if (told["stock"], told[LAST_FIELD]) != (level.stock, level.version):
-        return f"the last it was told is {told['stock']} at {told[LAST_FIELD]}, and true is {level}"
+        return f"its last message has {told['stock']} at {told[LAST_FIELD]}, and the database has {level}"
     return ""

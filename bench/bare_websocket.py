@@ -2,7 +2,7 @@
 
     python -m bench.bare_websocket PORT
 
-Whatever is posted to /send is sent to every socket.
+The body of a POST to /send is sent to every socket.
 """
 
 import gc

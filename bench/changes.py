@@ -1,4 +1,4 @@
-"""Changes of stock at a steady pace, and how long each took to reach those who watch."""
+"""Changes of stock at a steady pace, and how long each took to arrive at the watchers."""
 
 import asyncio
 import random
@@ -16,16 +16,16 @@ from api.client.load import percentile
 from bench.audience import Deliveries
 from bench.client import purchase
 from bench.database import Database
-from bench.watching_socket import Seat
+from bench.watching_socket import Watch
 
 PHASE = 20.0
-"""Seconds of changes: the interval of uvicorn's pings, so that every phase has as many of them as any other."""
+"""Seconds of changes. It is the interval of uvicorn's pings, so that every phase has equally many pings."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A new version of a product's stock. `sent` is the moment it was asked for, by time.perf_counter(): before the
-    commit, by as long as a purchase takes."""
+    """A new version of a product's stock. `sent` is when its purchase was sent, by time.perf_counter(). The commit came
+    later, by as long as a purchase takes."""
 
     product_id: str
     version: int
@@ -33,7 +33,7 @@ class Change:
 
 
 async def buy(database: Database, url: str, product_ids: Sequence[str], per_second: int) -> list[Change]:
-    """Purchases of one product after the other, through the server that tells of them."""
+    """Purchases of one product after the other, through the server that publishes the changes."""
     versions = {product_id: level.version for product_id, level in (await database.read_levels(product_ids)).items()}
     changes = []
     async with aiohttp.ClientSession() as session:
@@ -54,8 +54,8 @@ async def buy_once(url: str, product_id: str) -> None:
 
 
 async def take_out(database: Database, product_id: str, per_second: int) -> list[Change]:
-    """Units taken out by this process, of which the server hears nothing; at moments of no fixed relation to those
-    at which it looks."""
+    """Units taken out by this process, which sends the server nothing. The moments have no fixed relation to those at
+    which the server polls."""
     changes = []
     connection = await asyncpg.connect(database.url)
     try:
@@ -74,7 +74,7 @@ async def take_out(database: Database, product_id: str, per_second: int) -> list
 
 
 async def post(url: str, messages: Sequence[tuple[int, str]], product_id: str, per_second: int) -> list[Change]:
-    """Messages with their versions, for the bare server to send; an empty one is not sent."""
+    """Messages with their versions, for the bare server to send. An empty message is not sent."""
     changes = []
     async with aiohttp.ClientSession() as session:
         async for number in _pace(per_second):
@@ -86,10 +86,10 @@ async def post(url: str, messages: Sequence[tuple[int, str]], product_id: str, p
     return changes
 
 
-def latencies(changes: Sequence[Change], arrived: Deliveries, seats: Sequence[Seat]) -> dict[str, float]:
+def latencies(changes: Sequence[Change], arrived: Deliveries, watches: Sequence[Watch]) -> dict[str, float]:
     """Milliseconds until the first, the median and the last watcher had a change or a later one, over all changes."""
     seen: dict[int, tuple[list[int], list[float]]] = {
-        number: ([], []) for number, seat in enumerate(seats) if not seat.stalls
+        number: ([], []) for number, watch in enumerate(watches) if not watch.stalls
     }
     for watcher, version, moment in zip(arrived.watchers, arrived.versions, arrived.times, strict=True):
         versions, moments = seen[watcher]
@@ -97,7 +97,7 @@ def latencies(changes: Sequence[Change], arrived: Deliveries, seats: Sequence[Se
         moments.append(moment)
     watching = defaultdict(list)
     for number, columns in seen.items():
-        watching[seats[number].product_id].append(columns)
+        watching[watches[number].product_id].append(columns)
     reached: dict[str, list[float]] = {"first": [], "median": [], "last": []}
     for change in changes:
         took = [
@@ -112,7 +112,7 @@ def latencies(changes: Sequence[Change], arrived: Deliveries, seats: Sequence[Se
 
 
 async def _pace(per_second: int) -> AsyncIterator[int]:
-    """Numbers at a steady pace, for the length of a phase. One that is late delays no more than itself."""
+    """Numbers at a steady pace, for the length of a phase. A number that is late delays no other."""
     start = time.perf_counter()
     for number in range(int(PHASE * per_second)):
         await asyncio.sleep(max(0.0, start + number / per_second - time.perf_counter()))

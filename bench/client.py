@@ -1,4 +1,4 @@
-"""Purchases from Python, for what wrk cannot do: a fixed rate, a count, an answer for everyone."""
+"""Purchases from Python, for what wrk cannot do: a fixed rate, a fixed number, an answer for every buyer."""
 
 import time
 import uuid
@@ -15,7 +15,7 @@ _PURCHASE = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What one buyer was told, and how long after the purchase was due: milliseconds."""
+    """The answer that one buyer got, and how many milliseconds after the purchase was due."""
 
     status: str
     attempts: int
@@ -24,7 +24,7 @@ class Answer:
 
 
 async def purchase(session: aiohttp.ClientSession, url: str, product_id: str, due: float) -> Answer:
-    """Buy one; `due` is the moment it should have been sent, by time.perf_counter()."""
+    """Purchase one unit. `due` is when the purchase should have been sent, by time.perf_counter()."""
     key = uuid.uuid4().hex
     wanted = {"productId": product_id, "userRef": key, "idempotencyKey": key}
     body = orjson.dumps({"query": _PURCHASE, "variables": {"input": wanted}})

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL under the servers that are measured, reached directly."""
+"""The embedded PostgreSQL of the servers that are measured, over connections of the bench."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,7 @@ from typing import TypeVar
 import asyncpg
 
 STOCK = 100_000_000
-"""Units of a product that nothing is to sell out."""
+"""Units of a product that must never sell out."""
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Database:
-    """The database in the data folder of a server that runs."""
+    """The database in the data folder of a running server."""
 
     data: Path
 
@@ -38,7 +38,7 @@ class Database:
         return f"postgresql://postgres@/postgres?host={self.socket_folder}"
 
     def run(self, question: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[T]]") -> T:
-        """Ask over a connection of its own."""
+        """Run a coroutine with a connection of its own."""
 
         async def ask() -> T:
             connection = await asyncpg.connect(self.url)
@@ -50,9 +50,9 @@ class Database:
         return asyncio.run(ask())
 
     def set_commit_delay(self, milliseconds: int) -> None:
-        """Make every commit take that much longer, from the next on.
+        """Make every commit from now on take this much longer.
 
-        Sessions take the setting when they begin, so those of the servers are ended; they open new ones.
+        A session reads the setting when it begins. So the sessions of the servers are ended, and they open new ones.
         """
 
         async def change(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -65,11 +65,11 @@ class Database:
         self.run(change)
 
     def new_product(self, stock: int = STOCK) -> str:
-        """The id of a new product."""
+        """Create a product and return its id."""
         return self.new_products(1, stock)[0]
 
     def new_products(self, count: int, stock: int = STOCK) -> list[str]:
-        """The ids of so many new products."""
+        """Create this many products and return their ids."""
 
         async def insert(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
             async with connection.transaction():
@@ -89,7 +89,7 @@ class Database:
         return self.run(insert)
 
     def order_ids(self, product_id: str) -> set[str]:
-        """The ids of a product's orders, which must account for every unit that is gone."""
+        """The ids of a product's orders. Ends the bench if they do not account for every unit that is gone."""
 
         async def read(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
             rows = await connection.fetch(
@@ -105,20 +105,20 @@ class Database:
         return self.run(read)
 
     def check_books(self, product_id: str, told: AbstractSet[str], in_flight: int) -> None:
-        """Every confirmed answer has its order, and every order its confirmed answer.
+        """Check that every confirmed answer has its order, and every order its confirmed answer.
 
-        But for those in flight when wrk hung up at its end, which may be sold without anybody hearing of it.
+        Purchases in flight when wrk closed its connections may have an order without an answer.
         """
         orders = self.order_ids(product_id)
         if not told <= orders or len(orders - told) > in_flight:
             raise SystemExit(f"{len(orders)} orders, but {len(told)} were told confirmed")
 
     def levels(self, product_ids: Sequence[str]) -> dict[str, Level]:
-        """What is true of the stock of these products now."""
+        """The level of each of these products now."""
         return asyncio.run(self.read_levels(product_ids))
 
     async def read_levels(self, product_ids: Sequence[str]) -> dict[str, Level]:
-        """The same, where an event loop runs already."""
+        """The level of each of these products now, where an event loop already runs."""
         connection = await asyncpg.connect(self.url)
         try:
             rows = await connection.fetch(

@@ -1,9 +1,9 @@
-"""What a long drop and a sudden one do to the server's memory.
+"""How much memory of the server a long drop and a sudden drop use.
 
     python -m bench.endurance
 
-200,000 purchases from 200 buyers, and then 10,000 buyers in the same moment; everyone is answered, and every answer
-is held against the table.
+200,000 purchases from 200 buyers, and then 10,000 buyers in the same moment. Every purchase is answered, and every
+answer is compared with the table.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ ROUNDS = 10
 
 
 async def buy(url: str, product_id: str, purchases: int, buyers: int) -> list[Answer]:
-    """So many purchases by so many buyers at a time, all answered."""
+    """Send this many purchases from this many buyers at the same time, and wait for every answer."""
     answers: list[Answer] = []
     numbers: Iterator[int] = iter(range(purchases))
     timeout = aiohttp.ClientTimeout(total=120)

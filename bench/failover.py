@@ -36,7 +36,7 @@ RATE = 300
 SECONDS = 12.0
 LOST_AT, BACK_AT = 3.0, 8.0
 SWITCH = 3.0
-"""Seconds after the loss that count as the switch."""
+"""Seconds after the loss that are reported as the switch."""
 
 CONNECTIONS = 100
 
@@ -92,7 +92,7 @@ async def lose_home(urls: list[str], behind_url: str, commands: IO[str], fault: 
 
 
 async def connect_many(url: str) -> dict[str, Any]:
-    """Open connections one after the other, beside a ticker that notes how late the event loop is."""
+    """Open connections one after the other, while a ticker records how late the event loop is."""
     tokens, late, done = AuthTokens(), list[float](), asyncio.Event()
     endpoint = Endpoint(REGIONS[0], url)
     connector = Connector(endpoint, tokens)

@@ -3,8 +3,8 @@
     python -m bench.hot_row            everything, about 8 minutes
     python -m bench.hot_row --quick    one commit delay and two numbers of buyers, about a minute
 
-All servers stand before the same embedded PostgreSQL in one run, whose commits are made to take a given time. wrk
-sends, each purchase under a name and key of its own; every confirmed answer is then held against the table.
+All servers of a run use the same embedded PostgreSQL, whose commits are made to take a given time. wrk sends the
+purchases, each with a name and key of its own. Every confirmed answer is then compared with the table.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _TRANSACTIONS = "dropzero_purchase_transactions_total"
 
 
 def measure(kind: str, server: Process, product_id: str, delay: int, buyers: int) -> tuple[wrk.Load, dict[str, Any]]:
-    """One cell of the table: load one product for some seconds."""
+    """Measure one cell of the table: load one product for some seconds."""
     ran, cpu = metrics.total(server.url, _TRANSACTIONS, TOKEN), server.cpu_seconds()
     with tempfile.TemporaryDirectory() as log:
         load = wrk.purchases(server.url, product_id, buyers, SECONDS, Path(log))
@@ -57,7 +57,7 @@ def measure(kind: str, server: Process, product_id: str, delay: int, buyers: int
 
 
 def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
-    """All cells, side by side: every server meets the same delay and number of buyers before the next does."""
+    """Measure all cells. For each delay and number of buyers, all servers are measured one after the other."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         database = Database(Path(folder) / "data")
@@ -80,7 +80,7 @@ def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
 
         for delay in delays:
             database.set_commit_delay(delay)
-            # Node's driver does not survive that its sessions are ended, so each delay has a peer of its own.
+            # Node's driver does not survive the end of its sessions, so each delay has a peer of its own.
             with node_peer("published_loop.mjs", PGHOST=str(database.socket_folder)) as peer:
                 for buyers in numbers:
                     add("group commit", grouped, delay, buyers)

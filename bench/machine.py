@@ -1,4 +1,4 @@
-"""What a figure was measured on; a figure without its machine says nothing."""
+"""The machine that a figure was measured on; without it, a figure says nothing."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ def describe() -> dict[str, str]:
 
 
 def _first(path: str, name: str) -> str:
-    """The first value of that name in a file of `name: value` lines; `unknown` where there is none."""
+    """The first value with this name in a file of `name: value` lines; `unknown` if there is none."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,11 +1,11 @@
-"""What a server counts itself, read from its /metrics."""
+"""The counts of a server itself, read from its /metrics."""
 
 import urllib.error
 import urllib.request
 
 
 def total(url: str, name: str, token: str = "") -> float:
-    """The sum of all samples of a metric; 0 of a server that counts nothing, such as a peer."""
+    """The sum of all samples of a metric; 0 if the server has no metrics, such as a peer."""
     asking = urllib.request.Request(f"{url}/metrics", headers={"authorization": f"Bearer {token}"})  # noqa: S310
     try:
         with urllib.request.urlopen(asking) as response:  # noqa: S310 - our own address

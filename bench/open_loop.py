@@ -1,9 +1,9 @@
-"""A fixed rate of purchases, whatever the server does: latency from the moment a purchase was due.
+"""A fixed rate of purchases, independent of the server. Latency counts from the moment a purchase was due.
 
     python -m bench.open_loop
 
-A closed loop waits for an answer before it sends the next and so hides every stall. Here a purchase that is late
-because the one before it was late counts as late.
+A closed loop waits for an answer before it sends the next purchase, and so hides every stall. Here a purchase that is
+late because an earlier purchase was late counts as late.
 """
 
 import asyncio

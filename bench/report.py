@@ -19,7 +19,7 @@ if not console.is_terminal:
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows of the same keys, and the machine; numbers from 100 on without decimals."""
+    """Print rows with the same keys, and the machine. Numbers from 100 on have no decimals."""
     table = Table(title=title, caption="; ".join(describe().values()))
     for name in rows[0]:
         table.add_column(name.replace("_", " "), justify="left" if isinstance(rows[0][name], str) else "right")
@@ -29,7 +29,7 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def write_json(name: str, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write rows with the machine and the day they were measured on."""
+    """Write the rows as JSON, with the machine and the day of the measurement."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     report = {"measured": time.strftime("%Y-%m-%d"), "machine": describe(), "rows": list(rows)}
@@ -57,7 +57,7 @@ def plot_lines(
 
 
 def save_plot(name: str, figure: Any) -> Path:
-    """Write a figure beside the JSON, the same to the letter for the same rows."""
+    """Write a figure beside the JSON. The same rows give the same bytes."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.svg"
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""The servers under measurement: real processes, each on a free port, ended with their block."""
+"""The servers that are measured: real processes, each on a free port, which end with their block."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ PEER_PACKAGES = ("fastify@5", "mercurius@16", "pg@8", "ioredis@5", "graphql@16")
 
 
 class Process:
-    """A running server: its address, and what it has used of the machine."""
+    """A running server: its address, and the CPU time and memory that it has used."""
 
     def __init__(self, url: str, pid: int) -> None:
         self.url = url
@@ -40,14 +40,14 @@ class Process:
         return self._status("VmRSS") / 1024
 
     def peak_memory_mib(self) -> float:
-        """The most resident memory the process has ever had."""
+        """The largest resident memory that the process has had."""
         return self._status("VmHWM") / 1024
 
     def connections(self) -> int:
         """Connections on its port that the process has not closed."""
         port = f":{urlsplit(self.url).port:04X}"
         lines = Path(f"/proc/{self.pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-        # Of what is closed the system may still hold a line for a while, without an inode; 0A is who listens.
+        # The system may list a closed connection for a while, without an inode. State 0A is a listening socket.
         return sum(
             address.endswith(port) and state != "0A" and inode != "0"
             for _, address, _, state, _, _, _, _, _, inode, *_ in map(str.split, lines)
@@ -69,8 +69,7 @@ def dropzero(data: Path, *arguments: str, **environment: str) -> Iterator[Proces
 
 @contextlib.contextmanager
 def checkout(code: Path, entry: Sequence[str], log: Path, **environment: str) -> Iterator[Process]:
-    """The server whose code is in the folder `code`, started as `python ENTRY serve`; what it logs is written to
-    `log`."""
+    """The server whose code is in the folder `code`, started as `python ENTRY serve`. Its log is written to `log`."""
     port = free_port()
     # -P: without it this folder's `api` would come first.
     command = [sys.executable, "-P", *entry, "serve", "--port", str(port)]
@@ -80,13 +79,13 @@ def checkout(code: Path, entry: Sequence[str], log: Path, **environment: str) ->
 
 @contextlib.contextmanager
 def node_peer(script: str, **environment: str) -> Iterator[Process]:
-    """A peer on Node, whose packages are taken from npm into a cache folder first."""
+    """A peer on Node. Its packages are first installed from npm into a cache folder."""
     folder = Path(tempfile.gettempdir()) / "dropzero-bench-peers"
     if not (folder / "node_modules").exists():
         folder.mkdir(exist_ok=True)
         install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)]
         subprocess.run([*install, *PEER_PACKAGES], check=True, stdout=subprocess.DEVNULL)
-    shutil.copytree(PEERS, folder, dirs_exist_ok=True)  # Node looks packages up from where the script is
+    shutil.copytree(PEERS, folder, dirs_exist_ok=True)  # Node looks for packages from the script's folder
     port = free_port()
     with _running(["node", str(folder / script)], port, {"PORT": str(port), **environment}) as process:
         yield process
@@ -94,7 +93,7 @@ def node_peer(script: str, **environment: str) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def bare_websocket() -> Iterator[Process]:
-    """A server that sends what is posted to it to all its sockets, and does nothing else."""
+    """A server that sends each posted body to all its sockets, and does nothing else."""
     port = free_port()
     with _running([sys.executable, "-m", "bench.bare_websocket", str(port)], port, {}) as process:
         yield process
@@ -135,7 +134,7 @@ def _running(
 
 
 def own_environment() -> dict[str, str]:
-    """Ours, without what would lead a server to a database that is somebody's."""
+    """This process's environment, without variables that would lead a server to a real database."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("DROPZERO_", "PG"))}
 
 
@@ -154,7 +153,7 @@ def _answers(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own address
             return True
     except urllib.error.HTTPError:
-        return True  # whatever it says, it speaks
+        return True  # any answer shows that it is up
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""Two Regions of a stand-in for Aurora DSQL, in a process of their own, that go away and come back on command.
+"""Two Regions of a stand-in for Aurora DSQL, in a process of their own, that stop and answer again on command.
 
 Used by bench.failover; it reads commands from its standard input, one a line: down, hang, up.
 """
@@ -36,7 +36,7 @@ async def serve(database_url: str, directory: Path) -> None:
                     home.hang()
                 case "up":
                     home.release()
-                    home.down()  # whatever was silent is gone
+                    home.down()  # connections that got no answer are closed
                     await home.up()
 
 

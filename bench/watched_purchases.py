@@ -1,4 +1,4 @@
-"""Purchases of a product that thousands watch, beside the same when nobody does."""
+"""Purchases of a product that thousands watch, compared with purchases that nobody watches."""
 
 import tempfile
 import time
@@ -10,7 +10,7 @@ from bench.audience import audience
 from bench.database import Database
 from bench.report import console
 from bench.servers import Process, dropzero
-from bench.watching_socket import Seat
+from bench.watching_socket import Watch
 
 BUYERS = 200
 SECONDS = 6
@@ -21,7 +21,7 @@ DRAIN_TIMEOUT = 30.0
 
 
 def measure(data: Path, most: int) -> list[dict[str, Any]]:
-    """Every number of watchers on the same server, each between two loads that nobody watches."""
+    """Measure each number of watchers on the same server, between two loads that nobody watches."""
     rows: list[dict[str, Any]] = []
     crowds = list(dict.fromkeys(min(watchers, most) for watchers in WATCHERS))
     for delay in COMMIT_DELAYS_MS:
@@ -40,7 +40,7 @@ def measure(data: Path, most: int) -> list[dict[str, Any]]:
 
 def _sell(server: Process, database: Database, delay: int, watchers: int, log: Path) -> dict[str, Any]:
     product_id = database.new_product()
-    with audience(server.url, [Seat(product_id)] * watchers) as crowd:
+    with audience(server.url, [Watch(product_id)] * watchers) as crowd:
         crowd.mark()
         cpu = server.cpu_seconds()
         load = wrk.purchases(server.url, product_id, BUYERS, SECONDS, log)
@@ -72,7 +72,7 @@ def _sell(server: Process, database: Database, delay: int, watchers: int, log: P
 
 
 def _drain(server: Process) -> None:
-    """Wait for the purchases that wrk hung up on."""
+    """Wait for the purchases whose connections wrk closed."""
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while metrics.total(server.url, "dropzero_purchases_waiting"):
         if time.monotonic() > deadline:

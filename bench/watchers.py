@@ -1,11 +1,11 @@
-"""Thousands who watch one number fall: how soon each change is at the last of them, and what that costs.
+"""Thousands of watchers of one stock: how soon each change arrives at the last of them, and what that costs.
 
     python -m bench.watchers                              everything, about 10 minutes
     python -m bench.watchers --case 10000 --case bare     some cases, with nothing written to results/
     python -m bench.watchers --crowd 500                  the same with fewer watchers, to try it out
 
-Each case has a server process of its own, on one data folder. A watcher's last message is held against the database:
-where one was not told the truth, or a version fell, the bench ends with an error.
+Each case has a server process of its own, on one data folder. Each watcher's last message is compared with the
+database. If one differs, or a version fell, the bench ends with an error.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from bench.changes import PHASE, Change, latencies
 from bench.database import Database, Level
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, bare_websocket, dropzero
-from bench.watching_socket import Seat
+from bench.watching_socket import Watch
 
 CASES = ("100", "1000", "10000", "spread", "stalled", "bare", "purchases")
 CROWD = 10_000
 POLLS_PER_S = 4
-"""Readings per second of a server that is left its interval."""
+"""Polls per second of a server with the default interval."""
 
 SETTLED = 5.0
 """Seconds after which memory is read."""
@@ -53,14 +53,14 @@ COSTS = (
 def watched(
     data: Path, name: str, watchers: int, *, products: int = 1, per_second: int = 1, polled: bool = False
 ) -> list[dict[str, Any]]:
-    """Watchers spread over products, of which so many are bought per second, one unit each; where `polled`, then also
-    changes made behind the server's back."""
+    """Watchers spread over products, with this many purchases per second, of one unit each. If `polled`, then also
+    changes that are not made through the server."""
     with dropzero(data) as server:
         database = Database(data)
         ids, unwatched = database.new_products(products), database.new_products(products)
         _warm_up(server, database)
         memory = server.memory_mib()
-        with audience(server.url, [Seat(ids[number % products]) for number in range(watchers)]) as crowd:
+        with audience(server.url, [Watch(ids[number % products]) for number in range(watchers)]) as crowd:
             time.sleep(SETTLED)
             full, readings = server.memory_mib(), metrics.total(server.url, "dropzero_stock_readings_total")
             idle = _idle_cpu(server, changes.buy(database, server.url, unwatched, per_second))
@@ -85,12 +85,15 @@ def watched(
 
 
 def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[str, Any]:
-    """Watchers of one product, some of which read no more after their first message."""
+    """Watchers of one product, some of which stop reading after their first message."""
     with dropzero(data) as server:
         database = Database(data)
         product_id = database.new_product()
         _warm_up(server, database)
-        reading, silent = [Seat(product_id)] * (watchers - stalled), [Seat(product_id, STALLED, stalls=True)] * stalled
+        reading, silent = (
+            [Watch(product_id)] * (watchers - stalled),
+            [Watch(product_id, STALLED, stalls=True)] * stalled,
+        )
         with audience(server.url, reading + silent) as crowd:
             changing = changes.buy(database, server.url, [product_id], 1)
             row = _row(name, crowd, server, changing, None, lambda: database.levels([product_id]))
@@ -103,10 +106,10 @@ def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[s
 
 
 def bare(data: Path, watchers: int) -> dict[str, Any]:
-    """The same message from a server that does nothing but send it."""
+    """The same message from a server that does nothing but send."""
     with dropzero(data) as server:
         product_id = Database(data).new_product()
-        with audience(server.url, [Seat(product_id)]) as crowd:
+        with audience(server.url, [Watch(product_id)]) as crowd:
             message = crowd.message()
     stock = re.search(r'"stock":(\d+)', message)
     if stock is None:
@@ -114,7 +117,7 @@ def bare(data: Path, watchers: int) -> dict[str, Any]:
     messages = [
         (version, re.sub(r'"version":\d+', f'"version":{version}', message)) for version in range(10, 10 + int(PHASE))
     ]
-    with bare_websocket() as server, audience(server.url, [Seat(product_id, operations=())] * watchers) as crowd:
+    with bare_websocket() as server, audience(server.url, [Watch(product_id, operations=())] * watchers) as crowd:
         time.sleep(SETTLED)
         idle = _idle_cpu(server, changes.post(server.url, [(0, "")] * len(messages), product_id, 1))
         truth = {product_id: Level(int(stock[1]), messages[-1][0])}
@@ -129,8 +132,8 @@ def _row(
     idle: float | None,
     truth: Callable[[], dict[str, Level]],
 ) -> dict[str, Any]:
-    """Make changes, and see them arrive. `idle` is the share of a core that the server uses for the same without any
-    delivery, where that was measured."""
+    """Make changes, and measure their arrival. `idle` is the share of a core that the server uses for the same changes
+    without any delivery, if that was measured."""
     crowd.mark()
     cpu, started = server.cpu_seconds(), time.perf_counter()
     made = asyncio.run(changing)
@@ -139,10 +142,10 @@ def _row(
     arrived = crowd.deliveries()
     row: dict[str, Any] = {
         "case": name,
-        "watchers": len(crowd.seats),
-        "products": len({seat.product_id for seat in crowd.seats}),
+        "watchers": len(crowd.watches),
+        "products": len({watch.product_id for watch in crowd.watches}),
         "changes": len(made),
-        **latencies(made, arrived, crowd.seats),
+        **latencies(made, arrived, crowd.watches),
         "deliveries": len(arrived.times),
     }
     if idle is not None:
@@ -156,16 +159,16 @@ def _row(
 
 
 def _idle_cpu(server: Process, changing: Coroutine[Any, Any, list[Change]]) -> float:
-    """The share of a core that the server uses while things change that nobody watches."""
+    """The share of a core that the server uses during changes that nobody watches."""
     cpu = server.cpu_seconds()
     asyncio.run(changing)
     return (server.cpu_seconds() - cpu) / PHASE
 
 
 def _warm_up(server: Process, database: Database) -> None:
-    """Have everything loaded that watching and buying need, before memory is read."""
+    """Have the server load everything that watching and buying need, before its memory is read."""
     product_id = database.new_product()
-    with audience(server.url, [Seat(product_id)] * 10) as crowd:
+    with audience(server.url, [Watch(product_id)] * 10) as crowd:
         asyncio.run(changes.buy_once(server.url, product_id))
         crowd.settle(database.levels([product_id]))
         crowd.leave()
@@ -202,7 +205,7 @@ def run(cases: Sequence[str], crowd: int) -> tuple[list[dict[str, Any]], list[di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=CASES, help="only this case; may be given more than once")
+    parser.add_argument("--case", action="append", choices=CASES, help="only this case; may be repeated")
     parser.add_argument("--crowd", type=int, default=CROWD, help="watchers at most")
     arguments = parser.parse_args()
     rows, sold = run(arguments.case or CASES, arguments.crowd)

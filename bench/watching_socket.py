@@ -1,4 +1,4 @@
-"""One watcher's socket: graphql-transport-ws over a raw connection, with as little work as possible."""
+"""The socket of one watcher: graphql-transport-ws over a raw connection, with as little work as possible."""
 
 import asyncio
 import base64
@@ -19,19 +19,19 @@ SUBSCRIPTION = (
 )
 
 LARGE_SUBSCRIPTION = SUBSCRIPTION.replace("stale", " ".join(f"{letter * 900}: stale" for letter in "abcdefgh"))
-"""One whose messages have 8 KB, for sockets that stall: they fill every buffer on the way within a few changes."""
+"""A subscription with messages of 8 KB, for sockets that stall. A few changes fill every buffer on the way."""
 
 TINY_BUFFER = 1024
-"""Bytes a stalled socket asks its kernel to receive for it; the kernel has a least size of its own."""
+"""Bytes that a stalled socket sets as its receive buffer. The kernel has a minimum of its own."""
 
 _VERSION = f'"{LAST_FIELD}":'.encode()
 _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """What one socket watches: a product, under each of its operations; without any it only listens. One that stalls
-    asks for large messages, and reads no more after the first."""
+class Watch:
+    """What one socket watches: a product, with each of its operations. Without operations it only reads. A socket that
+    stalls subscribes to large messages, and stops reading after the first."""
 
     product_id: str
     operations: tuple[str, ...] = ("1",)
@@ -39,16 +39,16 @@ class Seat:
 
 
 class WatchingSocket(asyncio.Protocol):
-    """A watcher; `note` is called with its number, the version and the moment for every message it reads."""
+    """A watcher. `note` is called for every message that it reads, with its number, the version and the moment."""
 
-    def __init__(self, number: int, seat: Seat, note: Callable[[int, int, float], None]) -> None:
-        self.seat = seat
+    def __init__(self, number: int, watch: Watch, note: Callable[[int, int, float], None]) -> None:
+        self.watch = watch
         self.version = 0
         self.last = b""
         self.failure = ""
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
-        """Done with the first message; of one that only listens, with the handshake."""
+        """Done after the first message. Without operations, done after the handshake."""
         self._gone: asyncio.Future[None] = loop.create_future()
         self._leaving = False
         self._upgraded = False
@@ -58,7 +58,7 @@ class WatchingSocket(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by birth
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class does not inherit from it
         host, port = self._transport.get_extra_info("peername")[:2]
         key = base64.b64encode(os.urandom(16)).decode()
         self._transport.write(
@@ -94,7 +94,7 @@ class WatchingSocket(asyncio.Protocol):
             self._gone.set_result(None)
 
     async def leave(self) -> None:
-        """Close, and wait until the server has."""
+        """Close the connection, and wait until the server has closed it."""
         self._leaving = True
         if not self._gone.done():
             self._transport.resume_reading()
@@ -110,25 +110,25 @@ class WatchingSocket(asyncio.Protocol):
             self._fail(data[: data.find(b"\r\n")].decode())
             return len(data)
         self._upgraded = True
-        if self.seat.operations:
+        if self.watch.operations:
             self._send(_TEXT, b'{"type":"connection_init"}')
         else:
             self.ready.set_result(None)
         return head + 4
 
     def _told(self, version: int, now: float) -> None:
-        if self.seat.stalls:
+        if self.watch.stalls:
             self._transport.pause_reading()
         else:
             self._note(self._number, version, now)
             if version <= self.version:
-                self._fail(f"told of version {version} after {self.version}")
+                self._fail(f"version {version} arrived after {self.version}")
         self.version = version
         if not self.ready.done():
             self.ready.set_result(None)
 
     def _handle(self, opcode: int, payload: bytes) -> None:
-        """Whatever else the server says; none of it is frequent."""
+        """Handle every other message of the server; all of them are rare."""
         if opcode == _PING:
             self._send(_PONG, payload)
         elif opcode == _CLOSE and not self._leaving:
@@ -143,13 +143,13 @@ class WatchingSocket(asyncio.Protocol):
                 self._fail(payload.decode())
 
     def _subscribe(self) -> None:
-        query = LARGE_SUBSCRIPTION if self.seat.stalls else SUBSCRIPTION
-        asked = {"query": query, "variables": {"ids": [self.seat.product_id]}}
-        for operation in self.seat.operations:
+        query = LARGE_SUBSCRIPTION if self.watch.stalls else SUBSCRIPTION
+        asked = {"query": query, "variables": {"ids": [self.watch.product_id]}}
+        for operation in self.watch.operations:
             self._send(_TEXT, orjson.dumps({"id": operation, "type": "subscribe", "payload": asked}))
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        """One frame, masked with zeros, which is a mask like any other."""
+        """One frame. It is masked with zeros, which is a valid mask."""
         size = len(payload)
         head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
         self._transport.write(head + bytes(4) + payload)
@@ -161,18 +161,18 @@ class WatchingSocket(asyncio.Protocol):
 
 
 async def connect(watching: WatchingSocket, host: str, port: int) -> None:
-    """Open the connection. One that is to stall gets a tiny buffer, which must be set before."""
+    """Open the connection. For a socket that stalls, its tiny buffer is set before it connects."""
     loop = asyncio.get_running_loop()
     connection = socket.socket()
     connection.setblocking(False)
-    if watching.seat.stalls:
+    if watching.watch.stalls:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TINY_BUFFER)
     await loop.sock_connect(connection, (host, port))
     await loop.create_connection(lambda: watching, sock=connection)
 
 
 def _payload(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the unmasked frame at `at` begins and ends: beyond the data when some of it is missing."""
+    """Where the payload of the unmasked frame at `at` begins and ends; beyond the data if bytes are missing."""
     size = data[at + 1]
     if size < 126:
         return at + 2, at + 2 + size

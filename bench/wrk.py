@@ -1,4 +1,4 @@
-"""wrk as the load generator: light enough to leave the machine to the server."""
+"""wrk as the load generator. It is light, so that the machine is left to the server."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ class Load:
 
 
 def purchases(url: str, product_id: str, buyers: int, seconds: int, log: Path) -> Load:
-    """Let `buyers` buy one unit after the other for some seconds, each purchase under a name and key of its own."""
+    """Let `buyers` purchase one unit after the other for some seconds, each purchase with a name and key of its own."""
     prefix = uuid.uuid4().hex[:8]
     command = ["wrk", "-t1", f"-c{buyers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), url]
     orders = log / prefix

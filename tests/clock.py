@@ -1,4 +1,4 @@
-"""Time that passes at once, for tests of waits that are longer than a test may take."""
+"""Sets the clock forward, for tests of waits that are longer than a test may take."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class _Clock:
 def pass_time(seconds: float) -> None:
     """Set the running event loop's clock forward, for good: every timer of the loop that is due by then fires next.
 
-    The timers of connections fire too. Whatever is open in the test needs deadlines that are later than that.
+    The timers of connections fire too, so every open connection of the test needs a deadline that is later.
     """
     loop = asyncio.get_running_loop()
     clock = loop.time if isinstance(loop.time, _Clock) else _Clock(loop.time)

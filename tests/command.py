@@ -1,6 +1,6 @@
-"""The `dropzero` command as its users run it: a process of its own, with an environment of its own.
+"""Runs the `dropzero` command as its users do: as a process of its own, with an environment of its own.
 
-Most of a short command's time is Python's start, so that what only asks a server can also be run in a thread here.
+Most of a short command's time is the start of Python. So commands that only call a server can also run in a thread.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from tests.server import Server
 DROPZERO = (sys.executable, "-m", "api.cli")
 
 GRACE = 20.0
-"""Seconds that a process is given to end after SIGTERM, before it is killed."""
+"""Seconds that a process has to end after SIGTERM, before it is killed."""
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without anything that dropzero or a terminal's width would read, and the changes.
+    """This process's environment with the changes, and without the variables that dropzero and the terminal read.
 
-    Bytecode is kept, so that not every process compiles this project again.
+    Processes write bytecode, so that not every one compiles this project again.
     """
     others = ("DROPZERO_", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
@@ -42,7 +42,7 @@ def environment(changes: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Run:
-    """A command that has ended: its exit status, what it printed, and what it complained of."""
+    """A command that has ended: its exit status, its standard output and its standard error."""
 
     status: int | None
     out: str
@@ -50,7 +50,7 @@ class Run:
 
 
 async def dropzero(*arguments: str, **variables: str) -> Run:
-    """Run the command to its end. Raises TimeoutError when it does not end."""
+    """Run the command as a process to its end. Raises TimeoutError if it does not end."""
     async with started(*DROPZERO, *arguments, env=environment(variables), stdout=PIPE, stderr=PIPE) as process:
         return await ended(process)
 
@@ -64,12 +64,12 @@ async def ended(process: Process) -> Run:
 
 @contextlib.asynccontextmanager
 async def started(program: str | Path, *arguments: str | Path, **options: Any) -> AsyncIterator[Process]:
-    """A process that has ended when the block is left, whatever happens in it: by itself, by SIGTERM, or killed."""
+    """Yield a new process. It has ended when the block is left, whatever happens: by itself, by SIGTERM, or killed."""
     process = await asyncio.create_subprocess_exec(program, *arguments, **options)
     try:
         yield process
     finally:
-        # Shielded, so that a test that is cancelled a second time leaves no process either.
+        # Shielded, so that a test that is cancelled a second time also leaves no process.
         await asyncio.shield(asyncio.create_task(_end(process)))
 
 
@@ -89,7 +89,7 @@ async def _end(process: Process) -> None:
 
 
 async def dropzero_here(*arguments: str, **variables: str) -> Run:
-    """Run a command that only asks a server, in a thread of this process."""
+    """Run a command that only calls a server, in a thread of this process."""
     out, err = io.StringIO(), io.StringIO()
 
     def run() -> int:
@@ -111,7 +111,7 @@ async def dropzero_here(*arguments: str, **variables: str) -> Run:
 
 @dataclass(frozen=True)
 class Serving(Server):
-    """`dropzero serve` as a process that listens, what it printed so far, and the file of what it logs."""
+    """`dropzero serve` as a process that listens, with its announcement and its log file."""
 
     process: Process
     announced: str
@@ -119,12 +119,12 @@ class Serving(Server):
     token: str
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
-        """Send the signal and wait for the end; the exit status."""
+        """Send the signal, wait for the end, and return the exit status."""
         self.process.send_signal(how)
         return await self.end()
 
     async def end(self) -> int | None:
-        """Wait for the end; the exit status. Raises TimeoutError when it does not end."""
+        """Wait for the end and return the exit status. Raises TimeoutError if the process does not end."""
         async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 
@@ -137,11 +137,11 @@ class Serving(Server):
 async def dropzero_serve(data: Path, *arguments: str, **variables: str) -> AsyncIterator[Serving]:
     """Serve on a free port, with the data folder, until the block is left.
 
-    Raises TimeoutError when it does not say that it is open, and AssertionError when it ends before.
+    Raises TimeoutError if it does not print its announcement, and AssertionError if it ends before.
     """
     log_file = data.with_suffix(".log")
     serve = [*DROPZERO, "serve", "--port", "0", *arguments]
-    # Without a drain, which a server with endpoints of its own would make at its end.
+    # Without the drain at the end of a server that has endpoints of its own.
     there = environment({"DROPZERO_DATA": str(data), "DROPZERO_DRAIN_S": "0", **variables})
     with log_file.open("ab") as log:
         async with started(*serve, env=there, stdout=PIPE, stderr=log) as process:

@@ -1,4 +1,4 @@
-"""What holds for every test: where temporary folders lie, when garbage is collected, and that no process is left."""
+"""For every test: where temporary folders lie, when garbage is collected, and which processes a run ends."""
 
 import contextlib
 import gc
@@ -17,14 +17,15 @@ pytest_plugins = ("tests.fixtures.databases", "tests.fixtures.clusters", "tests.
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
-"""Bytes that a run may have in temporary folders; it takes a tenth of them."""
+"""Free bytes that MEMORY needs before a run uses it; a run takes a tenth of them."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have temporary folders in memory where there is room: most are databases, of hundreds of files each."""
+    """Set up the run. Temporary folders lie in memory if there is room: most are databases of hundreds of files."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(MEMORY).free > ROOM:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    processes.handle_interrupts()
     if not hasattr(config, "workerinput"):
         config.add_cleanup(processes.mark())
     config.option.timeout = config.option.timeout or float(config.getini("timeout")) * FACTOR
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that has left a process behind, and end the process."""
+    """Fail a run whose tests left a process behind, and end that process."""
     if hasattr(session.config, "workerinput"):
         return
     left = processes.end_what_is_left(os.environ[processes.MARK], processes.GRACE)
@@ -44,9 +45,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def garbage() -> Iterator[None]:
-    """Collect garbage as a process that serves does; looking through all that was imported took a fifth of the time.
+    """Collect garbage as seldom as a serving process does. Scanning all imported objects took a fifth of the time.
 
-    What was dropped without having been closed fails a test, at the latest the last one.
+    An object that is collected without having been closed fails a test, at the latest the last one.
     """
     gc.collect()
     gc.freeze()

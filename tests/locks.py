@@ -1,4 +1,4 @@
-"""Locks in the test's database, which keep a server's reads and transactions waiting."""
+"""Locks in the test's database, for which a server's reads and transactions wait."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from tests.patience import PATIENCE, until
 
 @asynccontextmanager
 async def table_locked(behind: Pool, table: str) -> AsyncIterator[None]:
-    """Nobody else can read a row of the table until the block is left."""
+    """Lock the table until the block is left: no other transaction can read it."""
     async with behind.begin(PATIENCE) as transaction:
         await transaction.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
@@ -18,20 +18,20 @@ async def table_locked(behind: Pool, table: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stock_held(behind: Pool, product_id: UUID | str) -> AsyncIterator[None]:
-    """Nobody else can sell of the product until the block is left; its stock can be read."""
+    """Lock the product's inventory row until the block is left: no purchase can commit, but the stock can be read."""
     async with behind.begin(PATIENCE) as transaction:
         await transaction.fetch("SELECT 1 FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
         yield
 
 
 async def blocked(behind: Pool) -> int:
-    """Statements that wait for a lock, each on a connection of its own."""
+    """The number of statements that wait for a lock, each on a connection of its own."""
     query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     return len(await behind.fetch(query))
 
 
 async def until_blocked(behind: Pool, number: int = 1) -> None:
-    """Wait until so many statements wait for a lock."""
+    """Wait until `number` statements wait for a lock."""
 
     async def are_blocked() -> bool:
         return await blocked(behind) == number

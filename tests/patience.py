@@ -1,4 +1,4 @@
-"""How long tests wait. No time decides a test: a time is how long to wait for an event before the test has failed."""
+"""How long tests wait for events. A test fails if its event does not come in time; no other time decides."""
 
 import asyncio
 import inspect
@@ -11,28 +11,28 @@ from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
 
 FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
-"""Every time in the tests is multiplied by this. Raise it on a machine that is slower than any we know."""
+"""Every time in the tests is multiplied by this. Raise it on a very slow machine."""
 
 PATIENCE = 60.0 * FACTOR
-"""Seconds to wait for an event that is sure to come, on a machine that is busy with something else as well."""
+"""Seconds to wait for an event that must come, on a machine that is also busy with other work."""
 
 STEP = 0.005
-"""Seconds between two looks at a condition."""
+"""Seconds between two checks of a condition."""
 
 PATIENT_TIMES = RegionTimes(
     ping_timeout=PATIENCE,
     pool=PoolTimes(connect=ConnectTimes(timeout=PATIENCE), acquire=PATIENCE, commit=PATIENCE),
 )
-"""For tests in which no endpoint goes silent: a busy machine must not pass for an endpoint that is away."""
+"""For tests in which every endpoint answers: on a busy machine, none must count as away."""
 
 PATIENT_BUDGET = RetryBudget(seconds=PATIENCE)
 """For tests that are not about deadlines."""
 
 
 def short(seconds: float) -> float:
-    """A time that the code under test is to wait out, as short as a quiet machine allows.
+    """A time that the code under test waits out, as short as a quiet machine allows.
 
-    Use it where waiting longer than that changes nothing, and never to show that something came soon enough.
+    Use it where a longer wait changes nothing, and never to show that something came soon enough.
     """
     return seconds * FACTOR
 

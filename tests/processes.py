@@ -1,4 +1,4 @@
-"""The processes of a run of tests: each inherits a mark in its environment, by which what is left is found and ended.
+"""The processes of a run of tests: each inherits a mark in its environment, so that those that are left can be ended.
 
 Run as a program it ends them when the run itself is gone: `python tests/processes.py MARK`, with a pipe from the run.
 """
@@ -17,9 +17,21 @@ GRACE = 10.0
 """Seconds for processes to end by themselves when the last test is over."""
 
 
+def handle_interrupts() -> None:
+    """Handle SIGINT in this process if it was started to ignore it; the processes that it starts then do not either.
+
+    A shell script starts `pytest &` with SIGINT ignored, and every child inherits that. A command that a test
+    interrupts would never see the signal, and the test would wait for its end until the test's timeout.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def mark() -> Callable[[], None]:
-    """Mark every process that this one starts from now on, and theirs. They end soon after this one, however it ends:
-    a run that is killed runs no fixture's end. Returns what ends them now."""
+    """Mark every process that this one starts from now on, and their children. Returns a function that ends them now.
+
+    They also end soon after this process, however it ends: when a run is killed, no fixture is torn down.
+    """
     value = uuid.uuid4().hex
     program = [sys.executable, "-S", __file__, value]
     ending = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)
@@ -32,9 +44,9 @@ def mark() -> Callable[[], None]:
 
 
 def end_what_is_left(value: str, grace: float) -> list[str]:
-    """Wait `grace` seconds for the marked processes to end, kill those that do not, and return them as `PID COMMAND`.
+    """Wait `grace` seconds for the marked processes to end, kill the others, and return these as `PID COMMAND`.
 
-    Linux only: elsewhere nothing is found.
+    Works on Linux only; elsewhere it returns an empty list.
     """
     deadline = time.monotonic() + grace
     while (left := _marked(value)) and time.monotonic() < deadline:
@@ -52,14 +64,14 @@ def _marked(value: str) -> dict[int, str]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0") and not _is_over(folder):
+            if wanted in (folder / "environ").read_bytes().split(b"\0") and not _is_zombie(folder):
                 found[int(folder.name)] = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
         except OSError:
-            continue  # it has ended, or belongs to somebody else
+            continue  # the process has ended, or belongs to another user
     return found
 
 
-def _is_over(folder: Path) -> bool:
+def _is_zombie(folder: Path) -> bool:
     return (folder / "stat").read_text().rpartition(") ")[2].startswith("Z")
 
 

@@ -1,4 +1,4 @@
-"""Programs that some tests need: where one is missing they are skipped with the reason; where CI=true they fail."""
+"""Programs that some tests need. Without the program the test is skipped with the reason; with CI=true it fails."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ SERVER_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
 
 def cannot_run(reason: str) -> NoReturn:
-    """Skip the test, or fail it where everything is meant to be there."""
+    """Skip the test, or fail it in CI, where every program must be installed."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def find_server(program: str) -> str:
-    """The path of a server, which is in Debian's package of the same name. Skips or fails the test without it."""
+    """The path of a server program, from Debian's package with this name. Skips or fails the test without it."""
     found = shutil.which(program, path=SERVER_PATH)
     return found or cannot_run(f"there is no {program}; on Debian: apt-get install {program}")

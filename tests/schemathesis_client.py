@@ -1,6 +1,6 @@
-"""Sends a server what schemathesis makes of its schema. A process of its own, which tests/test_schemathesis.py starts.
+"""Sends a server the operations that schemathesis makes from its schema. tests/test_schemathesis.py starts it.
 
-schemathesis and hypothesis draw from the constants of every module that is loaded, and go through sets. The same seed
+schemathesis and hypothesis draw from the constants of every loaded module, and iterate over sets. So the same seed
 makes the same operations only in a process of its own that has PYTHONHASHSEED set.
 
 Reads one JSON object from stdin: `url`, `headers`, `seed`, `examples` (of each mode), `timeout` in seconds, and
@@ -18,7 +18,7 @@ import requests
 import schemathesis
 
 KNOWN = 0.8
-"""Share of the arguments that get a known value. An operation with made-up ids and names is nearly always refused."""
+"""Share of the arguments that get a known value. An operation with random ids and names is nearly always refused."""
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def configuration(values: Mapping[str, Sequence[str | int]]) -> schemathesis.Config:
-    """Arguments, and fields of the argument `input`, have the values of their name most of the time."""
+    """Give arguments, and fields of the argument `input`, a known value of their name most of the time."""
     places = {place: name for name in values for place in (f"*.*.{name}", f"*.*.input.{name}")}
     return schemathesis.Config.from_dict(
         {

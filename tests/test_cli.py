@@ -181,7 +181,7 @@ async def test_the_schema_is_printed_as_it_is() -> None:
 
 
 @pytest.mark.slow
-async def test_without_a_server_the_commands_bring_up_the_local_database_themselves(tmp_path: Path) -> None:
+async def test_without_a_server_the_commands_start_the_local_database_themselves(tmp_path: Path) -> None:
     data = {"DROPZERO_DATA": str(tmp_path / "data")}
     migrated = await dropzero("migrate", **data)
     assert (migrated.status, migrated.out.splitlines()[-1]) == (0, "The schema is up to date.")
@@ -207,7 +207,7 @@ async def load_that_has_sold(server: Server, units: int, **variables: str) -> As
 
 
 @pytest.mark.slow
-async def test_a_server_that_is_killed_under_load_is_told_as_errors_and_ends_the_load(tmp_path: Path) -> None:
+async def test_a_server_that_is_killed_under_load_ends_the_load_with_errors(tmp_path: Path) -> None:
     data = tmp_path / "data"
     # The commands find the server's token in its data folder.
     async with (
@@ -254,7 +254,7 @@ def test_a_report_says_what_does_not_add_up() -> None:
     assert report(3, 2) is None
     assert report(6, 0) == "oversold: 6 confirmed and 0 left of 5 units"
     assert report(4, 0, errors=1) == "1 of 5 units are neither confirmed nor left; 1 purchases have no known outcome"
-    assert report(4, 1, sold_out=6) == "undersold: buyers were told sold out, and 1 of 5 units are left"
+    assert report(4, 1, sold_out=6) == "undersold: buyers got SOLD_OUT, and 1 of 5 units are left"
     assert report(5, 0, errors=2) == "2 purchases ended in errors"
     assert report(5, None) == "the final stock could not be read, so it is not known what was sold"
 

@@ -1,4 +1,4 @@
-"""The house: which room may import which, read from the source of every module."""
+"""Which room may import which, read from the source of every module."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 API = Path(__file__).parent.parent / "api"
 MODULES = sorted(API.rglob("*.py"))
 
-# From the ground up; what is not in a package stands on the roof. A room imports its own storey and those below.
+# From the ground up. All other modules and rooms are on the roof. A room imports its own storey and those below.
 STOREYS = ("identity", "database", "drops", "graphql")
 ROOF = len(STOREYS)
 
@@ -43,7 +43,7 @@ def storey_of(room: str) -> int:
     return STOREYS.index(room) if room in STOREYS else ROOF
 
 
-def test_there_are_modules_to_look_at() -> None:
+def test_the_modules_and_their_imports_are_found() -> None:
     names = {name_of(path) for path in MODULES}
     assert {"api.app", "api.cli", "api.settings", "api.client.load", "api.database.pool", "api.drops.purchase"} <= names
     assert "api.database.pool" in imports_of(API / "drops" / "purchase.py")
@@ -72,7 +72,7 @@ def test_only_the_database_speaks_to_the_driver_and_drops_know_no_transport(path
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_opens_with_what_it_is_for_and_is_named_for_what_it_is(path: Path) -> None:
+def test_a_module_has_a_docstring_and_no_vague_name(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     vague = {"base", "common", "core", "helper", "helpers", "manager", "misc", "service", "util", "utils"}
     assert vague & set(path.stem.split("_")) == set()

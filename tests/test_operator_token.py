@@ -20,7 +20,7 @@ def test_a_token_is_found_where_it_was_made_and_replaced_by_the_next(tmp_path: P
     assert read_settings({"DROPZERO_ADMIN_TOKEN": first}).admin_token == first  # it could be set by hand
 
 
-def test_nobody_else_can_read_it_whatever_was_there_before(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_it_even_if_the_path_was_a_link(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("untouched")
     (tmp_path / "operator-token").symlink_to(elsewhere)
@@ -35,15 +35,15 @@ def test_nobody_else_can_read_it_whatever_was_there_before(tmp_path: Path) -> No
     assert elsewhere.read_text() == "untouched"
 
 
-def test_a_file_that_holds_no_token_is_none(tmp_path: Path) -> None:
+def test_a_file_without_a_token_is_ignored(tmp_path: Path) -> None:
     for content in (b"", b"\n", b"\xff\xfe", b"one\ntwo", b"\x1b[2J", b"one two"):
         (tmp_path / "operator-token").write_bytes(content)
         assert find_operator_token(tmp_path) is None
 
 
-def test_a_token_that_cannot_be_kept_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_token_that_cannot_be_written_raises_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "operator-token").mkdir()
     for directory, reason in ((tmp_path, "Is a directory"), (tmp_path / "missing", "No such file or directory")):
         path = re.escape(str(directory / "operator-token"))
-        with pytest.raises(TokenNotKept, match=rf"{path}: {reason}; remove what is there, or set DROPZERO_ADMIN_TOKEN"):
+        with pytest.raises(TokenNotKept, match=rf"{path}: {reason}; remove that path, or set DROPZERO_ADMIN_TOKEN"):
             make_operator_token(directory)

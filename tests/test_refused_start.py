@@ -71,10 +71,10 @@ async def test_too_few_files_are_one_line(directory: Path, files: int, endpoints
     [
         (
             OSError(28, "No space left on device", "/x/y"),
-            "/x/y: No space left on device; see to the limits of processes",
+            "/x/y: No space left on device; check the limits of processes",
         ),
-        (OSError("odd"), "odd; see to the limits of processes"),
-        (RuntimeError("can't start new thread"), "can't start new thread; see to the limits of processes"),
+        (OSError("odd"), "odd; check the limits of processes"),
+        (RuntimeError("can't start new thread"), "can't start new thread; check the limits of processes"),
     ],
     ids=repr,
 )

@@ -1,6 +1,6 @@
-"""What schemathesis makes of the server's own schema breaks neither the server nor its books.
+"""The operations that schemathesis makes from the server's schema break neither the server nor its books.
 
-SCHEMATHESIS_SEED=n makes other operations, and SCHEMATHESIS_EXAMPLES=5000 more of them. The seed is printed.
+SCHEMATHESIS_SEED=n makes other operations, and SCHEMATHESIS_EXAMPLES=5000 makes more. The seed is printed.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "200"))
 """Operations that should work, and as many that should not."""
 
 SECONDS = PATIENCE + EXAMPLES * 0.6 * FACTOR
-"""Until the last operation must have been answered. On a quiet machine 400 take four seconds."""
+"""Seconds until the last operation must have been answered. On a quiet machine 400 operations take four."""
 
 QUERIES = {"Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions"}
 STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder"}
@@ -51,7 +51,7 @@ class Answered:
 
 
 async def known_values(server: Server) -> dict[str, list[Any]]:
-    """Values of arguments by name, of a server that has sold something."""
+    """Values of arguments by name. Sells something first, so that orders have values too."""
     product_id = await server.create_product(1000)
     orders = [(await server.purchase(product_id, "ada"))["order"]["id"] for _ in range(3)]
     [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
@@ -71,7 +71,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
 
 
 async def fuzz(server: Server, headers: dict[str, str], folder: Path) -> list[Answered]:
-    """Send the server everything that schemathesis makes of its schema. Files that hypothesis writes go to `folder`."""
+    """Send the server the operations that schemathesis makes from its schema. hypothesis writes to `folder`."""
     wanted = {
         "url": f"{server.url}/graphql",
         "headers": headers,
@@ -94,7 +94,7 @@ async def fuzz(server: Server, headers: dict[str, str], folder: Path) -> list[An
 
 
 async def assert_sells_exactly(server: Server, pool: Pool) -> None:
-    """Of three units, five buyers get three, and the books of every product are balanced."""
+    """Check that five buyers get exactly three of three units, and that the books of every product balance."""
     product_id = await server.create_product(3)
     outcomes = await asyncio.gather(*(server.purchase(product_id, f"buyer {number}") for number in range(5)))
     assert Counter(outcome["status"] for outcome in outcomes) == {"CONFIRMED": 3, "SOLD_OUT": 2}
@@ -108,7 +108,7 @@ async def assert_sells_exactly(server: Server, pool: Pool) -> None:
     [({}, STRANGERS), ({"authorization": f"Bearer {ADMIN_TOKEN}"}, OPERATORS)],
     ids=["stranger", "operator"],
 )
-async def test_nothing_that_is_made_of_the_schema_breaks_the_server(
+async def test_no_operation_that_is_made_from_the_schema_breaks_the_server(
     server: Server,
     pool: Pool,
     headers: dict[str, str],
@@ -121,7 +121,7 @@ async def test_nothing_that_is_made_of_the_schema_breaks_the_server(
     assert len(answered) == 2 * EXAMPLES
     assert [each for each in answered if each.status >= 500 or {"INTERNAL", "not JSON"} & {*each.codes}] == []
     assert {each.status for each in answered} == {200}
-    # Otherwise it would have looked at refusals alone.
+    # Without this, the test could have seen refusals alone.
     assert {each.field for each in answered if not each.codes} == accepted
     assert {each.field for each in answered} == OPERATORS
     await assert_sells_exactly(server, pool)

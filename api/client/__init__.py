@@ -1,4 +1,4 @@
-"""The command line's own client: it speaks to a server over HTTP, as any frontend does.
+"""The client of the command line. It sends requests to a server over HTTP, as any frontend does.
 
-Imports nothing else of this project, so that what it measures is what every client sees.
+It imports no other part of this project, so that it measures what every client sees.
 """

@@ -1,4 +1,4 @@
-"""One GraphQL operation over HTTP."""
+"""Sends GraphQL operations over HTTP."""
 
 import asyncio
 import ipaddress
@@ -19,28 +19,28 @@ REQUEST_TIMEOUT = 60.0
 """Seconds for one request. Longer than any deadline of the server."""
 
 GONE_AFTER = 30.0
-"""Seconds without an answer after which a server is gone. A server that restarts answers what is in flight before it
-ends, and then starts in about three seconds; ten times that is for a machine that is busy."""
+"""Seconds without an answer after which a server counts as gone. A server that restarts answers the requests in flight
+before it ends, and then starts in about three seconds. Ten times that allows for a busy machine."""
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
-"""Seconds before an operation is sent again. They double up to the longest: 50 buyers then ask a server that starts
-less than a hundred times a second."""
+"""Seconds before an operation is sent again. The pause doubles with each failure, up to the longest. A server that is
+starting then gets fewer than a hundred requests a second from 50 buyers."""
 
 _GATEWAY_STATUSES = (502, 503, 504)
-"""What a proxy answers when the server behind it did not."""
+"""Statuses that a proxy answers when the server behind it did not answer."""
 
 
 class RequestFailed(Exception):
-    """An operation did not come to its data; the message says why."""
+    """An operation returned no data; the message says why."""
 
 
 class NoAnswer(RequestFailed):
-    """The server could not be reached, or its answer was lost: whether the operation was done is not known."""
+    """The server could not be reached, or its answer was lost. Whether the operation was executed is not known."""
 
 
 class Refused(RequestFailed):
-    """The server at `url` answered with errors. `code` is the first one's, such as UNAUTHENTICATED."""
+    """The server at `url` answered with errors. `code` is that of the first error, such as UNAUTHENTICATED."""
 
     def __init__(self, message: str, code: str | None, url: str) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class Refused(RequestFailed):
 
 
 class GraphQLClient:
-    """Operations against one server, over kept connections."""
+    """Sends operations to one server, over connections that stay open."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, token: str | None) -> None:
         """`token` is sent to this server alone: aiohttp drops it when a redirect leads to another origin."""
@@ -88,10 +88,10 @@ class GraphQLClient:
         seconds: float,
         on_loss: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """Run an operation, and again after each answer that was lost, for `seconds` from the first time on.
+        """Run an operation, send it again after each lost answer until `seconds` have passed, and return its data.
 
-        It may then be done more than once, unless its variables have a key by which the server knows it again.
-        `on_loss` is called for each answer that was lost. Raises NoAnswer when the last one was, and RequestFailed.
+        The server may execute it more than once, unless its variables have an idempotency key. `on_loss` is called for
+        each lost answer. Raises NoAnswer when the last answer was lost too, and RequestFailed.
         """
         end = time.monotonic() + seconds
         for losses in itertools.count():
@@ -106,20 +106,20 @@ class GraphQLClient:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def understood(self) -> Iterator[None]:
-        """Raise RequestFailed where the block does not find in the server's data what it asked for."""
+    def checking_data(self) -> Iterator[None]:
+        """Raise RequestFailed if the block does not find in the server's data what the operation selected."""
         try:
             yield
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             raise RequestFailed(
-                f"{self.url} answered with other data than it was asked for; is it a dropzero of this version?"
+                f"{self.url} answered with data that has another shape; is it a dropzero of this version?"
             ) from None
 
 
 def pause_before_retry(failures: int) -> float:
-    """Seconds to wait after the failure that `failures` others preceded: they double, and half of them is random."""
+    """Seconds to wait after a failure that `failures` others preceded. They double each time, and half is random."""
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10))
-    return longest * random.uniform(0.5, 1)  # noqa: S311 - it spreads requests and guards nothing
+    return longest * random.uniform(0.5, 1)  # noqa: S311 - it spreads requests and protects nothing
 
 
 def _reason(error: Exception) -> str:
@@ -138,7 +138,7 @@ def is_this_machine(url: str) -> bool:
 
 
 def is_in_the_clear(url: str) -> bool:
-    """Whether others on the way can read what is sent to the URL: it is http:// to another machine."""
+    """Whether others on the network can read what is sent to the URL: it is http:// to another machine."""
     return url.lower().startswith("http:") and not is_this_machine(url)
 
 
@@ -146,10 +146,10 @@ def is_in_the_clear(url: str) -> bool:
 async def graphql_clients(
     urls: list[str], token: str | None, connections: int, local_token: str | None = None
 ) -> AsyncIterator[list[GraphQLClient]]:
-    """Clients of several servers, sharing at most `connections` connections. Every server is sent the operator's
-    `token`; without one, the servers on this machine are sent `local_token`, and no other server is sent any.
+    """Yield a client for each URL. Together they hold at most `connections` connections.
 
-    Raises RequestFailed when a URL has a user or a password, which would be in the messages of errors.
+    Every server is sent the operator's `token`. Without one, servers on this machine are sent `local_token`, and other
+    servers no token. Raises RequestFailed when a URL has a user or a password, because error messages show the URL.
     """
     if any("@" in urlsplit(url).netloc for url in urls):
         raise RequestFailed(

@@ -1,4 +1,4 @@
-"""How late this process resumes what waits for the network, measured while it does its work."""
+"""Measures how late this process resumes a task that waits for the network, while the process does its work."""
 
 import asyncio
 import socket
@@ -9,24 +9,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 INTERVAL = 0.01
-"""Seconds between two samples: a hundred of them, which a p99 takes, in each second."""
+"""Seconds between two samples. A p99 takes a hundred samples, and each second has as many."""
 
 _STAMP = struct.Struct("d")
 
 
 @asynccontextmanager
 async def sampled_lateness() -> AsyncIterator[list[float]]:
-    """A list that gets a sample per INTERVAL until the block is left: milliseconds that this event loop was late.
+    """Yield a list that gets a sample per INTERVAL until the block is left: milliseconds that this event loop was late.
 
-    A thread sends a byte string through a socket when a sample is due, and a task reads it as every buyer reads an
-    answer. The sample is the time from when it was due to when the task resumed: what an answer that had arrived at
-    that moment would have waited for this process. A timer of the event loop would not do: it wakes up to 1 ms late,
-    which no answer does. A loop that is blocked for a second gets all the samples of that second afterwards, each with
+    When a sample is due, a thread sends a byte string through a socket, and a task reads it as every buyer reads an
+    answer. The sample is the time from when it was due to when the task resumed. An answer that had arrived at the due
+    moment would have waited as long for this process. A timer of the event loop would not do: it fires up to 1 ms late,
+    and no answer does. When the loop is blocked for a second, the samples of that second follow afterwards, each with
     its own lateness.
 
-    A sample counts from when it was due, and not from when the thread sent it, so that a process that was stopped as a
-    whole is seen as well, such as one that has used up its share of a container's processor time. Where processes wait
-    for the processor, the sample has waited for it once more than an answer: in the thread.
+    A sample counts from when it was due, not from when the thread sent it. So the samples also show when the whole
+    process was stopped, such as one that had used up its container's share of CPU time. Where processes wait for the
+    CPU, a sample has waited once more than an answer: in the thread.
     """
     late: list[float] = []
     sending, receiving = socket.socketpair()
@@ -40,7 +40,7 @@ async def sampled_lateness() -> AsyncIterator[list[float]]:
     finally:
         stop.set()
         task.cancel()
-        writer.transport.abort()  # a thread whose samples nobody reads any more must not wait for that
+        writer.transport.abort()  # ends a send of the thread that nothing will read
         await asyncio.to_thread(thread.join)
         sending.close()
 

@@ -1,4 +1,4 @@
-"""The published load test: N purchases by V concurrent buyers of M units, and whether exactly M were sold."""
+"""The published load test: V concurrent buyers send N purchases for M units, and exactly the stock must be sold."""
 
 import asyncio
 import itertools
@@ -26,13 +26,13 @@ mutation LoadTestPurchase($input: PurchaseInput!) { purchase(input: $input) { st
 PERCENTILES = (50, 95, 99)
 
 TOO_LATE = 0.1
-"""The part of a latency that this process's own lateness may be, before the latency is said not to be the server's
-alone. Answers come in batches, and the last of a batch waits longer than a sample does: the part is a small one."""
+"""The largest share of a latency that may be this process's own lateness. Above it, the report says that the latency is
+not the server's alone. Answers come in batches, and the last of a batch waits longer than a sample, so it is small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send: `purchases` in all, of one unit each, `buyers` of them at a time, for `units` in stock.
+    """What to send: `purchases` in all, of one unit each, by `buyers` at the same time, for `units` in stock.
 
     The load stops early when no purchase has had an outcome for `patience` seconds. A purchase whose answer is lost is
     sent again for as long.
@@ -46,13 +46,13 @@ class Load:
 
 @dataclass(slots=True)
 class LoadReport:
-    """What came of it.
+    """The result of a load.
 
-    `errors` counts purchases without an outcome, by message; `asked_again` those whose first answer was lost.
-    Latencies are in milliseconds, one per outcome; `late` has, in milliseconds too, how late this process resumed what
-    had arrived. `stopped` says that no outcome came for as long as the load had patience, so that not all purchases
-    were sent. `seconds` is the time to the end, or to the last outcome before it stopped. `final_stock` is None when it
-    could not be read.
+    `errors` counts the purchases without an outcome, by message. `resent` counts the purchases whose first answer was
+    lost. `latencies` are in milliseconds, one per outcome. `late` are the samples of this process's own lateness, in
+    milliseconds too. `stopped`: the load ended before all purchases were sent, because there was no outcome for
+    `patience` seconds. `seconds` is the time to the end, or to the last outcome before the load stopped. `final_stock`
+    is None if it could not be read.
     """
 
     load: Load
@@ -60,7 +60,7 @@ class LoadReport:
     regions: list[str]
     outcomes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    asked_again: int = 0
+    resent: int = 0
     attempts: list[int] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
@@ -74,7 +74,7 @@ class LoadReport:
 
     @property
     def caution(self) -> str | None:
-        """Which latencies are not the server's alone, because this process was late itself; None when all are."""
+        """Which latencies are not the server's alone, because this process was late itself; None if all of them are."""
         own = {percent: percentile(self.late, percent) for percent in PERCENTILES}
         spoiled = [percent for percent in PERCENTILES if own[percent] > TOO_LATE * percentile(self.latencies, percent)]
         if not self.latencies or not spoiled:
@@ -88,7 +88,7 @@ class LoadReport:
 
     @property
     def objection(self) -> str | None:
-        """Why this run does not show that exactly the stock was sold; None when it does."""
+        """Why this run does not show that exactly the stock was sold; None if it does."""
         if not self.stopped:
             return self._inexactness
         sent = len(self.latencies) + self.errors.total()
@@ -112,14 +112,14 @@ class LoadReport:
                 f"{self.errors.total()} purchases have no known outcome"
             )
         if self.outcomes["SOLD_OUT"] and self.final_stock:
-            return f"undersold: buyers were told sold out, and {self.final_stock} of {units} units are left"
+            return f"undersold: buyers got SOLD_OUT, and {self.final_stock} of {units} units are left"
         if self.errors:
             return f"{self.errors.total()} purchases ended in errors"
         return None
 
 
 def percentile(latencies: Sequence[float], percent: float) -> float:
-    """The latency that `percent` of them did not exceed (nearest rank); 0 without any."""
+    """The latency that `percent` % of the latencies do not exceed (nearest rank); 0 for an empty sequence."""
     if not latencies:
         return 0.0
     return sorted(latencies)[max(0, math.ceil(len(latencies) * percent / 100) - 1)]
@@ -128,19 +128,19 @@ def percentile(latencies: Sequence[float], percent: float) -> float:
 async def run_load(
     clients: Sequence[GraphQLClient], load: Load, regions: list[str] | None, on_answer: Callable[[], None]
 ) -> LoadReport:
-    """Create a product, buy it out, and look what is left.
+    """Create a product, send the purchases, and read the stock that is left.
 
-    Purchases are spread over the clients and over the regional endpoints that each of them reaches, or over those
-    that are named. Raises RequestFailed when the test cannot begin.
+    Purchases are spread over the clients, and over `regions` or all Regions that each client reaches. `on_answer` is
+    called after each purchase. Raises RequestFailed when the test cannot begin.
     """
-    ways = [(client, region) for client in clients for region in await _regions(client, regions)]
+    routes = [(client, region) for client in clients for region in await _regions(client, regions)]
     name = f"Load test {time.strftime('%H:%M:%S')}"
     product = {"name": name, "dropName": "Load test", "stock": load.units}
-    with clients[0].understood():
+    with clients[0].checking_data():
         product_id = str((await clients[0].execute(_CREATE, {"input": product}))["createProduct"]["id"])
 
-    report = LoadReport(load, product_id, list(dict.fromkeys(region for _, region in ways)))
-    purchases = zip(range(load.purchases), itertools.cycle(ways), strict=False)
+    report = LoadReport(load, product_id, list(dict.fromkeys(region for _, region in routes)))
+    purchases = zip(range(load.purchases), itertools.cycle(routes), strict=False)
 
     started = last_outcome = time.perf_counter()
 
@@ -170,7 +170,7 @@ async def run_load(
 
 
 async def _regions(client: GraphQLClient, wanted: list[str] | None) -> list[str]:
-    with client.understood():
+    with client.checking_data():
         reached = [str(region["name"]) for region in (await client.execute(_REGIONS))["regions"]]
     for region in wanted or ():
         if region not in reached:
@@ -179,18 +179,21 @@ async def _regions(client: GraphQLClient, wanted: list[str] | None) -> list[str]
 
 
 async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, Any], patience: float) -> bool:
-    """Buy, and ask again under the same key while the answer is lost: it is the same purchase. True with an outcome."""
+    """Send a purchase, and send it again while its answer is lost. The same key makes it the same purchase.
+
+    Returns whether it had an outcome.
+    """
     variables = {"input": {**purchase, "idempotencyKey": str(uuid4())}}
     losses = 0
 
     def count_loss() -> None:
         nonlocal losses
         losses += 1
-        report.asked_again += losses == 1
+        report.resent += losses == 1
 
     started = time.perf_counter()
     try:
-        with client.understood():
+        with client.checking_data():
             data = await client.execute_until_answered(_PURCHASE, variables, seconds=patience, on_loss=count_loss)
             status, attempts = str(data["purchase"]["status"]), int(data["purchase"]["attempts"])
     except RequestFailed as error:
@@ -203,10 +206,10 @@ async def _buy(client: GraphQLClient, report: LoadReport, purchase: dict[str, An
 
 
 async def _final_stock(clients: Sequence[GraphQLClient], product_id: str, patience: float) -> int | None:
-    """What any of the servers says is left; None when none of them answers, each within `patience` seconds."""
+    """The stock by the first server that returns it within `patience` seconds; None if no server does."""
     for client in clients:
         try:
-            with client.understood():
+            with client.checking_data():
                 data = await client.execute_until_answered(_STOCK, {"id": product_id}, seconds=patience)
                 return int(data["product"]["stock"])
         except RequestFailed:

@@ -20,7 +20,7 @@ query Products($first: Int, $after: String, $dropName: String) {{
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as the API tells it; the times are its strings."""
+    """A product as the API returns it. Times are the API's strings."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ async def create_product(
     opens_at: datetime | None,
     limit_per_buyer: int | None,
 ) -> Product:
-    """Raises RequestFailed."""
+    """Create a product and return it. Raises RequestFailed."""
     product = {
         "name": name,
         "dropName": drop_name,
@@ -59,24 +59,24 @@ async def create_product(
         "opensAt": None if opens_at is None else opens_at.isoformat(),
         "limitPerBuyer": limit_per_buyer,
     }
-    with client.understood():
+    with client.checking_data():
         return Product.of((await client.execute(_CREATE, {"input": product}))["createProduct"])
 
 
 async def restock(client: GraphQLClient, product_id: str, delta: int) -> Product:
-    """Raises RequestFailed."""
-    with client.understood():
+    """Add `delta` units, which may be negative, and return the product. Raises RequestFailed."""
+    with client.checking_data():
         data = await client.execute(_RESTOCK, {"input": {"productId": product_id, "delta": delta}})
         return Product.of(data["restock"])
 
 
 async def list_products(client: GraphQLClient, drop_name: str | None, limit: int) -> list[Product]:
-    """The newest products, `limit` at most. Raises RequestFailed."""
+    """Return the newest products, `limit` at most. Raises RequestFailed."""
     products: list[Product] = []
     after: str | None = None
     while len(products) < limit:
         variables = {"first": min(100, limit - len(products)), "after": after, "dropName": drop_name}
-        with client.understood():
+        with client.checking_data():
             page = (await client.execute(_LIST, variables))["products"]
             edges, has_next, after = page["edges"], page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
             products += [Product.of(edge["node"]) for edge in edges]

@@ -1,4 +1,4 @@
-"""The race: one unit, a purchase through every regional endpoint at the same instant, and what each then reads."""
+"""The race: one unit, a purchase through every Region at the same instant, and the stock that each then reads."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from uuid import uuid4
 from api.client.graphql import GONE_AFTER, GraphQLClient, RequestFailed
 
 DECIDED_WITHIN = 60.0
-"""Seconds that a purchase may take until it is decided, every time that it is asked for again included."""
+"""Seconds within which a purchase must be decided, including every time that it is sent again."""
 
 _REGIONS = "query Regions { regions { name home } }"
 _CREATE = """
@@ -24,16 +24,16 @@ mutation RacePurchase($input: PurchaseInput!) {
 }
 """
 
-Ways: TypeAlias = Mapping[str, GraphQLClient]
-"""For each Region that races, the server to ask."""
+Routes: TypeAlias = Mapping[str, GraphQLClient]
+"""For each Region that races, the client that sends its requests."""
 
 
 @dataclass(slots=True)
 class Finish:
     """How a purchase through one Region ended. `latency` is in milliseconds from the start to the decision.
 
-    `attempts` is 2 or more when it met its rival in the database and lost. `busy` counts the answers after which it was
-    asked for again under the same key, `lost` those that never came.
+    `attempts` is 2 or more when its transaction conflicted with a rival's and was tried again. `busy` counts the BUSY
+    answers, and `lost` the lost ones. After both, the purchase was sent again with the same key.
     """
 
     region: str
@@ -47,7 +47,10 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One unit, who asked for it, and the stock that each Region read before and after; None where it could not."""
+    """One unit, how each purchase of it ended, and the stock that each Region read before and after.
+
+    A stock is None where the Region could not read it.
+    """
 
     product_id: str
     before: Mapping[str, int]
@@ -56,7 +59,7 @@ class Round:
 
     @property
     def objection(self) -> str | None:
-        """Why this round was not exact; None when it was."""
+        """Why this round was not exact; None if it was."""
         confirmed = [finish.region for finish in self.finishes if finish.status == "CONFIRMED"]
         wrong = [f"{region} read {stock} before it" for region, stock in self.before.items() if stock != 1]
         if len(confirmed) != 1:
@@ -72,14 +75,14 @@ class Round:
 
 @dataclass(slots=True)
 class RaceReport:
-    """What was seen, round by round; a race that is broken off leaves here the rounds that were finished."""
+    """The rounds of a race. A race that is interrupted leaves the finished rounds here."""
 
     regions: list[str] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
 
     @property
     def objections(self) -> list[str]:
-        """What was wrong in each round that was not exact."""
+        """What was wrong in each round that was not exact, one line per round."""
         numbered = ((number, round_.objection) for number, round_ in enumerate(self.rounds, start=1))
         return [f"round {number}, {objection}" for number, objection in numbered if objection is not None]
 
@@ -87,11 +90,11 @@ class RaceReport:
         return [finish for round_ in self.rounds for finish in round_.finishes if finish.region == region]
 
     def latencies(self, region: str, status: str) -> list[float]:
-        """Milliseconds of those purchases through the Region that ended so."""
+        """Milliseconds of the purchases through the Region that ended with this status."""
         return [finish.latency for finish in self.finishes(region) if finish.status == status]
 
     def last_read(self, region: str) -> Counter[int | None]:
-        """How often the Region read which stock after a round."""
+        """How often the Region read each stock after a round."""
         return Counter(round_.after[region] for round_ in self.rounds)
 
 
@@ -103,25 +106,25 @@ async def run_race(
     on_round: Callable[[], None],
     patience: float = GONE_AFTER,
 ) -> None:
-    """Race through the regional endpoints that the clients reach, or through those that are named.
+    """Race through `regions`, or through all Regions that the clients reach, and put each round into `report`.
 
-    A request whose answer is lost is sent again for `patience` seconds, once the race has begun. Raises RequestFailed
+    Once the race has begun, a request whose answer is lost is sent again for `patience` seconds. Raises RequestFailed
     when the race cannot begin or go on.
     """
-    ways = await _line_up(clients, regions)
-    report.regions = list(ways)
+    routes = await _choose_routes(clients, regions)
+    report.regions = list(routes)
     drop = f"Race {time.strftime('%H:%M:%S')}"
     for number in range(1, rounds + 1):
-        report.rounds.append(await _run_round(clients[0], ways, drop, number, patience))
+        report.rounds.append(await _run_round(clients[0], routes, drop, number, patience))
         on_round()
 
 
-async def _line_up(clients: Sequence[GraphQLClient], wanted: list[str] | None) -> Ways:
-    """Every Region once, through the server whose home it is, or else through the first one that reaches it."""
+async def _choose_routes(clients: Sequence[GraphQLClient], wanted: list[str] | None) -> Routes:
+    """A client for each Region: of the server whose home it is, or else of the first server that reaches it."""
     reached: dict[str, GraphQLClient] = {}
     at_home: dict[str, GraphQLClient] = {}
     for client in clients:
-        with client.understood():
+        with client.checking_data():
             for region in (await client.execute(_REGIONS))["regions"]:
                 reached.setdefault(str(region["name"]), client)
                 if region["home"]:
@@ -138,42 +141,43 @@ async def _line_up(clients: Sequence[GraphQLClient], wanted: list[str] | None) -
     return {name: at_home.get(name, reached[name]) for name in names}
 
 
-async def _run_round(operator: GraphQLClient, ways: Ways, drop: str, number: int, patience: float) -> Round:
-    """A product of its own, so that no round inherits what another one did."""
+async def _run_round(operator: GraphQLClient, routes: Routes, drop: str, number: int, patience: float) -> Round:
+    """Run a round with a product of its own, so that no round depends on another."""
     product = {"name": f"{drop}, round {number}", "dropName": drop, "stock": 1}
-    with operator.understood():
+    with operator.checking_data():
         created = await operator.execute_until_answered(_CREATE, {"input": product}, seconds=patience)
         product_id = str(created["createProduct"]["id"])
-    # All at once, and so over one connection each, which are then open: to the server, and from there to the database.
-    before = await asyncio.gather(*(_stock(client, product_id, region, patience) for region, client in ways.items()))
+    # All at once, so that each takes a connection of its own: to the server, and from there to the database. These
+    # connections are open when the purchases begin.
+    before = await asyncio.gather(*(_stock(client, product_id, region, patience) for region, client in routes.items()))
 
-    # Whoever is sent first is ahead by some microseconds: it is another one in every round.
-    first = number % len(ways)
-    start = [*list(ways.items())[first:], *list(ways.items())[:first]]
+    # The first purchase is ahead by some microseconds, so every round begins with another Region.
+    first = number % len(routes)
+    start = [*list(routes.items())[first:], *list(routes.items())[:first]]
     finishes = await asyncio.gather(*(_buy(client, product_id, region, patience) for region, client in start))
 
-    readings = (_stock_if_read(client, product_id, region, patience) for region, client in ways.items())
+    readings = (_stock_if_read(client, product_id, region, patience) for region, client in routes.items())
     after = await asyncio.gather(*readings)
     return Round(
         product_id,
-        before=dict(zip(ways, before, strict=True)),
-        finishes=sorted(finishes, key=lambda finish: list(ways).index(finish.region)),
-        after=dict(zip(ways, after, strict=True)),
+        before=dict(zip(routes, before, strict=True)),
+        finishes=sorted(finishes, key=lambda finish: list(routes).index(finish.region)),
+        after=dict(zip(routes, after, strict=True)),
     )
 
 
 async def _buy(client: GraphQLClient, product_id: str, region: str, patience: float) -> Finish:
-    """Buy the unit, and ask again under the same key until it is decided: it is the same purchase."""
+    """Send the purchase until it is decided. The same key makes it the same purchase. Returns how it ended."""
     finish = Finish(region)
     purchase = {"productId": product_id, "userRef": region, "region": region, "idempotencyKey": str(uuid4())}
     started = time.perf_counter()
     try:
         async with asyncio.timeout(DECIDED_WITHIN):
-            with client.understood():
+            with client.checking_data():
                 answer = await _decided(client, purchase, finish, patience)
                 finish.status, finish.attempts = str(answer["status"]), int(answer["attempts"])
                 if answer["region"] != region:
-                    finish.status, finish.error = None, f"{answer['status']} by {answer['region']}, which was not asked"
+                    finish.status, finish.error = None, f"{answer['status']} by {answer['region']}, another Region"
     except TimeoutError:
         finish.error = f"no decision within {DECIDED_WITHIN:g} s"
     except RequestFailed as error:
@@ -185,7 +189,10 @@ async def _buy(client: GraphQLClient, product_id: str, region: str, patience: fl
 async def _decided(
     client: GraphQLClient, purchase: Mapping[str, Any], finish: Finish, patience: float
 ) -> dict[str, Any]:
-    """The outcome that is not BUSY. Raises RequestFailed, also when answers are lost for `patience` seconds."""
+    """Send the purchase until its outcome is not BUSY, and return that outcome.
+
+    Raises RequestFailed, also when answers are lost for `patience` seconds.
+    """
 
     def count_loss() -> None:
         finish.lost += 1
@@ -201,11 +208,11 @@ async def _decided(
 
 async def _stock(client: GraphQLClient, product_id: str, region: str, patience: float) -> int:
     variables = {"id": product_id, "region": region}
-    with client.understood():
+    with client.checking_data():
         product = (await client.execute_until_answered(_STOCK, variables, seconds=patience))["product"]
         if product is not None:
             return int(product["stock"])
-    raise RequestFailed(f"{region} does not know the product that was just created; are the servers one database?")
+    raise RequestFailed(f"{region} does not know the product that was just created; do the servers share one database?")
 
 
 async def _stock_if_read(client: GraphQLClient, product_id: str, region: str, patience: float) -> int | None:

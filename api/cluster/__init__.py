@@ -1,4 +1,4 @@
-"""Clusters of Aurora DSQL: made, looked at and deleted through AWS's own interface, for `dropzero cluster`.
+"""Clusters of Aurora DSQL: created, shown and deleted through AWS's own API, for `dropzero cluster`.
 
-Knows nothing of what is in the database but the rights that its servers need, and no other room needs it.
+Of the database's content this room knows only the rights that servers need. No other room imports it.
 """

@@ -1,4 +1,4 @@
-"""Who may do what: the IAM policies and the SQL that give the servers, and those who migrate, just what they use."""
+"""The IAM policies and the SQL statements that give servers and operators exactly the rights that they use."""
 
 import json
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from api.cluster.control_plane import Cluster, arn_part
 from api.drops import rights
 
 DATABASE_ROLE = "app"
-"""The role that servers connect as."""
+"""The database role that servers connect as."""
 
 GRANTS = {**rights.GRANTS, "schema_migrations": ("SELECT",)}
-"""What the servers do with each table, the record of their migrations too: nothing is ever deleted."""
+"""The rights that servers use on each table, that of the migrations included. They delete no rows."""
 
 
 def server_policy(clusters: Sequence[Cluster]) -> str:
-    """The IAM policy of the role that the servers run as: to connect to just these, and not as admin."""
+    """The IAM policy of the role that servers run as: it may connect to these clusters, but not as admin."""
     return _policy("dsql:DbConnect", clusters)
 
 
 def admin_policy(clusters: Sequence[Cluster]) -> str:
-    """The IAM policy of whoever migrates and makes roles: to connect to just these as admin."""
+    """The IAM policy of the operator who migrates and creates roles: it may connect to these clusters as admin."""
     return _policy("dsql:DbConnectAdmin", clusters)
 
 
@@ -30,7 +30,7 @@ def server_role_arn(clusters: Sequence[Cluster], iam_role: str) -> str:
 
 
 def role_statements(iam_role_arn: str) -> list[str]:
-    """What admin runs once the schema is there: statement by statement, each a transaction of its own."""
+    """The statements that admin runs once the schema exists, each in a transaction of its own."""
     return [
         f"CREATE ROLE {DATABASE_ROLE} WITH LOGIN",
         f"AWS IAM GRANT {DATABASE_ROLE} TO '{iam_role_arn}'",
@@ -40,16 +40,16 @@ def role_statements(iam_role_arn: str) -> list[str]:
 
 
 def endpoints(clusters: Sequence[Cluster], role: str) -> str:
-    """The value of DROPZERO_ENDPOINTS; the first is home."""
+    """The value of DROPZERO_ENDPOINTS; the first cluster is home."""
     return ",".join(f"{cluster.region}=dsql://{role}@{cluster.endpoint}" for cluster in clusters)
 
 
 def next_steps(clusters: Sequence[Cluster], iam_role: str) -> str:
-    """From new clusters to a server, to be read from top to bottom and copied."""
+    """The steps from new clusters to a server, as text to copy from top to bottom."""
     home = clusters[0]
     statements = "\n".join(f"{statement};" for statement in role_statements(server_role_arn(clusters, iam_role)))
     return f"""\
-1. Whoever migrates needs this IAM policy:
+1. To migrate, your IAM role needs this policy:
 
 {admin_policy(clusters)}
 
@@ -61,7 +61,7 @@ DROPZERO_ENDPOINTS={endpoints([home], "admin")} dropzero migrate
 
 {server_policy(clusters)}
 
-4. Make the database role that they connect as (psql 16 or later):
+4. Create the database role that the servers connect as (psql 16 or later):
 
 PGPASSWORD="$(aws dsql generate-db-connect-admin-auth-token --region {home.region} --hostname {home.endpoint})" \\
 psql "host={home.endpoint} dbname=postgres user=admin sslmode=verify-full sslrootcert=system" \\

@@ -1,4 +1,4 @@
-"""AWS's errors in words: what was wrong and what to do, without any secret."""
+"""Explains AWS's errors: what was wrong and what to do, without any secret."""
 
 import re
 from typing import Any
@@ -17,14 +17,14 @@ _UNKNOWN_KEY = {
 }
 _THROTTLED = {"RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 
-# By their names: LoginError is younger than the oldest botocore that will do.
+# By name, because the oldest botocore that this project accepts has no LoginError.
 _LOGGED_OUT = {"SSOError", "LoginError", "TokenRetrievalError"}
 
 _ACTION = re.compile(r"\b(?:dsql|iam|kms):[A-Z][A-Za-z]+")
 
 
-def passes(error: Exception) -> bool:
-    """Whether the same call may go well a moment later: throttling, a fault of AWS, a connection that failed."""
+def is_temporary(error: Exception) -> bool:
+    """Whether the same call may succeed a moment later: throttling, a fault of AWS, a connection that failed."""
     from botocore import exceptions as aws
 
     if isinstance(error, aws.ClientError):
@@ -34,15 +34,15 @@ def passes(error: Exception) -> bool:
     return isinstance(error, (aws.ConnectionError, aws.HTTPClientError)) and not isinstance(error, aws.SSLError)
 
 
-def wait_asked_for(error: Exception) -> float:
-    """Seconds that AWS asked to wait before the next try; 0 where it did not say."""
-    # An error of the connection has a response, too, which is None.
+def retry_after(error: Exception) -> float:
+    """Seconds that AWS wants a client to wait before the next try; 0 if its answer names none."""
+    # A connection error has a `response` too, but it is None.
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return float(response.get("retryAfterSeconds", 0))
 
 
 def explain(error: Exception, operation: str, region: str) -> ClusterError:
-    """An error of botocore for the operator; `operation` by its name in the API, such as CreateCluster."""
+    """Return the error for the operator. `operation` is its name in the API, such as CreateCluster."""
     from botocore.exceptions import ClientError
 
     if isinstance(error, ClientError):
@@ -52,8 +52,8 @@ def explain(error: Exception, operation: str, region: str) -> ClusterError:
 
 def _explain_answer(error: Any, operation: str, region: str) -> ClusterError:
     code = _code(error)
-    said = f"AWS says in {region}: {error.response.get('Error', {}).get('Message') or code}"
-    if code in _EXPIRED or (code in _UNKNOWN_KEY and "expired" in said):
+    answer = f"AWS says in {region}: {error.response.get('Error', {}).get('Message') or code}"
+    if code in _EXPIRED or (code in _UNKNOWN_KEY and "expired" in answer):
         return ClusterError(
             "the AWS credentials have expired; renew them, as with `aws sso login` or `aws login`, and try again; if "
             "they are new, set this machine's clock"
@@ -64,39 +64,41 @@ def _explain_answer(error: Any, operation: str, region: str) -> ClusterError:
             f"token, and that {region} is enabled for the account"
         )
     if code in ("AccessDenied", "AccessDeniedException"):
-        return _denied(said, operation, region)
+        return _denied(answer, operation, region)
     if code == "ServiceQuotaExceededException":
         quota = error.response.get("quotaCode") or error.response.get("Error", {}).get("quotaCode")
         return ClusterError(
             f"a quota of Aurora DSQL is used up in {region}{f' ({quota})' if quota else ''}; delete clusters that are "
-            f"no longer needed, or have it raised in Service Quotas; {said}"
+            f"no longer needed, or have it raised in Service Quotas; {answer}"
         )
     if code in _THROTTLED:
         return ClusterError(f"AWS still has too many requests in {region} after several tries; try again in a minute")
     if code == "ConflictException":
-        return Conflict(f"the cluster is being changed just now; wait a little and run the same command again; {said}")
+        return Conflict(
+            f"the cluster is being changed just now; wait a little and run the same command again; {answer}"
+        )
     if code == "ResourceNotFoundException":
-        return NotThere(f"there is no such cluster in {region}; look with `dropzero cluster status`; {said}")
+        return NotThere(f"there is no such cluster in {region}; look with `dropzero cluster status`; {answer}")
     if code == "ValidationException":
         fields = error.response.get("fieldList") or []
         details = "; ".join(f"{field.get('name')}: {field.get('message')}" for field in fields)
         return ClusterError(
-            f"AWS does not accept {operation} in {region} as asked; {said}{details and f' ({details})'}"
+            f"AWS does not accept {operation} in {region} as asked; {answer}{details and f' ({details})'}"
         )
-    return ClusterError(f"{operation} failed ({code}); try again, and see the AWS Health Dashboard; {said}")
+    return ClusterError(f"{operation} failed ({code}); try again, and see the AWS Health Dashboard; {answer}")
 
 
-def _denied(said: str, operation: str, region: str) -> ClusterError:
-    if "service-linked role" in said or "iam:CreateServiceLinkedRole" in said:
+def _denied(answer: str, operation: str, region: str) -> ClusterError:
+    if "service-linked role" in answer or "iam:CreateServiceLinkedRole" in answer:
         action = "iam:CreateServiceLinkedRole (for dsql.amazonaws.com, needed once per account)"
     else:
-        named = _ACTION.search(said)
+        named = _ACTION.search(answer)
         action = named[0] if named else f"dsql:{operation}"
     return ClusterError(f"these AWS credentials may not do {action} in {region}; add it to their IAM policy")
 
 
 def _explain_failure(error: Exception, region: str) -> ClusterError:
-    """A failure before any answer. What credential programs print is left out: it can hold a secret."""
+    """A failure without an answer of AWS. What credential programs print is left out: it can hold a secret."""
     from botocore import exceptions as aws
 
     if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
@@ -123,7 +125,7 @@ def _explain_failure(error: Exception, region: str) -> ClusterError:
         )
     if isinstance(error, aws.NoRegionError):
         return ClusterError("no Region is named; give one with --region")
-    return ClusterError(f"AWS could not be asked in {region}: {type(error).__name__}: {error}")
+    return ClusterError(f"AWS could not be called in {region}: {type(error).__name__}: {error}")
 
 
 def _code(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""`dropzero cluster`: create, look at and delete the clusters of Aurora DSQL that everything else runs on."""
+"""`dropzero cluster`: create, show and delete the clusters of Aurora DSQL that servers use as their database."""
 
 import re
 from collections.abc import Sequence
@@ -12,59 +12,66 @@ from api import terminal
 from api.cluster import access, creation, deletion
 from api.cluster.control_plane import LEAVING, READY, Aws, Cluster, ControlPlane, arn_part
 from api.cluster.errors import ClusterError, WrongUse
-from api.cluster.regions import REGIONS, check_region, place
+from api.cluster.regions import REGIONS, check_region, choose_placement
 from api.cluster.search import NAME_TAG, search
 from api.cluster.wait import Wait
 
-cluster_app = typer.Typer(help="Clusters of Amazon Aurora DSQL, with your AWS credentials.", no_args_is_help=True)
+cluster_app = typer.Typer(
+    help="Create, show and delete clusters of Amazon Aurora DSQL, with your AWS credentials.", no_args_is_help=True
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _ID = re.compile(r"[a-z0-9]{26}")
 _TAG_TEXT = re.compile(r"[a-zA-Z0-9_.:/=+\-@ ]*")
 
-Name = Annotated[str, typer.Option(help="What the cluster is found by; a tag of it.")]
-Id = Annotated[str | None, typer.Option("--id", help="One cluster, whatever its name; with its --region.")]
-Timeout = Annotated[int, typer.Option(min=1, max=7200, help="Seconds to wait at most.")]
+Name = Annotated[str, typer.Option(help="The name of the clusters, stored as a tag.")]
+Id = Annotated[str | None, typer.Option("--id", help="One cluster by its id instead of its name; needs its --region.")]
+Timeout = Annotated[int, typer.Option(min=1, max=7200, help="Seconds to wait for the clusters at most.")]
 SearchedRegions = Annotated[
-    list[str] | None, typer.Option("--region", help="Where to look; may be repeated. Everywhere by default.")
+    list[str] | None, typer.Option("--region", help="A Region to search; may be repeated. All Regions by default.")
 ]
 
 
 @cluster_app.command("create")
 def create_command(
     context: typer.Context,
-    region: Annotated[list[str], typer.Option(help="One Region, or twice for two peers; the first is home.")],
+    region: Annotated[
+        list[str], typer.Option(help="The cluster's Region. Give it twice for two peers; the first is home.")
+    ],
     witness: Annotated[
-        str | None, typer.Option(help="The third Region of two peers; chosen where there is only one.")
+        str | None, typer.Option(help="The third Region, for two peers. Chosen for you if only one is possible.")
     ] = None,
     name: Name = "dropzero",
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag; may be repeated.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag of the clusters; may be repeated.")
+    ] = None,
     deletion_protection: Annotated[
-        bool, typer.Option("--deletion-protection/--no-deletion-protection", help="Refuse to be deleted.")
+        bool,
+        typer.Option("--deletion-protection/--no-deletion-protection", help="Protect the clusters from being deleted."),
     ] = True,
     timeout: Timeout = 900,
 ) -> None:
-    """Create a cluster, or two peers in two Regions that are one database. Safe to run again after a cut."""
-    placement = place(region, witness)
+    """Create a cluster, or two peers in two Regions that are one database. If it was interrupted, run it again."""
+    placement = choose_placement(region, witness)
     wanted = creation.Wanted(_checked_name(name), placement, _checked_tags(tag or []), deletion_protection)
     aws = _aws(context)
     planes = _planes(aws, placement.regions)
     if placement.witness is not None:
-        _tell(f"{' and '.join(placement.regions)} become one database, with the witness {placement.witness}")
-    clusters = creation.create(planes, wanted, Wait(aws, timeout, _tell))
+        _progress(f"{' and '.join(placement.regions)} become one database, with the witness {placement.witness}")
+    clusters = creation.create(planes, wanted, Wait(aws, timeout, _progress))
     for cluster in clusters:
         if deletion_protection and not cluster.protected:
-            _tell(f"note: {cluster.id} in {cluster.region} was made without deletion protection, and is left so")
+            _progress(f"note: {cluster.id} in {cluster.region} was made without deletion protection, and is left so")
     terminal.show(_cluster_table(clusters))
-    terminal.say("")
-    terminal.say(access.next_steps(clusters, f"{name}-server"))
+    terminal.write("")
+    terminal.write(access.next_steps(clusters, f"{name}-server"))
 
 
 @cluster_app.command("status")
 def status_command(
     context: typer.Context, name: Name = "dropzero", region: SearchedRegions = None, identifier: Id = None
 ) -> None:
-    """Show the clusters of a name. Exit status 1 unless all are there and take connections."""
+    """Show the clusters with a name. Exit status 1 unless they exist and all accept connections."""
     aws = _aws(context)
     planes = _planes(aws, _regions_to_search(region, identifier))
     if identifier is None:
@@ -75,7 +82,7 @@ def status_command(
                 f"there is no cluster named {name} in {_listed(planes)}; make one with `dropzero cluster create`"
             )
         for failure in found.failures:
-            terminal.complain(f"{failure}")
+            terminal.write_error(f"{failure}")
         clusters = found.clusters
     else:
         clusters = _by_id(planes, identifier)
@@ -93,19 +100,19 @@ def delete_command(
     name: Name = "dropzero",
     region: SearchedRegions = None,
     identifier: Id = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking for the name first.")] = False,
     remove_protection: Annotated[
-        bool, typer.Option("--remove-protection", help="Delete what is protected from it, too.")
+        bool, typer.Option("--remove-protection", help="Also delete clusters that are protected from it.")
     ] = False,
     timeout: Timeout = 900,
 ) -> None:
-    """Delete clusters, peers together, with all that is in them. Safe to run again after a cut."""
+    """Delete clusters and their peers, with all their data. If it was interrupted, run it again."""
     aws = _aws(context)
     planes = _planes(aws, _regions_to_search(region, identifier))
     found = search(planes, _checked_name(name)).complete() if identifier is None else _by_id(planes, identifier)
     clusters = _with_peers(aws, planes, found)
     if not clusters:
-        terminal.say(f"Nothing to delete: there is no cluster {identifier or name} in {_listed(planes)}.")
+        terminal.write(f"Nothing to delete: there is no cluster {identifier or name} in {_listed(planes)}.")
         return
     terminal.show(_cluster_table(clusters))
     protected = [cluster for cluster in clusters if cluster.protected and cluster.status not in LEAVING]
@@ -116,8 +123,8 @@ def delete_command(
         )
     if not yes:
         _confirm(identifier or name)
-    deletion.delete(planes, clusters, Wait(aws, timeout, _tell))
-    terminal.say(f"Deleted: {', '.join(f'{cluster.id} in {cluster.region}' for cluster in clusters)}.")
+    deletion.delete(planes, clusters, Wait(aws, timeout, _progress))
+    terminal.write(f"Deleted: {', '.join(f'{cluster.id} in {cluster.region}' for cluster in clusters)}.")
 
 
 def _aws(context: typer.Context) -> Aws:
@@ -135,7 +142,7 @@ def _by_id(planes: dict[str, ControlPlane], identifier: str) -> tuple[Cluster, .
 
 
 def _with_peers(aws: Aws, planes: dict[str, ControlPlane], clusters: Sequence[Cluster]) -> tuple[Cluster, ...]:
-    """The clusters and their peers, wherever they are: one database is deleted as a whole."""
+    """The clusters and their peers in all Regions: one database is deleted as a whole."""
     known = {cluster.arn: cluster for cluster in clusters}
     for arn in dict.fromkeys(peer for cluster in clusters for peer in cluster.peers):
         if arn not in known:
@@ -189,14 +196,14 @@ def _confirm(name: str) -> None:
     try:
         typed = typer.prompt(f"Everything in it will be lost. Type {name} to delete it", err=True)
     except typer.Abort:
-        _tell("")  # ends the line of the question
+        _progress("")  # ends the line of the question
         raise WrongUse("nothing was deleted; type the name when asked, or give --yes") from None
     if typed != name:
         raise ClusterError(f"nothing was deleted: {typed!r} is not {name}")
 
 
-def _tell(text: str) -> None:
-    """Progress, beside what the command prints for others to use."""
+def _progress(text: str) -> None:
+    """Print progress to standard error, so that standard output has the result only."""
     typer.echo(text, err=True)
 
 

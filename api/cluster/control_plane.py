@@ -1,4 +1,4 @@
-"""Aurora DSQL's control plane in one Region: its clusters listed, made, changed and deleted."""
+"""Aurora DSQL's control plane in one Region: lists, creates, changes and deletes its clusters."""
 
 import re
 import time
@@ -7,28 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from api.cluster.aws_errors import explain, passes, wait_asked_for
+from api.cluster.aws_errors import explain, is_temporary, retry_after
 from api.cluster.errors import NotThere
 from api.database.backoff import Backoff
 
 READY = frozenset({"ACTIVE", "IDLE", "INACTIVE"})
-"""Statuses that take connections: an idle or inactive cluster wakes at the first one."""
+"""Statuses in which a cluster accepts connections. The first one wakes an idle or inactive cluster."""
 
 LEAVING = frozenset({"DELETING", "DELETED", "PENDING_DELETE"})
+"""Statuses of a cluster that is being deleted, or has been."""
 
 _ATTEMPTS = 5
-"""Of one call, while AWS throttles or cannot be reached: at most about 8 s of waiting, or what AWS asks for."""
+"""Tries of one call while AWS throttles or cannot be reached. They wait about 8 s at most, unless AWS wants longer."""
 
 _BACKOFF = Backoff(base=0.5, cap=8.0)
 _LONGEST_WAIT = 20.0
-"""Seconds, whatever AWS asks for."""
+"""Seconds to wait before a try at most, even if AWS wants longer."""
 
 _ARN = re.compile(r"arn:(?P<partition>[^:]+):dsql:(?P<region>[^:]+):(?P<account>[^:]+):cluster/(?P<id>.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster as AWS shows it. `peers` are the ARNs of the others that are one database with it."""
+    """A cluster as AWS describes it. `peers` are the ARNs of the clusters that are one database with it."""
 
     region: str
     id: str
@@ -54,25 +55,25 @@ def arn_part(arn: str, part: str) -> str:
 
 
 def boto3_client(region: str) -> Any:
-    """A client of its own per Region. boto3 is imported here: it takes 150 ms, which no other command should pay."""
+    """Return a new client for the Region. The import of boto3 is here because it takes 150 ms."""
     import boto3
     from botocore.config import Config
 
-    # Retries are made here, where they have one budget and can be tested.
+    # ControlPlane retries, so that retries have one budget and can be tested.
     config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})
     return boto3.client("dsql", region_name=region, config=config)
 
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """What the commands need of the world: a client per Region, a clock in seconds, and a way to wait."""
+    """What the commands use of the outside world: a client per Region, a clock in seconds, and a sleep."""
 
     client: Callable[[str], Any] = boto3_client
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def control_plane(self, region: str) -> "ControlPlane":
-        """Raises ClusterError when the AWS configuration cannot be used."""
+        """The control plane of a Region. Raises ClusterError when the AWS configuration cannot be used."""
         from botocore.exceptions import BotoCoreError
 
         try:
@@ -82,7 +83,7 @@ class Aws:
 
 
 class ControlPlane:
-    """Calls are retried while AWS throttles or cannot be reached; each raises ClusterError in words."""
+    """Each method retries its calls while AWS throttles or cannot be reached, and raises ClusterError."""
 
     def __init__(self, region: str, client: Any, sleep: Callable[[float], None]) -> None:
         self.region = region
@@ -90,7 +91,7 @@ class ControlPlane:
         self._sleep = sleep
 
     def clusters(self) -> Iterator[Cluster]:
-        """All of the account in this Region."""
+        """All clusters of the account in this Region."""
         token: dict[str, str] = {}
         while True:
             page = self._call("ListClusters", maxResults=100, **token)
@@ -103,7 +104,7 @@ class ControlPlane:
             token = {"nextToken": page["nextToken"]}
 
     def get(self, cluster_id: str) -> Cluster | None:
-        """None when there is no such cluster."""
+        """The cluster, or None if there is no such cluster."""
         try:
             answer = self._call("GetCluster", identifier=cluster_id)
             tags = answer.get("tags")
@@ -116,7 +117,7 @@ class ControlPlane:
     def create(
         self, *, token: str, witness: str | None, peers: list[str], tags: Mapping[str, str], protected: bool
     ) -> str:
-        """The id of the new cluster, or of the one that the same token has made before."""
+        """Create a cluster and return its id. With a token that was used before, return the id of that cluster."""
         peering = {} if witness is None else {"multiRegionProperties": _peering(witness, peers)}
         answer = self._call(
             "CreateCluster", clientToken=token, deletionProtectionEnabled=protected, tags=dict(tags), **peering
@@ -136,7 +137,7 @@ class ControlPlane:
         self._call("UpdateCluster", identifier=cluster_id, clientToken=str(uuid4()), deletionProtectionEnabled=False)
 
     def delete(self, cluster_id: str) -> None:
-        """Ask for it; a cluster whose peer is not deleted yet waits in PENDING_DELETE. Raises Conflict, NotThere."""
+        """Start the deletion. The first of two peers then waits in PENDING_DELETE. Raises Conflict, NotThere."""
         self._call("DeleteCluster", identifier=cluster_id, clientToken=str(uuid4()))
 
     def _cluster(self, answer: dict[str, Any], tags: Mapping[str, str]) -> Cluster:
@@ -166,9 +167,9 @@ class ControlPlane:
                 answer: dict[str, Any] = call(**arguments)
                 return answer
             except (BotoCoreError, ClientError) as error:
-                if attempt == _ATTEMPTS or not passes(error):
+                if attempt == _ATTEMPTS or not is_temporary(error):
                     raise explain(error, operation, self.region) from error
-                self._sleep(min(_LONGEST_WAIT, max(_BACKOFF.delay(attempt), wait_asked_for(error))))
+                self._sleep(min(_LONGEST_WAIT, max(_BACKOFF.delay(attempt), retry_after(error))))
                 attempt += 1
 
 

@@ -1,4 +1,4 @@
-"""Making a cluster: one, or two peers with a witness. A run that was cut off is gone on with by the next one."""
+"""Creates a cluster, or two peers with a witness. A run that is interrupted can be continued by running it again."""
 
 import json
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from api.cluster.search import NAME_TAG, search
 from api.cluster.wait import Wait
 
 _TOKENS = UUID("6d0f0f9e-6f0e-4c55-9d3c-1f0f6f2b7a10")
-"""The namespace of idempotency tokens."""
+"""The UUID namespace of the idempotency tokens."""
 
 _GENERATIONS = 5
-"""Tokens to try, where earlier ones belong to clusters that were deleted since."""
+"""Tokens to try. The earlier ones may belong to clusters that were deleted."""
 
-_LOOKS = 6
-"""For a cluster that AWS has just made, which may take a moment to be seen."""
+_READS = 6
+"""Reads of a new cluster until AWS returns it; that may take a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be made. `tags` beside the one that carries the name."""
+    """What to create. `tags` come beside the tag that holds the name."""
 
     name: str
     placement: Placement
@@ -32,20 +32,20 @@ class Wanted:
 
 
 def create(planes: Mapping[str, ControlPlane], wanted: Wanted, wait: Wait) -> list[Cluster]:
-    """The clusters, ready for connections, in the order of their Regions.
+    """Create the clusters, wait until they accept connections, and return them in the order of their Regions.
 
-    Whatever of them is there already, by its name, is kept and used. Raises ClusterError.
+    A cluster that already exists, by its name, is kept and used. Raises ClusterError.
     """
     clusters = _existing(planes, wanted)
     for cluster in clusters.values():
-        wait.tell(f"{cluster.region} has {cluster.id} already")
+        wait.log(f"{cluster.region} has {cluster.id} already")
     linked = {region: set(cluster.peers) for region, cluster in clusters.items()}
     for region in wanted.placement.regions:
         if region not in clusters:
             peers = [cluster.arn for cluster in clusters.values()]
             clusters[region] = _create_one(planes[region], wanted, peers, wait)
             linked[region] = {*peers, *clusters[region].peers}
-            wait.tell(f"{region} creates {clusters[region].id}")
+            wait.log(f"{region} creates {clusters[region].id}")
     if wanted.placement.witness is not None:
         for region, cluster in clusters.items():
             peers = [other.arn for other in clusters.values() if other is not cluster]
@@ -55,7 +55,7 @@ def create(planes: Mapping[str, ControlPlane], wanted: Wanted, wait: Wait) -> li
 
 
 def _existing(planes: Mapping[str, ControlPlane], wanted: Wanted) -> dict[str, Cluster]:
-    """What an earlier run made, by Region. Raises ClusterError where it is not what is wanted now."""
+    """The clusters of an earlier run, by Region. Raises ClusterError if one differs from what is wanted now."""
     clusters: dict[str, Cluster] = {}
     for cluster in search(planes, wanted.name).complete():
         if cluster.region in clusters:
@@ -97,21 +97,21 @@ def _check_status(cluster: Cluster) -> None:
 
 
 def _create_one(plane: ControlPlane, wanted: Wanted, peers: list[str], wait: Wait) -> Cluster:
-    """A cluster that was not found by its name: new, or so new that it is not listed yet.
+    """Create a cluster that was not found by its name. Returns an existing one if it is too new to be listed.
 
-    The token is made from all that is asked for, so that asking again, whether in this run or in the next, finds the
-    cluster. One whose cluster was deleted since is of no more use, and the next generation is taken.
+    The token is made from the whole request, so that the same request, in this run or the next, returns the same
+    cluster. If that cluster has been deleted since, its token is useless, and the next generation makes another one.
     """
-    # Name is what the console shows.
+    # AWS's console shows the tag Name.
     tags = {"Name": wanted.name, **wanted.tags, NAME_TAG: wanted.name}
     placement = wanted.placement
     for generation in range(_GENERATIONS):
-        asked = [plane.region, placement.regions, placement.witness, peers, sorted(tags.items()), wanted.protected]
-        token = str(uuid5(_TOKENS, json.dumps([*asked, generation])))
+        request = [plane.region, placement.regions, placement.witness, peers, sorted(tags.items()), wanted.protected]
+        token = str(uuid5(_TOKENS, json.dumps([*request, generation])))
         cluster_id = plane.create(
             token=token, witness=placement.witness, peers=peers, tags=tags, protected=wanted.protected
         )
-        cluster = _seen(plane, cluster_id, wait)
+        cluster = _read_new(plane, cluster_id, wait)
         if cluster is not None and cluster.status not in LEAVING:
             return cluster
     raise ClusterError(
@@ -120,8 +120,9 @@ def _create_one(plane: ControlPlane, wanted: Wanted, peers: list[str], wait: Wai
     )
 
 
-def _seen(plane: ControlPlane, cluster_id: str, wait: Wait) -> Cluster | None:
-    for _ in range(_LOOKS):
+def _read_new(plane: ControlPlane, cluster_id: str, wait: Wait) -> Cluster | None:
+    """A new cluster, which AWS may not return at once; None if it does not in time."""
+    for _ in range(_READS):
         cluster = plane.get(cluster_id)
         if cluster is not None or not wait.pause():
             return cluster
@@ -151,7 +152,7 @@ def _read(plane: ControlPlane, cluster: Cluster) -> Cluster:
 
 
 def _check_peered(clusters: list[Cluster]) -> None:
-    """Two databases instead of one would sell every stock twice."""
+    """Raise ClusterError if the clusters are not peers: two databases instead of one would sell every stock twice."""
     for cluster in clusters:
         if set(cluster.peers) != {other.arn for other in clusters if other is not cluster}:
             raise ClusterError(

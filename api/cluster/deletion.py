@@ -1,4 +1,4 @@
-"""Deleting clusters, peers together: the first of two waits in PENDING_DELETE until the second is deleted as well."""
+"""Deletes clusters, peers together: the first of two waits in PENDING_DELETE until the second is deleted too."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,27 +8,27 @@ from api.cluster.wait import Wait
 
 
 def delete(planes: Mapping[str, ControlPlane], clusters: Sequence[Cluster], wait: Wait) -> None:
-    """Take their protection away, delete them all, and wait until they are gone. Raises ClusterError.
+    """Remove the protection of the clusters, delete them, and wait until they are gone. Raises ClusterError.
 
-    May be run again at any time: what is gone is left alone, and what is being deleted is waited for.
+    It may be run again at any time: it waits for clusters that are already being deleted.
     """
     for cluster in clusters:
         if cluster.protected and cluster.status not in LEAVING:
             planes[cluster.region].remove_protection(cluster.id)
-            wait.tell(f"{cluster.region} has taken the deletion protection off {cluster.id}")
+            wait.log(f"{cluster.region} has taken the deletion protection off {cluster.id}")
     refusal = ""
     left = list(clusters)
     while True:
         for cluster in left:
             if cluster.status not in LEAVING:
-                # A cluster that is still changing refuses; it is asked again at the next look.
+                # A cluster that is still changing refuses; the next round tries again.
                 try:
                     planes[cluster.region].delete(cluster.id)
                 except Conflict as conflict:
                     refusal = f"; {conflict}"
                 except NotThere:
-                    pass  # gone since it was seen
-        left = [now for cluster in left if (now := _look(planes[cluster.region], cluster, wait)) is not None]
+                    pass  # it has gone since it was read
+        left = [now for cluster in left if (now := _reread(planes[cluster.region], cluster, wait)) is not None]
         if not left:
             return
         statuses = wait.report(left)
@@ -38,9 +38,10 @@ def delete(planes: Mapping[str, ControlPlane], clusters: Sequence[Cluster], wait
             )
 
 
-def _look(plane: ControlPlane, cluster: Cluster, wait: Wait) -> Cluster | None:
+def _reread(plane: ControlPlane, cluster: Cluster, wait: Wait) -> Cluster | None:
+    """The cluster as it is now; None, with a progress line, if it is gone."""
     now = plane.get(cluster.id)
     if now is None or now.status == "DELETED":
-        wait.tell(f"{cluster.region} has deleted {cluster.id}")
+        wait.log(f"{cluster.region} has deleted {cluster.id}")
         return None
     return now

@@ -1,21 +1,21 @@
-"""What `dropzero cluster` can end with: one line that says what was wrong and what to do."""
+"""The errors of `dropzero cluster`: each message is one line that says what was wrong and what to do."""
 
 
 class ClusterError(Exception):
-    """It could not be done. `status` is what the command exits with."""
+    """The command failed. `status` is its exit status."""
 
     status = 1
 
 
 class WrongUse(ClusterError):
-    """It was asked for in a way that cannot work; nothing was sent to AWS."""
+    """The command was used in a way that cannot work; nothing was changed."""
 
     status = 2
 
 
 class Conflict(ClusterError):
-    """The cluster is being changed just now."""
+    """The cluster is being changed right now."""
 
 
 class NotThere(ClusterError):
-    """There is no such cluster, or no longer."""
+    """There is no such cluster, or it has been deleted."""

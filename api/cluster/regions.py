@@ -1,4 +1,4 @@
-"""Where a cluster can be: one Region, or two peers with a witness, all three in one Region set."""
+"""Where a cluster can be: in one Region, or as two peers with a witness, all three in one Region set."""
 
 import re
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One Region and no witness, or two peers with one."""
+    """The Regions of a cluster: one without a witness, or two peers with one."""
 
     regions: tuple[str, ...]
     witness: str | None
 
 
-def place(regions: Sequence[str], witness: str | None) -> Placement:
-    """Choose the witness where only one is left to choose. Raises WrongUse for what AWS would refuse."""
+def choose_placement(regions: Sequence[str], witness: str | None) -> Placement:
+    """Check the Regions, and choose the witness if only one is possible. Raises WrongUse for what AWS would refuse."""
     for region in regions if witness is None else (*regions, witness):
         check_region(region)
     if len(regions) > 2:
@@ -44,20 +44,20 @@ def place(regions: Sequence[str], witness: str | None) -> Placement:
 
 
 def check_region(region: str) -> None:
-    """Raises WrongUse for what is no Region's name."""
+    """Raise WrongUse if this is not the name of a Region."""
     if not _REGION.fullmatch(region):
         raise WrongUse(f"{region!r} is not the name of a Region; expected one such as ap-northeast-1")
 
 
 def _witness(first: str, second: str, witness: str | None) -> str:
-    ours = _set_of(first)
-    if _set_of(second) is not ours:
+    region_set = _set_of(first)
+    if _set_of(second) is not region_set:
         raise WrongUse(
             f"{_city(first)} and {_city(second)} are in different Region sets, and peers and their witness must be in "
             f"the same one: {_all_sets()}"
         )
-    choices = [region for region in ours if region not in (first, second)]
-    peers = f"{ours[first]} and {ours[second]}"
+    choices = [region for region in region_set if region not in (first, second)]
+    peers = f"{region_set[first]} and {region_set[second]}"
     if witness is None and len(choices) > 1:
         raise WrongUse(f"name the witness of {peers}: --witness {' or --witness '.join(choices)}")
     if witness in (first, second):

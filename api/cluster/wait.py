@@ -1,45 +1,45 @@
-"""A wait for clusters: with a deadline, and telling of every change and now and then that it goes on."""
+"""Waits for clusters until a deadline, and prints their statuses at every change and every HEARTBEAT."""
 
 from collections.abc import Callable, Iterable
 
 from api.cluster.control_plane import Aws, Cluster
 
 INTERVAL = 5.0
-"""Seconds between two looks."""
+"""Seconds between two reads."""
 
 HEARTBEAT = 30.0
-"""Seconds of no change after which the statuses are told again."""
+"""Seconds without a change after which the statuses are printed again."""
 
 
 class Wait:
-    """Begins when it is made, and ends `timeout` seconds later."""
+    """A wait that begins when it is created and ends `timeout` seconds later. `write` prints a line."""
 
-    def __init__(self, aws: Aws, timeout: float, tell: Callable[[str], None]) -> None:
+    def __init__(self, aws: Aws, timeout: float, write: Callable[[str], None]) -> None:
         self._aws = aws
-        self._tell = tell
+        self._write = write
         self._began = aws.clock()
         self._timeout = timeout
-        self._told: tuple[str, float] | None = None
+        self._reported: tuple[str, float] | None = None
 
     @property
     def elapsed(self) -> float:
-        """Seconds."""
+        """Seconds since the wait began."""
         return self._aws.clock() - self._began
 
     def report(self, clusters: Iterable[Cluster]) -> str:
-        """Tell the status of each if it is news. Returns them in words."""
+        """Return the clusters' statuses as text, and print it if it has changed or HEARTBEAT has passed."""
         statuses = ", ".join(f"{cluster.region} {_in_words(cluster.status)}" for cluster in clusters)
-        if self._told is None or self._told[0] != statuses or self.elapsed - self._told[1] >= HEARTBEAT:
-            self.tell(statuses)
-            self._told = (statuses, self.elapsed)
+        if self._reported is None or self._reported[0] != statuses or self.elapsed - self._reported[1] >= HEARTBEAT:
+            self.log(statuses)
+            self._reported = (statuses, self.elapsed)
         return statuses
 
-    def tell(self, text: str) -> None:
-        """One line, after the seconds since the beginning."""
-        self._tell(f"{self.elapsed:4.0f} s  {text}")
+    def log(self, text: str) -> None:
+        """Print one line of progress, after the seconds since the wait began."""
+        self._write(f"{self.elapsed:4.0f} s  {text}")
 
     def pause(self) -> bool:
-        """Wait until the next look. False when there is no time left for one."""
+        """Wait until the next read. Returns False at once when the deadline leaves no time for one."""
         if self.elapsed + INTERVAL > self._timeout:
             return False
         self._aws.sleep(INTERVAL)

@@ -1,1 +1,1 @@
-"""What is left to honest buyers beside one hostile client: `python -m bench.abuse`."""
+"""The purchases that honest buyers keep beside one hostile client: `python -m bench.abuse`."""

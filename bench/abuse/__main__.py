@@ -1,9 +1,9 @@
-"""What is left to 50 honest buyers beside one hostile client, and the longest step of the event loop meanwhile.
+"""The purchases that 50 honest buyers keep beside one hostile client, and the longest step of the event loop.
 
     python -m bench.abuse [--quick] [--rows introspection,trailers] [--server FOLDER] [--most 800] [--name abuse]
 
-Each row has a server of its own, with a production's settings, in front of one embedded PostgreSQL. The buyers connect
-from 127.0.0.1, the attacker from 127.0.0.2. Exit status 1 when the books do not balance.
+Each row has a server of its own, with the settings of production, on one embedded PostgreSQL. The buyers connect from
+127.0.0.1, the attacker from 127.0.0.2. Exit status 1 if the books do not balance.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
             for attack in attacks:
                 try:
                     rows.append({**measure(bench, attack), "load_average": os.getloadavg()[0]})
-                except (Exception, SystemExit) as error:  # such as a server that died; the other rows are to run
+                except (Exception, SystemExit) as error:  # such as a server that died; the other rows still run
                     wrong.append(f"{attack.name} was not measured: {type(error).__name__} {error}")
                     console.print(wrong[-1], highlight=False, markup=False)
                     continue
@@ -64,7 +64,7 @@ def _arguments() -> argparse.Namespace:
         "--server", type=Path, default=Path(), help="the folder whose api is served; this one by default"
     )
     parser.add_argument(
-        "--most", type=float, default=math.inf, help="purchases/s of all buyers together; no bound by default"
+        "--most", type=float, default=math.inf, help="purchases/s of all buyers together at most; no bound by default"
     )
     parser.add_argument("--name", default="abuse", help="the name of the file in results/")
     parser.add_argument("--quick", action="store_true", help="about half of the seconds")
@@ -101,7 +101,7 @@ def _print_row(row: dict[str, Any]) -> None:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """The columns that fit a terminal; the file has all."""
+    """The columns that fit a terminal. The file has all columns."""
     return {
         "attack": row["attack"],
         "from": row["connections"],

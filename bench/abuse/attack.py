@@ -1,4 +1,4 @@
-"""What an attack is: the bytes that each of its connections sends, and the manner in which it sends them."""
+"""Defines an attack: the bytes that each of its connections sends, and how it sends them."""
 
 import base64
 import os
@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 ATTACKER = "attacker-"
-"""The beginning of every buyer's name that an attack makes up; the books of the honest buyers leave these out."""
+"""The prefix of every buyer's name that an attack makes up. The books of the honest buyers exclude these names."""
 
 Messages = Generator[bytes, bytes, None]
-"""What one connection sends: a generator yields a message and is sent the answer to it."""
+"""The messages of one connection: a generator that yields a message and receives the answer to it."""
 
 JSON_TYPE = "Content-Type: application/json\r\n"
 
@@ -31,7 +31,7 @@ class Manner(Enum):
     OPERATIONS = "operations over a websocket, so many at a time; each ends with its answer"
     CHURN = "subscriptions over a websocket, so many at a time; each is completed after its first event"
     SUBSCRIPTIONS = "subscriptions over a websocket, that stay; the attack begins when each has its first event"
-    IDLE = "websockets that stay and say nothing; the attack begins when all are open"
+    IDLE = "websockets that stay and send nothing; the attack begins when all are open"
     CONNECTIONS = "a connection, one message, its answer, the next connection"
     HANGING = "one message on each connection, which then stays; a connection that ends is followed by the next"
 
@@ -46,8 +46,8 @@ class Seeds(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """The server under attack, and products that it sells: the product that honest buyers buy, a product that is sold
-    out, and 100 more. `messages` are made by its methods."""
+    """The server under attack and its products: the product that honest buyers buy, a product that is sold out, and 100
+    more. Its methods make the messages."""
 
     host: str
     port: int
@@ -79,9 +79,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Attack:
-    """A row of the table. `messages` makes what one connection sends, or one of the `in_flight` operations of a
-    websocket. `count` is the number of messages in each piece of a flood. Attacks that are not `usual` are run when
-    they are asked for."""
+    """A row of the table. `messages` makes the messages of one connection, or of one of the `in_flight` operations of a
+    websocket. `count` is the number of messages in each piece of a flood. Attacks that are not `usual` run only when
+    they are named."""
 
     name: str
     sends: str
@@ -96,7 +96,7 @@ class Attack:
 
 @dataclass
 class Tally:
-    """What an attacker sent, and what it was answered. `cpu` in seconds of its processor."""
+    """What an attacker sent, and the answers it got. `cpu` is its CPU time in seconds."""
 
     sent: int = 0
     sent_bytes: int = 0
@@ -116,7 +116,7 @@ def payload(query: str, variables: dict[str, Any] | None = None) -> bytes:
 
 
 def frame(opcode: int, data: bytes = b"", *, final: bool = True) -> bytes:
-    """A client's websocket frame, masked with zeros, which is a mask like any other."""
+    """A client's websocket frame. It is masked with zeros, which is a valid mask."""
     first = opcode | (0x80 if final else 0)
     size = len(data)
     if size < 126:

@@ -16,28 +16,28 @@ from bench.abuse.catalogue import ATTACKS
 from bench.abuse.sockets import CLASSES, Connection
 
 ADDRESS = "127.0.0.2"
-"""Where its connections come from; the honest buyers' come from 127.0.0.1."""
+"""The address that its connections come from. Those of the honest buyers come from 127.0.0.1."""
 
 START_TIMEOUT = 30.0
 OPEN_TIMEOUT = 180.0
-"""Seconds until sockets that are to stay are open; 15,000 take a minute."""
+"""Seconds within which sockets that stay must be open. 15,000 sockets take a minute."""
 
 END_TIMEOUT = 20.0
 OPENING = 200
-"""Connections that are being opened at a time."""
+"""Connections that are opened at the same time."""
 
 REFUSED_PAUSE = 0.02
-"""Seconds until another try of a connection that could not be made."""
+"""Seconds between two tries to open a connection."""
 
 
 class Attacker:
-    """The process's handle."""
+    """The handle of the process."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
 
     async def begin(self) -> None:
-        """Attack; returns once the attack is under way."""
+        """Begin the attack. Returns once the attack is under way."""
         self._pipe.send("begin")
         await self._answer(OPEN_TIMEOUT)
 
@@ -56,7 +56,7 @@ class Attacker:
 
 @contextmanager
 def attacker(attack: Attack, target: Target) -> Iterator[Attacker]:
-    """A process that is ready to attack, ended with the block."""
+    """Yield a process that is ready to attack, and end it with the block."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_attack, args=(theirs, attack.name, target), daemon=True)
@@ -75,13 +75,13 @@ def attacker(attack: Attack, target: Target) -> Iterator[Attacker]:
 
 def _attack(pipe: Pipe, name: str, target: Target) -> None:
     raise_file_limit()
-    gc.disable()  # it lives for seconds
+    gc.disable()  # the process lives for seconds
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Campaign(ATTACKS[name], target).run(pipe))
 
 
 class _Campaign:
-    """The process's own side: keeps every connection open, or opens the next."""
+    """The part that runs in the process. It keeps every connection open, or opens the next one."""
 
     def __init__(self, attack: Attack, target: Target) -> None:
         self._attack = attack

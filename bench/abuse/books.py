@@ -1,4 +1,4 @@
-"""The database under the server: what an attack needs in it, and what must be true of it afterwards."""
+"""The database of the server: the rows that an attack needs, and what must be true afterwards."""
 
 from collections.abc import Set as AbstractSet
 
@@ -11,11 +11,11 @@ from bench.database import Database
 
 CANCELLED_EACH = 20_000
 LIMIT = 1_000_000
-"""Units that one buyer can hold of a product with a limit: more than anybody buys here."""
+"""Units that one buyer can hold of a product with a limit: more than any buyer here buys."""
 
 
 def seed(database: Database, seeds: Seeds, product_id: str, other_ids: tuple[str, ...]) -> None:
-    """Write what an attack needs."""
+    """Write the rows that an attack needs."""
 
     async def orders(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         async with connection.transaction():
@@ -51,8 +51,11 @@ def seed(database: Database, seeds: Seeds, product_id: str, other_ids: tuple[str
 
 
 def objection(database: Database, product_id: str, confirmed: AbstractSet[str], lost: int) -> str:
-    """What is wrong with the books of the honest buyers; empty when each confirmed answer has its order, and each of
-    their orders its answer. `lost`: purchases without an answer, which may have an order."""
+    """What is wrong with the books of the honest buyers.
+
+    It is empty if each confirmed answer has its order, and each of their orders its answer. `lost` purchases had no
+    answer, and may have an order.
+    """
 
     async def read(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
         rows = await connection.fetch(

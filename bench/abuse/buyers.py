@@ -1,4 +1,4 @@
-"""The honest buyers: each buys one unit after the other, under a name and key that nobody else has."""
+"""The honest buyers: each buys one unit after the other, with a name and key that no other purchase has."""
 
 import asyncio
 import time
@@ -17,12 +17,12 @@ WAIT = 60.0
 """Seconds that a buyer waits for an answer."""
 
 ERROR_PAUSE = 0.05
-"""Seconds until a buyer whose purchase failed buys again."""
+"""Seconds between a failed purchase and the next one of the same buyer."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the buyers had in some seconds. `p99` in milliseconds; it counts those who still waited at the end."""
+    """The buyers' results in some seconds. `p99` is in milliseconds, and counts those who still waited at the end."""
 
     per_s: float
     p99: float
@@ -44,7 +44,7 @@ class Buyers:
         self._closed = False
 
     async def window(self, seconds: float) -> Window:
-        """Look at what they get for some seconds."""
+        """Measure the results of some seconds."""
         self._answers, begun = [], time.perf_counter()
         await asyncio.sleep(seconds)
         now = time.perf_counter()
@@ -55,7 +55,7 @@ class Buyers:
         return Window(sold / (now - begun), percentile(latencies, 99) if latencies else 0.0, statuses)
 
     async def buy(self, session: aiohttp.ClientSession, number: int) -> None:
-        """Buy until the shop is closed."""
+        """Purchase until the buyers are stopped."""
         while not self._closed:
             due = self._waiting[number] = time.perf_counter()
             answer = await purchase(session, self._url, self._product_id, due)
@@ -71,14 +71,14 @@ class Buyers:
                 await asyncio.sleep(early)
 
     def close(self) -> None:
-        """Let everybody finish the purchase under way."""
+        """Let every buyer finish the current purchase, and send no other."""
         self._closed = True
 
 
 @asynccontextmanager
 async def buyers(url: str, product_id: str, most_per_s: float) -> AsyncIterator[Buyers]:
-    """Buyers who buy while the block runs, all together no more than `most_per_s`; at its end all of them have been
-    answered."""
+    """Yield buyers who purchase while the block runs, all together at most `most_per_s` times a second. When the block
+    ends, every purchase has been answered."""
     timeout = aiohttp.ClientTimeout(total=WAIT)
     crowd = Buyers(url, product_id, most_per_s)
     async with (

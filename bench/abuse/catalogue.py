@@ -7,10 +7,10 @@ from bench.abuse.subscriptions import SUBSCRIPTION_ATTACKS
 from bench.abuse.wire import WIRE_ATTACKS, nothing
 
 QUIET = Attack("nothing", "(nothing)", nothing, 0, Manner.CONNECTIONS, usual=True)
-"""The row that shows what the machine itself does to the figures."""
+"""The row without an attack: it shows the influence of the machine on the figures."""
 
 COSTLY = {"idle-15000"}
-"""Attacks that take minutes; they are run when they are named."""
+"""Attacks that take minutes. They run only when they are named."""
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack

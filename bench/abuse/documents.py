@@ -1,4 +1,4 @@
-"""Attacks with GraphQL documents and requests: what a stranger can make the server parse, validate and execute."""
+"""Attacks with GraphQL documents and requests: the most that any client can make the server parse and execute."""
 
 import random
 
@@ -12,13 +12,13 @@ ORDERS_BUYER = f"{ATTACKER}orders"
 
 
 def typenames(target: Target) -> Messages:
-    """Validation compares every two fields of one name: the square of 490."""
+    """490 fields with one name. Validation compares every two of them, 490 squared times."""
     while True:
         yield target.post(f"{{a{unique()}: __typename {'__typename ' * 490}}}")
 
 
 def forged_addresses(target: Target) -> Messages:
-    """The same, from a client that gives itself another address with every request."""
+    """The documents of `typenames`, from a client that claims another address with every request."""
     while True:
         address = ".".join(str(random.randrange(1, 255)) for _ in range(4))  # noqa: S311
         headers = f"X-Forwarded-For: {address}\r\nX-Real-IP: {address}\r\nForwarded: for={address}\r\n"
@@ -26,7 +26,7 @@ def forged_addresses(target: Target) -> Messages:
 
 
 def nested_typenames(target: Target) -> Messages:
-    """The same, in fragments and one level down."""
+    """Fields with one name, in fragments and one level down."""
     fragments = " ".join(f"...on Query{{product(id:$i){{{'name ' * 30}}}}}" for _ in range(11))
     while True:
         yield target.post(f"query($i: ID!){{a{unique()}: __typename {fragments}}}", {"i": target.product_id})
@@ -39,7 +39,7 @@ def invalid(target: Target) -> Messages:
 
 
 def unknown_names(target: Target) -> Messages:
-    """497 names that are not fields, each of which the server may want to correct."""
+    """490 names that are not fields. The server may suggest a correction for each."""
     while True:
         yield target.post(f"{{{' '.join(f'product{random.randrange(10**6)}' for _ in range(490))}}}")  # noqa: S311
 
@@ -90,7 +90,7 @@ def aliased_orders(target: Target) -> Messages:
 
 
 def aliased_regions(target: Target) -> Messages:
-    """A query that asks every Region for a round trip, 10 times."""
+    """A query that measures the round trip to every Region, 10 times."""
     while True:
         yield target.post("{" + " ".join(f"a{number}: regions {{ name latencyMs }}" for number in range(10)) + "}")
 
@@ -108,7 +108,7 @@ def long_documents(target: Target) -> Messages:
 
 
 def longest_documents(target: Target) -> Messages:
-    """Documents of 19,900 characters in a string that is new each time, each character of which is read."""
+    """Documents of 19,900 characters. Most are in a string that is new each time, and every character is read."""
     while True:
         yield target.post(f'{{product(id: "{unique()}{"é" * 19_800}") {{ id }}}}')
 
@@ -154,7 +154,7 @@ def deep_json(target: Target) -> Messages:
 
 
 def deep_variables(target: Target) -> Messages:
-    """Variables that are nested 1,000 times, 250 times over."""
+    """40 variables, each nested 1,000 times."""
     nested = '{"a":' * 1_000 + "1" + "}" * 1_000
     rest = ",".join(nested for _ in range(40))
     body = f'{{"query":"query($i: ID!){{ product(id: $i) {{ id }} }}","variables":{{"i":[{rest}]}}}}'.encode()
@@ -170,7 +170,7 @@ def refused_bodies(target: Target) -> Messages:
 
 
 def too_large_bodies(target: Target) -> Messages:
-    """Bodies of 512 kB, which are refused by their length."""
+    """Bodies of 512 kB, which are refused because of their length."""
     while True:
         yield target.request("POST /graphql", "Content-Type: application/json\r\n", b" " * 524_288)
 

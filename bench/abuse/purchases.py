@@ -11,7 +11,7 @@ CANCEL = "mutation($i: CancelOrderInput!){cancelOrder(input: $i){status}}"
 _ORDER = re.compile(rb'"order":\{"id":"([0-9a-f-]{36})"')
 
 HOLDERS = tuple(f"{ATTACKER}held-{number}" for number in range(10))
-"""The buyers with 20,000 cancelled orders each."""
+"""Buyers with 20,000 cancelled orders each."""
 
 
 def variables(product_id: str, buyer: str, key: str | None = None) -> dict[str, dict[str, str]]:
@@ -30,7 +30,7 @@ def sold_out(target: Target) -> Messages:
 
 
 def garbage_keys(target: Target) -> Messages:
-    """Purchases of what is sold out, with keys of 200 characters under one name."""
+    """Purchases of a product that is sold out, with keys of 200 characters and one buyer's name."""
     while True:
         key = f"{unique()}".ljust(200, "\u3042")
         yield target.post(PURCHASE, variables(target.sold_out_id, f"{ATTACKER}{unique()}".ljust(200, "x"), key))

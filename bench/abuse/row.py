@@ -24,25 +24,25 @@ from bench.servers import Process, checkout, own_environment
 
 WARM_UP = 1.0
 RECOVERED = 0.8
-"""Share of the purchases before the attack at which the server counts as recovered."""
+"""The server counts as recovered at this share of the purchases before the attack."""
 
 RECOVERY_TIMEOUT = 15.0
 MOST_STEP_MS = 5.0
 LEFT_BESIDE_ONE, LEFT_BESIDE_MANY = 0.8, 0.5
-"""Least shares of their purchases that honest buyers keep beside an attack of one connection, and of many."""
+"""The least shares of purchases that honest buyers must keep, beside one hostile connection and beside many."""
 
 OTHER_PRODUCTS = 100
 ANSWERS_SHOWN = 3
 STEPS_TIMEOUT = 20.0
 STEP_RUNS = 3
 FEW_STEPS = 2
-"""Up to so many long steps in a run can be the machine's: a virtual machine that is not scheduled for 20 ms counts them
-as processor time of whatever ran. The run is repeated then."""
+"""Up to this many long steps in a run may be the machine's. A virtual machine that is not scheduled for 20 ms counts
+them as CPU time of the running process. The run is then repeated."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds before the attack, under it, after it, and under it once more for the longest step."""
+    """Seconds before the attack, during it, after it, and during a second attack for the longest step."""
 
     before: float = 3.0
     under: float = 4.0
@@ -52,7 +52,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Bench:
-    """The server's code, the database under it, and a folder for what the servers write."""
+    """The server's code, its database, and a folder for the files that servers write."""
 
     code: Path
     database: Database
@@ -62,7 +62,7 @@ class Bench:
     """Purchases that the honest buyers make at most, all together."""
 
     def environment(self) -> dict[str, str]:
-        """A production's settings, but that it stops at once. Variables that the code does not know it ignores."""
+        """The settings of production, but the server stops at once. The code ignores unknown variables."""
         return {
             "DROPZERO_ENDPOINTS": f"us-east-1={self.database.url}",
             "DROPZERO_ADMIN_TOKEN": "bench-0123456789abcdef",
@@ -74,14 +74,14 @@ class Bench:
         return checkout(self.code, entry, self.folder / "server.log", **self.environment())
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the code beside the server."""
+        """Run a command of the same code as the server."""
         variables = {**own_environment(), "PYTHONPATH": str(self.code), **self.environment()}
         command = [sys.executable, "-P", "-m", "api", *arguments]
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
-    """The row of one attack; `objection` in it is empty when the books balance."""
+    """Measure the row of one attack. Its `objection` is empty if the books balance."""
     product_id, sold_out_id = bench.database.new_product(), bench.database.new_product(stock=0)
     others = tuple(bench.database.new_products(OTHER_PRODUCTS))
     books.seed(bench.database, attack.seeds, product_id, others)
@@ -112,7 +112,7 @@ def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
 
 
 def verdict(attack: Attack, row: dict[str, Any]) -> str:
-    """`holds`, or what does not."""
+    """`holds`, or what does not hold."""
     least = LEFT_BESIDE_MANY if attack.connections > 1 else LEFT_BESIDE_ONE
     wrong = []
     if row["left"] < least:
@@ -164,8 +164,8 @@ async def _shares(bench: Bench, attack: Attack, server: Process, target: Target)
 
 
 async def _recover(crowd: Buyers, before: Window) -> float:
-    """Wait until the buyers have nearly what they had before; the seconds it took, RECOVERY_TIMEOUT when they do not
-    get there."""
+    """Wait until the buyers have nearly as many purchases as before the attack. Returns the seconds that it took, or
+    RECOVERY_TIMEOUT if it did not happen."""
     begun = time.perf_counter()
     while (waited := time.perf_counter() - begun) < RECOVERY_TIMEOUT:
         if (await crowd.window(0.5)).per_s >= RECOVERED * before.per_s:
@@ -185,7 +185,7 @@ def _attack_figures(tally: Tally, seconds: float) -> dict[str, Any]:
 
 
 def _words(counts: Counter[str]) -> str:
-    """The most frequent, with their numbers."""
+    """The most frequent answers, with their numbers."""
     shown = [f"{count:,} x {name}" for name, count in counts.most_common(ANSWERS_SHOWN)]
     return "; ".join(shown + ["..."] * (len(counts) > ANSWERS_SHOWN))
 
@@ -199,7 +199,7 @@ async def _steps(bench: Bench, attack: Attack, server: Process, target: Target) 
             await attacking.begin()
             await asyncio.sleep(bench.times.steps)
             await attacking.end()
-        await asyncio.sleep(WARM_UP)  # what the server does when the attacker leaves counts
+        await asyncio.sleep(WARM_UP)  # the work after the attacker has left counts too
         kill(server.pid, signal.SIGUSR2)
     return crowd
 
@@ -213,7 +213,7 @@ def _wait_for(written: Path) -> None:
 
 
 def _longest(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of the run whose longest step is the shortest: what an attack does it does in each run."""
+    """The figures of the run whose longest step is the shortest. The effect of an attack is in every run."""
     report = min(runs, key=lambda run: run["longest"][0]["ms"] if run["longest"] else 0.0)
     longest: dict[str, Any] = report["longest"][0] if report["longest"] else {"ms": 0.0, "callback": "", "in": []}
     return {

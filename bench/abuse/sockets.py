@@ -1,4 +1,4 @@
-"""An attacker's connections: raw sockets with as little work as possible, one class for each manner of sending."""
+"""The connections of an attacker: raw sockets with as little work as possible, a class for each manner of sending."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from bench.abuse.attack import Attack, Manner, Messages, Tally, Target, frame
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 PIPELINED = 100
-"""Requests of a pipeline that wait for their answers at a time."""
+"""Requests of a pipeline that wait for their answers at the same time."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CODE = re.compile(rb'"code": ?"([A-Za-z_]+)"')
@@ -76,7 +76,7 @@ class Requests(Connection):
 
 
 class Once(Connection):
-    """Sends one message, and leaves with a reset after the answer; at once when there is no message."""
+    """Sends one message, and resets the connection after the answer. Without a message it resets at once."""
 
     def begin(self) -> None:
         super().begin()
@@ -93,7 +93,7 @@ class Once(Connection):
 
 
 class Hanging(Connection):
-    """Sends one message and stays; it counts as begun at once."""
+    """Sends one message and stays open. The attack counts as begun at once."""
 
     def begin(self) -> None:
         self.send(next(self.attack.messages(self.target)))
@@ -247,12 +247,12 @@ CLASSES: dict[Manner, Callable[[Attack, Target, Tally], Connection]] = {
 
 
 def told(answer: bytes) -> str:
-    """An HTTP answer in a few words: its status, and the code or outcome in its body."""
+    """A summary of an HTTP answer: its status, and the code or outcome in its body."""
     return f"{answer[9:12].decode('latin-1')} {body_told(answer)}".strip()
 
 
 def body_told(content: bytes) -> str:
-    """The first error's code, or the outcome of a purchase, in the JSON of an answer; empty when it has neither."""
+    """The first error's code, or the outcome of a purchase, in the JSON of an answer; empty if it has neither."""
     found = _CODE.search(content) or _STATUS.search(content)
     if found:
         return found[1].decode()
@@ -260,7 +260,7 @@ def body_told(content: bytes) -> str:
 
 
 def response_end(data: bytearray, *, without_body: bool) -> int | None:
-    """Where the first HTTP answer in the data ends; None when some of it is missing."""
+    """Where the first HTTP answer in the data ends; None if bytes of it are missing."""
     head = data.find(b"\r\n\r\n")
     if head < 0:
         return None
@@ -276,7 +276,7 @@ def response_end(data: bytearray, *, without_body: bool) -> int | None:
 
 
 def frame_end(data: bytearray) -> tuple[int, int] | None:
-    """Where the payload of the first unmasked frame begins and ends; None when some of it is missing."""
+    """Where the payload of the first unmasked frame begins and ends; None if bytes of it are missing."""
     if len(data) < 2:
         return None
     size, start = data[1], 2

@@ -1,10 +1,10 @@
-"""A server that notes the longest steps of its event loop: `dropzero` under plain asyncio, every callback timed.
+"""A server that records the longest steps of its event loop: `dropzero` on plain asyncio, with every callback timed.
 
     python -P bench/abuse/steps.py FILE serve --port 8000
 
-uvloop has no place to time its callbacks at. A step is one callback's processor time; what the garbage collector took
-of it is noted apart. SIGUSR1 begins anew, SIGUSR2 writes FILE as JSON. This module imports nothing of `bench`, so that
-it can run the server of another checkout.
+uvloop's callbacks cannot be timed. A step is the CPU time of one callback; the garbage collector's share of it is
+recorded apart. SIGUSR1 starts a new record, SIGUSR2 writes FILE as JSON. This module imports nothing of `bench`, so
+that it can run the server of another checkout.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ WORTH_A_NOTE = 0.0002
 
 KEPT = 10
 SAMPLE_INTERVAL = 0.001
-"""Seconds of processor time from one look at the stack to the next, which is how a long step gets its name."""
+"""Seconds of CPU time between two samples of the stack, from which a long step gets its name."""
 
 
 class Steps:
@@ -64,7 +64,7 @@ class Steps:
         signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL, SAMPLE_INTERVAL)
 
     def write(self, *_: object) -> None:
-        """Write what is known to the file, whole or not at all."""
+        """Write the record to the file, as a whole or not at all."""
         found = [entry for *_, entry in sorted(self._longest, key=lambda entry: -entry[0])]
         report = {
             "steps": self._count,
@@ -102,7 +102,7 @@ class Steps:
             self._longest_collection = max(self._longest_collection, took)
 
     def _sample(self, _: int, frame: FrameType | None) -> None:
-        """Note the innermost function that ran, and the innermost of the server's own."""
+        """Record the innermost function that ran, and the innermost function of the server."""
         innermost = frame.f_code if frame is not None else None
         while frame is not None and not _is_own(frame.f_code):
             frame = frame.f_back
@@ -112,7 +112,7 @@ class Steps:
 
 
 def callback_name(callback: object) -> str:
-    """A callback in a few words: the coroutine of a task, or else the function."""
+    """A callback's name: the coroutine of a task, or else the function."""
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
         coroutine = owner.get_coro()
@@ -133,13 +133,13 @@ def _is_own(code: CodeType) -> bool:
 
 def main() -> None:
     path = Path(sys.argv.pop(1))
-    # Before anything imports asyncio's policies: uvicorn takes uvloop where it can be imported.
+    # Before anything imports asyncio's policies: uvicorn uses uvloop if it can be imported.
     sys.modules["uvloop"] = None  # type: ignore[assignment]
     Steps(path).install()
     from api.__main__ import main as run
 
     sys.argv[0] = "dropzero"
-    os.environ.pop("PYTHONASYNCIODEBUG", None)  # which would take other paths than those that are measured
+    os.environ.pop("PYTHONASYNCIODEBUG", None)  # the debug mode runs other code than is measured
     run()
 
 

@@ -23,13 +23,13 @@ def on_sale(target: Target) -> Messages:
 
 
 def hundred(target: Target) -> Messages:
-    """100 products in one subscription, in another order each time."""
+    """100 products in one subscription, each time in another order."""
     while True:
         yield payload(SUBSCRIPTION, {"ids": random.sample(target.other_ids, len(target.other_ids))})
 
 
 def different(target: Target) -> Messages:
-    """The product on sale in words that no other subscription has, so that nothing is shared."""
+    """The product on sale, in a document that no other subscription has, so that no broadcast is shared."""
     fields = " ".join(f"a{unique()}: stock" for _ in range(8))
     document = f"subscription($ids: [ID!]!){{stockChanged(productIds: $ids){{{fields} version}}}}"
     while True:
@@ -37,7 +37,7 @@ def different(target: Target) -> Messages:
 
 
 def same(target: Target) -> Messages:
-    """The same subscription of the product on sale, 100 times over on each socket."""
+    """The same subscription to the product on sale, 100 times on each socket."""
     yield from on_sale(target)
 
 

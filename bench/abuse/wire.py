@@ -1,4 +1,4 @@
-"""Attacks with bytes: requests, headers, bodies, connections and websocket frames, whatever they say."""
+"""Attacks with bytes: requests, headers, bodies, connections and websocket frames, whatever their content is."""
 
 import os
 
@@ -44,7 +44,7 @@ def chunk_extensions(target: Target) -> Messages:
 
 
 def empty_lines(target: Target) -> Messages:
-    """Line ends before a request that never comes."""
+    """Empty lines before a request that never begins."""
     while True:
         yield b"\r\n" * (PIECE // 2)
 
@@ -109,7 +109,7 @@ def graphql_parameters(target: Target) -> Messages:
 
 
 def accepts(target: Target) -> Messages:
-    """60 kB of Accept, new each time."""
+    """60 kB of Accept, different each time."""
     media = ",".join(f"a/{number}" for number in range(7_000))
     while True:
         yield target.get("/graphql?query=%7B__typename%7D", f"Accept: {media},b/{unique()}\r\n")
@@ -159,7 +159,7 @@ def handshake(target: Target) -> Messages:
 
 
 def refused_handshake(target: Target) -> Messages:
-    """A handshake with 9 kB of cookies, more than the websocket parser takes."""
+    """A handshake with 9 kB of cookies, more than the websocket parser accepts."""
     yield target.handshake(f"Cookie: a={'b' * 9_000}\r\n")
 
 
@@ -168,7 +168,7 @@ def half_a_request(target: Target) -> Messages:
 
 
 def endless_stream(target: Target) -> Messages:
-    """An event stream that is left at its first event."""
+    """An event stream that is closed at its first event."""
     watched = {"ids": [target.product_id]}
     document = "subscription($ids: [ID!]!){stockChanged(productIds: $ids){stock}}"
     yield target.post(document, watched, "Accept: text/event-stream\r\n")
@@ -181,7 +181,7 @@ def empty_fragments(target: Target) -> Messages:
 
 
 def small_fragments(target: Target) -> Messages:
-    """Messages of 30,000 fragments of one byte, which are no JSON in the end."""
+    """Messages of 30,000 fragments of one space each, and a last fragment with a pong."""
     while True:
         yield frame(TEXT, b" ", final=False)
         for _ in range(30):
@@ -195,7 +195,7 @@ def pings(target: Target) -> Messages:
 
 
 def pings_and_messages(target: Target) -> Messages:
-    """A message among the pings of each piece that the server reads."""
+    """A message after the pings of each piece that the server reads."""
     message = frame(TEXT, b'{"type":"pong"}')
     while True:
         yield frame(PING) * ((1024 - len(message)) // 6) + message
@@ -242,7 +242,7 @@ def long_messages(target: Target) -> Messages:
 
 
 def wrong_text(target: Target) -> Messages:
-    """A text that is not UTF-8, which ends the socket; the next one follows."""
+    """A text that is not UTF-8, which closes the socket. The next socket follows."""
     yield frame(TEXT, b"\xff\xfe")
 
 

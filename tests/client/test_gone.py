@@ -1,4 +1,4 @@
-"""A server that is gone ends a load or a race after a while, and one that comes back within that time does not."""
+"""A server that is gone ends a load or a race once its patience is over; one that is back before that does not."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.patience import PATIENCE, short, until
 from tests.server import ADMIN_TOKEN, Server, serving
 
 MANY = 1_000_000
-"""Purchases, or rounds, that no test waits for."""
+"""Purchases or rounds: so many that no test waits for the last one."""
 
 PRODUCTS = "{ products(first: 100) { edges { node { dropName stock } } } }"
 
@@ -40,8 +40,8 @@ def count_in(run: Run, name: str) -> int:
 
 @contextlib.asynccontextmanager
 async def under_way(server: Server, *arguments: str, **variables: str) -> AsyncIterator[Process]:
-    """A load or a race that has bought something, and a load that has got an answer: it has sold more than its ten
-    buyers can have asked for at once."""
+    """Yield a load or a race that has bought something. A load has also received an answer: it has sold more units than
+    its ten buyers can have in flight."""
     command = [*DROPZERO, *arguments, "--url", server.url]
     variables = {"DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN, **variables}
 
@@ -102,7 +102,7 @@ class Restarting:
 
     @contextlib.asynccontextmanager
     async def refused(self, connections: int) -> AsyncIterator[None]:
-        """In its place something that has closed so many connections when the block is left."""
+        """Close every connection to the server's port. When the block is left, `connections` have been closed."""
         closed = 0
 
         async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +208,7 @@ async def test_a_load_goes_on_while_some_purchases_have_outcomes(server: Server)
 
 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"])
-async def test_a_gateways_answer_is_none_of_the_server(status: str) -> None:
+async def test_a_gateways_answer_counts_as_a_lost_answer(status: str) -> None:
     answer = f"HTTP/1.1 {status}\r\ncontent-length: 6\r\n\r\n<html>".encode()
     async with answering(answer) as url, graphql_clients([url], None, connections=1) as [client]:
         losses: list[None] = []

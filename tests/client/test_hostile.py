@@ -1,4 +1,4 @@
-"""Names and messages of a server that means harm: the operator's terminal shows them, and does nothing they say."""
+"""Names and messages of a hostile server: the operator's terminal shows them, and obeys none of their codes."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ Answer = Callable[[str], dict[str, Any]]
 
 @contextlib.asynccontextmanager
 async def hostile(answer: Answer) -> AsyncIterator[str]:
-    """The URL of a server that gives `answer(query)` to each operation."""
+    """Yield the URL of a server that answers each operation with `answer(query)`."""
 
     async def respond(request: web.Request) -> web.Response:
         return web.json_response(answer((await request.json())["query"]))
@@ -52,7 +52,7 @@ async def hostile(answer: Answer) -> AsyncIterator[str]:
 
 
 def lies(query: str) -> dict[str, Any]:
-    """What is asked for, with tricks wherever the server has a say."""
+    """An answer to the query with tricks in every text that a server can choose."""
     node = {"id": EVIL, "name": EVIL, "dropName": EVIL, "stock": 1, "opensAt": EVIL, "limitPerBuyer": None}
     regions = [{"name": f"one{EVIL}", "home": True}, {"name": f"two{EVIL}", "home": False}]
     purchase = {"status": EVIL, "region": EVIL, "attempts": 1}
@@ -62,7 +62,7 @@ def lies(query: str) -> dict[str, Any]:
 
 
 def assert_harmless(run: Run) -> None:
-    """Nothing in what was printed controls the terminal or hides, and the tricks can be read."""
+    """Check that no printed character controls the terminal or is invisible, and that the tricks can be read."""
     text = run.out + run.err
     assert {each for each in text if unicodedata.category(each) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")} <= {"\n"}
     assert re.search("[\u3164\u115f\U000e0100]", text) is None
@@ -100,7 +100,7 @@ async def test_a_message_is_one_line_whatever_it_has(server: Server) -> None:
     assert (run.status, run.out, run.err) == (1, "", "dropzero: one two three \\x0b\\x85four\n")
 
 
-async def test_names_of_our_own_database_are_shown_too(server: Server) -> None:
+async def test_tricks_in_our_own_database_are_harmless_too(server: Server) -> None:
     product_id = await server.create_product()
     connection = await asyncpg.connect(server.settings.endpoints[0].url)
     name = "".join(TRICKS)
@@ -128,12 +128,14 @@ async def test_names_of_our_own_database_are_shown_too(server: Server) -> None:
     ],
     ids=json.dumps,
 )
-async def test_data_of_another_shape_ends_a_command_with_a_line(command: tuple[str, ...], data: dict[str, Any]) -> None:
+async def test_data_of_another_shape_ends_a_command_with_one_line(
+    command: tuple[str, ...], data: dict[str, Any]
+) -> None:
     async with hostile(lambda query: {"data": data}) as url:
         run = await dropzero_here(*command, DROPZERO_URL=url, DROPZERO_ADMIN_TOKEN=ADMIN_TOKEN)
     assert (run.status, run.out) == (1, "")
     assert run.err == (
-        f"dropzero: {url} answered with other data than it was asked for; is it a dropzero of this version?\n"
+        f"dropzero: {url} answered with data that has another shape; is it a dropzero of this version?\n"
     )
 
 

@@ -19,7 +19,8 @@ BLOCKED = 0.2
 """Seconds for which a callback blocks the event loop."""
 
 
-async def test_a_loop_that_was_blocked_has_the_samples_of_that_time_each_with_its_own_lateness() -> None:
+async def test_a_blocked_loop_gets_all_samples_of_that_time_afterwards() -> None:
+    """Each sample has its own lateness."""
     async with sampled_lateness() as late:
         await until(lambda: len(late) > 0)
         late.clear()
@@ -51,7 +52,7 @@ async def test_the_sampler_of_a_loop_that_is_blocked_until_the_end_ends_too() ->
 
 
 async def report_of(server: Server, block: float) -> LoadReport:
-    """A load whose process is blocked for that long by every second answer."""
+    """The report of a load whose process every second answer blocks for `block` seconds."""
     answers = count()
 
     def on_answer() -> None:

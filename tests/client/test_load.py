@@ -1,4 +1,4 @@
-"""The load test's own honesty: an answer that is lost is asked for again, and never counted as a sale."""
+"""The load test reports honestly: a purchase whose answer is lost is sent again, and never counted as a sale."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.server import ADMIN_TOKEN, Server
 
 
 class LosingWay:
-    """A way to a server that loses the answers to the first `to_lose` purchases on their way back, once or always."""
+    """A proxy that loses the server's answers to the first `to_lose` purchases, once or always."""
 
     def __init__(self, server: Server) -> None:
         self._port = urlsplit(server.url).port
@@ -73,16 +73,16 @@ async def buy_out(way: LosingWay, *, purchases: int, units: int, patience: float
 
 
 @pytest.mark.slow
-async def test_a_lost_answer_is_asked_for_again_and_sells_once(way: LosingWay) -> None:
+async def test_a_purchase_whose_answer_is_lost_is_sent_again_and_sells_once(way: LosingWay) -> None:
     way.to_lose = 5
     report = await buy_out(way, purchases=40, units=30)
     assert report.outcomes == {"CONFIRMED": 30, "SOLD_OUT": 10}
-    assert (report.asked_again, report.errors, report.final_stock) == (5, Counter(), 0)
+    assert (report.resent, report.errors, report.final_stock) == (5, Counter(), 0)
     assert report.objection is None
 
 
 async def test_answers_that_stay_lost_are_errors_and_the_units_are_missed(way: LosingWay) -> None:
-    way.to_lose, way.always = 3, True  # one of the four buyers gets all of the others
+    way.to_lose, way.always = 3, True  # the fourth buyer sends all other purchases
     report = await buy_out(way, purchases=10, units=30, patience=short(1))
     assert report.outcomes["CONFIRMED"] == 30 - 3 - 20
     assert report.errors.total() == 3
@@ -103,14 +103,14 @@ async def test_when_all_answers_stay_lost_the_load_stops_and_the_units_are_misse
     )
 
 
-async def test_progress_is_told_once_per_purchase(way: LosingWay) -> None:
+async def test_progress_is_reported_once_per_purchase(way: LosingWay) -> None:
     told: list[None] = []
     async with graphql_clients([way.url], ADMIN_TOKEN, connections=4) as clients:
         await run_load(clients, Load(25, 4, 10), None, lambda: told.append(None))
     assert len(told) == 25
 
 
-async def test_an_error_of_the_server_is_not_asked_again(server: Server) -> None:
+async def test_an_operation_that_the_server_refuses_is_not_sent_again(server: Server) -> None:
     async with graphql_clients([server.url], None, connections=1) as [client]:
         with pytest.raises(Refused, match="operator") as refused:
             await client.execute('mutation { restock(input: { productId: "x", delta: 1 }) { id } }')
@@ -130,7 +130,7 @@ async def test_an_error_of_the_server_is_not_asked_again(server: Server) -> None
         b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"errors\":[1]}",
     ],
 )  # fmt: skip
-async def test_what_is_no_graphql_server_is_told_so(answer: bytes) -> None:
+async def test_an_answer_of_no_graphql_server_is_refused_as_such(answer: bytes) -> None:
     async with answering(answer) as url, graphql_clients([url], None, connections=1) as [client]:
         with pytest.raises(RequestFailed, match=rf"^{url} answered (200|502), and not as a GraphQL server does$"):
             await client.execute("{ __typename }")
@@ -147,7 +147,7 @@ async def test_an_answer_that_breaks_off_is_a_lost_answer(answer: bytes) -> None
 
 @contextlib.asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[str]:
-    """The URL of something that answers every connection with the same bytes and closes it."""
+    """Yield the URL of a server that answers every connection with the same bytes and closes it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)

@@ -1,4 +1,4 @@
-"""The race: exactly one of two Regions gets the unit, and a race that saw anything else says so and ends with 1."""
+"""The race: exactly one of two Regions gets the unit. A race that saw anything else says so and ends with 1."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ from tests.server import ADMIN_TOKEN, Server, serving
 TOKYO, SEOUL = HOME, PEER
 
 Lie = Callable[[bytes, bytes], bytes]
-"""What becomes of the server's answer to a request."""
+"""Makes another answer of a request and the server's answer to it."""
 
 
 async def race(server: str, *arguments: str, **variables: str) -> Run:
@@ -51,7 +51,7 @@ def counts(run: Run, name: str) -> list[int]:
 
 @asynccontextmanager
 async def lying(server: Server, lie: Lie) -> AsyncIterator[str]:
-    """The URL of a way to the server on which its answers are altered."""
+    """Yield the URL of a proxy that alters the server's answers."""
 
     async def alter(request: web.Request) -> web.Response:
         asked = await request.read()
@@ -73,7 +73,7 @@ async def lying(server: Server, lie: Lie) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def ways(engine: str, postgres_url: str, cluster: Cluster) -> AsyncIterator[tuple[Faulty, Faulty]]:
-    """The ways to Tokyo and to Seoul, equally long, which fail on demand."""
+    """Endpoints in Tokyo and Seoul, equally fast, which fail on demand."""
     if engine == DSQL:
         async with cluster.endpoint(TOKYO) as one, cluster.endpoint(SEOUL) as other:
             yield one, other
@@ -89,7 +89,7 @@ def seoul(ways: tuple[Faulty, Faulty]) -> Faulty:
 
 @pytest.fixture
 async def exposed(settings: Settings, ways: tuple[Faulty, Faulty]) -> AsyncIterator[Server]:
-    """A server whose ways to both Regions can fail."""
+    """A server whose endpoints in both Regions can fail."""
     tokyo, seoul = ways
     endpoints = (Endpoint(TOKYO, tokyo.url), Endpoint(SEOUL, seoul.url))
     async with serving(replace(settings, endpoints=endpoints)) as server:
@@ -114,7 +114,7 @@ async def test_the_unit_goes_to_exactly_one_of_two_regions_in_every_round(server
 
 
 def assert_exact(run: Run, rounds: int) -> None:
-    """All rounds were exact, and nothing was asked for a second time."""
+    """Check that all rounds were exact, and that nothing was sent a second time."""
     assert (run.status, run.err) == (0, "")
     assert f"{rounds} rounds of 1 unit, a purchase through each Region at once" in run.out
     assert rows(run)["through"] == [TOKYO, SEOUL]
@@ -179,7 +179,7 @@ async def test_commits_whose_answers_are_lost_leave_the_race_exact(exposed: Serv
             assert sum(counts(run, "confirmed")) == 10
 
 
-async def test_a_busy_answer_is_asked_for_again_until_it_is_decided(server: Server) -> None:
+async def test_a_busy_purchase_is_sent_again_until_it_is_decided(server: Server) -> None:
     turned_away: set[bytes] = set()
 
     def busy_at_first(asked: bytes, answer: bytes) -> bytes:
@@ -195,8 +195,8 @@ async def test_a_busy_answer_is_asked_for_again_until_it_is_decided(server: Serv
     assert sum(counts(run, "confirmed")) == 3
 
 
-def told(before: bytes, after: bytes, operation: bytes = b"RacePurchase", region: str = "") -> Lie:
-    """Tell `after` where the server says `before`, in the answers to one operation about one Region, or any."""
+def replacing(before: bytes, after: bytes, operation: bytes = b"RacePurchase", region: str = "") -> Lie:
+    """Put `after` in place of `before` in the answers to one operation, about one Region or about any."""
 
     def lie(asked: bytes, answer: bytes) -> bytes:
         return answer.replace(before, after) if operation in asked and region.encode() in asked else answer
@@ -207,23 +207,21 @@ def told(before: bytes, after: bytes, operation: bytes = b"RacePurchase", region
 @pytest.mark.parametrize(
     ("lie", "complaint"),
     [
-        (told(b'"SOLD_OUT"', b'"CONFIRMED"'), f"2 purchases of 1 unit confirmed ({TOKYO}, {SEOUL})"),
-        (told(b'"CONFIRMED"', b'"SOLD_OUT"'), "0 purchases of 1 unit confirmed (none)"),
-        (told(b'"SOLD_OUT"', b'"NOT_OPEN"'), " ended with NOT_OPEN"),
-        (told(b'"stock":0', b'"stock":1', b"query Stock", SEOUL), f"{SEOUL} then read 1"),
-        (told(b'"stock":0', b'"stock":null', b"query Stock", TOKYO), f"{TOKYO} then read nothing"),
-        (told(b'"stock":1', b'"stock":0', b"query Stock", TOKYO), f"{TOKYO} read 0 before it"),
+        (replacing(b'"SOLD_OUT"', b'"CONFIRMED"'), f"2 purchases of 1 unit confirmed ({TOKYO}, {SEOUL})"),
+        (replacing(b'"CONFIRMED"', b'"SOLD_OUT"'), "0 purchases of 1 unit confirmed (none)"),
+        (replacing(b'"SOLD_OUT"', b'"NOT_OPEN"'), " ended with NOT_OPEN"),
+        (replacing(b'"stock":0', b'"stock":1', b"query Stock", SEOUL), f"{SEOUL} then read 1"),
+        (replacing(b'"stock":0', b'"stock":null', b"query Stock", TOKYO), f"{TOKYO} then read nothing"),
+        (replacing(b'"stock":1', b'"stock":0', b"query Stock", TOKYO), f"{TOKYO} read 0 before it"),
         (
-            told(f'"region":"{SEOUL}"'.encode(), f'"region":"{TOKYO}"'.encode(), region=SEOUL),
-            f"by {TOKYO}, which was not asked",
+            replacing(f'"region":"{SEOUL}"'.encode(), f'"region":"{TOKYO}"'.encode(), region=SEOUL),
+            f"by {TOKYO}, another Region",
         ),
     ],
     ids=["oversold", "undersold", "another outcome", "stale", "unread", "not there", "moved"],
 )
 @pytest.mark.slow
-async def test_a_race_that_is_not_exact_says_what_was_seen_and_ends_with_1(
-    server: Server, lie: Lie, complaint: str
-) -> None:
+async def test_a_race_that_is_not_exact_says_why_and_ends_with_1(server: Server, lie: Lie, complaint: str) -> None:
     async with lying(server, lie) as url:
         run = await race(url, "--rounds", "7")
     assert run.status == 1
@@ -258,11 +256,13 @@ async def test_servers_of_two_databases_cannot_race(server: Server, empty_databa
         await migrate(pool, load_migrations(migrations_directory()))
     async with serving(replace(server.settings, endpoints=(elsewhere,))) as other:
         run = await race(server.url, "--url", server.url, "--url", other.url)
-    complaint = f"dropzero: {SEOUL} does not know the product that was just created; are the servers one database?\n"
+    complaint = (
+        f"dropzero: {SEOUL} does not know the product that was just created; do the servers share one database?\n"
+    )
     assert (run.status, run.out, run.err) == (1, "", complaint)
 
 
-async def test_a_race_that_is_broken_off_tells_the_rounds_that_it_saw(exposed: Server, seoul: Faulty) -> None:
+async def test_a_race_that_fails_reports_the_rounds_that_it_finished(exposed: Server, seoul: Faulty) -> None:
     report = RaceReport()
 
     def seoul_goes_down() -> None:
@@ -277,7 +277,7 @@ async def test_a_race_that_is_broken_off_tells_the_rounds_that_it_saw(exposed: S
 
 
 @pytest.mark.slow
-async def test_ctrl_c_ends_a_race_with_the_rounds_that_it_saw(server: Server) -> None:
+async def test_ctrl_c_ends_a_race_with_the_rounds_that_it_finished(server: Server) -> None:
     seen = asyncio.Event()
     rounds = 0
 

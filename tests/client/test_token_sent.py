@@ -1,4 +1,4 @@
-"""Which servers are sent the operator's token: those that its owner named it for, and nobody else.
+"""Which servers are sent the operator's token: those that the operator chose, and no other server.
 
 0.0.0.0 stands in for another machine: requests to it reach this one, and it is no loopback address.
 """
@@ -21,7 +21,7 @@ EMPTY = b'{"data":{"products":{"edges":[],"pageInfo":{"hasNextPage":false,"endCu
 
 @contextlib.asynccontextmanager
 async def listening(heads: list[bytes], answer: bytes) -> AsyncIterator[int]:
-    """The port of a server that keeps what it is sent, and gives the same answer to every request."""
+    """Yield the port of a server that records each request's head, and gives the same answer to every request."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))

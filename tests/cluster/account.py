@@ -1,8 +1,8 @@
 """An AWS account with Aurora DSQL in it, and `dropzero cluster` before it.
 
-Clients are real ones of boto3, and botocore's Stubber stands where the network would be: it holds every call and
-every answer to the service's own model. What it answers comes from the state kept here, which follows what AWS
-documents of clusters; time is a number that waiting moves on.
+The clients are boto3's own. botocore's Stubber takes the place of the network, and checks every call and every answer
+against the service's model. The answers come from the state kept here, which follows AWS's documentation of clusters.
+Time is a number that only waiting increases.
 """
 
 import functools
@@ -29,7 +29,7 @@ TEARING_DOWN = 10.0
 
 
 class Cut(BaseException):
-    """The run is ended here, as by a kill."""
+    """Ends the run at this point, as a kill would."""
 
 
 @dataclass
@@ -44,9 +44,9 @@ class Made:
     tags: dict[str, str]
     status: str
     until: float | None = None
-    """When the status passes on by itself."""
+    """When the status changes by itself."""
     unseen: int = 0
-    """Looks that do not find it yet."""
+    """Reads that do not find it yet."""
 
     @property
     def arn(self) -> str:
@@ -64,7 +64,7 @@ class Refusal:
 
 
 class _Stubbed:
-    """The client of a Region. `account` is the one that answers."""
+    """The client of a Region, which `account` answers."""
 
     account: "Account"
 
@@ -77,13 +77,13 @@ class _Stubbed:
         def answer(params: dict[str, Any], model: Any, **_: Any) -> None:
             self.account._answer(stubber, region, model.name, params)
 
-        # Ahead of the stubber, which then finds the answer that it checks.
+        # This runs before the stubber, which then finds the answer and checks it.
         self.client.meta.events.register_first("before-parameter-build.*.*", answer)
         stubber.activate()
 
 
 _stubbed = functools.cache(_Stubbed)
-"""One client of each Region for all accounts: making one takes longer than a command."""
+"""One client per Region for all accounts, because creating a client takes longer than a command."""
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Account:
     cut_after: int | None = None
     """The number of the call whose answer is lost."""
     unseen: int = 0
-    """Looks that do not find a new cluster yet."""
+    """Reads that do not find a new cluster yet."""
     unlisted: bool = False
     """New clusters are not listed yet."""
     tags_shown: bool = True
@@ -124,7 +124,7 @@ class Account:
         self.refusals[region, operation] = list(refusals)
 
     def run(self, *arguments: str, answer: str | None = None) -> Run:
-        """`dropzero cluster` with the arguments, and what is typed when it asks."""
+        """Run `dropzero cluster` with the arguments. `answer` is typed when it asks."""
         app = typer.Typer(context_settings={"auto_envvar_prefix": "DROPZERO"})
         app.add_typer(cluster_app, name="cluster")
 
@@ -144,7 +144,7 @@ class Account:
         return Run(result.exit_code, result.stdout, result.stderr)
 
     def create(self, *arguments: str) -> Run:
-        """Tokyo and Seoul, with the witness in Osaka."""
+        """Run `dropzero cluster create` for Tokyo and Seoul, whose witness is Osaka."""
         return self.run("create", "--region", "ap-northeast-1", "--region", "ap-northeast-2", *arguments)
 
     def asked(self, *operations: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -270,7 +270,7 @@ class Account:
         return {key: value for key, value in self._summary(cluster).items() if key != "deletionProtectionEnabled"}
 
     def _link(self) -> None:
-        """Two that name each other are set up."""
+        """Set up two clusters that name each other as peers."""
         for one, other in itertools.permutations(self.clusters, 2):
             if one.status == "PENDING_SETUP" and one.peers == [other.arn] and other.peers == [one.arn]:
                 one.status, one.until = "CREATING", self.now + SETTING_UP

@@ -1,4 +1,4 @@
-"""The rights that are printed for the servers: enough for all they do, on a real PostgreSQL, and nothing more."""
+"""The rights that are printed for servers: on a real PostgreSQL they are enough for a server, and no right is spare."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
 
 @dataclass(frozen=True)
 class Server:
-    """The test's database as the role that the printed statements make, which is `role` here, and as admin."""
+    """The test's database, as admin and as `role`, which the printed statements made."""
 
     pool: Pool
     role: str
@@ -36,7 +36,7 @@ class Server:
 
 @pytest.fixture
 async def server_role(database_url: str) -> AsyncIterator[Server]:
-    """Roles are the whole PostgreSQL's: this one is named for its test alone, and taken away again."""
+    """A role with a name of its own, because all databases of a PostgreSQL share roles. It is dropped at the end."""
     role = f"app_{uuid4().hex}"
     admin = await asyncpg.connect(database_url)
     try:
@@ -106,7 +106,7 @@ def test_each_right_is_granted_by_one_statement_on_one_table() -> None:
 
 
 def test_the_command_is_read_without_boto3() -> None:
-    """It takes longer to import than all the rest, and only those who ask AWS need it."""
+    """boto3 takes longer to import than everything else, and only calls of AWS need it."""
     program = "import sys, api.cluster.cli; print([name for name in ('boto3', 'botocore') if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert run.stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""What goes wrong with AWS, in words: one line with what was wrong and what to do, and never a secret."""
+"""Errors of AWS are explained in one line: what was wrong and what to do, and never a secret."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def account() -> Account:
 
 
 def refused(account: Account, operation: str, *refusals: Refusal | Exception) -> str:
-    """How creating ends when AWS answers so; it must be one line, told with status 1."""
+    """The last line of a creation that AWS refuses with these answers. Checks that the exit status is 1."""
     account.refuse(TOKYO, operation, *refusals)
     run: Run = account.create()
     assert (run.status, run.out) == (1, "")
@@ -74,7 +74,7 @@ def refused(account: Account, operation: str, *refusals: Refusal | Exception) ->
 )
 def test_a_refusal_is_one_line_that_says_what_to_do(account: Account, refusal: Refusal | Exception, said: str) -> None:
     assert said in refused(account, "CreateCluster", refusal)
-    assert len(account.asked("CreateCluster")) == 1, "it is of no use to ask again"
+    assert len(account.asked("CreateCluster")) == 1, "trying again is of no use"
     assert account.naps == []
 
 
@@ -100,7 +100,7 @@ def test_throttling_is_waited_out_for_as_long_as_aws_asks(account: Account) -> N
     ],
     ids=["throttled", "fault", "no network", "timeout"],
 )
-def test_what_may_pass_is_tried_a_few_times_and_no_more(
+def test_a_temporary_failure_is_tried_five_times_and_no_more(
     account: Account, refusal: Refusal | Exception, said: str
 ) -> None:
     assert said in refused(account, "ListClusters", *[refusal] * 10)
@@ -127,18 +127,18 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPat
 
 
 def ask_aws() -> str:
-    """How it ends when boto3's own client asks for a cluster; without real waiting."""
+    """The error when boto3's own client reads a cluster. Retries do not wait."""
     with pytest.raises(ClusterError) as ended:
         Aws(sleep=lambda _: None).control_plane(TOKYO).get("a" * 26)
     return str(ended.value)
 
 
-def test_a_machine_without_credentials(machine: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_credentials_is_told_to_log_in(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("AWS_ENDPOINT_URL_DSQL", "http://127.0.0.1:9")
     assert ask_aws().startswith("there are no AWS credentials; log in")
 
 
-def test_a_machine_with_a_profile_that_is_not_there(machine: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile_is_named_with_what_to_check(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("AWS_PROFILE", "nobody")
     assert ask_aws() == (
         "the AWS configuration cannot be used: The config profile (nobody) could not be found; check AWS_PROFILE and "
@@ -146,7 +146,7 @@ def test_a_machine_with_a_profile_that_is_not_there(machine: pytest.MonkeyPatch)
     )
 
 
-def test_a_machine_without_a_network(machine: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_network_reads_that_aws_cannot_be_reached(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("AWS_ENDPOINT_URL_DSQL", "http://127.0.0.1:9")
     machine.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     machine.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-key")

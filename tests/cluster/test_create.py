@@ -1,4 +1,4 @@
-"""`dropzero cluster create`: two peers that are one database, whatever happens on the way."""
+"""`dropzero cluster create`: two peers that are one database, whatever fails in between."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def test_two_peers_are_made_with_three_calls_and_waited_for(account: Account) ->
     assert account.now == SETTING_UP
 
 
-def test_progress_is_told_on_standard_error_as_it_changes(account: Account) -> None:
+def test_progress_is_printed_on_standard_error_when_it_changes(account: Account) -> None:
     assert account.create().err.splitlines() == [
         f"{TOKYO} and {SEOUL} become one database, with the witness {OSAKA}",
         f"   0 s  {TOKYO} creates {account.made(TOKYO).id}",
@@ -102,14 +102,14 @@ def test_running_it_again_makes_nothing_and_prints_the_same(account: Account) ->
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.slow
-def test_a_run_cut_off_at_any_call_is_gone_on_with_by_the_next(when: str) -> None:
+def test_the_next_run_continues_one_that_was_interrupted_at_any_call(when: str) -> None:
     whole = Account()
     whole.create()
     calls = [operation for _, operation, _ in whole.calls]
     last_change = len(calls) - calls[::-1].index("UpdateCluster")
     for number in range(1, last_change + 2):
-        # Asked again in the other order, too; or while the new clusters are not listed yet, when it is the token that
-        # finds them, and that says in which order it was asked.
+        # The command is run again in the same order, in the other one, and while the new clusters are not listed yet.
+        # Then only the token finds them, and the token depends on the order.
         for again, unlisted in (((TOKYO, SEOUL), False), ((SEOUL, TOKYO), False), ((TOKYO, SEOUL), True)):
             account = Account(unlisted=unlisted)
             setattr(account, f"cut_{when}", number)
@@ -130,7 +130,7 @@ def test_the_token_of_a_cluster_that_was_deleted_is_not_used_again(account: Acco
     assert len({arguments["clientToken"] for _, _, arguments in account.asked("CreateCluster")}) == 4
 
 
-def test_a_cluster_that_is_just_being_deleted_is_not_taken_for_a_new_one(account: Account) -> None:
+def test_a_cluster_that_is_being_deleted_does_not_count_as_a_new_one(account: Account) -> None:
     account.create()
     gone = list(account.clusters)
     for made in gone:
@@ -180,7 +180,7 @@ def test_a_cluster_that_is_being_deleted_is_not_built_upon(account: Account) -> 
     assert "is being deleted (PENDING_DELETE); wait until it is gone" in complaint(run)
 
 
-def test_the_wait_has_a_deadline_and_tells_that_it_goes_on(account: Account) -> None:
+def test_the_wait_has_a_deadline_and_prints_that_it_goes_on(account: Account) -> None:
     account.cut_after = 7
     with pytest.raises(Cut):
         account.create()
@@ -197,7 +197,7 @@ def test_the_wait_has_a_deadline_and_tells_that_it_goes_on(account: Account) -> 
     assert [line.split(" s ")[0].strip() for line in told] == ["0", "30", "60", "90"]
 
 
-def test_what_is_there_under_the_name_must_be_what_is_wanted(account: Account) -> None:
+def test_an_existing_cluster_with_the_name_must_be_as_wanted(account: Account) -> None:
     assert account.run("create", "--region", TOKYO).status == 0
     assert "is in one Region only, which cannot be changed" in complaint(account.create())
     account.clusters.clear()
@@ -234,7 +234,7 @@ def test_two_clusters_that_are_not_peers_are_never_taken_for_one_database(accoun
     assert "is being changed just now; wait a little" in complaint(account.create())
 
 
-def test_a_peer_that_is_lost_on_the_way_is_noticed() -> None:
+def test_a_peer_that_is_lost_during_creation_is_noticed() -> None:
     class Forgetful(Account):
         def sleep(self, seconds: float) -> None:
             super().sleep(seconds)
@@ -245,7 +245,7 @@ def test_a_peer_that_is_lost_on_the_way_is_noticed() -> None:
     assert f"in {SEOUL} is ACTIVE without the peer that it was given: these are not one database" in complaint(run)
 
 
-def test_protection_that_is_missing_is_told_of(account: Account) -> None:
+def test_missing_protection_is_noted(account: Account) -> None:
     account.create("--no-deletion-protection")
     run = account.create()
     assert run.status == 0
@@ -267,7 +267,7 @@ def test_protection_that_is_missing_is_told_of(account: Account) -> None:
         (["--tag", "Team=a", "--tag", "Team=b"], "the tag Team is given twice"),
     ],
 )
-def test_wrong_use_ends_with_status_2_before_aws_is_asked(account: Account, arguments: list[str], said: str) -> None:
+def test_wrong_use_ends_with_status_2_before_aws_is_called(account: Account, arguments: list[str], said: str) -> None:
     run = account.create(*arguments)
     assert (run.status, run.out, account.calls) == (2, "", [])
     assert said in complaint(run)

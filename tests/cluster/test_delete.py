@@ -10,7 +10,7 @@ ALL = ("delete", "--yes", "--remove-protection")
 
 @pytest.fixture
 def account() -> Account:
-    """With two peers, and no call made yet."""
+    """An account with two peers, and without calls."""
     account = Account()
     assert account.create().status == 0
     account.calls.clear()
@@ -19,7 +19,7 @@ def account() -> Account:
 
 
 def untouched(account: Account) -> bool:
-    """Whether nothing was asked to be changed."""
+    """Whether no change was requested."""
     return account.asked("UpdateCluster", "DeleteCluster") == [] and len(account.clusters) == 2
 
 
@@ -33,7 +33,7 @@ def test_what_is_protected_is_not_deleted(account: Account) -> None:
     )
 
 
-def test_it_asks_for_the_name_and_takes_no_other_answer(account: Account) -> None:
+def test_it_asks_for_the_name_and_accepts_no_other_answer(account: Account) -> None:
     for typed in ("y\n", "yes\n", "Dropzero\n"):
         run = account.run("delete", "--remove-protection", answer=typed)
         assert (run.status, untouched(account)) == (1, True)
@@ -86,7 +86,7 @@ def test_nothing_to_delete_is_no_failure(account: Account) -> None:
     assert (run.status, run.out) == (0, f"Nothing to delete: there is no cluster another in {TOKYO}.\n")
 
 
-def test_a_region_that_cannot_be_looked_at_stops_it(account: Account) -> None:
+def test_a_region_that_cannot_be_searched_stops_it(account: Account) -> None:
     account.refuse("us-east-1", "ListClusters", Refusal("AccessDeniedException", http=403))
     run = account.run(*ALL)
     assert (run.status, untouched(account)) == (1, True)
@@ -95,7 +95,7 @@ def test_a_region_that_cannot_be_looked_at_stops_it(account: Account) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.slow
-def test_a_run_cut_off_at_any_call_is_gone_on_with_by_the_next(when: str) -> None:
+def test_the_next_run_continues_one_that_was_interrupted_at_any_call(when: str) -> None:
     whole = Account()
     whole.create()
     whole.calls.clear()
@@ -123,21 +123,21 @@ def test_a_pair_that_was_never_finished_is_deleted() -> None:
         assert account.clusters == [], number
 
 
-def test_a_cluster_that_is_still_changing_is_asked_again(account: Account) -> None:
+def test_the_deletion_of_a_cluster_that_is_still_changing_is_tried_again(account: Account) -> None:
     changing = Refusal("ConflictException", "the cluster is UPDATING", 409)
     account.refuse(TOKYO, "DeleteCluster", changing, changing)
     assert account.run(*ALL).status == 0
     assert account.clusters == []
 
 
-def test_a_cluster_that_goes_while_it_is_looked_at_is_no_failure(account: Account) -> None:
+def test_a_cluster_that_goes_after_it_was_read_is_no_failure(account: Account) -> None:
     gone = Refusal("ResourceNotFoundException", "gone", 404, {"resourceId": "x", "resourceType": "cluster"})
     account.refuse(TOKYO, "DeleteCluster", gone)
     assert account.run(*ALL).status == 0
     assert account.clusters == []
 
 
-def test_what_waits_for_its_peer_is_said_to(account: Account) -> None:
+def test_a_cluster_that_waits_for_its_peer_is_shown_so(account: Account) -> None:
     account.refuse(SEOUL, "DeleteCluster", Refusal("ConflictException", "the cluster is UPDATING", 409))
     run = account.run(*ALL)
     assert (run.status, account.clusters) == (0, [])

@@ -1,11 +1,11 @@
-"""Where clusters can be, and the table of Region sets held against botocore's own."""
+"""Where clusters can be, and the table of Region sets compared with botocore's own."""
 
 import boto3
 import pytest
 from botocore.loaders import Loader
 
 from api.cluster.errors import WrongUse
-from api.cluster.regions import REGION_SETS, Placement, place
+from api.cluster.regions import REGION_SETS, Placement, choose_placement
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from api.cluster.regions import REGION_SETS, Placement, place
 def test_the_witness_is_the_one_named_or_the_only_one_left(
     regions: list[str], witness: str | None, placement: tuple[tuple[str, ...], str | None]
 ) -> None:
-    assert place(regions, witness) == Placement(*placement)
+    assert choose_placement(regions, witness) == Placement(*placement)
 
 
 TOKYO_AND_SEOUL = ["ap-northeast-1", "ap-northeast-2"]
@@ -68,7 +68,7 @@ TOKYO_AND_SEOUL = ["ap-northeast-1", "ap-northeast-2"]
 )
 def test_what_aws_would_refuse_is_explained(regions: list[str], witness: str | None, complaint: str) -> None:
     with pytest.raises(WrongUse) as refused:
-        place(regions, witness)
+        choose_placement(regions, witness)
     assert complaint in str(refused.value)
 
 

@@ -1,4 +1,4 @@
-"""`dropzero cluster status`: what there is, and by the exit status whether it can be used."""
+"""`dropzero cluster status` shows the clusters; its exit status says whether they can be used."""
 
 import re
 
@@ -12,7 +12,7 @@ TOKYO, SEOUL, OSAKA = "ap-northeast-1", "ap-northeast-2", "ap-northeast-3"
 
 @pytest.fixture
 def account() -> Account:
-    """With two peers, and no call made yet."""
+    """An account with two peers, and without calls."""
     account = Account()
     assert account.create("--tag", "Team=drops").status == 0
     account.calls.clear()
@@ -30,7 +30,7 @@ def test_peers_are_found_by_their_name_wherever_they_are(account: Account) -> No
     assert sorted(region for region, _, _ in account.asked("ListClusters")) == sorted(REGIONS)
 
 
-def test_one_region_is_looked_at_alone(account: Account) -> None:
+def test_only_the_named_region_is_searched(account: Account) -> None:
     run = account.run("status", "--region", SEOUL)
     assert (run.status, account.made(SEOUL).id in run.out, account.made(TOKYO).id in run.out) == (0, True, False)
     assert {region for region, _, _ in account.calls} == {SEOUL}
@@ -45,7 +45,7 @@ def test_an_idle_cluster_can_be_used_and_one_that_is_made_cannot_yet(account: Ac
     assert account.made(SEOUL).id in run.out
 
 
-def test_no_cluster_of_the_name_is_said_with_what_to_do(account: Account) -> None:
+def test_a_name_without_a_cluster_fails_with_what_to_do(account: Account) -> None:
     run = account.run("status", "--name", "another", "--region", TOKYO)
     assert (run.status, run.out) == (1, "")
     assert run.err == (
@@ -53,7 +53,7 @@ def test_no_cluster_of_the_name_is_said_with_what_to_do(account: Account) -> Non
     )
 
 
-def test_a_region_that_cannot_be_looked_at_hides_no_other(account: Account) -> None:
+def test_a_region_that_cannot_be_searched_hides_no_other(account: Account) -> None:
     account.refuse("us-east-1", "ListClusters", Refusal("AccessDeniedException", http=403))
     run = account.run("status")
     assert (run.status, account.made(TOKYO).id in run.out) == (0, True)
