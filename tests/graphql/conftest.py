@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from graphql import GraphQLSchema
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
+from api.graphql.schema import make_schema
 from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
 from tests.patience import PATIENT_TIMES
@@ -18,6 +20,12 @@ async def shared_pool(shared_database_url: str) -> AsyncIterator[Pool]:
     """Connections to the module's database."""
     async with Pool(Endpoint("here", shared_database_url), size=5, times=PATIENT_TIMES.pool) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def schema() -> GraphQLSchema:
+    """The API's schema, as graphql-core has it."""
+    return make_schema()._schema
 
 
 @pytest.fixture

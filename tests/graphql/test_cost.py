@@ -20,7 +20,6 @@ from graphql import (
 from api.graphql.cost import MAX_COST, MAX_ROWS, UNPAGED_ROWS
 from api.graphql.documents import Documents
 from api.graphql.products import DEFAULT_PAGE
-from api.graphql.schema import make_schema
 from api.identity.turns import Turns
 from api.storefront.pages import documents as storefront_documents
 from tests.graphql.transport import connected
@@ -41,11 +40,6 @@ BUYER = "a buyer of everything"
 def of_rows(rows: int) -> int:
     """The cost of EACH with so many rows: products and edges are two fields of their own."""
     return 2 + 3 * rows
-
-
-@pytest.fixture(scope="module")
-def schema() -> GraphQLSchema:
-    return make_schema()._schema
 
 
 @pytest.fixture(scope="module")

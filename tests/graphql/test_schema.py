@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
@@ -22,7 +21,7 @@ from graphql import (
 )
 
 from api.graphql.errors import ErrorCode
-from api.graphql.schema import make_schema, sdl
+from api.graphql.schema import sdl
 
 EXPORTED = Path(__file__).parents[2] / "schema.graphql"
 
@@ -123,11 +122,6 @@ type PurchaseBusy implements PurchaseResult {
 }
 """
 """Clients are written against this. It may grow, and nothing in it may change its name, its type or its default."""
-
-
-@pytest.fixture(scope="module")
-def schema() -> GraphQLSchema:
-    return make_schema()._schema
 
 
 def own_types(schema: GraphQLSchema) -> Iterator[GraphQLNamedType]:

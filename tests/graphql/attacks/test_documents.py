@@ -1,4 +1,4 @@
-"""Hostile documents that are valid or not. tests/graphql/test_documents.py has those that ask for too much."""
+"""Hostile documents that are valid or not. tests/graphql/test_document_limits.py has those that are too large."""
 
 from pathlib import Path
 from typing import Any
