@@ -12,7 +12,9 @@ from api.database.regions import Regions
 from api.graphql.schema import make_schema
 from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
+from tests.graphql.transport import Client, connected
 from tests.patience import PATIENT_TIMES
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,20 @@ async def shared_pool(shared_database_url: str) -> AsyncIterator[Pool]:
 def schema() -> GraphQLSchema:
     """The API's schema, as graphql-core has it."""
     return make_schema()._schema
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    """A socket whose session is acknowledged."""
+    async with connected(server) as client:
+        yield client
+
+
+@pytest.fixture
+async def newcomer(server: Server) -> AsyncIterator[Client]:
+    """A socket that has not sent connection_init."""
+    async with connected(server, init=False) as client:
+        yield client
 
 
 @pytest.fixture

@@ -40,12 +40,6 @@ async def seldom(settings: Settings) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def client(server: Server) -> AsyncIterator[Client]:
-    async with connected(server) as client:
-        yield client
-
-
-@pytest.fixture
 async def shared_client(shared_server: Server) -> AsyncIterator[Client]:
     async with connected(shared_server) as client:
         yield client
