@@ -133,14 +133,13 @@ async def test_the_pages_policy_lets_only_its_own_scripts_run(server: Server) ->
 
 
 async def test_graphiql_can_be_switched_off(settings: Settings) -> None:
-    async with (
-        serving(replace(settings, graphiql=False)) as server,
-        server.session.get(f"{server.url}/graphql", headers=BROWSER) as response,
-    ):
-        [error] = (await response.json())["errors"]
-
-    assert response.status == 400
-    assert error["message"].startswith("query must be a GraphQL document")
+    async with serving(replace(settings, graphiql=False)) as server:
+        async with server.session.get(f"{server.url}/graphql", headers=BROWSER) as response:
+            assert response.status == 400
+            [error] = (await response.json())["errors"]
+            assert error["message"].startswith("query must be a GraphQL document")
+        async with server.session.get(f"{server.url}/graphql", headers={"accept": "text/html"}) as response:
+            assert response.status == 406
 
 
 def test_graphiql_is_off_where_an_endpoint_is_configured_unless_asked_for() -> None:
