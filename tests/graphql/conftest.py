@@ -1,4 +1,4 @@
-"""A server that a whole module of tests shares, a record of what reaches the database, and Node.js."""
+"""Connections to a module's database, the schema, sockets, a record of statements, and Node.js."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -46,7 +46,7 @@ async def newcomer(server: Server) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
-    """Every statement with rows for an answer that this process sends from now on, in their order."""
+    """Every statement that returns rows and that this process sends from now on, in order."""
     sent: list[Statement] = []
 
     def record(lender: type[Pool | Regions | Transaction], name: str) -> None:
@@ -67,5 +67,5 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 
 @pytest.fixture(scope="session")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
-    """Node.js with this directory's scripts and the packages that they import."""
+    """Node.js with the scripts of this directory and the packages that they import."""
     return await install(tmp_path_factory.mktemp("node"))

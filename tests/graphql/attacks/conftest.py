@@ -76,6 +76,6 @@ async def unharmed(server: Server, shelf: Shelf, caplog: pytest.LogCaptureFixtur
 
 
 @pytest.fixture
-def friend(server: Server) -> str:
+def allowed_origin(server: Server) -> str:
     """An origin whose pages may call this server."""
     return SHOP if server.settings.allowed_origins.fullmatch(SHOP) else "http://localhost:5173"

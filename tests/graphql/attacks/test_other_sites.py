@@ -80,15 +80,21 @@ async def test_a_page_of_another_site_may_read_no_answer(server: Server, origin:
     ],
 )
 async def test_an_allowed_page_may_use_no_other_method_or_header(
-    server: Server, friend: str, method: str, headers: str
+    server: Server, allowed_origin: str, method: str, headers: str
 ) -> None:
-    asked = {"origin": friend, "access-control-request-method": method, "access-control-request-headers": headers}
+    asked = {
+        "origin": allowed_origin,
+        "access-control-request-method": method,
+        "access-control-request-headers": headers,
+    }
     assert (await send(server, "OPTIONS", "/graphql", headers=asked.items())).status == 400
 
 
-async def test_an_allowed_page_may_send_no_cookies_and_use_no_private_network(server: Server, friend: str) -> None:
+async def test_an_allowed_page_may_send_no_cookies_and_use_no_private_network(
+    server: Server, allowed_origin: str
+) -> None:
     asked = {
-        "origin": friend,
+        "origin": allowed_origin,
         "access-control-request-method": "POST",
         "access-control-request-headers": "content-type",
     }
@@ -97,7 +103,7 @@ async def test_an_allowed_page_may_send_no_cookies_and_use_no_private_network(se
     for answer in (
         await send(server, "OPTIONS", "/graphql", headers=asked.items()),
         await send(server, "OPTIONS", "/graphql", headers=private),
-        await post(server, {"query": "{ __typename }"}, ("origin", friend)),
+        await post(server, {"query": "{ __typename }"}, ("origin", allowed_origin)),
     ):
         assert "access-control-allow-credentials" not in answer.headers
         assert "access-control-allow-private-network" not in answer.headers
