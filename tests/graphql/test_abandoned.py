@@ -51,7 +51,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_a_completed_query_runs_to_its_end_and_is_not_answered(
     server: Server, behind: Pool, ended: list[str]
 ) -> None:
-    """Its connection to the database stays usable."""
+    """No connection to the database is closed for it."""
     async with connected(server) as client:
         await client.answer(ORDER, SOME_ID)
         async with table_locked(behind, "orders"):

@@ -22,7 +22,7 @@ from tests.server import Server, serving
 
 @pytest.fixture
 def commenting(settings: Settings) -> Settings:
-    """Settings of a server that sends a comment every 50 ms."""
+    """Settings of a server that sends comments often."""
     return replace(settings, socket_times=SocketTimes(comment=short(0.05)))
 
 
