@@ -20,14 +20,14 @@ export async function perform(action) {
 export function run(client, request) {
   const untaken = [];
   let arrived = () => {};
-  const tell = (...event) => {
+  const emit = (...event) => {
     untaken.push(event);
     arrived();
   };
   const stop = client.subscribe(request, {
-    next: (result) => tell('next', result.errors ? codes(result.errors) : result.data),
-    error: (error) => tell('error', Array.isArray(error) ? codes(error) : error.response?.status ?? String(error)),
-    complete: () => tell('complete'),
+    next: (result) => emit('next', result.errors ? codes(result.errors) : result.data),
+    error: (error) => emit('error', Array.isArray(error) ? codes(error) : error.response?.status ?? String(error)),
+    complete: () => emit('complete'),
   });
   const take = async () => {
     while (untaken.length === 0) await new Promise((resolve) => (arrived = resolve));

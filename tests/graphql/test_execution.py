@@ -291,4 +291,4 @@ async def test_a_purchase_leaves_no_work_for_the_garbage_collector(server: Serve
     finally:
         gc.enable()
 
-    assert unreachable < 50 * 20, "the client in this process has some of its own; before the fix an execution left 57"
+    assert unreachable < 50 * 20, "the client in this process leaves some of its own; a cycle in each execution left 57"

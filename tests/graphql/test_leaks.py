@@ -180,7 +180,7 @@ async def test_thousands_of_vanished_clients_leave_nothing_behind(
 async def test_purchases_whose_clients_vanish_are_made_at_most_once(
     server: Server, behind: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A purchase in a transaction is committed without its client. A purchase in line may leave it, and be sent again."""
+    """A purchase in a transaction is committed without its client. A purchase in line may leave, and be sent again."""
     product_ids = [await server.create_product(stock=10) for _ in range(5)]
 
     def purchase(product_id: str, buyer: str) -> dict[str, Any]:

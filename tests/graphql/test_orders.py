@@ -231,7 +231,7 @@ async def assert_planned(pool: Pool, statement: Statement, *indexes: str, in_ord
 
 @pytest.fixture(scope="module")
 async def many_orders(shared_pool: Pool) -> tuple[UUID, UUID]:
-    """A hot product with a limit and 12,000 orders, and a cold one with 3,000. The buyers are `many 0`, `many 1`, ..."""
+    """A hot product with a limit and 12,000 orders, a cold one with 3,000. The buyers are `many 0`, `many 1`, ..."""
     hot, cold = await new_product(shared_pool, limit=20), await new_product(shared_pool)
     await fill(shared_pool, hot, "many ", 12_000, buyers=4000)
     await fill(shared_pool, cold, "many ", 3000, buyers=1000)

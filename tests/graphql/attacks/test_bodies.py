@@ -165,7 +165,7 @@ async def test_a_body_with_two_types_is_415(server: Server) -> None:
             "userRef must have 1 to",
         ),
     ],
-    ids=["id", "after", "dropName", "userRef", "who cancels"],
+    ids=["id", "after", "dropName", "userRef", "userRef of a cancellation"],
 )
 async def test_the_refusal_of_a_value_of_200_000_characters_is_short(
     server: Server, query: str, variables: dict[str, str], message: str
