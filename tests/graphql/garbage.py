@@ -5,7 +5,7 @@ from collections import Counter
 
 from graphql.validation.validation_context import VariableUsageVisitor
 
-SERVERS = (
+MODULES = (
     "api.",
     "graphql.error.",
     "graphql.execution.",
@@ -18,6 +18,7 @@ SERVERS = (
 
 VISITS = 20
 """The number of equal visits that a test makes."""
+
 LEFT = VISITS // 2
 """Objects of one class that count as left behind: one for every second visit. The last visits may still have theirs."""
 
@@ -29,4 +30,4 @@ def servers_objects() -> Counter[str]:
     """
     classes = (type(each) for each in gc.get_objects() if type(each) is not VariableUsageVisitor)
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in classes)
-    return Counter(name for name in names if name.startswith(SERVERS))
+    return Counter(name for name in names if name.startswith(MODULES))

@@ -14,7 +14,7 @@ def trusting(settings: Settings, **more: object) -> Settings:
     return replace(settings, trusted_proxies=(ip_network("127.0.0.0/8"),), **more)  # type: ignore[arg-type]
 
 
-def come_from(number: int) -> dict[str, str]:
+def client_headers(number: int) -> dict[str, str]:
     """The headers of a client. Each number is another client."""
     return {"x-forwarded-for": f"198.51.100.{number}"}
 

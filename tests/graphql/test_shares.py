@@ -18,14 +18,14 @@ from api.graphql.broadcast import MAX_CHARACTERS
 from api.identity.admission import Admission
 from api.identity.turns import Turns
 from api.settings import Settings
-from tests.graphql.several import come_from, trusting, until_waiting
+from tests.graphql.several import client_headers, trusting, until_waiting
 from tests.graphql.subscriptions import BUY, EVENTS, WATCH, streaming, until_metrics
 from tests.graphql.transport import Client, connected
 from tests.locks import stock_held, until_blocked
 from tests.patience import PATIENCE, short
 from tests.server import ADMIN_TOKEN, Server, serving
 
-GREEDY, HONEST = come_from(1), come_from(2)
+GREEDY, HONEST = client_headers(1), client_headers(2)
 PADDING = 30_000
 FITTING = MAX_CHARACTERS // PADDING
 
@@ -118,7 +118,7 @@ async def test_a_shared_broadcast_does_not_give_way_with_the_client_that_began_i
     async with (
         connected(server, headers=GREEDY) as greedy,
         connected(server, headers=HONEST) as honest,
-        connected(server, headers=come_from(3)) as newcomer,
+        connected(server, headers=client_headers(3)) as newcomer,
     ):
         taken = await take_all_room(greedy, product_id)
         await greedy.complete(str(taken - 1))

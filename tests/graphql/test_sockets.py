@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 from api.database.pool import Pool
 from api.settings import Settings, read_settings
 from tests.graphql.operations import ORDER, UNKNOWN_ID
-from tests.graphql.several import come_from, trusting
+from tests.graphql.several import client_headers, trusting
 from tests.graphql.subscriptions import BUY, WATCH, Stream, streaming, until_metrics
 from tests.graphql.transport import Client, assert_alive, connected, several_connected
 from tests.locks import stock_held, table_locked, until_blocked
@@ -20,7 +20,7 @@ from tests.patience import PATIENCE
 from tests.server import Server, serving
 
 SOCKETS = 4
-GREEDY, HONEST, ANOTHER = (come_from(number) for number in (1, 2, 3))
+GREEDY, HONEST, ANOTHER = (client_headers(number) for number in (1, 2, 3))
 FULL = (1013, f"All {SOCKETS} sockets of this server are open; try again later")
 
 
@@ -51,12 +51,14 @@ async def test_the_newest_socket_of_the_client_with_most_gives_way(server: Serve
 
 async def test_sockets_give_way_until_all_clients_have_as_many(server: Server) -> None:
     async with several_connected(server, SOCKETS, headers=GREEDY) as greedy, contextlib.AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(connected(server, headers=come_from(number))) for number in (2, 3, 4)]
+        others = [
+            await stack.enter_async_context(connected(server, headers=client_headers(number))) for number in (2, 3, 4)
+        ]
         for client in reversed(greedy[1:]):
             assert await client.closed() == FULL
         await assert_alive(greedy[0], *others)
 
-        async with connected(server, init=False, headers=come_from(5)) as late:
+        async with connected(server, init=False, headers=client_headers(5)) as late:
             assert await late.closed() == FULL
         await assert_alive(greedy[0], *others)
 
