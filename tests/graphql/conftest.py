@@ -1,16 +1,20 @@
-"""A server that a whole module of tests shares, a record of what reaches the database, and Node.js."""
+"""Connections to a module's database, the schema, sockets, a record of statements, and Node.js."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from graphql import GraphQLSchema
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
+from api.graphql.schema import make_schema
 from tests.graphql.npm import Node, install
 from tests.graphql.plans import Statement
+from tests.graphql.transport import Client, connected
 from tests.patience import PATIENT_TIMES
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +24,29 @@ async def shared_pool(shared_database_url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
+@pytest.fixture(scope="session")
+def schema() -> GraphQLSchema:
+    """The API's schema, as graphql-core has it."""
+    return make_schema()._schema
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    """A socket whose session is acknowledged."""
+    async with connected(server) as client:
+        yield client
+
+
+@pytest.fixture
+async def newcomer(server: Server) -> AsyncIterator[Client]:
+    """A socket that has not sent connection_init."""
+    async with connected(server, init=False) as client:
+        yield client
+
+
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
-    """Every statement with rows for an answer that this process sends from now on, in their order."""
+    """Every statement that returns rows and that this process sends from now on, in order."""
     sent: list[Statement] = []
 
     def record(lender: type[Pool | Regions | Transaction], name: str) -> None:
@@ -43,5 +67,5 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 
 @pytest.fixture(scope="session")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
-    """Node.js with this directory's scripts and the packages that they import."""
+    """Node.js with the scripts of this directory and the packages that they import."""
     return await install(tmp_path_factory.mktemp("node"))

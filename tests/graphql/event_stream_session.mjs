@@ -1,12 +1,12 @@
-// A session of npm's graphql-sse. Arguments: the URL of GraphQL, that of the metrics, the operator's token, a product of
-// 100 units, and the id of no product.
+// A session of npm's graphql-sse. Arguments: the URL of GraphQL, the URL of the metrics, the operator's token, a product
+// of 100 units, and the id of no product.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from 'graphql-sse';
-import { CREATE, HELLO, INVALID, SYNTAX_ERROR, buy, outcome, please, run, saw, watch } from './session.mjs';
+import { CREATE, HELLO, INVALID, SYNTAX_ERROR, buy, outcome, perform, run, saw, watch } from './session.mjs';
 
 const [url, metricsUrl, token, productId, unknownId] = process.argv.slice(2);
 
-/** Subscribers to live stock that the server knows of. */
+/** The number of watchers on the server. */
 async function watchers() {
   const metrics = await (await fetch(metricsUrl)).text();
   return Number(metrics.match(/^dropzero_watchers (\S+)$/m)[1]);
@@ -41,7 +41,7 @@ async function untilNobodyWatches() {
   saw('a subscription that its caller stops', await second.take());
   await outcome(client, buy(productId));
   saw('a change, to the other subscription', await first.take());
-  saw('what the stopped subscription was told', second.untaken);
+  saw('events of the stopped subscription', second.untaken);
   client.dispose();
   await untilNobodyWatches();
   saw('watchers, after the client was disposed', await watchers());
@@ -54,7 +54,7 @@ async function untilNobodyWatches() {
 
 {
   const client = createClient({ url, retryAttempts: 0 });
-  saw('what is no GraphQL request', await outcome(client, { query: 5 }));
+  saw('a request that is not GraphQL', await outcome(client, { query: 5 }));
 }
 
 {
@@ -68,7 +68,7 @@ async function untilNobodyWatches() {
   const client = createClient({ url, retry: () => restarted, on: { connected: () => (connections += 1) } });
   const watching = run(client, watch(productId));
   await watching.take();
-  restarted = please('restart');
+  restarted = perform('restart');
   saw('the current stock, after the server has restarted', await watching.take());
   saw('connections', connections);
   await outcome(client, buy(productId));

@@ -1,6 +1,6 @@
-"""npm's packages and Node.js, for the tests that let clients and auditors written by others meet the server.
+"""npm's packages and Node.js, for tests of the server with clients and auditors that others have written.
 
-Where there is no Node.js or no npm these tests are skipped with the reason; where CI=true they fail instead.
+Without Node.js or npm these tests are skipped, with the reason. With CI=true they fail instead.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from tests.patience import PATIENCE
 from tests.programs import cannot_run
 
 PACKAGES = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-sse@2.6.1", "graphql-ws@6.4.2", "ws@8.23.0")
-"""`ws` is what graphql-ws speaks through: Node.js has a WebSocket of its own only from version 22 on."""
+"""graphql-ws uses `ws`: Node.js has a WebSocket of its own only from version 22 on."""
 
-Wishes = Mapping[str, Callable[[], Awaitable[None]]]
-NO_WISHES: Wishes = MappingProxyType({})
+Actions = Mapping[str, Callable[[], Awaitable[None]]]
+NO_ACTIONS: Actions = MappingProxyType({})
 
 
 class Node:
@@ -30,15 +30,15 @@ class Node:
         self._directory = directory
 
     def write(self, script: str, code: str) -> str:
-        """Put a script of that name and code beside the others. Returns the name, for `run`."""
+        """Write a script with that name and code beside the others. Returns the name, for `run`."""
         (self._directory / script).write_text(code)
         return script
 
-    async def run(self, script: str, *arguments: str, wishes: Wishes = NO_WISHES) -> list[dict[str, Any]]:
-        """What the script prints, one object a line; it must go well.
+    async def run(self, script: str, *arguments: str, actions: Actions = NO_ACTIONS) -> list[dict[str, Any]]:
+        """Run the script, which has to succeed. Returns what it prints, one object a line.
 
-        A line `{"please": NAME}` is no result but asks for the wish of that name, and is answered with an empty line
-        when that is done.
+        A line `{"perform": NAME}` is not a result. The action of that name is performed, and an empty line is sent
+        back when it is done.
         """
         process = await asyncio.create_subprocess_exec(
             "node",
@@ -58,25 +58,25 @@ class Node:
             async with asyncio.timeout(PATIENCE):
                 async for line in process.stdout:
                     printed = json.loads(line)
-                    if "please" in printed:
-                        await wishes[printed["please"]]()
+                    if "perform" in printed:
+                        await actions[printed["perform"]]()
                         process.stdin.write(b"\n")
                     else:
                         results.append(printed)
                 await process.wait()
         except TimeoutError:
-            pytest.fail(f"{script} did not come to its end; it printed {results}")
+            pytest.fail(f"{script} did not end; it printed {results}")
         finally:
             if process.returncode is None:
                 process.kill()
             await process.wait()
-            said = (await complaints).decode()
-        assert process.returncode == 0, f"{script}: {said}"
+            errors = (await complaints).decode()
+        assert process.returncode == 0, f"{script}: {errors}"
         return results
 
 
 async def install(directory: Path) -> Node:
-    """Node.js with the packages and scripts in that directory, which is empty."""
+    """Install the packages and copy the scripts into that directory, which is empty."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         cannot_run("this runs on Node.js: install node and npm")

@@ -1,10 +1,15 @@
-"""Operations that several modules of tests send."""
+"""Operations that several modules of tests send, and an id for them."""
 
 from tests.server import Server
+
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+"""The id of no product and of no order."""
 
 CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
 RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { stock } }"
 CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { status } }"
+STOCK = "query ($id: ID!) { product(id: $id) { stock } }"
+ORDER = "query ($id: ID!) { order(id: $id) { id } }"
 PRODUCTS = """
 query ($first: Int, $after: String, $dropName: String) {
   products(first: $first, after: $after, dropName: $dropName) { edges { cursor } }
@@ -18,6 +23,6 @@ query ($first: Int, $after: String, $userRef: String, $productId: ID) {
 
 
 async def stock_of(server: Server, product_id: str) -> int:
-    query = "query ($id: ID!) { product(id: $id) { stock } }"
-    stock: int = (await server.data(query, {"id": product_id}))["product"]["stock"]
+    """The stock of the product, as a query returns it."""
+    stock: int = (await server.data(STOCK, {"id": product_id}))["product"]["stock"]
     return stock

@@ -1,4 +1,4 @@
-"""Query plans, as PostgreSQL makes them for the statements that the code really sends."""
+"""The query plans that PostgreSQL makes for the statements that the code sends."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a plan reads: through these indexes, and these tables from end to end. `sorts`: rows are put in order
-    after they were read, so that a page costs as much as the list."""
+    """What a plan reads: through which indexes, and which tables from end to end. `sorts`: the plan sorts rows after
+    it has read them, so that a page costs as much as the whole list."""
 
     indexes: set[str]
     scanned: set[str]
@@ -29,7 +29,7 @@ class Plan:
 
 
 async def plans(pool: Pool, statement: Statement) -> Sequence[Plan]:
-    """The plan for the statement's own arguments, and the generic one that is made after a few executions."""
+    """Two plans: for the statement's own arguments, and the generic plan, which is used after a few executions."""
     connection = await asyncpg.connect(pool.endpoint.url)
     try:
         own = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement.text}", *statement.arguments)

@@ -1,10 +1,10 @@
-// What the README's example of a page finds there: a WebSocket, a product, and somewhere to show its stock. Its times
-// pass faster, and each of them is recorded. Argument: the product. One of the functions below is called after the
-// example.
+// The surroundings of the README's example of a page: a WebSocket, a product, and a function that shows its stock. The
+// timers of the example run faster, and each of them is recorded. Argument: the product. After the example, one of the
+// functions below is called.
 import WebSocket from 'ws';
-import { please, saw } from './session.mjs';
+import { perform, saw } from './session.mjs';
 
-const DEADLINE = 10_000; // ms, for an answer; it passes less fast, for a machine that is busy
+const DEADLINE = 10_000; // ms, for an answer; it is shortened less, for a machine that is busy
 const KEEP_ALIVE = 20_000; // ms
 const CLOSE_TIMEOUT = 30_000; // ms, of the package ws
 const FASTER = 50;
@@ -21,14 +21,14 @@ globalThis.setTimeout = (callback, milliseconds, ...more) => {
 };
 
 const sockets = [];
-const told = [];
+const received = [];
 globalThis.WebSocket = class extends WebSocket {
   constructor(...more) {
     super(...more);
     sockets.push(this);
-    this.on('error', () => {}); // of which a browser's page hears only where it listens
+    this.on('error', () => {}); // a browser's page gets errors only where it has a listener
     this.on('message', (message) => {
-      told.push(JSON.parse(message).type);
+      received.push(JSON.parse(message).type);
       arrived();
     });
   }
@@ -51,10 +51,10 @@ const pauses = (from) => waits.slice(from).filter((wait) => ![DEADLINE, KEEP_ALI
 export async function gone() {
   await shows(100);
   const before = waits.length;
-  await please('stop');
+  await perform('stop');
   await until(() => pauses(before).length >= 12);
   const long = pauses(before);
-  await please('start');
+  await perform('start');
   await shows(99);
   saw('the longest pause is capped', Math.max(...long) <= 20_000);
   saw('pauses grow', Math.max(...long.slice(0, 2)) < Math.min(...long.slice(8)));
@@ -64,22 +64,22 @@ export async function gone() {
 export async function silent() {
   await shows(100);
   const before = sockets.length;
-  await please('silence');
+  await perform('silence');
   await shows(99);
-  saw('it has come back over another socket', sockets.length > before);
+  saw('it has reconnected', sockets.length > before);
 }
 
 export async function mute() {
-  await please('speak');
+  await perform('speak');
   await shows(100);
-  saw('it has come back over another socket', sockets.length > 1);
+  saw('it has reconnected', sockets.length > 1);
 }
 
 export async function away() {
   await shows(100);
-  await please('away');
-  await until(() => told.includes('error'));
-  await please('back');
+  await perform('away');
+  await until(() => received.includes('error'));
+  await perform('back');
   await shows(99);
   saw('it watches again', true);
 }

@@ -11,11 +11,11 @@ from api.identity.turns import LENGTH
 from tests.patience import short
 
 READ = short(0.5)
-"""Seconds that `read` takes, which the processor has no part in."""
+"""Seconds that `read` waits, without any CPU time."""
 
 
 def work(seconds: float) -> None:
-    """Keep the processor busy."""
+    """Keep the CPU busy for that long."""
     end = thread_time() + seconds
     while thread_time() < end:
         pass
@@ -27,7 +27,7 @@ def fails(number: int) -> bool:
 
 @strawberry.type
 class Row:
-    """A row whose fields are slow, fail, or wait, by their names."""
+    """A row whose fields are slow, fail, or wait, as their names say."""
 
     number: int
 
@@ -65,7 +65,7 @@ class Row:
 
     @strawberry.field
     async def waits(self) -> int:
-        """For ever, in one row."""
+        """Wait for ever, in one row."""
         if self.number == 5:
             await asyncio.Event().wait()
         return self.number

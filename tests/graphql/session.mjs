@@ -1,5 +1,5 @@
-// What the scripted sessions of GraphQL clients share. Each prints what it saw, one line of JSON per check; the test
-// knows what it should have seen.
+// What the scripted sessions of GraphQL clients share. A session prints what it saw, one line of JSON per check. The
+// test compares that with what it expects.
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
@@ -8,26 +8,26 @@ export function saw(check, seen) {
   console.log(JSON.stringify({ check, saw: seen }));
 }
 
-/** Ask the test for something, and wait until it is done. */
-export async function please(wish) {
-  console.log(JSON.stringify({ please: wish }));
+/** Have the test perform an action, and wait until it is done. */
+export async function perform(action) {
+  console.log(JSON.stringify({ perform: action }));
   const lines = createInterface({ input: process.stdin });
   await once(lines, 'line');
   lines.close();
 }
 
-/** An operation of a client, and what it tells its caller: `take` waits for the next of it, `untaken` is the rest. */
+/** Start an operation of a client. `take` waits for the next event of the operation, `untaken` has the others. */
 export function run(client, request) {
   const untaken = [];
   let arrived = () => {};
-  const tell = (...event) => {
+  const emit = (...event) => {
     untaken.push(event);
     arrived();
   };
   const stop = client.subscribe(request, {
-    next: (result) => tell('next', result.errors ? codes(result.errors) : result.data),
-    error: (error) => tell('error', Array.isArray(error) ? codes(error) : error.response?.status ?? String(error)),
-    complete: () => tell('complete'),
+    next: (result) => emit('next', result.errors ? codes(result.errors) : result.data),
+    error: (error) => emit('error', Array.isArray(error) ? codes(error) : error.response?.status ?? String(error)),
+    complete: () => emit('complete'),
   });
   const take = async () => {
     while (untaken.length === 0) await new Promise((resolve) => (arrived = resolve));
@@ -36,7 +36,7 @@ export function run(client, request) {
   return { stop, take, untaken };
 }
 
-/** All that an operation tells its caller until it has ended. */
+/** All events of an operation until it has ended. */
 export async function outcome(client, request) {
   const { take } = run(client, request);
   const events = [await take()];

@@ -1,4 +1,4 @@
-"""Several clients of one server in one test: it trusts this machine to say who they are."""
+"""Several clients of one server in one test. The server trusts this machine as its proxy, which names the clients."""
 
 import re
 from dataclasses import replace
@@ -10,17 +10,17 @@ from tests.server import Server
 
 
 def trusting(settings: Settings, **more: object) -> Settings:
-    """Settings of a server that takes this machine for its proxy."""
+    """Settings of a server whose proxy is this machine."""
     return replace(settings, trusted_proxies=(ip_network("127.0.0.0/8"),), **more)  # type: ignore[arg-type]
 
 
-def come_from(number: int) -> dict[str, str]:
-    """The headers of a client, each number another."""
+def client_headers(number: int) -> dict[str, str]:
+    """The headers of a client. Each number is another client."""
     return {"x-forwarded-for": f"198.51.100.{number}"}
 
 
 async def until_waiting(server: Server, number: int) -> None:
-    """Wait until so many purchases are in line and in transactions, of all Regions."""
+    """Wait until this many purchases are in lines and in transactions, over all Regions."""
 
     async def are_waiting() -> bool:
         async with server.session.get(f"{server.url}/metrics") as response:

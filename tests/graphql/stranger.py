@@ -1,4 +1,4 @@
-"""A client that sends what it likes, reads as much as it likes, and leaves with a reset."""
+"""A client that sends any bytes, reads as little as it likes, and leaves with a reset."""
 
 import asyncio
 import json
@@ -15,10 +15,10 @@ from tests.patience import PATIENCE
 from tests.server import Server
 
 WINDOW = 4096
-"""Bytes that the system takes for a client that does not read, about: the rest waits on the server's side."""
+"""Bytes that the kernel buffers for a client that does not read, roughly. All others wait on the server's side."""
 
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER, on, for no time: closing tells the other side with a reset, and sends nothing that still waits."""
+"""SO_LINGER, switched on with 0 s: closing the socket sends a reset, and drops what still waits to be sent."""
 
 UPGRADE = (
     b"GET /graphql HTTP/1.1\r\nhost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -33,12 +33,12 @@ def frame(message: dict[str, Any]) -> bytes:
 
 
 def subscribe(query: str, variables: dict[str, Any], id: str = "1") -> bytes:  # noqa: A002
-    """An operation over a websocket."""
+    """The frame that starts an operation over a websocket."""
     return frame({"id": id, "type": "subscribe", "payload": {"query": query, "variables": variables}})
 
 
 def event_stream(query: str, variables: dict[str, Any]) -> bytes:
-    """An operation to be answered with server-sent events."""
+    """The request for an operation whose answer is an event stream."""
     body = json.dumps({"query": query, "variables": variables}).encode()
     return (
         b"POST /graphql HTTP/1.1\r\nhost: localhost\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n"
@@ -71,7 +71,7 @@ class Stranger(asyncio.Protocol):
             self._arrived = None
 
     async def until(self, text: bytes) -> None:
-        """Wait until that has arrived, and forget what has. Raises OSError and EOFError when the server hangs up."""
+        """Wait until `text` arrives, and forget all received bytes. Raises OSError or EOFError when disconnected."""
         if text not in self._received:
             self._awaited = text
             self._arrived = asyncio.get_running_loop().create_future()
@@ -80,24 +80,24 @@ class Stranger(asyncio.Protocol):
         self._received.clear()
 
     async def send(self, data: bytes, until: bytes = b"") -> None:
-        """Send something, and wait until the answer has that in it."""
+        """Send bytes, and wait until `until` arrives."""
         self.transport.write(data)
         await self.until(until)
 
     async def open_session(self) -> None:
-        """Upgrade to a websocket, and see connection_init acknowledged."""
+        """Upgrade to a websocket, and wait until connection_init is acknowledged."""
         await self.send(UPGRADE, until=b"\r\n\r\n")
         await self.send(INIT, until=b"connection_ack")
 
 
 @asynccontextmanager
 async def connection(server: Server) -> AsyncIterator[Stranger]:
-    """A connection that ends with a reset."""
+    """A connection whose end is a reset."""
     address = urlsplit(server.url)
     bare = socket.socket()
     bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
-    bare.connect((address.hostname, address.port))  # on the same machine that takes no time
+    bare.connect((address.hostname, address.port))  # returns at once on the same machine
     bare.setblocking(False)
     transport, stranger = await asyncio.get_running_loop().create_connection(Stranger, sock=bare)
     stranger.transport = transport

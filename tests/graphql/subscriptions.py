@@ -1,9 +1,10 @@
-"""Subscriptions to live stock: their texts, a client of event streams, and what the server counts of watchers."""
+"""Subscriptions to live stock: their texts, a client of event streams, and the server's figures about watchers."""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -21,9 +22,11 @@ BUY = "mutation ($input: PurchaseInput!) { purchase(input: $input) { status } }"
 
 EVENTS = "text/event-stream"
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 
 async def until_metrics(server: Server, **expected: int) -> None:
-    """Wait for these figures among the server's metrics, named without `dropzero_`."""
+    """Wait until the server's metrics have these figures. Their names come without `dropzero_`."""
 
     async def are_there() -> bool:
         metrics = await server.metrics()
@@ -33,7 +36,7 @@ async def until_metrics(server: Server, **expected: int) -> None:
 
 
 class Stream:
-    """An answer in events."""
+    """An answer as an event stream."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
@@ -43,7 +46,7 @@ class Stream:
             return (await self.response.content.readline()).decode()
 
     async def event(self) -> tuple[str, Any]:
-        """The name and the data of the next event; comments are skipped."""
+        """The name and the data of the next event. Comments are skipped."""
         while (line := await self.line()).startswith(":"):
             assert await self.line() == "\n"
         name, data = line.removeprefix("event: ").strip(), (await self.line()).removeprefix("data:").strip()
@@ -58,7 +61,7 @@ class Stream:
         return response["data"]
 
     async def ends(self) -> None:
-        """The answer ends in good order, without another event."""
+        """The stream ends completely, without another event."""
         async with asyncio.timeout(PATIENCE):
             while line := await self.response.content.readline():
                 assert line in (b":\n", b"\n")
@@ -66,15 +69,21 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def streaming(
-    server: Server, query: str, variables: dict[str, Any] | None = None, *, accept: str = EVENTS, get: bool = False
+    server: Server,
+    query: str,
+    variables: dict[str, Any] | None = None,
+    *,
+    accept: str = EVENTS,
+    get: bool = False,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> AsyncIterator[Stream]:
-    """An operation that is answered with an event stream."""
-    url, headers = f"{server.url}/graphql", {"accept": accept}
+    """Send an operation, by POST or by GET. Its answer is an event stream."""
+    url, sent = f"{server.url}/graphql", {"accept": accept, **headers}
     if get:
         parameters = {"query": query, "variables": json.dumps(variables)}
-        request = server.session.get(url, params=parameters, headers=headers)
+        request = server.session.get(url, params=parameters, headers=sent)
     else:
-        request = server.session.post(url, json={"query": query, "variables": variables}, headers=headers)
+        request = server.session.post(url, json={"query": query, "variables": variables}, headers=sent)
     async with request as response:
         assert (response.status, response.headers["content-type"]) == (200, f"{EVENTS}; charset=utf-8")
         yield Stream(response)

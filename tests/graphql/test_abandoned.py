@@ -1,4 +1,4 @@
-"""Operations that a websocket's client completes: what is read is read to its end, and what waits leaves the line."""
+"""Operations that a websocket's client abandons: queries run to their end, and purchases that wait leave their line."""
 
 import asyncio
 from typing import Any
@@ -10,22 +10,21 @@ from api.database.regions import Regions
 from api.graphql.execution import Executor
 from api.graphql.messages import Closing
 from api.graphql.websocket import MAX_OPERATIONS
-from tests.graphql.operations import stock_of
+from tests.graphql.operations import ORDER, UNKNOWN_ID, stock_of
 from tests.graphql.several import until_waiting
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
-from tests.graphql.transport import connected
+from tests.graphql.transport import assert_alive, connected
 from tests.locks import connections, stock_held, table_locked, until_blocked
 from tests.patience import PATIENCE, until
 from tests.server import Server
 
-ORDER = "query ($id: ID!) { order(id: $id) { id } }"
-SOME_ID = {"id": "00000000-0000-4000-8000-000000000000"}
+SOME_ID = {"id": UNKNOWN_ID}
 TOO_MANY = f"A socket can have {MAX_OPERATIONS} operations at a time"
 
 
 @pytest.fixture(autouse=True)
 def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads wait for as long as a test locks their table."""
+    """Let reads wait for as long as a test locks their table."""
     original = Regions.fetch
 
     async def fetch(self: Regions, statement: str, *arguments: Any, timeout: float = PATIENCE) -> Any:
@@ -36,7 +35,7 @@ def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts of documents whose execution has come to its end."""
+    """The texts of the documents whose execution has ended."""
     texts: list[str] = []
     original = Executor.execute
 
@@ -50,9 +49,10 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-async def test_a_query_goes_to_its_end_and_costs_no_connection_and_its_result_is_not_sent(
+async def test_a_completed_query_runs_to_its_end_and_is_not_answered(
     server: Server, behind: Pool, ended: list[str]
 ) -> None:
+    """No connection to the database is closed for it."""
     async with connected(server) as client:
         await client.answer(ORDER, SOME_ID)
         async with table_locked(behind, "orders"):
@@ -60,8 +60,7 @@ async def test_a_query_goes_to_its_end_and_costs_no_connection_and_its_result_is
             await until_blocked(behind)
             before = await connections(behind)
             await client.complete("left")
-            await client.send({"type": "ping"})
-            assert await client.receive() == {"type": "pong"}  # and "complete" has been handled before it
+            await assert_alive(client)
             await until_blocked(behind)
             assert len(ended) == 1
         await until(lambda: len(ended) == 2)
@@ -70,7 +69,7 @@ async def test_a_query_goes_to_its_end_and_costs_no_connection_and_its_result_is
     assert await connections(behind) >= before
 
 
-async def test_a_socket_that_is_closed_amid_a_query_costs_no_connection(
+async def test_a_socket_that_closes_amid_a_query_costs_no_connection(
     server: Server, behind: Pool, ended: list[str]
 ) -> None:
     async with table_locked(behind, "orders"):
@@ -86,7 +85,7 @@ async def test_a_socket_that_is_closed_amid_a_query_costs_no_connection(
     assert await connections(behind) >= before
 
 
-async def test_a_query_that_was_completed_counts_until_it_has_ended(
+async def test_a_completed_query_counts_until_it_has_ended(
     server: Server, behind: Pool, ended: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closings: list[str] = []
@@ -111,7 +110,9 @@ async def test_a_query_that_was_completed_counts_until_it_has_ended(
         assert await patient.answer("{ __typename }") == {"__typename": "Query"}
 
 
-async def test_a_completed_query_s_id_can_be_used_again_at_once(server: Server, behind: Pool, ended: list[str]) -> None:
+async def test_the_id_of_a_completed_query_can_be_used_again_at_once(
+    server: Server, behind: Pool, ended: list[str]
+) -> None:
     async with connected(server) as client:
         async with table_locked(behind, "orders"):
             await client.subscribe(ORDER, SOME_ID, id="same")
@@ -124,23 +125,22 @@ async def test_a_completed_query_s_id_can_be_used_again_at_once(server: Server, 
         await until(lambda: len(ended) == 3)
 
 
-async def test_a_purchase_in_line_that_is_completed_leaves_the_line(server: Server, behind: Pool) -> None:
+async def test_a_completed_purchase_leaves_its_line(server: Server, behind: Pool) -> None:
     product_id = await server.create_product(stock=10)
 
-    def wish(buyer: str) -> dict[str, Any]:
+    def wanted(buyer: str) -> dict[str, Any]:
         return {"input": {"productId": product_id, "userRef": buyer}}
 
     async with connected(server) as client:
         async with stock_held(behind, product_id):
-            first = asyncio.create_task(server.data(BUY, wish("first")))
+            first = asyncio.create_task(server.data(BUY, wanted("first")))
             await until_blocked(behind)
             for buyer in ("leaves", "stays"):
-                await client.subscribe(BUY, wish(buyer), id=buyer)
+                await client.subscribe(BUY, wanted(buyer), id=buyer)
             await until_waiting(server, 3)
             before = await connections(behind)
             await client.complete("leaves")
-            await client.send({"type": "ping"})
-            assert await client.receive() == {"type": "pong"}
+            await assert_alive(client)
 
         assert await client.next("stays") == {"purchase": {"status": "CONFIRMED"}}
         assert await client.receive() == {"id": "stays", "type": "complete"}
@@ -151,7 +151,7 @@ async def test_a_purchase_in_line_that_is_completed_leaves_the_line(server: Serv
     assert await connections(behind) >= before
 
 
-async def test_subscribing_and_leaving_at_once_costs_no_connection(server: Server, behind: Pool) -> None:
+async def test_a_watcher_that_leaves_at_once_costs_no_connection(server: Server, behind: Pool) -> None:
     product_ids = [await server.create_product(stock=5) for _ in range(10)]
     async with connected(server) as client:
         async with table_locked(behind, "inventory"):

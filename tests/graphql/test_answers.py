@@ -1,4 +1,4 @@
-"""What clients are told through the API: no more than is known, and of every field what became of it."""
+"""The answers of the API: each field has its own result or error, and no answer claims more than is known."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,13 +18,15 @@ from api.drops.orders import list_orders
 from api.graphql.errors import format_error
 from api.settings import Settings
 from tests.dsql.stand_in import StandIn
+from tests.graphql.operations import CANCEL
+from tests.graphql.several import until_waiting
 from tests.graphql.stranger import connection, event_stream
 from tests.graphql.transport import connected
-from tests.patience import PATIENCE, PATIENT_TIMES, until
+from tests.locks import stock_held, until_blocked
+from tests.patience import PATIENCE, PATIENT_TIMES
 from tests.regions import HOME
 from tests.server import ADMIN_TOKEN, Server, serving
 
-CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { status } }"
 BUY = """
 mutation ($product: ID!, $buyer: String!, $key: String) {
   purchase(input: {productId: $product, userRef: $buyer, idempotencyKey: $key}) { status }
@@ -34,7 +36,7 @@ mutation ($product: ID!, $buyer: String!, $key: String) {
 
 @pytest.fixture
 async def fragile(settings: Settings, home: StandIn) -> AsyncIterator[Server]:
-    """A server whose one Region fails on demand, and whose purchases are tried four times."""
+    """A server whose one Region fails on demand, and whose purchases have four attempts."""
     times = replace(PATIENT_TIMES, pool=replace(PATIENT_TIMES.pool, connect=ConnectTimes(timeout=PATIENCE, attempts=1)))
     here = replace(settings, endpoints=(Endpoint(HOME, home.url),), budget=RetryBudget(attempts=4), region_times=times)
     async with serving(here) as server:
@@ -42,7 +44,7 @@ async def fragile(settings: Settings, home: StandIn) -> AsyncIterator[Server]:
 
 
 class TestSeveralMutationsInOneRequest:
-    async def test_the_refusal_of_one_hides_nothing_of_the_others(self, server: Server) -> None:
+    async def test_the_refusal_of_one_hides_no_result_of_the_others(self, server: Server) -> None:
         product_id = await server.create_product(stock=5)
         answer = await server.ask(
             """
@@ -63,9 +65,7 @@ class TestSeveralMutationsInOneRequest:
         ]
 
 
-async def test_a_cancellation_whose_commit_was_lost_before_an_outage_is_not_known_yet(
-    fragile: Server, home: StandIn
-) -> None:
+async def test_a_cancellation_with_a_lost_commit_is_answered_as_not_known_yet(fragile: Server, home: StandIn) -> None:
     product_id = await fragile.create_product(stock=5)
     order_id = (await fragile.purchase(product_id))["order"]["id"]
     home.commit_arrived.clear()
@@ -103,7 +103,7 @@ async def test_a_key_whose_order_was_cancelled_is_answered_as_cancelled(server: 
 
 
 class TestFaultsOfTheDatabase:
-    async def test_a_cluster_that_wakes_up_is_unavailable_and_no_defect(
+    async def test_a_cluster_that_wakes_up_is_answered_as_unavailable(
         self, fragile: Server, home: StandIn, caplog: pytest.LogCaptureFixture
     ) -> None:
         product_id = await fragile.create_product(stock=5)
@@ -118,7 +118,7 @@ class TestFaultsOfTheDatabase:
         assert await fragile.refusal(BUY, variables) == ("SERVICE_UNAVAILABLE", unavailable)
         assert "defect" not in caplog.text
 
-    def test_every_error_of_the_rooms_below_has_a_code(self) -> None:
+    def test_every_error_of_the_database_and_of_drops_has_a_code(self) -> None:
         def all_of(kind: type[Exception]) -> Iterator[type[Exception]]:
             for each in kind.__subclasses__():
                 yield each
@@ -136,9 +136,9 @@ class TestFaultsOfTheDatabase:
 
 
 class TestARequestWhoseClientHasLeft:
-    """It waits in line behind a purchase whose transaction cannot go on."""
+    """Its purchase waits in line behind another, whose transaction waits for a lock."""
 
-    async def test_over_http_it_leaves_the_line_and_buys_nothing(self, server: Server, behind: Pool) -> None:
+    async def test_its_purchase_over_http_leaves_the_line_and_buys_nothing(self, server: Server, behind: Pool) -> None:
         product_id = await server.create_product(stock=5)
 
         async def leave() -> None:
@@ -149,7 +149,9 @@ class TestARequestWhoseClientHasLeft:
         await self.with_one_in_flight(server, behind, product_id, leave)
         assert [order.user_ref for order in (await list_orders(behind, 10)).items] == ["ada"]
 
-    async def test_over_a_websocket_too(self, server: Server, behind: Pool) -> None:
+    async def test_its_purchase_over_a_websocket_leaves_the_line_and_buys_nothing(
+        self, server: Server, behind: Pool
+    ) -> None:
         product_id = await server.create_product(stock=5)
 
         async def leave() -> None:
@@ -160,9 +162,7 @@ class TestARequestWhoseClientHasLeft:
         await self.with_one_in_flight(server, behind, product_id, leave)
         assert [order.user_ref for order in (await list_orders(behind, 10)).items] == ["ada"]
 
-    async def test_the_mutations_behind_it_in_the_same_request_are_not_begun(
-        self, server: Server, behind: Pool
-    ) -> None:
+    async def test_its_later_mutations_are_not_executed(self, server: Server, behind: Pool) -> None:
         product_id = await server.create_product(stock=5)
         another_id = await server.create_product(stock=5)
         two = f"""
@@ -182,39 +182,21 @@ class TestARequestWhoseClientHasLeft:
 
     async def with_one_in_flight(self, server: Server, behind: Pool, product_id: str, leave: Any) -> None:
         """Let ada's transaction wait for the product's row while another client comes and leaves."""
-        async with behind.begin() as transaction:
-            await transaction.fetch("SELECT 1 FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
+        async with stock_held(behind, product_id):
             ada = asyncio.create_task(server.purchase(product_id, "ada"))
             await until_waiting(server, 1)
-            await until(lambda: a_lock_is_waited_for(behind))
+            await until_blocked(behind)
             await leave()
         assert (await ada)["status"] == "CONFIRMED"
         await until_waiting(server, 0)
 
 
 def post(query: str, variables: dict[str, Any]) -> bytes:
-    """The operation over HTTP, to be answered with JSON."""
+    """The request for an operation whose answer is JSON."""
     return event_stream(query, variables).replace(b"Accept: text/event-stream\r\n", b"")
 
 
-async def a_lock_is_waited_for(behind: Pool) -> bool:
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return bool(await behind.fetch(blocked))
-
-
-async def until_waiting(server: Server, number: int) -> None:
-    """Wait until so many purchases wait, in line and in flight."""
-
-    async def so_many_wait() -> bool:
-        async with server.session.get(f"{server.url}/metrics") as response:
-            lines = (await response.text()).splitlines()
-        waiting = [line for line in lines if line.startswith("dropzero_purchases_waiting{")]
-        return sum(float(line.rpartition(" ")[2]) for line in waiting) == number
-
-    await until(so_many_wait)
-
-
-async def test_a_full_disk_is_named_in_the_log_and_not_to_the_client(
+async def test_a_full_disk_is_named_in_the_log_and_not_in_the_answer(
     server: Server, behind: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await server.create_product()

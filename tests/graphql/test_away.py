@@ -1,4 +1,4 @@
-"""What clients are told while the database is away, and what becomes of their purchases."""
+"""The answers of the API while the database is away, and what becomes of purchases."""
 
 import asyncio
 import re
@@ -23,14 +23,14 @@ from tests.regions import PEER
 from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 
 DEADLINE = RetryBudget(attempts=1_000_000, seconds=short(0.5))
-"""So many attempts that only the deadline can end them."""
+"""A budget that only its deadline can use up."""
 
 ATTEMPTS = RetryBudget(attempts=3, seconds=PATIENCE)
-"""So much time that only the attempts can end."""
+"""A budget that only its attempts can use up."""
 
 
 def go_away_after_the_commit(monkeypatch: pytest.MonkeyPatch, database: Faulty) -> None:
-    """Take the database away when a transaction of this process has been committed, whether the answer came or not."""
+    """Take the database away after the next COMMIT of this process, whether its answer comes or not."""
     commit = Transaction.commit
 
     async def commit_and_go_away(transaction: Transaction) -> None:
@@ -44,7 +44,7 @@ def go_away_after_the_commit(monkeypatch: pytest.MonkeyPatch, database: Faulty) 
 
 @pytest.fixture
 async def server(settings: Settings, faulty: Faulty) -> AsyncIterator[Server]:
-    """A server whose home endpoint can go away, and whose peer stays."""
+    """A server whose home endpoint can go away. Its peer stays."""
     endpoints = (Endpoint("us-east-1", faulty.url), settings.endpoints[1])
     async with serving(replace(settings, endpoints=endpoints)) as server:
         yield server
@@ -57,18 +57,18 @@ def alone(settings: Settings, database: Faulty, budget: RetryBudget) -> Settings
 
 @pytest.fixture
 async def lone_server(settings: Settings, faulty: Faulty) -> AsyncIterator[Server]:
-    """A server that tries three times, and whose only endpoint can go away."""
+    """A server with three attempts, whose only endpoint can go away."""
     async with serving(alone(settings, faulty, ATTEMPTS)) as server:
         yield server
 
 
-def assert_says_nothing_of_our_inside(message: str, database: Faulty) -> None:
+def assert_shows_nothing_of_the_inside(message: str, database: Faulty) -> None:
     assert not re.search(r"127\.0\.0\.1|postgres|asyncpg|Errno|Traceback|08\d{3}|password", message)
     assert str(urlsplit(database.url).port) not in message
 
 
 @on_both_engines
-async def test_reads_say_so_before_their_deadline_and_recover(lone_server: Server, faulty: Faulty) -> None:
+async def test_reads_are_answered_as_unavailable_and_recover(lone_server: Server, faulty: Faulty) -> None:
     server = lone_server
     product_id = await server.create_product(10)
     faulty.down()
@@ -82,7 +82,7 @@ async def test_reads_say_so_before_their_deadline_and_recover(lone_server: Serve
             code, message = await server.refusal(query, variables)
         assert code == "SERVICE_UNAVAILABLE"
         assert message.startswith("The database cannot be reached right now")
-        assert_says_nothing_of_our_inside(message, faulty)
+        assert_shows_nothing_of_the_inside(message, faulty)
     regions = (await server.data("{ regions { name home healthy latencyMs } }"))["regions"]
     assert regions == [{"name": "us-east-1", "home": True, "healthy": False, "latencyMs": None}]
     await faulty.up()
@@ -91,7 +91,7 @@ async def test_reads_say_so_before_their_deadline_and_recover(lone_server: Serve
 
 @on_both_engines
 @pytest.mark.slow
-async def test_a_purchase_says_so_at_its_deadline_and_sells_nothing(
+async def test_a_purchase_is_answered_as_unavailable_at_its_deadline(
     settings: Settings, lone_server: Server, faulty: Faulty
 ) -> None:
     product_id = await lone_server.create_product(10)
@@ -122,9 +122,10 @@ async def test_a_purchase_with_a_lost_commit_is_found_and_confirmed(server: Serv
 
 
 @on_both_engines
-async def test_a_purchase_with_a_lost_commit_that_cannot_be_found_is_not_said_to_have_changed_nothing(
+async def test_a_purchase_with_a_lost_commit_that_cannot_be_found_is_not_known_yet(
     lone_server: Server, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The answer may not claim that nothing was changed."""
     server = lone_server
     product_id = await server.create_product(10)
     wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "click-1"}
@@ -141,9 +142,7 @@ async def test_a_purchase_with_a_lost_commit_that_cannot_be_found_is_not_said_to
 
 
 @on_both_engines
-async def test_a_buyer_who_hangs_up_at_commit_has_bought_and_finds_the_order_again(
-    server: Server, faulty: Faulty
-) -> None:
+async def test_a_buyer_who_disconnects_at_commit_has_bought(server: Server, faulty: Faulty) -> None:
     product_id = await server.create_product(10)
     wanted = {"productId": product_id, "userRef": "ada", "idempotencyKey": "impatient"}
     body = orjson.dumps({"query": PURCHASE, "variables": {"input": wanted}})
@@ -161,9 +160,7 @@ async def test_a_buyer_who_hangs_up_at_commit_has_bought_and_finds_the_order_aga
     assert await stock_of(server, product_id) == 9
 
 
-async def test_what_was_bought_through_a_peer_is_told_in_full_though_home_is_away(
-    server: Server, faulty: Faulty
-) -> None:
+async def test_a_purchase_through_a_peer_is_answered_in_full_while_home_is_away(server: Server, faulty: Faulty) -> None:
     product_id = await server.create_product(10)
     faulty.down()
     bought = await server.purchase(product_id, "ada", region=PEER)
@@ -172,7 +169,7 @@ async def test_what_was_bought_through_a_peer_is_told_in_full_though_home_is_awa
 
 
 @pytest.mark.parametrize("operation", ["purchase", "restock", "createProduct"])
-async def test_what_was_changed_is_told_though_the_database_went_away_after_the_commit(
+async def test_a_change_is_answered_though_the_database_goes_away_after_its_commit(
     server: Server, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     product_id = await server.create_product(10)
@@ -182,8 +179,8 @@ async def test_what_was_changed_is_told_though_the_database_went_away_after_the_
         assert (bought["status"], bought["order"]["product"]["stock"]) == ("CONFIRMED", 9)
     elif operation == "restock":
         restock = {"input": {"productId": product_id, "delta": 5}}
-        told = await server.data(RESTOCK, restock, token=ADMIN_TOKEN)
-        assert told == {"restock": {"stock": 15}}
+        restocked = await server.data(RESTOCK, restock, token=ADMIN_TOKEN)
+        assert restocked == {"restock": {"stock": 15}}
     else:
         product_id = await server.create_product(15)
     monkeypatch.undo()
@@ -192,7 +189,7 @@ async def test_what_was_changed_is_told_though_the_database_went_away_after_the_
     assert await stock_of(server, product_id) == {"purchase": 9, "restock": 15, "createProduct": 15}[operation]
 
 
-async def test_a_part_that_could_not_be_read_is_told_as_such(
+async def test_a_field_that_cannot_be_read_has_an_error_of_its_own(
     lone_server: Server, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = lone_server
@@ -215,7 +212,7 @@ async def test_a_part_that_could_not_be_read_is_told_as_such(
     assert "nothing was changed" not in error["message"]
 
 
-async def test_a_region_that_nobody_listens_on_says_so(settings: Settings) -> None:
+async def test_a_region_whose_endpoint_refuses_connections_is_unavailable(settings: Settings) -> None:
     away = Endpoint("us-east-2", "postgresql://operator:hunter2@127.0.0.1:1/dropzero")
     endpoints = (settings.endpoints[0], away)
     async with serving(replace(settings, endpoints=endpoints, budget=DEADLINE)) as server:

@@ -1,8 +1,7 @@
-"""Who shares an execution, who does not, and what becomes of them."""
+"""Broadcasts: which watchers share an execution, which do not, and how their subscriptions end."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -14,8 +13,9 @@ from api.graphql.broadcast import FIXED_CHARACTERS, MAX_CHARACTERS
 from api.graphql.execution import Subscription
 from api.graphql.outbox import Outbox
 from api.settings import Settings
+from tests.graphql.operations import UNKNOWN_ID
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
-from tests.graphql.transport import Client, connected
+from tests.graphql.transport import Client, assert_alive, connected, several_connected
 from tests.server import ADMIN_TOKEN, Server, serving
 
 NAMED = """
@@ -30,7 +30,7 @@ def server(shared_server: Server) -> Server:
 
 @pytest.fixture
 def executions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The events on which a subscription was executed from now on."""
+    """The events for which a subscription is executed from now on."""
     events: list[Any] = []
     original = Subscription.respond
 
@@ -46,16 +46,10 @@ async def broadcasts(server: Server) -> float:
     return (await server.metrics())["dropzero_broadcasts"]
 
 
-@contextlib.asynccontextmanager
-async def sockets(server: Server, number: int, **more: Any) -> AsyncIterator[list[Client]]:
-    async with contextlib.AsyncExitStack() as open_sockets:
-        yield [await open_sockets.enter_async_context(connected(server, **more)) for _ in range(number)]
-
-
-async def test_a_change_is_executed_once_for_all_who_watch_it(server: Server, executions: list[Any]) -> None:
+async def test_a_change_is_executed_once_for_all_its_watchers(server: Server, executions: list[Any]) -> None:
     product_id = await server.create_product(stock=5)
 
-    async with sockets(server, 5) as clients, streaming(server, WATCH, {"ids": [product_id]}) as stream:
+    async with several_connected(server, 5) as clients, streaming(server, WATCH, {"ids": [product_id]}) as stream:
         assert await stream.next() == {"stockChanged": {"stock": 5, "version": 1}}
         for number, client in enumerate(clients):
             await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
@@ -69,10 +63,10 @@ async def test_a_change_is_executed_once_for_all_who_watch_it(server: Server, ex
     assert [event.version for event in executions] == [1, 2]
 
 
-async def test_newcomers_are_told_the_current_stock_without_another_reading(server: Server) -> None:
+async def test_a_new_watcher_gets_the_current_stock_without_another_reading(server: Server) -> None:
     product_id = await server.create_product(stock=5)
 
-    async with sockets(server, 3) as (first, *others):
+    async with several_connected(server, 3) as (first, *others):
         await first.subscribe(WATCH, {"ids": [product_id]})
         await first.next()
         await server.purchase(product_id)
@@ -91,9 +85,9 @@ async def test_every_id_comes_back_as_it_was_sent(server: Server, executions: li
             await client.subscribe(WATCH, {"ids": [product_id]}, id=each)
             await client.next(each)
         await server.purchase(product_id)
-        told = [await client.receive() for _ in ids]
+        messages = [await client.receive() for _ in ids]
 
-    assert [message["id"] for message in told] == ids
+    assert [message["id"] for message in messages] == ids
     assert len(executions) == 2
 
 
@@ -164,7 +158,7 @@ async def test_names_choose_among_the_operations_of_one_text(server: Server) -> 
         assert await broadcasts(server) == 2
 
 
-async def test_who_leaves_takes_nothing_from_those_who_stay(server: Server) -> None:
+async def test_a_watcher_that_leaves_does_not_end_the_broadcast(server: Server) -> None:
     product_id = await server.create_product(stock=5)
 
     async with connected(server) as stays:
@@ -178,7 +172,7 @@ async def test_who_leaves_takes_nothing_from_those_who_stay(server: Server) -> N
         assert await stays.next() == {"stockChanged": {"stock": 4, "version": 2}}
 
 
-async def test_a_defect_met_with_one_watcher_keeps_nothing_from_the_others(
+async def test_a_defect_with_one_watcher_does_not_stop_the_others(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await server.create_product(stock=5)
@@ -200,19 +194,17 @@ async def test_a_defect_met_with_one_watcher_keeps_nothing_from_the_others(
     assert "a watcher could not be sent its stock" in caplog.text
 
 
-async def test_all_who_wait_for_an_unknown_product_are_told_and_the_next_asks_anew(server: Server) -> None:
-    nowhere = "00000000-0000-4000-8000-000000000000"
-
+async def test_all_watchers_of_an_unknown_product_are_refused_and_the_next_starts_anew(server: Server) -> None:
     async with connected(server) as client:
         for number in range(3):
-            await client.subscribe(WATCH, {"ids": [nowhere]}, id=str(number))
+            await client.subscribe(WATCH, {"ids": [UNKNOWN_ID]}, id=str(number))
         assert {(await client.receive())["type"] for _ in range(3)} == {"error"}
-        await client.subscribe(WATCH, {"ids": [nowhere]}, id="again")
+        await client.subscribe(WATCH, {"ids": [UNKNOWN_ID]}, id="again")
         assert (await client.error("again"))[0] == "NOT_FOUND"
         assert await broadcasts(server) == 0
 
 
-async def test_variables_nested_beyond_reason_are_refused(server: Server) -> None:
+async def test_variables_that_are_nested_too_deeply_are_refused(server: Server) -> None:
     nested: Any = "x"
     for _ in range(300):
         nested = [nested]
@@ -222,13 +214,13 @@ async def test_variables_nested_beyond_reason_are_refused(server: Server) -> Non
         assert await client.error() == ("BAD_USER_INPUT", "The variables are nested too deeply.")
 
 
-async def test_ever_different_subscriptions_meet_a_bound_and_leaving_makes_room(server: Server) -> None:
+async def test_different_subscriptions_are_limited_and_leaving_makes_room(server: Server) -> None:
     fitting = 80
     fixed = {"ids": [await server.create_product()], "padding": ""}
     padding = MAX_CHARACTERS // fitting - FIXED_CHARACTERS - len(print_ast(parse(WATCH))) - len(orjson.dumps(fixed))
 
     def different(number: int) -> dict[str, Any]:
-        """Variables with which a subscription counts for an eightieth of the bound."""
+        """Variables with which a subscription takes an eightieth of the limit."""
         return {**fixed, "padding": str(number).zfill(padding)}
 
     await until_metrics(server, broadcasts=0)
@@ -247,9 +239,10 @@ async def test_ever_different_subscriptions_meet_a_bound_and_leaving_makes_room(
         assert await client.next("one more") == {"stockChanged": {"stock": 10, "version": 1}}
 
 
-async def test_a_stopping_server_sends_its_watchers_home_and_answers_the_purchases_of_their_sockets(
+async def test_a_stopping_server_closes_watchers_and_answers_purchases_first(
     settings: Settings, postgres_url: str
 ) -> None:
+    """A socket with a purchase under way is closed after its answer."""
     async with contextlib.AsyncExitStack() as clients, contextlib.AsyncExitStack() as running:
         holding = await asyncpg.connect(postgres_url)
         clients.push_async_callback(holding.close)
@@ -265,8 +258,7 @@ async def test_a_stopping_server_sends_its_watchers_home_and_answers_the_purchas
         await holding.execute("UPDATE inventory SET stock = stock WHERE product_id = $1", product_id)
         wanted = {"input": {"productId": product_id, "userRef": "ada"}}
         await buyer.subscribe(BUY, wanted)
-        await buyer.send({"type": "ping"})
-        assert await buyer.receive() == {"type": "pong"}  # the purchase has begun
+        await assert_alive(buyer)  # and the purchase has begun
 
         stopping = asyncio.create_task(running.aclose())
         assert await watcher.closed() == (1012, "The server restarts")

@@ -1,4 +1,4 @@
-"""The cost of an operation: how it is counted before the operation runs, and who is held to it."""
+"""The cost of an operation: how it is counted before the operation runs, and which callers it is limited for."""
 
 import asyncio
 import re
@@ -20,7 +20,6 @@ from graphql import (
 from api.graphql.cost import MAX_COST, MAX_ROWS, UNPAGED_ROWS
 from api.graphql.documents import Documents
 from api.graphql.products import DEFAULT_PAGE
-from api.graphql.schema import make_schema
 from api.identity.turns import Turns
 from api.storefront.pages import documents as storefront_documents
 from tests.graphql.transport import connected
@@ -30,7 +29,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 ALL_OF_A_PRODUCT = "id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt"
 PAGE = f"edges {{ cursor node {{ {ALL_OF_A_PRODUCT} }} }} pageInfo {{ hasNextPage endCursor }}"
-TOO_DEAR = f"{{ a: products(first: 100) {{ {PAGE} }} b: products(first: 100) {{ {PAGE} }} }}"
+TOO_COSTLY = f"{{ a: products(first: 100) {{ {PAGE} }} b: products(first: 100) {{ {PAGE} }} }}"
 
 EACH = "products({}) {{ edges {{ cursor node {{ name }} }} }}"
 """A page whose rows have three fields each: cursor, node, name."""
@@ -39,13 +38,8 @@ BUYER = "a buyer of everything"
 
 
 def of_rows(rows: int) -> int:
-    """The cost of EACH with so many rows: products and edges are two fields of their own."""
+    """The cost of EACH with that many rows. `products` and `edges` are two fields of their own."""
     return 2 + 3 * rows
-
-
-@pytest.fixture(scope="module")
-def schema() -> GraphQLSchema:
-    return make_schema()._schema
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +62,14 @@ def cost(documents: Documents, text: str, variables: dict[str, Any] | None = Non
         ("first: 7", 7),
         ("first: 1", 1),
         ("first: 0", 0),
-        ("first: -3", 0),  # the resolver refuses these three before it reads a row
+        ("first: -3", 0),  # the resolver refuses -3, 101 and 2147483647 before it reads a row
         ("first: 101", MAX_ROWS),
         ("first: 2147483647", MAX_ROWS),
         ("first: null", DEFAULT_PAGE),
         ('after: "x"', DEFAULT_PAGE),
     ],
 )
-def test_rows_are_those_that_a_literal_names(documents: Documents, argument: str, rows: int) -> None:
+def test_a_literal_names_the_rows(documents: Documents, argument: str, rows: int) -> None:
     assert cost(documents, f"{{ {EACH.format(argument)} }}") == of_rows(rows)
 
 
@@ -96,7 +90,7 @@ def test_rows_are_those_that_a_literal_names(documents: Documents, argument: str
         ({}, MAX_ROWS),
     ],
 )
-def test_rows_are_those_that_a_variable_names_or_all_that_there_can_be(
+def test_a_variable_names_the_rows_or_the_most_are_counted(
     documents: Documents, variables: dict[str, Any], rows: int
 ) -> None:
     assert cost(documents, f"query ($first: Int) {{ {EACH.format('first: $first')} }}", variables) == of_rows(rows)
@@ -148,7 +142,7 @@ def test_fragments_aliases_and_directives_change_nothing(documents: Documents, t
     assert cost(documents, text) == of_rows(8)
 
 
-def test_a_fragment_costs_as_much_as_it_is_spread(documents: Documents) -> None:
+def test_a_fragment_is_counted_for_each_spread(documents: Documents) -> None:
     spread = f"fragment P on Query {{ {EACH.format('first: 8')} }}"
     assert cost(documents, f"{{ ...P ...P }} {spread}") == 2 * of_rows(8)
 
@@ -158,12 +152,12 @@ def test_aliases_add_up(documents: Documents) -> None:
     assert cost(documents, f"{{ {pages} }}") == sum(of_rows(number) for number in range(1, 11))
 
 
-def test_what_a_row_has_below_it_is_resolved_for_each_row(documents: Documents) -> None:
+def test_the_fields_of_a_row_are_counted_for_each_row(documents: Documents) -> None:
     query = '{ orders(userRef: "ada", first: 9) { edges { node { product { name stock } } } pageInfo { endCursor } } }'
     assert cost(documents, query) == 2 + 9 * (1 + 1 + 2) + 2
 
 
-def test_a_list_that_no_argument_bounds_counts_as_a_short_one(documents: Documents) -> None:
+def test_a_list_without_pages_counts_as_a_short_one(documents: Documents) -> None:
     assert cost(documents, "{ regions { name home } }") == 1 + UNPAGED_ROWS * 2
 
 
@@ -173,28 +167,26 @@ def test_mutations_and_subscriptions_are_counted_as_queries_are(documents: Docum
     assert cost(documents, 'subscription { stockChanged(productIds: ["x"]) { stock version } }') == 3
 
 
-async def test_a_stranger_is_refused_over_http_with_what_to_do(server: Server) -> None:
-    code, message = await server.refusal(TOO_DEAR)
+async def test_a_costly_operation_is_refused_over_http(server: Server) -> None:
+    code, message = await server.refusal(TOO_COSTLY)
 
     assert code == "BAD_USER_INPUT"
     assert message == (
         "The operation asks for up to 2410 fields, rows times fields; 2000 are allowed. "
         "Ask for fewer rows, or fewer fields of each."
     )
-    answer = await server.ask(TOO_DEAR)
+    answer = await server.ask(TOO_COSTLY)
     assert "data" not in answer
 
 
-async def test_a_stranger_is_refused_over_a_websocket_which_stays_open(server: Server) -> None:
+async def test_a_costly_operation_is_refused_over_a_websocket_that_stays_open(server: Server) -> None:
     async with connected(server) as client:
-        await client.subscribe(TOO_DEAR)
-        assert await client.error() == await server.refusal(TOO_DEAR)
+        await client.subscribe(TOO_COSTLY)
+        assert await client.error() == await server.refusal(TOO_COSTLY)
         assert await client.answer("{ __typename }", id="next") == {"__typename": "Query"}
 
 
-async def test_a_stranger_is_refused_with_the_variables_that_are_too_dear_and_served_with_others(
-    server: Server,
-) -> None:
+async def test_the_variables_decide_whether_an_operation_is_too_costly(server: Server) -> None:
     query = f"query ($n: Int) {{ a: products(first: $n) {{ {PAGE} }} b: products(first: $n) {{ {PAGE} }} }}"
 
     for variables in ({"n": 100}, {"n": None}, {}, None):
@@ -202,15 +194,15 @@ async def test_a_stranger_is_refused_with_the_variables_that_are_too_dear_and_se
     assert (await server.data(query, {"n": 1})).keys() == {"a", "b"}
 
 
-async def test_the_operator_is_not_held_to_it(server: Server) -> None:
-    assert (await server.data(TOO_DEAR, token=ADMIN_TOKEN)).keys() == {"a", "b"}
+async def test_the_cost_is_not_limited_for_the_operator(server: Server) -> None:
+    assert (await server.data(TOO_COSTLY, token=ADMIN_TOKEN)).keys() == {"a", "b"}
     async with connected(server, init=False) as client:
         await client.init({"authorization": f"Bearer {ADMIN_TOKEN}"})
-        assert (await client.answer(TOO_DEAR)).keys() == {"a", "b"}
+        assert (await client.answer(TOO_COSTLY)).keys() == {"a", "b"}
 
 
-async def test_a_name_that_fits_no_operation_is_told_as_such_and_costs_nothing(server: Server) -> None:
-    body = {"query": f"query A {TOO_DEAR} query B {{ now }}", "operationName": "C"}
+async def test_an_unknown_operation_name_is_refused_as_such(server: Server) -> None:
+    body = {"query": f"query A {TOO_COSTLY} query B {{ now }}", "operationName": "C"}
     async with server.session.post(f"{server.url}/graphql", json=body) as response:
         [error] = (await response.json())["errors"]
     assert error["message"] == "Unknown operation named 'C'."
@@ -233,7 +225,7 @@ def readme_documents() -> list[str]:
     return re.findall(r'query: [`"]((?:mutation|query|subscription)[^`"]*)[`"]', code)
 
 
-def test_what_our_pages_and_the_readme_send_is_far_from_the_bound(documents: Documents) -> None:
+def test_our_own_operations_cost_at_most_half_the_limit(documents: Documents) -> None:
     of_readme = readme_documents()
     assert len(of_readme) == 2
     for text in (*storefront_documents(), *of_readme):
@@ -248,14 +240,14 @@ def test_a_full_page_with_all_fields_is_allowed(documents: Documents) -> None:
 
 
 def resolved(value: Any) -> int:
-    """Fields in an answer: each name of each object in it is one that was resolved."""
+    """The number of resolved fields in an answer: one for each name of each of its objects."""
     if isinstance(value, list):
         return sum(map(resolved, value))
     return len(value) + sum(map(resolved, value.values())) if isinstance(value, dict) else 0
 
 
 class Author:
-    """Writes queries at random; the same seed writes the same one."""
+    """Writes a query at random. The same seed writes the same query."""
 
     def __init__(self, schema: GraphQLSchema, seed: int) -> None:
         self._schema = schema
@@ -271,7 +263,7 @@ class Author:
         selected = [self._field(root, name) for name in self._chance.sample(names, self._chance.randint(1, 4))]
         declared = ", ".join(f"${name}: Int = {self._chance.choice(['3', 'null', '60'])}" for name in self.variables)
         for name in [name for name, value in self.variables.items() if value == 0]:
-            del self.variables[name]  # its default is to be used
+            del self.variables[name]  # so that its default is used
         return " ".join([f"query {f'({declared})' if declared else ''} {{ {' '.join(selected)} }}", *self._fragments])
 
     def _field(self, parent: GraphQLNamedType, name: str) -> str:
@@ -318,7 +310,7 @@ class Author:
 
 
 @pytest.mark.slow
-async def test_no_answer_has_more_fields_than_its_operation_was_counted_for(
+async def test_no_answer_has_more_fields_than_were_counted(
     server: Server, schema: GraphQLSchema, documents: Documents
 ) -> None:
     product_id = await server.create_product(stock=1_000)
@@ -336,5 +328,5 @@ async def test_no_answer_has_more_fields_than_its_operation_was_counted_for(
         exact += came == counted
         largest = max(largest, came)
 
-    assert exact > 5, "the bound is hardly ever reached: it counts too much"
-    assert largest > MAX_COST / 2, "no answer was large enough to tell"
+    assert exact > 5, "hardly any count is exact: too much is counted"
+    assert largest > MAX_COST / 2, "no answer was large enough for this test"

@@ -1,4 +1,4 @@
-"""Subscriptions as server-sent events, as npm's graphql-sse and browsers speak them."""
+"""Operations as event streams, as npm's graphql-sse and browsers use them."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from api.app import create_app
 from api.identity.admission import Admission
 from api.identity.gate import ROUND, Gate
 from api.settings import Settings, SocketTimes
+from tests.graphql.operations import UNKNOWN_ID
 from tests.graphql.stranger import event_stream
 from tests.graphql.subscriptions import BUY, EVENTS, WATCH, streaming, until_metrics
 from tests.patience import PATIENCE, short, until
@@ -20,8 +21,8 @@ from tests.server import Server, serving
 
 
 @pytest.fixture
-def talkative(settings: Settings) -> Settings:
-    """Settings of a server that sends comments in quick succession."""
+def commenting(settings: Settings) -> Settings:
+    """Settings of a server that sends comments often."""
     return replace(settings, socket_times=SocketTimes(comment=short(0.05)))
 
 
@@ -45,7 +46,7 @@ async def test_the_current_stock_comes_at_once_and_then_every_change(server: Ser
             assert await stream.next() == {"stockChanged": {"stock": stock, "version": version}}
 
 
-async def test_who_leaves_is_forgotten(server: Server) -> None:
+async def test_a_client_that_leaves_is_forgotten(server: Server) -> None:
     product_id = await server.create_product()
     async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
         await stream.next()
@@ -55,10 +56,9 @@ async def test_who_leaves_is_forgotten(server: Server) -> None:
         await until_metrics(server, watchers=0, sockets=0, broadcasts=0, watched_products=0)
 
 
-async def test_who_leaves_with_a_second_request_behind_the_stream_is_found_out_by_the_next_comment(
-    talkative: Settings,
-) -> None:
-    async with serving(talkative) as server:
+async def test_a_client_that_leaves_with_a_second_request_behind_is_forgotten(commenting: Settings) -> None:
+    """The next comment cannot be sent, and so the server notices."""
+    async with serving(commenting) as server:
         request = event_stream(WATCH, {"ids": [await server.create_product()]})
         reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
         writer.write(request + request)
@@ -94,10 +94,10 @@ async def test_a_purchase_is_answered_with_one_event_and_the_end(server: Server)
         ("subscription { stockChanged(productIds: 5) { stock } }", [], "BAD_USER_INPUT"),
         (WATCH, [None], "BAD_USER_INPUT"),
         (WATCH, ["tee"], "BAD_USER_INPUT"),
-        (WATCH, ["00000000-0000-4000-8000-000000000000"], "NOT_FOUND"),
+        (WATCH, [UNKNOWN_ID], "NOT_FOUND"),
     ],
 )
-async def test_what_cannot_be_watched_is_told_as_an_event_and_the_end(
+async def test_a_refused_operation_is_answered_with_one_event_and_the_end(
     server: Server, query: str, ids: list[Any], code: str
 ) -> None:
     async with streaming(server, query, {"ids": ids}) as stream:
@@ -109,7 +109,9 @@ async def test_what_cannot_be_watched_is_told_as_an_event_and_the_end(
 
 
 @pytest.mark.parametrize("accept", ["application/json, text/event-stream", "text/event-stream;q=0.1, */*"])
-async def test_who_takes_events_among_others_gets_them_for_a_subscription_only(server: Server, accept: str) -> None:
+async def test_a_client_that_accepts_events_among_others_gets_them_for_subscriptions(
+    server: Server, accept: str
+) -> None:
     product_id = await server.create_product(stock=2)
     async with streaming(server, WATCH, {"ids": [product_id]}, accept=accept) as stream:
         assert await stream.next() == {"stockChanged": {"stock": 2, "version": 1}}
@@ -119,21 +121,21 @@ async def test_who_takes_events_among_others_gets_them_for_a_subscription_only(s
         assert await response.json() == {"data": {"__typename": "Query"}}
 
 
-async def test_a_mutation_is_not_sent_by_get(server: Server) -> None:
+async def test_a_mutation_by_get_is_405(server: Server) -> None:
     parameters, headers = {"query": "mutation { __typename }"}, {"accept": EVENTS}
     async with server.session.get(f"{server.url}/graphql", params=parameters, headers=headers) as response:
         assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_the_single_connection_mode_is_not_offered(server: Server, method: str) -> None:
+async def test_the_single_connection_mode_is_405(server: Server, method: str) -> None:
     headers = {"accept": EVENTS, "x-graphql-event-stream-token": "x"}
     async with server.session.request(method, f"{server.url}/graphql", headers=headers) as response:
         assert (response.status, response.headers["allow"]) == (405, "GET, POST")
 
 
-async def test_a_silent_stream_shows_that_it_is_alive(talkative: Settings) -> None:
-    async with serving(talkative) as server:
+async def test_a_stream_without_changes_gets_comments(commenting: Settings) -> None:
+    async with serving(commenting) as server:
         product_id = await server.create_product()
         async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
             await stream.next()
@@ -153,9 +155,8 @@ async def test_streams_and_sockets_of_one_process_are_limited_together(settings:
                 assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE"
 
 
-async def test_a_stopping_server_ends_its_streams_without_complete_so_that_clients_come_back(
-    settings: Settings,
-) -> None:
+async def test_a_stopping_server_ends_its_streams_without_complete(settings: Settings) -> None:
+    """Without "complete" the clients reconnect."""
     async with contextlib.AsyncExitStack() as client:
         session = await client.enter_async_context(aiohttp.ClientSession())
         async with serving(settings) as server:
@@ -199,7 +200,7 @@ async def test_a_stopping_server_ends_a_stream_that_has_still_to_begin(settings:
         request = event_stream(WATCH, {"ids": [await server.create_product()]})
         host, port = server.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, port)
-        gates[0].charge(host, 1e6)  # seconds: all others come before it
+        gates[0].charge(host, 1e6)  # seconds, after which every other client has its turn first
         for _ in range(2 * ROUND):
             again(True)
         writer.write(request)

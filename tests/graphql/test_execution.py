@@ -1,4 +1,4 @@
-"""How lists are completed in turns with other work, and what an operation leaves behind: nothing."""
+"""Execution: lists are completed in turns with other work, and an operation leaves nothing behind."""
 
 import asyncio
 import gc
@@ -35,10 +35,10 @@ def schema() -> strawberry.Schema:
 
 
 class Spy(Turns):
-    """Turns that note what is paid, and grant it after one round of the event loop."""
+    """Turns that record each payment, and grant it after one round of the event loop."""
 
     def __init__(self, refusing_from: int | None = None) -> None:
-        """Refuse from the payment of this number on."""
+        """`refusing_from`: the number of the first payment that is refused."""
         super().__init__(0.1, 0.4)
         self._refusing_from = refusing_from
         self.paid: list[tuple[str, float]] = []
@@ -62,7 +62,7 @@ async def run(schema: strawberry.Schema, query: str, turns: Turns, gate: Gate | 
 
 
 class Charged(Gate):
-    """A gate that adds up what is charged, in seconds."""
+    """A gate that adds up the charged seconds of each client."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Charged(Gate):
         ("{ a: laterRows(count: 20) { rows(count: 2) { slow } } b: rows(count: 2) { rows(count: 20) { slow } } }", 80),
     ],
 )
-async def test_a_client_is_charged_once_with_all_of_its_operation_whichever_tasks_it_runs_in(
+async def test_a_client_is_charged_once_for_all_tasks_of_its_operation(
     schema: strawberry.Schema, query: str, rows: int
 ) -> None:
     gate = Charged()
@@ -96,7 +96,7 @@ async def test_a_client_is_charged_once_with_all_of_its_operation_whichever_task
 
 @asynccontextmanager
 async def counted_rounds() -> AsyncIterator[list[int]]:
-    """Rounds of the event loop that others had in the block, in a list of one."""
+    """Count the rounds of the event loop that other tasks have in the block, in a list of one number."""
     rounds = [0]
 
     async def count() -> None:
@@ -114,7 +114,7 @@ async def counted_rounds() -> AsyncIterator[list[int]]:
 
 
 class TestPieces:
-    async def test_a_long_list_lets_others_have_the_event_loop_in_between(self, schema: strawberry.Schema) -> None:
+    async def test_a_long_list_leaves_the_event_loop_to_others_in_between(self, schema: strawberry.Schema) -> None:
         turns = Spy()
         async with counted_rounds() as rounds:
             response = await run(schema, "{ rows(count: 100) { slow } }", turns)
@@ -139,7 +139,7 @@ class TestPieces:
         await run(schema, "{ rows(count: 20) { slow } }", turns)
         serving.cancel()
 
-        # Nine tenths of the time are theirs: nine times as long as some 19 turns of a millisecond, in fifths of one.
+        # Nine tenths of the time are for others: nine times as long as some 19 turns, each as long as 5 of their steps.
         assert served > 19 * 9 * 5 / 2
 
     async def test_a_short_list_is_completed_at_once(self, schema: strawberry.Schema) -> None:
@@ -161,15 +161,13 @@ class TestPieces:
 
         assert len(turns.paid) >= 90
 
-    async def test_time_that_the_database_took_is_not_paid(self, schema: strawberry.Schema) -> None:
+    async def test_the_time_of_the_database_is_not_paid(self, schema: strawberry.Schema) -> None:
         turns = Spy()
         await run(schema, "{ read { number } }", turns)
 
         assert sum(used for _, used in turns.paid) < READ
 
-    async def test_a_list_whose_turn_does_not_come_is_refused_and_says_when_to_come_back(
-        self, schema: strawberry.Schema
-    ) -> None:
+    async def test_a_list_that_gets_no_turn_is_refused_with_a_time_to_retry(self, schema: strawberry.Schema) -> None:
         response = await run(schema, "{ rows(count: 50) { slow } }", Spy(refusing_from=3))
 
         assert response["data"] is None
@@ -201,7 +199,7 @@ QUERIES = [
 
 class TestTheResult:
     @pytest.mark.parametrize("query", QUERIES)
-    async def test_it_is_what_graphql_core_makes_of_it(self, schema: strawberry.Schema, query: str) -> None:
+    async def test_it_is_the_same_as_graphql_core_s(self, schema: strawberry.Schema, query: str) -> None:
         ours = await run(schema, query, Spy())
         theirs = execute(
             schema._schema,
@@ -214,7 +212,7 @@ class TestTheResult:
         assert ours["data"] == expected.data
         assert places(ours.get("errors", [])) == places([as_entry(error) for error in expected.errors or []])
 
-    async def test_errors_are_told_where_they_are(self, schema: strawberry.Schema) -> None:
+    async def test_errors_have_their_paths(self, schema: strawberry.Schema) -> None:
         response = await run(schema, "{ rows(count: 20) { number rows(count: 20) { perhaps } } }", Spy())
 
         wrong = [number for number in range(20) if fails(number)]
@@ -230,7 +228,7 @@ class TestTheResult:
             ("{ rows(count: 50) { later slow } }", 5),
         ],
     )
-    async def test_an_error_amid_a_list_leaves_nothing_that_nobody_waits_for(
+    async def test_an_error_amid_a_list_leaves_no_coroutine_unawaited(
         self, schema: strawberry.Schema, query: str, refusing_from: int | None
     ) -> None:
         with warnings.catch_warnings(record=True) as caught:
@@ -241,16 +239,16 @@ class TestTheResult:
         assert len(response["errors"]) == 1
         assert [str(warning.message) for warning in caught] == []
 
-    async def test_those_who_wait_beside_one_that_fails_are_waited_for_or_cancelled(
-        self, schema: strawberry.Schema
-    ) -> None:
+    async def test_the_tasks_beside_a_failed_one_are_awaited_or_cancelled(self, schema: strawberry.Schema) -> None:
         before = asyncio.all_tasks()
         response = await run(schema, "{ perhapsAll(count: 50) { surelyLater waits } }", Spy())
 
         assert response["data"] == {"perhapsAll": None}
         assert asyncio.all_tasks() == before
 
-    async def test_what_a_long_list_asks_for_is_read_at_once(self, server: Server, statements: list[Statement]) -> None:
+    async def test_the_products_of_a_long_list_are_read_together(
+        self, server: Server, statements: list[Statement]
+    ) -> None:
         product_ids = [await server.create_product() for _ in range(PIECE + 5)]
         await asyncio.gather(*(server.purchase(product_id, "a collector") for product_id in product_ids))
         statements.clear()
@@ -259,7 +257,7 @@ class TestTheResult:
         edges = (await server.data(query))["orders"]["edges"]
 
         assert sorted(edge["node"]["product"]["id"] for edge in edges) == sorted(product_ids)
-        assert len(statements) == 2, "one of the orders, and one of all products"
+        assert len(statements) == 2, "one for the orders, and one for all products"
 
 
 def as_entry(error: GraphQLError) -> dict[str, Any]:
@@ -267,7 +265,7 @@ def as_entry(error: GraphQLError) -> dict[str, Any]:
 
 
 def places(errors: list[dict[str, Any]]) -> list[str]:
-    """Where each error is, in any order: fields that wait do not fail in that of the document."""
+    """The places of the errors, sorted: fields that wait do not fail in the order of the document."""
     return sorted(repr((list(error["path"]), error["locations"])) for error in errors)
 
 
@@ -293,4 +291,4 @@ async def test_a_purchase_leaves_no_work_for_the_garbage_collector(server: Serve
     finally:
         gc.enable()
 
-    assert unreachable < 50 * 20, "the client in this process has some of its own; an execution alone left 57"
+    assert unreachable < 50 * 20, "the client in this process leaves some of its own; a cycle in each execution left 57"

@@ -1,5 +1,8 @@
-"""Connections leave no reference cycles: the server's garbage collector is set to run seldom, and what only it can free
-would grow with every visitor."""
+"""Connections leave no reference cycles.
+
+The server's garbage collector is set to run seldom. Objects that only the collector can free would grow with every
+visit.
+"""
 
 import asyncio
 import contextlib
@@ -7,35 +10,20 @@ import gc
 import itertools
 import socket
 import struct
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import pytest
-from graphql.validation.validation_context import VariableUsageVisitor
 
 from api.graphql.documents import KEPT_LENGTH
+from tests.graphql.garbage import LEFT, VISITS, servers_objects
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import connected
 from tests.patience import short, until
 from tests.server import Server
 
-SERVERS = (
-    "api.",
-    "graphql.error.",
-    "graphql.execution.",
-    "graphql.validation.",
-    "uvicorn.",
-    "starlette.",
-    "websockets.server",
-)
-"""Where the classes of the server's objects come from."""
-
 BUY_ONE = 'mutation ($id: ID!) { purchase(input: {productId: $id, userRef: "ada"}) { status } }'
 NUMBERS = itertools.count()
-VISITS = 20
-LEFT = VISITS // 2
-"""Objects of one class. The last visitors' may still be about; one for every second visit is none of theirs."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +45,7 @@ async def buy_over_a_socket(server: Server, product_id: str) -> None:
 async def break_the_protocol(server: Server, product_id: str) -> None:
     async with connected(server) as client:
         await client.subscribe(WATCH, {"ids": [product_id]})
-        await client.next()  # asyncio leaves a cycle where a connection to the database is given up while it opens
+        await client.next()  # wait: asyncio leaves a cycle when a connection to the database is dropped while it opens
         await client.send("malformed")
         await client.connection.wait_closed()
 
@@ -68,7 +56,7 @@ async def watch_over_events(server: Server, product_id: str) -> None:
 
 
 def unkept(document: str) -> str:
-    """The document, so long that it is not kept for the next request."""
+    """The document, padded so that the server does not keep it for the next request."""
     return document.ljust(KEPT_LENGTH + 1)
 
 
@@ -85,23 +73,13 @@ async def send_a_new_document(server: Server, product_id: str) -> None:
 
 
 async def reset(server: Server, product_id: str) -> None:
-    """Ask for the page, and reset the connection."""
+    """Send a request, and reset the connection."""
     reader, writer = await asyncio.open_connection(*server.url.removeprefix("http://").split(":"))
     writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
     await reader.readline()
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-
-
-def servers_objects() -> Counter[str]:
-    """The objects of the server's own classes, of uvicorn's and of graphql-core's that have not been freed, by class.
-
-    One class is left out: graphql-core keeps some 30 objects of each document that it validates where we do not reach.
-    """
-    classes = (type(each) for each in gc.get_objects() if type(each) is not VariableUsageVisitor)
-    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in classes)
-    return Counter(name for name in names if name.startswith(SERVERS))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +111,7 @@ async def test_a_visit_leaves_nothing_to_the_garbage_collector(
 
         for _ in range(VISITS):
             await visit(server, product_id)
-        # The connections end in their own time, and only what is never freed stays.
+        # The connections end one by one. Only objects that are never freed stay.
         with contextlib.suppress(TimeoutError):
             await until(lambda: not left(), timeout=short(5))
         assert left() == {}

@@ -1,4 +1,4 @@
-"""The GraphiQL page as the server sends it; tests/browser uses it."""
+"""The GraphiQL page as the server sends it. tests/browser uses the page itself."""
 
 import asyncio
 import json
@@ -20,12 +20,12 @@ from tests.faults import FaultyEndpoint
 from tests.patience import PATIENT_TIMES, short
 from tests.server import Server, serving
 
-# What Chromium and Firefox send when an address is opened.
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
+"""The header that Chromium and Firefox send when an address is opened."""
 
 
 class Scripts(HTMLParser):
-    """The script elements of a page: their attributes, and what is in them."""
+    """The script elements of a page: their attributes and their text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ async def test_the_page_opens_without_products_and_without_a_database(settings: 
             assert "the id of a product" in tabs_of(await get_page(server))[1]["variables"]
 
 
-async def test_the_page_does_not_wait_for_a_database_that_says_nothing(settings: Settings, pool: Pool) -> None:
+async def test_the_page_does_not_wait_for_a_database_that_does_not_answer(settings: Settings, pool: Pool) -> None:
     sent: list[Message] = []
 
     async def send(event: Message) -> None:
@@ -91,7 +91,7 @@ async def test_the_page_does_not_wait_for_a_database_that_says_nothing(settings:
             await transaction.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
             reading = asyncio.create_task(list_products(regions, first=20))
             await graphiql({"type": "http"}, no_request, send)
-            assert not reading.done(), "the page came before a reading gave up"
+            assert not reading.done(), "the page came before a reading ended"
         assert (await reading).items == []
 
     assert sent[0]["status"] == 200
@@ -105,7 +105,7 @@ async def no_request() -> Message:
 @pytest.mark.parametrize(
     "hostile", ["</script><script>alert(1)</script>", "<!--<script>", "{{nonce}}", "\u2028'\"\\]]>"]
 )
-def test_nothing_in_the_tabs_can_break_out_of_the_page(hostile: str) -> None:
+def test_no_text_of_a_tab_breaks_out_of_its_script(hostile: str) -> None:
     harmless = render_page(ready_tabs("x"), "nonce")
 
     page = render_page([{"query": hostile}, *ready_tabs(hostile)], "nonce")
@@ -133,17 +133,16 @@ async def test_the_pages_policy_lets_only_its_own_scripts_run(server: Server) ->
 
 
 async def test_graphiql_can_be_switched_off(settings: Settings) -> None:
-    async with (
-        serving(replace(settings, graphiql=False)) as server,
-        server.session.get(f"{server.url}/graphql", headers=BROWSER) as response,
-    ):
-        [error] = (await response.json())["errors"]
+    async with serving(replace(settings, graphiql=False)) as server:
+        async with server.session.get(f"{server.url}/graphql", headers=BROWSER) as response:
+            assert response.status == 400
+            [error] = (await response.json())["errors"]
+            assert error["message"].startswith("query must be a GraphQL document")
+        async with server.session.get(f"{server.url}/graphql", headers={"accept": "text/html"}) as response:
+            assert response.status == 406
 
-    assert response.status == 400
-    assert error["message"].startswith("query must be a GraphQL document")
 
-
-def test_graphiql_is_off_where_an_endpoint_is_configured_unless_asked_for() -> None:
+def test_graphiql_is_off_with_endpoints_unless_it_is_switched_on() -> None:
     configured = {"DROPZERO_ENDPOINTS": "us-east-1=postgresql://nobody@localhost/nothing"}
 
     assert [
@@ -153,6 +152,6 @@ def test_graphiql_is_off_where_an_endpoint_is_configured_unless_asked_for() -> N
     ] == [True, False, True]
 
 
-async def test_a_query_in_the_address_is_answered_and_not_shown_in_graphiql(server: Server) -> None:
+async def test_a_query_in_the_address_is_answered_instead_of_the_page(server: Server) -> None:
     async with server.session.get(f"{server.url}/graphql?query={{__typename}}", headers=BROWSER) as response:
         assert await response.json() == {"data": {"__typename": "Query"}}

@@ -1,4 +1,4 @@
-"""Answers to introspection: executed once, and then kept. Counted by what graphql-core is asked to execute."""
+"""Answers to introspection: executed once, and then kept. The tests count the executions of graphql-core."""
 
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ def schema() -> strawberry.Schema:
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """Names of the operations that were executed from now on."""
+    """The names of the operations that are executed from now on."""
     names: list[str | None] = []
 
     def recorded(*arguments: Any, **named: Any) -> Any:
@@ -70,7 +70,9 @@ async def test_each_operation_of_a_document_has_its_own_answer(executor: Executo
     assert answers[0] != answers[1]
 
 
-async def test_what_reads_anything_else_is_executed_each_time(executor: Executor, executed: list[str | None]) -> None:
+async def test_an_operation_with_other_fields_is_executed_each_time(
+    executor: Executor, executed: list[str | None]
+) -> None:
     for query in (
         '{ __typename product(id: "x") { id } }',
         '{ ...F } fragment F on Query { ... { product(id: "x") { id } } }',
@@ -100,9 +102,7 @@ async def test_errors_are_not_kept(executor: Executor, executed: list[str | None
     assert len(executed) == 4
 
 
-async def test_the_answer_that_was_used_least_recently_goes_first(
-    executor: Executor, executed: list[str | None]
-) -> None:
+async def test_the_least_recently_used_answer_is_dropped_first(executor: Executor, executed: list[str | None]) -> None:
     def query(number: int) -> str:
         return f"query Q{number} {{ __typename }}"
 
@@ -111,14 +111,14 @@ async def test_the_answer_that_was_used_least_recently_goes_first(
     await ask(executor, query(0))
     assert len(executed) == KEPT_ANSWERS
 
-    await ask(executor, query(KEPT_ANSWERS))  # pushes the second out
+    await ask(executor, query(KEPT_ANSWERS))  # displaces the answer to query(1)
     await ask(executor, query(0))
     assert len(executed) == KEPT_ANSWERS + 1
     await ask(executor, query(1))
     assert len(executed) == KEPT_ANSWERS + 2
 
 
-async def test_a_kept_answer_is_the_same_over_all_ways(server: Server, executed: list[str | None]) -> None:
+async def test_a_kept_answer_is_the_same_over_every_transport(server: Server, executed: list[str | None]) -> None:
     query = '{ everywhere: __type(name: "Order") { name fields { name } } }'
     first = (await server.ask(query))["data"]
 

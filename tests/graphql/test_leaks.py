@@ -1,11 +1,10 @@
-"""Clients that vanish at the worst moment or stop reading leave nothing behind, and take nothing from others."""
+"""Clients that vanish at the worst moment or stop reading: they leave nothing behind, and delay no other client."""
 
 import asyncio
 import gc
 import logging
 import os
 import random
-import re
 import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
@@ -17,19 +16,21 @@ import pytest
 
 from api.database.pool import Pool
 from api.settings import Settings, SocketTimes
+from tests.graphql.several import until_waiting
 from tests.graphql.stranger import UPGRADE, Stranger, connection, event_stream, frame, subscribe
 from tests.graphql.subscriptions import WATCH, WIDE, until_metrics
 from tests.graphql.transport import Client, connected
+from tests.locks import until_blocked
 from tests.patience import PATIENCE, short, until
 from tests.server import PURCHASE, Server, serving
 
 PING = frame({"type": "ping", "payload": {"padding": "x" * 30_000}})
 
 Stage = Callable[[Stranger, str], Awaitable[None]]
-"""How far a client comes with a product before it vanishes."""
+"""What a client does with a product before it vanishes."""
 
 CLIENTS = int(os.environ.get("VANISHING_CLIENTS", "3000"))
-"""Clients that come and vanish; 10,000 are another minute on a slow machine."""
+"""Clients that connect and vanish. 10,000 take another minute on a slow machine."""
 
 
 async def connected_only(stranger: Stranger, product_id: str) -> None:
@@ -75,7 +76,7 @@ async def amid_a_purchase(stranger: Stranger, product_id: str) -> None:
 async def while_the_server_sends(stranger: Stranger, product_id: str) -> None:
     await stranger.open_session()
     await stranger.send(subscribe(WATCH, {"ids": [product_id]}))
-    await stranger.send(3 * PING, until=b'"pong"')  # the rest of which does not fit into what we take at a time
+    await stranger.send(3 * PING, until=b'"pong"')  # the server reads fewer bytes than these at a time
 
 
 async def amid_a_request_for_events(stranger: Stranger, product_id: str) -> None:
@@ -113,7 +114,7 @@ STAGES: list[Stage] = [
 
 
 async def come_and_vanish(server: Server, product_ids: list[str], clients: int, at_a_time: int) -> None:
-    """So many clients, each of which vanishes at a stage of its own."""
+    """Let this many clients connect, each of which vanishes at a random stage."""
     chance = random.Random(clients)  # noqa: S311
     numbers = iter(range(clients))
 
@@ -127,30 +128,19 @@ async def come_and_vanish(server: Server, product_ids: list[str], clients: int, 
             group.create_task(come())
 
 
-async def until_waiting(server: Server, number: int) -> None:
-    """Wait until so many purchases are in line and in transactions, of all Regions."""
-
-    async def are_waiting() -> bool:
-        async with server.session.get(f"{server.url}/metrics") as response:
-            waiting = re.findall(r"^dropzero_purchases_waiting{.*} (.*)$", await response.text(), re.MULTILINE)
-        return sum(map(float, waiting)) == number
-
-    await until(are_waiting)
-
-
 async def until_alone(server: Server, tasks: int) -> None:
-    """Wait until the server knows of no client but us, and no more than so many tasks are left of this event loop."""
+    """Wait until the server has no client but the test, and this event loop has at most that many tasks."""
     await until_metrics(server, **dict.fromkeys(("sockets", "watchers", "broadcasts", "watched_products"), 0))
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What this process holds, the server in it."""
+    """The resources of this process, in which the server runs."""
 
     descriptors: int
     blocks: int
-    """Of memory, as Python's allocator counts them: an object has one at least."""
+    """Blocks of memory, as Python's allocator counts them. An object has at least one."""
 
     @classmethod
     def now(cls) -> "Footprint":
@@ -159,17 +149,17 @@ class Footprint:
 
 
 def kept_memory() -> int:
-    """Bytes that were taken since tracemalloc's start, and are still in use."""
+    """Bytes that were allocated since tracemalloc's start, and are still in use."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
-def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.slow
-async def test_thousands_of_clients_vanish_and_leave_nothing_behind(
+async def test_thousands_of_vanished_clients_leave_nothing_behind(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_ids = [await server.create_product(stock=10_000) for _ in range(5)]
@@ -182,15 +172,15 @@ async def test_thousands_of_clients_vanish_and_leave_nothing_behind(
 
     await until_alone(server, tasks)
     after = Footprint.now()
-    assert after.descriptors <= before.descriptors + 2 * server.settings.connections  # which the pools may have opened
+    assert after.descriptors <= before.descriptors + 2 * server.settings.connections  # which the pools may open
     assert after.blocks - before.blocks < CLIENTS / 4, "one object for every fourth client"
-    assert complaints(caplog) == []
+    assert warnings_of(caplog) == []
 
 
-async def test_purchases_whose_clients_vanish_are_carried_out_once(
+async def test_purchases_whose_clients_vanish_are_made_at_most_once(
     server: Server, behind: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those in a transaction are, whoever waits for them; those in line may be given up, and can be sent again."""
+    """A purchase in a transaction is committed without its client. A purchase in line may leave, and be sent again."""
     product_ids = [await server.create_product(stock=10) for _ in range(5)]
 
     def purchase(product_id: str, buyer: str) -> dict[str, Any]:
@@ -205,15 +195,11 @@ async def test_purchases_whose_clients_vanish_are_carried_out_once(
                 await stranger.open_session()
                 await stranger.send(subscribe(PURCHASE, purchase(product_id, buyer)))
 
-    async def all_are_blocked() -> bool:
-        blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        return len(await behind.fetch(blocked)) == len(product_ids)
-
     async with AsyncExitStack() as clients:
         async with behind.begin(timeout=PATIENCE) as transaction:
             await transaction.fetch("SELECT 1 FROM inventory FOR UPDATE")
             await send("in a transaction")
-            await until(all_are_blocked)
+            await until_blocked(behind, len(product_ids))
             await send("in line")
             await until_waiting(server, 2 * len(product_ids))
             await clients.aclose()
@@ -225,7 +211,7 @@ async def test_purchases_whose_clients_vanish_are_carried_out_once(
         assert (first["purchase"]["status"], first["purchase"]["replayed"]) == ("CONFIRMED", True)
         second = await server.data(PURCHASE, purchase(product_id, "in line"))
         assert (second["purchase"]["status"], second["purchase"]["remaining"]) == ("CONFIRMED", 8)
-    assert complaints(caplog) == []
+    assert warnings_of(caplog) == []
 
 
 async def watch_over_a_websocket(stranger: Stranger, product_ids: list[str]) -> None:
@@ -241,18 +227,18 @@ both_ways_to_watch = pytest.mark.parametrize("watch", [watch_over_a_websocket, w
 Watch = Callable[[Stranger, list[str]], Awaitable[None]]
 
 STALLED = 20
-"""Clients that stop reading."""
+"""The number of clients that stop reading."""
 
 
 async def change_all(behind: Pool, reading: Client) -> None:
-    """Change the stock of all products, which takes 400 KB to tell, and see one of them told to who reads."""
+    """Change the stock of all products, 400 KB for each watcher, and wait until the reading client gets its change."""
     await behind.fetch("UPDATE inventory SET stock = stock - 1, version = version + 1")
     await reading.next()
 
 
 @both_ways_to_watch
 @pytest.mark.slow
-async def test_clients_that_stop_reading_delay_nobody(
+async def test_clients_that_stop_reading_delay_no_other_client(
     settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture, watch: Watch
 ) -> None:
     patient = replace(settings, socket_times=SocketTimes(send=2 * PATIENCE))
@@ -268,13 +254,15 @@ async def test_clients_that_stop_reading_delay_nobody(
         for _ in range(5):  # the first fills every buffer
             await change_all(behind, reading)
 
-        await until_metrics(server, sockets=1 + STALLED, watchers=1 + STALLED)  # nobody waited for their end
-    assert complaints(caplog) == []
+        await until_metrics(
+            server, sockets=1 + STALLED, watchers=1 + STALLED
+        )  # no change waited for the stalled clients
+    assert warnings_of(caplog) == []
 
 
 @both_ways_to_watch
 @pytest.mark.slow
-async def test_clients_that_stop_reading_are_hung_up_on_and_nothing_of_them_is_kept(
+async def test_clients_that_stop_reading_are_disconnected_and_forgotten(
     settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture, watch: Watch
 ) -> None:
     impatient = replace(settings, socket_times=SocketTimes(send=short(1.0)))
@@ -299,6 +287,6 @@ async def test_clients_that_stop_reading_are_hung_up_on_and_nothing_of_them_is_k
                 await change_all(behind, reading)
         await until_metrics(server, sockets=1, watchers=1, broadcasts=1)
 
-        # What the others are being told just now comes and goes.
+        # Messages that are just being sent to the other client come and go.
         await until(lambda: kept_memory() < STALLED * 8 * 1024)
-    assert complaints(caplog) == []
+    assert warnings_of(caplog) == []

@@ -1,4 +1,4 @@
-"""What clients can make the server keep: who reads slowly or says much costs little more than who does not."""
+"""The memory of a client: one that reads slowly or sends much costs little more than any other."""
 
 import gc
 import tracemalloc
@@ -15,14 +15,14 @@ KIB = 1024
 
 
 class Kept:
-    """Bytes taken in a block that are in use at its end."""
+    """Bytes that are allocated in a block, and still in use at its end."""
 
     bytes = 0
 
 
 @contextmanager
 def tracing() -> Iterator[Kept]:
-    """Count what the block takes and does not give back, in the server and in this test."""
+    """Count the bytes that the block allocates and does not free, in the server and in this test."""
     kept = Kept()
     tracemalloc.start()
     try:
@@ -34,7 +34,7 @@ def tracing() -> Iterator[Kept]:
 
 
 @pytest.mark.slow
-async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Server) -> None:
+async def test_messages_that_wait_for_a_stalled_socket_are_kept_once(server: Server) -> None:
     variables = {"ids": [await server.create_product() for _ in range(50)]}
     async with connection(server) as reading, connection(server) as stalled:
         await reading.open_session()
@@ -50,7 +50,7 @@ async def test_what_waits_for_a_socket_that_is_not_read_is_kept_once(server: Ser
 
 
 @pytest.mark.slow
-async def test_event_streams_do_not_keep_what_was_asked(server: Server) -> None:
+async def test_event_streams_do_not_keep_their_requests(server: Server) -> None:
     text = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock } } #" + "x" * 15_000
     request = event_stream(text, {"ids": [await server.create_product()], "undeclared": "x" * 200_000})
     streams = 20

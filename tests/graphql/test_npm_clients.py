@@ -1,4 +1,4 @@
-"""The reference implementations of both ways to watch, npm's graphql-ws and graphql-sse, meet a real server."""
+"""npm's graphql-ws and graphql-sse, the reference clients of both ways to watch, with a real server."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.npm
 
 
 class Shop:
-    """A server with one product of 100 units, that can be restarted where it was."""
+    """A server with one product of 100 units. It can be restarted on its port."""
 
     server: Server
     product_id: str
@@ -30,7 +30,7 @@ class Shop:
         self.product_id = await self.server.create_product(stock=100)
 
     async def restart(self) -> None:
-        """Stop the server, start another on the same port, and sell a unit before anybody is back."""
+        """Stop the server, start another on the same port, and sell a unit before any client is back."""
         await self._stack.aclose()
         port = urlsplit(self.server.url).port
         assert port is not None
@@ -47,7 +47,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
 
 
 def level(stock: int) -> list[Any]:
-    """What is told of the stock of a product that began with 100 units and sells one at a time."""
+    """The event for the stock of a product that began with 100 units and sells them one by one."""
     return ["next", {"stockChanged": {"stock": stock, "version": 101 - stock}}]
 
 
@@ -55,18 +55,18 @@ def result(data: dict[str, Any]) -> list[list[Any]]:
     return [["next", data], ["complete"]]
 
 
-async def test_a_session_of_graphql_ws(shop: Shop, node: Node) -> None:
+async def test_a_session_of_graphql_ws_goes_as_expected(shop: Shop, node: Node) -> None:
     seen = await node.run(
         "websocket_session.mjs",
         shop.server.websocket_url,
         ADMIN_TOKEN,
         shop.product_id,
         str(uuid4()),
-        wishes={"restart": shop.restart},
+        actions={"restart": shop.restart},
     )
 
     expected = {
-        "nobody has asked for anything": 0,
+        "sockets before the first operation": 0,
         "the current stock": level(100),
         "a query": result({"__typename": "Query"}),
         "a mutation": result({"purchase": {"status": "CONFIRMED"}}),
@@ -79,7 +79,7 @@ async def test_a_session_of_graphql_ws(shop: Shop, node: Node) -> None:
         "a change, to two subscriptions": [level(98), level(98)],
         "a subscription that its caller stops": ["complete"],
         "a change, to the other subscription": level(97),
-        "what the stopped subscription was told": [],
+        "events of the stopped subscription": [],
         "messages to the stopped subscription": 0,
         "a ping with a payload": {"at": 12.5, "é": ["\0"]},
         "sockets until now": [1, []],
@@ -97,7 +97,7 @@ async def test_a_session_of_graphql_ws(shop: Shop, node: Node) -> None:
     assert seen == [{"check": check, "saw": saw} for check, saw in expected.items()]
 
 
-async def test_a_session_of_graphql_sse(shop: Shop, node: Node) -> None:
+async def test_a_session_of_graphql_sse_goes_as_expected(shop: Shop, node: Node) -> None:
     seen = await node.run(
         "event_stream_session.mjs",
         f"{shop.server.url}/graphql",
@@ -105,11 +105,11 @@ async def test_a_session_of_graphql_sse(shop: Shop, node: Node) -> None:
         ADMIN_TOKEN,
         shop.product_id,
         str(uuid4()),
-        wishes={"restart": shop.restart},
+        actions={"restart": shop.restart},
     )
 
-    # Errors before execution are results too: the protocol knows no other way to tell them, and the client takes any
-    # status but 2xx for a fault of the network, tries again and again, and never shows what the server said.
+    # Errors before execution are results too: the protocol has no other way to send them. The client takes any status
+    # but 2xx for a fault of the network, retries, and never shows the server's message.
     expected = {
         "the current stock": level(100),
         "a query": result({"__typename": "Query"}),
@@ -127,10 +127,10 @@ async def test_a_session_of_graphql_sse(shop: Shop, node: Node) -> None:
         "watchers": 2,
         "a subscription that its caller stops": ["complete"],
         "a change, to the other subscription": level(97),
-        "what the stopped subscription was told": [],
+        "events of the stopped subscription": [],
         "watchers, after the client was disposed": 0,
         "a mutation of the operator": result({"createProduct": {"stock": 3}}),
-        "what is no GraphQL request": [["error", 400]],
+        "a request that is not GraphQL": [["error", 400]],
         "a single connection for all operations": [["error", 405]],
         "the current stock, after the server has restarted": level(96),
         "connections": 2,

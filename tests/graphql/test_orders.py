@@ -1,4 +1,4 @@
-"""Orders through the API: a buyer's own and the operator's view, cancelling, and what reading them costs."""
+"""Orders through the API: a buyer's own orders and the operator's view, cancellations, and the cost of reading."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -70,12 +70,12 @@ async def new_product(pool: Pool, stock: int = 100, limit: int | None = None) ->
 
 
 async def fill(pool: Pool, product_id: UUID, buyer: str, count: int, buyers: int = 1) -> None:
-    """Make that many orders, three of them at a time, of the buyers `buyer` followed by 0, by 1, and so on."""
+    """Insert that many orders, three for each minute, of the buyers `buyer` followed by 0, by 1, and so on."""
     await pool.execute(INSERT_ORDERS.format(product_id=product_id, buyer=buyer, count=count, buyers=buyers))
 
 
 async def page(server: Server, *, token: str | None = None, **variables: Any) -> dict[str, Any]:
-    """One page; its info agrees with its edges."""
+    """One page, whose pageInfo agrees with its edges."""
     orders: dict[str, Any] = (await server.data(PAGE, variables, token=token))["orders"]
     cursors = [edge["cursor"] for edge in orders["edges"]]
     info = orders["pageInfo"]
@@ -88,9 +88,7 @@ def ids(orders: dict[str, Any]) -> list[str]:
     return [edge["node"]["id"] for edge in orders["edges"]]
 
 
-async def test_every_order_is_on_one_page_though_others_are_placed_meanwhile(
-    server: Server, pool: Pool, buyer: str
-) -> None:
+async def test_every_order_is_on_one_page_while_others_are_placed(server: Server, pool: Pool, buyer: str) -> None:
     product_id = await new_product(pool)
     await fill(pool, product_id, buyer, 23)
     user_ref = f"{buyer}0"
@@ -108,7 +106,7 @@ async def test_every_order_is_on_one_page_though_others_are_placed_meanwhile(
     assert len((await page(server, first=100, userRef=user_ref))["edges"]) == 23 + 4
 
 
-async def test_a_page_that_ends_with_the_list_says_so(server: Server, pool: Pool, buyer: str) -> None:
+async def test_the_last_page_has_no_next_page(server: Server, pool: Pool, buyer: str) -> None:
     await fill(pool, await new_product(pool), buyer, 10)
     first = await page(server, first=5, userRef=f"{buyer}0")
     assert first["pageInfo"]["hasNextPage"]
@@ -119,7 +117,7 @@ async def test_a_page_that_ends_with_the_list_says_so(server: Server, pool: Pool
     assert (beyond["edges"], beyond["pageInfo"]["hasNextPage"]) == ([], False)
 
 
-async def test_buyers_see_their_own_orders_and_the_operator_everybodys(server: Server, pool: Pool) -> None:
+async def test_buyers_see_their_own_orders_and_the_operator_sees_all(server: Server, pool: Pool) -> None:
     tee, cap = [str(await new_product(pool)) for _ in range(2)]
     bought = {}
     for user_ref, product_id in (("eve", tee), ("eve", cap), ("dan", tee), ("Eve", tee), ("eve.", tee)):
@@ -135,7 +133,7 @@ async def test_buyers_see_their_own_orders_and_the_operator_everybodys(server: S
 
 
 @on_both_engines
-async def test_an_order_is_what_was_bought(shop: Server, pool: Pool, buyer: str) -> None:
+async def test_an_order_shows_what_was_bought(shop: Server, pool: Pool, buyer: str) -> None:
     product_id = str(await new_product(pool, stock=10))
     bought = (await shop.purchase(product_id, buyer, quantity=3, region="ap-northeast-2"))["order"]
 
@@ -150,9 +148,7 @@ async def test_an_order_is_what_was_bought(shop: Server, pool: Pool, buyer: str)
 
 
 @on_both_engines
-async def test_a_cancelled_order_returns_its_units_once_however_often_it_is_asked(
-    shop: Server, pool: Pool, buyer: str
-) -> None:
+async def test_a_cancelled_order_returns_its_units_once(shop: Server, pool: Pool, buyer: str) -> None:
     product_id = str(await new_product(pool, stock=10))
     order_id = (await shop.purchase(product_id, buyer, quantity=3))["order"]["id"]
     by_buyer = {"input": {"orderId": order_id, "userRef": buyer}}
@@ -188,7 +184,7 @@ async def test_a_cancelled_order_gives_the_buyer_room_under_the_limit(server: Se
     assert (await server.purchase(product_id, "ada"))["status"] == "CONFIRMED"
 
 
-async def test_a_page_of_orders_with_their_products_is_two_statements(
+async def test_a_page_of_orders_and_products_is_two_statements(
     server: Server, pool: Pool, buyer: str, statements: list[Statement]
 ) -> None:
     for _ in range(20):
@@ -215,19 +211,18 @@ async def test_ten_pages_in_one_request_read_their_products_together(
     assert len(statements) <= 10 + 10, "pages that arrive together share one reading, and never more than one each"
 
 
-async def test_a_purchase_and_its_whole_answer_is_a_handful_of_statements(
+async def test_a_purchase_and_its_answer_are_five_statements_at_most(
     server: Server, pool: Pool, statements: list[Statement]
 ) -> None:
     product_id = str(await new_product(pool, limit=5))
     statements.clear()
     await server.data(PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}})
-    # The product, orders of this id, the buyer's units, the decrement; and the order's product for the answer.
+    # The product, the orders of this id, the buyer's units, the decrement, and the product of the answer's order.
     assert len(statements) <= 5
 
 
 async def assert_planned(pool: Pool, statement: Statement, *indexes: str, in_order: bool = False) -> None:
-    """Every plan for the statement reads one of these indexes and nothing else, `in_order` without sorting what it
-    found."""
+    """Every plan for the statement reads one of these indexes and nothing else. With `in_order` no plan sorts rows."""
     for plan in await plans(pool, statement):
         assert len(plan.indexes) == 1, statement.text
         assert plan.indexes <= set(indexes), statement.text
@@ -237,7 +232,7 @@ async def assert_planned(pool: Pool, statement: Statement, *indexes: str, in_ord
 
 @pytest.fixture(scope="module")
 async def many_orders(shared_pool: Pool) -> tuple[UUID, UUID]:
-    """A hot product with most of many thousand orders and a limit, and a cold one; bought by `many 0`, `many 1`, ..."""
+    """A hot product with a limit and 12,000 orders, a cold one with 3,000. The buyers are `many 0`, `many 1`, ..."""
     hot, cold = await new_product(shared_pool, limit=20), await new_product(shared_pool)
     await fill(shared_pool, hot, "many ", 12_000, buyers=4000)
     await fill(shared_pool, cold, "many ", 3000, buyers=1000)
@@ -260,7 +255,7 @@ async def test_every_page_is_found_through_its_index(
         await list_orders(pool, 2, first.items[-1].cursor.encode(), user_ref, of_product)
         sent = list(statements)
         assert len(sent) == 2
-        for statement in sent:  # only a buyer's few orders may be put in order after they are read
+        for statement in sent:  # only the few orders of one buyer may be sorted after they are read
             await assert_planned(pool, statement, *indexes, in_order=user_ref is None)
 
 
@@ -273,8 +268,8 @@ async def test_one_order_is_found_through_its_index(
 
 
 async def statements_of_a_purchase(pool: Pool, hot: UUID, statements: list[Statement]) -> list[Statement]:
-    wishes = [Purchase.checked(product_id=hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
-    await execute_group(pool, hot, wishes)
+    purchases = [Purchase.checked(product_id=hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
+    await execute_group(pool, hot, purchases)
     return list(statements)
 
 
@@ -286,7 +281,7 @@ async def test_a_purchase_finds_earlier_orders_through_their_index(
     await assert_planned(pool, earlier, "orders_pkey")
 
 
-async def test_a_purchase_finds_held_units_through_the_buyers_alone(
+async def test_a_purchase_finds_held_units_through_the_buyers_index(
     pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
 ) -> None:
     sent = await statements_of_a_purchase(pool, many_orders[0], statements)

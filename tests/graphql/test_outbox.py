@@ -1,4 +1,4 @@
-"""The outbox of a connection: what a client is sent when it reads, and when it does not."""
+"""The outbox of a connection: the messages that a client gets when it reads, and when it does not."""
 
 import asyncio
 
@@ -8,10 +8,10 @@ from api.graphql.outbox import Outbox
 
 
 class Connection:
-    """Takes messages while it has room, and then when it is given room again."""
+    """Sends messages while `room` is set, and waits for it otherwise."""
 
     def __init__(self) -> None:
-        self.taken: list[str] = []
+        self.sent: list[str] = []
         self.room = asyncio.Event()
         self.room.set()
         self.lost = False
@@ -20,7 +20,7 @@ class Connection:
         await self.room.wait()
         if self.lost:
             raise ConnectionResetError
-        self.taken.append(message)
+        self.sent.append(message)
 
 
 @pytest.fixture
@@ -36,29 +36,30 @@ def outbox(connection: Connection) -> Outbox[str]:
 def test_a_client_that_reads_is_sent_each_message_at_once(connection: Connection, outbox: Outbox[str]) -> None:
     for number in range(3):
         outbox.put("1", "tee", f"tee {number}")
-        assert connection.taken[-1] == f"tee {number}"  # before anybody else has had a turn
+        assert connection.sent[-1] == f"tee {number}"  # before any other task has run
 
 
-async def test_a_client_that_does_not_read_has_one_slot_per_subject_and_then_skips_to_the_latest(
+async def test_a_client_that_does_not_read_skips_to_the_latest_message(
     connection: Connection, outbox: Outbox[str]
 ) -> None:
+    """One message waits for each subject of each operation."""
     connection.room.clear()
-    outbox.put("1", "tee", "tee 0")  # on its way already
+    outbox.put("1", "tee", "tee 0")  # which is being sent already
     for number in range(1, 1_000):
         outbox.put("1", "tee", f"tee {number}")
         outbox.put("1", "cap", f"cap {number}")
         outbox.put("2", "tee", f"again {number}")
-    assert connection.taken == []
+    assert connection.sent == []
 
     connection.room.set()
     await outbox.flush()
 
-    assert connection.taken == ["tee 0", "tee 999", "cap 999", "again 999"]
+    assert connection.sent == ["tee 0", "tee 999", "cap 999", "again 999"]
     outbox.put("1", "tee", "tee 1000")
-    assert connection.taken[-1] == "tee 1000"  # at once again
+    assert connection.sent[-1] == "tee 1000"  # at once again
 
 
-async def test_what_comes_last_is_sent_last(connection: Connection, outbox: Outbox[str]) -> None:
+async def test_messages_are_sent_in_the_order_of_their_subjects(connection: Connection, outbox: Outbox[str]) -> None:
     connection.room.clear()
     for subject in ("tee", "cap", "end"):
         outbox.put("1", subject, subject)
@@ -67,10 +68,10 @@ async def test_what_comes_last_is_sent_last(connection: Connection, outbox: Outb
     connection.room.set()
     await outbox.flush()
 
-    assert connection.taken == ["tee", "cap again", "end"]
+    assert connection.sent == ["tee", "cap again", "end"]
 
 
-async def test_an_operation_that_is_over_is_sent_nothing_more(connection: Connection, outbox: Outbox[str]) -> None:
+async def test_a_dropped_operation_gets_no_more_messages(connection: Connection, outbox: Outbox[str]) -> None:
     connection.room.clear()
     for operation_id in ("0", "1", "2"):
         outbox.put(operation_id, "tee", operation_id)
@@ -79,10 +80,10 @@ async def test_an_operation_that_is_over_is_sent_nothing_more(connection: Connec
     connection.room.set()
     await outbox.flush()
 
-    assert connection.taken == ["0", "2"]
+    assert connection.sent == ["0", "2"]
 
 
-async def test_a_closed_outbox_sends_nothing_more(connection: Connection, outbox: Outbox[str]) -> None:
+async def test_a_closed_outbox_sends_no_more_messages(connection: Connection, outbox: Outbox[str]) -> None:
     connection.room.clear()
     outbox.put("1", "tee", "tee")
     outbox.put("1", "cap", "cap")
@@ -92,13 +93,11 @@ async def test_a_closed_outbox_sends_nothing_more(connection: Connection, outbox
     connection.room.set()
     await asyncio.sleep(0)
 
-    assert connection.taken == []
+    assert connection.sent == []
 
 
 @pytest.mark.parametrize("waiting", [False, True])
-async def test_a_connection_that_is_lost_is_nobodys_error(
-    connection: Connection, outbox: Outbox[str], waiting: bool
-) -> None:
+async def test_a_lost_connection_raises_no_error(connection: Connection, outbox: Outbox[str], waiting: bool) -> None:
     if waiting:
         connection.room.clear()
         outbox.put("1", "tee", "tee")
@@ -109,4 +108,4 @@ async def test_a_connection_that_is_lost_is_nobodys_error(
     await outbox.flush()
     outbox.put("1", "cap", "cap")
 
-    assert connection.taken == []
+    assert connection.sent == []

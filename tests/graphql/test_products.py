@@ -1,4 +1,4 @@
-"""Products through the API: pages that stay put, filters, what an operator changes, and what reading them costs."""
+"""Products through the API: stable pages, filters, the operator's changes, and the cost of reading."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -54,12 +54,12 @@ def drop() -> str:
 
 
 async def fill(pool: Pool, drop: str, count: int, drops: int = 1) -> None:
-    """Make that many products, three of them at a time, in the drops `drop` followed by 0, by 1, and so on."""
+    """Insert that many products, three for each minute, in the drops `drop` followed by 0, by 1, and so on."""
     await pool.execute(INSERT.format(drop=drop, count=count, drops=drops))
 
 
 async def page(server: Server, **variables: Any) -> dict[str, Any]:
-    """One page; its info agrees with its edges."""
+    """One page, whose pageInfo agrees with its edges."""
     products: dict[str, Any] = (await server.data(PAGE, variables))["products"]
     cursors = [edge["cursor"] for edge in products["edges"]]
     info = products["pageInfo"]
@@ -72,7 +72,7 @@ def names(products: dict[str, Any]) -> list[str]:
     return [edge["node"]["name"] for edge in products["edges"]]
 
 
-async def test_every_product_is_on_one_page_though_others_arrive_meanwhile(settings: Settings) -> None:
+async def test_every_product_is_on_one_page_while_others_are_created(settings: Settings) -> None:
     async with serving(settings) as server, Pool(settings.endpoints[0], size=1) as pool:
         assert (await page(server))["edges"] == []
         await fill(pool, "Drop ", 23)
@@ -89,10 +89,10 @@ async def test_every_product_is_on_one_page_though_others_arrive_meanwhile(setti
         assert [edge["node"]["id"] for edge in seen] == [str(product_id) for product_id in expected]
         assert sizes == [5, 5, 5, 5, 3]
         newest = await page(server, first=5)
-        assert names(newest)[:4] == ["Tee"] * 4, "those that arrived are at the top of a fresh list"
+        assert names(newest)[:4] == ["Tee"] * 4, "the new products are at the top of a fresh list"
 
 
-async def test_a_page_that_ends_with_the_list_says_so(server: Server, pool: Pool, drop: str) -> None:
+async def test_the_last_page_has_no_next_page(server: Server, pool: Pool, drop: str) -> None:
     await fill(pool, drop, 10)
     first = await page(server, first=5, dropName=f"{drop}0")
     assert first["pageInfo"]["hasNextPage"]
@@ -103,7 +103,9 @@ async def test_a_page_that_ends_with_the_list_says_so(server: Server, pool: Pool
     assert (beyond["edges"], beyond["pageInfo"]["hasNextPage"]) == ([], False)
 
 
-async def test_twenty_is_the_default_and_a_hundred_the_most(server: Server, pool: Pool, drop: str) -> None:
+async def test_a_page_has_twenty_products_by_default_and_at_most_a_hundred(
+    server: Server, pool: Pool, drop: str
+) -> None:
     await fill(pool, drop, 101)
     assert len((await page(server))["edges"]) == 20
     assert len((await page(server, first=None))["edges"]) == 20
@@ -113,7 +115,7 @@ async def test_twenty_is_the_default_and_a_hundred_the_most(server: Server, pool
     assert most["pageInfo"]["hasNextPage"]
 
 
-async def test_one_drop_at_a_time(server: Server, pool: Pool, drop: str) -> None:
+async def test_a_drop_name_filters_the_products(server: Server, pool: Pool, drop: str) -> None:
     await fill(pool, drop, 120, drops=50)
     first = await page(server, first=2, dropName=f"{drop}7")
     assert names(first) == ["Tee 7", "Tee 57"]
@@ -150,14 +152,14 @@ async def test_an_operator_creates_a_product(server: Server, drop: str) -> None:
     assert await server.data(query, {"id": created["id"]}) == {"product": {"name": product["name"]}}
 
 
-async def test_what_is_left_out_is_null(server: Server) -> None:
+async def test_omitted_fields_of_a_product_are_null(server: Server) -> None:
     product_id = await server.create_product(2**31 - 1)
     [edge] = (await page(server, first=1))["edges"]
     assert (edge["node"]["id"], edge["node"]["stock"]) == (product_id, 2**31 - 1)
     assert (edge["node"]["opensAt"], edge["node"]["limitPerBuyer"], edge["node"]["soldOut"]) == (None, None, False)
 
 
-async def test_an_operator_adds_units_and_takes_back_what_nobody_bought(server: Server) -> None:
+async def test_an_operator_adds_units_and_removes_unsold_ones(server: Server) -> None:
     product_id = await server.create_product(0)
 
     async def restock(delta: int) -> dict[str, Any]:
@@ -221,13 +223,13 @@ async def test_a_page_is_found_through_its_index(pool: Pool, drop: str, statemen
 
 async def test_now_is_the_databases_clock(server: Server, pool: Pool) -> None:
     before = (await pool.fetch("SELECT now() AS now"))[0]["now"]
-    told = datetime.fromisoformat((await server.data("{ now }"))["now"])
+    now = datetime.fromisoformat((await server.data("{ now }"))["now"])
     after = (await pool.fetch("SELECT now() AS now"))[0]["now"]
 
-    assert before <= told <= after
+    assert before <= now <= after
 
 
-async def test_a_product_tells_its_version_and_all_units_that_were_put_in(server: Server) -> None:
+async def test_a_product_shows_its_version_and_all_units_ever_stocked(server: Server) -> None:
     product_id = await server.create_product(stock=5)
     read = "query ($id: ID!) { product(id: $id) { stock stocked version } }"
     assert await server.data(read, {"id": product_id}) == {"product": {"stock": 5, "stocked": 5, "version": 1}}

@@ -1,4 +1,4 @@
-"""The README's example of a page that watches, run as it stands with npm's graphql-ws before servers that fail."""
+"""The README's example of a page that watches, run unchanged with npm's graphql-ws, while its server fails."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ from tests.server import Server, serving
 
 pytestmark = pytest.mark.npm
 
-Wish = Callable[[], Awaitable[None]]
+Action = Callable[[], Awaitable[None]]
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "ws://127.0.0.1:8000/graphql"
@@ -33,8 +33,8 @@ def example() -> str:
     return code
 
 
-class Way:
-    """A way to a server, over which nothing more goes when it is told so: its sockets stay open all the same."""
+class Proxy:
+    """A proxy before a server. It can stop forwarding while its sockets stay open."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -45,7 +45,7 @@ class Way:
         self.url = ""
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator["Way"]:
+    async def listening(self) -> AsyncIterator["Proxy"]:
         listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/graphql"
         try:
@@ -54,22 +54,22 @@ class Way:
             listening.close()
             self.cut()
 
-    def close_new(self) -> None:
-        """Leave new connections without an answer."""
+    def mute_new(self) -> None:
+        """Accept new connections, and do not answer them."""
         self._open.clear()
 
-    async def open_new(self) -> None:
-        """Wait for a connection that is never answered, and let new ones through."""
+    async def forward_new(self) -> None:
+        """Wait for a connection that gets no answer, and forward all later ones."""
         await until(lambda: self._unanswered > 0)
         self._open.set()
 
     def silence(self) -> None:
-        """Let nothing more through of the connections that there are."""
+        """Forward nothing more of the open connections."""
         for writer in self._writers:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def cut(self) -> None:
-        """End the connections that there are."""
+        """Abort the open connections."""
         for writer in self._writers:
             writer.transport.abort()
 
@@ -96,24 +96,24 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def run_example(node: Node, url: str, product_id: str, scenario: str, **wishes: Wish) -> dict[str, object]:
-    """What was seen while the example ran."""
+async def run_example(node: Node, url: str, product_id: str, scenario: str, **actions: Action) -> dict[str, object]:
+    """Run the example. Returns what the scenario saw, by check."""
     code = example().replace(ADDRESS, url)
     script = node.write(
         f"{scenario}.mjs",
         f"import {{ {scenario} }} from './readme.mjs';\n{code}\n{scenario}().then(() => process.exit());\n",
     )
-    seen = await node.run(script, product_id, wishes=wishes)
+    seen = await node.run(script, product_id, actions=actions)
     return {check["check"]: check["saw"] for check in seen}
 
 
 @pytest.fixture
-async def way(server: Server) -> AsyncIterator[Way]:
-    async with Way(urlsplit(server.url).port or 0).listening() as way:
-        yield way
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    async with Proxy(urlsplit(server.url).port or 0).listening() as proxy:
+        yield proxy
 
 
-async def test_it_comes_back_within_its_longest_pause_when_the_server_was_gone(settings: Settings, node: Node) -> None:
+async def test_it_reconnects_within_its_longest_pause_after_the_server_was_gone(settings: Settings, node: Node) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(settings))
         product_id = await server.create_product(stock=100)
@@ -126,39 +126,39 @@ async def test_it_comes_back_within_its_longest_pause_when_the_server_was_gone(s
     assert seen == {"the longest pause is capped": True, "pauses grow": True, "pauses differ": True}
 
 
-async def test_it_comes_back_when_the_server_stops_answering_pings(server: Server, way: Way, node: Node) -> None:
+async def test_it_reconnects_when_the_server_stops_answering_pings(server: Server, proxy: Proxy, node: Node) -> None:
     product_id = await server.create_product(stock=100)
 
     async def silence() -> None:
-        way.silence()
+        proxy.silence()
         await server.purchase(product_id)
 
-    seen = await run_example(node, way.url, product_id, "silent", silence=silence)
-    assert seen == {"it has come back over another socket": True}
+    seen = await run_example(node, proxy.url, product_id, "silent", silence=silence)
+    assert seen == {"it has reconnected": True}
 
 
-async def test_it_comes_back_when_a_connection_is_never_accepted(server: Server, way: Way, node: Node) -> None:
+async def test_it_reconnects_when_a_connection_gets_no_answer(server: Server, proxy: Proxy, node: Node) -> None:
     product_id = await server.create_product(stock=100)
-    way.close_new()
-    seen = await run_example(node, way.url, product_id, "mute", speak=way.open_new)
-    assert seen == {"it has come back over another socket": True}
+    proxy.mute_new()
+    seen = await run_example(node, proxy.url, product_id, "mute", speak=proxy.forward_new)
+    assert seen == {"it has reconnected": True}
 
 
-async def test_it_watches_again_when_the_server_was_back_before_its_database(
+async def test_it_watches_again_when_the_server_is_back_before_its_database(
     settings: Settings, faulty: Faulty, node: Node
 ) -> None:
     endpoints = tuple(Endpoint(endpoint.region, faulty.url) for endpoint in settings.endpoints)
     async with serving(replace(settings, endpoints=endpoints)) as server:
         product_id = await server.create_product(stock=100)
-        async with Way(urlsplit(server.url).port or 0).listening() as way:
+        async with Proxy(urlsplit(server.url).port or 0).listening() as proxy:
 
             async def away() -> None:
                 faulty.down()
-                way.cut()
+                proxy.cut()
 
             async def back() -> None:
                 await faulty.up()
                 await server.purchase(product_id)
 
-            seen = await run_example(node, way.url, product_id, "away", away=away, back=back)
+            seen = await run_example(node, proxy.url, product_id, "away", away=away, back=back)
     assert seen == {"it watches again": True}

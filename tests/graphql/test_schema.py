@@ -1,9 +1,8 @@
-"""The schema as its clients know it: exported, described, and with every name that they rely on."""
+"""The schema as its clients know it: exported, described, and with every name that clients rely on."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
@@ -22,7 +21,7 @@ from graphql import (
 )
 
 from api.graphql.errors import ErrorCode
-from api.graphql.schema import make_schema, sdl
+from api.graphql.schema import sdl
 
 EXPORTED = Path(__file__).parents[2] / "schema.graphql"
 
@@ -122,12 +121,7 @@ type PurchaseBusy implements PurchaseResult {
   retryAfterMs: Int!
 }
 """
-"""Clients are written against this. It may grow, and nothing in it may change its name, its type or its default."""
-
-
-@pytest.fixture(scope="module")
-def schema() -> GraphQLSchema:
-    return make_schema()._schema
+"""The schema that clients are written for. It may grow. Nothing in it may change its name, its type or its default."""
 
 
 def own_types(schema: GraphQLSchema) -> Iterator[GraphQLNamedType]:
@@ -139,7 +133,7 @@ def own_types(schema: GraphQLSchema) -> Iterator[GraphQLNamedType]:
 def described_things(
     schema: GraphQLSchema,
 ) -> Iterator[tuple[str, GraphQLNamedType | GraphQLField | GraphQLArgument | GraphQLInputField | object]]:
-    """Whatever can have a description, with its place in the schema."""
+    """Everything that can have a description, with its place in the schema."""
     for named in own_types(schema):
         yield named.name, named
         if isinstance(named, GraphQLObjectType | GraphQLInterfaceType):
@@ -157,7 +151,7 @@ def described_things(
 
 def test_the_exported_schema_is_the_one_that_is_served() -> None:
     assert EXPORTED.read_text(encoding="utf-8") == sdl(), (
-        "schema.graphql is not the schema of the code any more; run: dropzero schema > schema.graphql"
+        "schema.graphql is not the schema of the code; run: dropzero schema > schema.graphql"
     )
 
 
@@ -168,9 +162,9 @@ def test_every_part_of_the_schema_is_described(schema: GraphQLSchema) -> None:
 
 
 def test_descriptions_are_sentences(schema: GraphQLSchema) -> None:
-    told = {place: getattr(thing, "description", "") for place, thing in described_things(schema)}
-    del told["DateTime"]  # Strawberry's own words
-    assert [place for place, description in told.items() if not description.endswith(".")] == []
+    descriptions = {place: getattr(thing, "description", "") for place, thing in described_things(schema)}
+    del descriptions["DateTime"]  # which Strawberry has written
+    assert [place for place, description in descriptions.items() if not description.endswith(".")] == []
 
 
 def test_nothing_that_clients_rely_on_has_changed(schema: GraphQLSchema) -> None:
@@ -178,9 +172,9 @@ def test_nothing_that_clients_rely_on_has_changed(schema: GraphQLSchema) -> None
     assert [change.description for change in find_breaking_changes(relied_on, schema)] == []
 
 
-def test_every_name_that_clients_rely_on_has_its_very_type() -> None:
-    """Stricter than what breaks clients: an argument that is required no more, or a field that is never null any
-    more, would pass the test above."""
+def test_every_name_that_clients_rely_on_has_exactly_its_type() -> None:
+    """Stricter than the test above, which an argument passes that is no longer required, or a field that is never null
+    any more."""
 
     def types(text: str) -> dict[str, str]:
         return {place: spelled(thing) for place, thing in described_things(build_schema(text))}
@@ -225,7 +219,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
     }
 
 
-def test_a_name_that_goes_missing_is_noticed() -> None:
+def test_a_missing_name_is_a_breaking_change() -> None:
     relied_on = build_schema(RELIED_ON)
     for gone in ("  restock(input: RestockInput!): Product\n", "NOT_OPEN ", " replayed: Boolean!"):
         assert gone in RELIED_ON

@@ -1,4 +1,4 @@
-"""What one client cannot use up for the others: the room of subscriptions, and the turns of what takes long."""
+"""What one client cannot use up for the others: the room for subscriptions, the turns for long work, and a line."""
 
 import asyncio
 import contextlib
@@ -18,40 +18,32 @@ from api.graphql.broadcast import MAX_CHARACTERS
 from api.identity.admission import Admission
 from api.identity.turns import Turns
 from api.settings import Settings
-from tests.graphql.several import come_from, trusting, until_waiting
-from tests.graphql.subscriptions import BUY, EVENTS, WATCH, Stream, until_metrics
+from tests.graphql.several import client_headers, trusting, until_waiting
+from tests.graphql.subscriptions import BUY, EVENTS, WATCH, streaming, until_metrics
 from tests.graphql.transport import Client, connected
 from tests.locks import stock_held, until_blocked
 from tests.patience import PATIENCE, short
 from tests.server import ADMIN_TOKEN, Server, serving
 
-GREEDY, HONEST = come_from(1), come_from(2)
+GREEDY, HONEST = client_headers(1), client_headers(2)
 PADDING = 30_000
 FITTING = MAX_CHARACTERS // PADDING
 
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[Server]:
-    """A server that knows several clients."""
+    """A server that distinguishes several clients."""
     async with serving(trusting(settings)) as server:
         yield server
 
 
 def different(product_id: str, number: int) -> dict[str, Any]:
-    """Variables of a subscription that is like no other. FITTING of them take nearly all room."""
+    """Variables that make a subscription different from all others. FITTING such subscriptions take nearly all room."""
     return {"ids": [product_id], "padding": str(number).zfill(PADDING - 500)}
 
 
-@contextlib.asynccontextmanager
-async def streaming(server: Server, variables: dict[str, Any], headers: dict[str, str]) -> AsyncIterator[Stream]:
-    body = {"query": WATCH, "variables": variables}
-    request = server.session.post(f"{server.url}/graphql", json=body, headers={"accept": EVENTS, **headers})
-    async with request as response:
-        yield Stream(response)
-
-
 async def take_all_room(client: Client, product_id: str) -> int:
-    """Subscribe until no more is taken; how many were."""
+    """Subscribe until a subscription is refused. Returns the number of the accepted ones."""
     number = 0
     while True:
         await client.subscribe(WATCH, different(product_id, number), id=str(number))
@@ -63,7 +55,7 @@ async def take_all_room(client: Client, product_id: str) -> int:
 
 
 async def refused_as_rate_limited(client: Client) -> str:
-    """The id of the subscription that is ended so."""
+    """Expect the end of a subscription, because there are too many. Returns its id."""
     message = await client.receive()
     assert message["type"] == "error", message
     [error] = message["payload"]
@@ -73,7 +65,7 @@ async def refused_as_rate_limited(client: Client) -> str:
     return identity
 
 
-async def test_who_has_taken_all_room_for_subscriptions_gives_way_newest_first(server: Server) -> None:
+async def test_the_client_with_most_subscriptions_gives_way_newest_first(server: Server) -> None:
     product_id = await server.create_product(stock=10)
     async with connected(server, headers=GREEDY) as greedy, connected(server, headers=HONEST) as honest:
         taken = await take_all_room(greedy, product_id)
@@ -87,19 +79,17 @@ async def test_who_has_taken_all_room_for_subscriptions_gives_way_newest_first(s
 
         await until_metrics(server, broadcasts=taken, watchers=taken)
         await server.purchase(product_id)
-        told = {(await honest.receive())["id"] for _ in range(3)}
-        assert told == {"0", "1", "2"}
+        assert {(await honest.receive())["id"] for _ in range(3)} == {"0", "1", "2"}
         assert {(await greedy.receive())["id"] for _ in range(taken - 3)} == {str(each) for each in range(taken - 3)}
 
 
-async def test_an_event_stream_that_gives_way_is_told_why_and_its_client_s_id_can_be_used_again(
-    server: Server,
-) -> None:
+async def test_an_event_stream_that_gives_way_ends_with_an_error(server: Server) -> None:
+    """The ids of its client's subscriptions can be used again."""
     product_id = await server.create_product(stock=10)
     async with connected(server, headers=GREEDY) as greedy, connected(server, headers=HONEST) as honest:
         taken = await take_all_room(greedy, product_id)
         await greedy.complete(str(taken - 1))
-        async with streaming(server, different(product_id, 500), GREEDY) as stream:
+        async with streaming(server, WATCH, different(product_id, 500), headers=GREEDY) as stream:
             assert (await stream.next())["stockChanged"]["stock"] == 10
             await honest.subscribe(WATCH, different(product_id, 1_000))
             await honest.next()
@@ -114,7 +104,7 @@ async def test_an_event_stream_that_gives_way_is_told_why_and_its_client_s_id_ca
         assert await greedy.next(str(taken - 1)) == {"stockChanged": {"stock": 10, "version": 1}}
 
 
-async def test_who_watches_what_others_watch_needs_no_room(server: Server) -> None:
+async def test_a_watcher_of_a_shared_broadcast_needs_no_room(server: Server) -> None:
     product_id = await server.create_product(stock=10)
     async with connected(server, headers=GREEDY) as greedy, connected(server, headers=GREEDY) as another:
         await take_all_room(greedy, product_id)
@@ -123,12 +113,12 @@ async def test_who_watches_what_others_watch_needs_no_room(server: Server) -> No
             assert await another.next(str(number)) == {"stockChanged": {"stock": 10, "version": 1}}
 
 
-async def test_who_watches_what_a_greedy_client_has_begun_does_not_give_way_with_it(server: Server) -> None:
+async def test_a_shared_broadcast_does_not_give_way_with_the_client_that_began_it(server: Server) -> None:
     product_id = await server.create_product(stock=10)
     async with (
         connected(server, headers=GREEDY) as greedy,
         connected(server, headers=HONEST) as honest,
-        connected(server, headers=come_from(3)) as newcomer,
+        connected(server, headers=client_headers(3)) as newcomer,
     ):
         taken = await take_all_room(greedy, product_id)
         await greedy.complete(str(taken - 1))
@@ -136,7 +126,9 @@ async def test_who_watches_what_a_greedy_client_has_begun_does_not_give_way_with
         await greedy.next("what everybody watches")
         await honest.subscribe(WATCH, {"ids": [product_id]}, id="honest")
         assert await honest.next("honest") == {"stockChanged": {"stock": 10, "version": 1}}
-        for number in range(2):  # one takes the room that is left, the other that of the greedy one's newest
+        for number in range(
+            2
+        ):  # the first takes the room that is left, the second that of the newest greedy subscription
             await newcomer.subscribe(WATCH, different(product_id, 1_000 + number), id=str(number))
             await newcomer.next(str(number))
 
@@ -144,8 +136,8 @@ async def test_who_watches_what_a_greedy_client_has_begun_does_not_give_way_with
         assert await honest.next("honest") == {"stockChanged": {"stock": 9, "version": 2}}
 
 
-class Held:
-    """A server whose turns the test takes, and which refuses soon whoever gets none."""
+class HeldTurns:
+    """Turns that the test holds, and the server that needs them. It soon refuses work that gets no turn."""
 
     def __init__(self) -> None:
         self.turns = Turns(0.1, 0.4, patience=short(0.05))
@@ -164,10 +156,8 @@ LIMITED = {"message": MESSAGE, "extensions": {"code": "RATE_LIMITED", "retryAfte
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json", EVENTS])
-async def test_a_new_document_that_gets_no_turn_is_answered_with_429_and_when_to_come_back(
-    settings: Settings, accept: str
-) -> None:
-    held = Held()
+async def test_a_new_document_that_gets_no_turn_is_429_with_a_time_to_retry(settings: Settings, accept: str) -> None:
+    held = HeldTurns()
     async with held.serving(settings) as server:
         await server.ask("{ __typename }")
         async with held.turns.turn("somebody else"):
@@ -180,8 +170,8 @@ async def test_a_new_document_that_gets_no_turn_is_answered_with_429_and_when_to
         assert (await server.data("{ now }"))["now"]
 
 
-async def test_the_same_over_a_websocket_ends_the_operation_and_not_the_socket(settings: Settings) -> None:
-    held = Held()
+async def test_an_operation_that_gets_no_turn_over_a_websocket_ends_alone(settings: Settings) -> None:
+    held = HeldTurns()
     async with held.serving(settings) as server, connected(server) as client:
         await client.answer("{ __typename }")
         async with held.turns.turn("somebody else"):
@@ -194,8 +184,8 @@ async def test_the_same_over_a_websocket_ends_the_operation_and_not_the_socket(s
         assert (await client.answer("{ now }", id="new"))["now"]
 
 
-async def test_a_purchase_whose_document_is_known_needs_no_turn(settings: Settings) -> None:
-    held = Held()
+async def test_a_purchase_with_a_known_document_needs_no_turn(settings: Settings) -> None:
+    held = HeldTurns()
     async with held.serving(settings) as server:
         product_id = await server.create_product(stock=2)
         await server.purchase(product_id, "first")
@@ -203,8 +193,8 @@ async def test_a_purchase_whose_document_is_known_needs_no_turn(settings: Settin
             assert (await server.purchase(product_id, "second"))["status"] == "CONFIRMED"
 
 
-async def test_one_client_s_documents_leave_another_s_its_turn(settings: Settings) -> None:
-    """All of them are new, and wait for turns that one by one they get: the other's is not the last."""
+async def test_the_documents_of_one_client_leave_a_turn_for_another(settings: Settings) -> None:
+    """All documents are new and get their turns one by one. The document of the other client is not the last."""
     async with serving(trusting(settings)) as server:
         done: list[str] = []
         introspection = get_introspection_query()
@@ -223,8 +213,8 @@ async def test_one_client_s_documents_leave_another_s_its_turn(settings: Setting
     assert done[-1] != HONEST["x-forwarded-for"]
 
 
-async def test_the_operators_token_buys_no_turn(settings: Settings) -> None:
-    held = Held()
+async def test_the_operators_token_gives_no_turn(settings: Settings) -> None:
+    held = HeldTurns()
     async with held.serving(settings) as server, held.turns.turn("somebody else"):
         assert await server.refusal("{ now }", token=ADMIN_TOKEN) == ("RATE_LIMITED", MESSAGE)
 
@@ -241,7 +231,7 @@ async def buy(server: Server, product_id: str, buyer: str, headers: dict[str, st
 async def test_a_line_that_one_client_has_filled_has_room_for_another(
     settings: Settings, behind: Pool, known: bool
 ) -> None:
-    """Where the server cannot tell them apart, the other is turned away like the first one's next."""
+    """If the server cannot distinguish the clients, the purchase of the other client is answered BUSY."""
     settings = replace(settings, group=GroupPolicy(max_unanswered=5))
     async with serving(trusting(settings) if known else settings) as server:
         product_id = await server.create_product(stock=100)

@@ -1,4 +1,4 @@
-"""A server that knows its frontends' documents: strangers send those and no other, the operator whatever it likes."""
+"""A server with trusted documents: it executes no other, except for the operator."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 
 STOCK = "query Stock($id: ID!) { product(id: $id) { stock } }"
 UNKNOWN = ("BAD_USER_INPUT", "This server executes the documents that it knows, and no other.")
-STRANGE = [
+UNTRUSTED = [
     "{ __typename }",
     "{ now }",
     f" {STOCK}",
@@ -59,24 +59,24 @@ async def server(settings: Settings) -> AsyncIterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("query", STRANGE)
-async def test_a_strangers_own_document_is_refused_over_http(server: Server, query: str) -> None:
+@pytest.mark.parametrize("query", UNTRUSTED)
+async def test_an_untrusted_document_is_refused_over_http(server: Server, query: str) -> None:
     assert await server.refusal(query, {"id": "x"}) == UNKNOWN
     async with server.session.get(f"{server.url}/graphql", params={"query": query[:5_000]}) as response:
         [error] = (await response.json())["errors"]
     assert error["message"] == UNKNOWN[1]
 
 
-async def test_a_strangers_own_document_is_refused_over_a_websocket_which_stays_open(server: Server) -> None:
+async def test_an_untrusted_document_is_refused_over_a_websocket_that_stays_open(server: Server) -> None:
     async with connected(server) as client:
-        for number, query in enumerate(STRANGE[:-1]):
+        for number, query in enumerate(UNTRUSTED[:-1]):
             await client.subscribe(query, id=str(number))
             assert await client.error(str(number)) == UNKNOWN
         product_id = await server.create_product(stock=3)
         assert await client.answer(STOCK, {"id": product_id}) == {"product": {"stock": 3}}
 
 
-async def test_a_strangers_own_subscription_is_refused_as_an_event_stream(server: Server) -> None:
+async def test_an_untrusted_subscription_is_refused_as_an_event_stream(server: Server) -> None:
     async with streaming(server, WATCH, {"ids": ["x"]}) as stream:
         name, response = await stream.event()
         assert (name, [error["message"] for error in response["errors"]]) == ("next", [UNKNOWN[1]])
@@ -119,7 +119,7 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
         assert all((await server.data(document, sent)).values()), document
 
 
-async def test_the_operator_may_send_anything(server: Server) -> None:
+async def test_the_operator_may_send_any_document(server: Server) -> None:
     assert (await server.data("{ __typename }", token=ADMIN_TOKEN)) == {"__typename": "Query"}
     assert (await server.data(get_introspection_query(), token=ADMIN_TOKEN))["__schema"]
     async with connected(server, init=False) as client:
@@ -133,15 +133,15 @@ async def test_a_refused_document_is_not_kept(server: Server) -> None:
     for number in range(3):
         assert await server.refusal(f"query Q{number} {{ now }}") == UNKNOWN
     assert (await server.data("query Q0 { now }", token=ADMIN_TOKEN))["now"]
-    assert await server.refusal("query Q0 { now }") == UNKNOWN, "what the operator sends is not known to strangers"
+    assert await server.refusal("query Q0 { now }") == UNKNOWN, "a document of the operator does not become trusted"
 
 
-async def test_without_a_file_strangers_send_what_they_like(settings: Settings) -> None:
+async def test_without_a_file_every_document_is_executed(settings: Settings) -> None:
     async with serving(replace(settings, trusted_documents=None)) as server:
         assert await server.data("{ __typename }") == {"__typename": "Query"}
 
 
-async def test_an_empty_file_leaves_our_own_pages_alone(settings: Settings) -> None:
+async def test_an_empty_file_trusts_the_documents_of_our_pages_alone(settings: Settings) -> None:
     async with serving(replace(settings, trusted_documents=())) as server:
         assert await server.refusal(STOCK, {"id": "x"}) == UNKNOWN
         [drops] = [document for document in storefront_documents() if document.startswith("query Drops")]
@@ -158,7 +158,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_document_ends_the_start_and_is_named_with_its_variable(settings: Settings, wrong: str) -> None:
+def test_an_invalid_document_ends_the_start_with_its_variable(settings: Settings, wrong: str) -> None:
     there = replace(settings, trusted_documents=(STOCK, wrong))
     with pytest.raises(InvalidSettings) as refused:
         create_app(there, create_admission(there))
@@ -172,7 +172,7 @@ def test_a_wrong_document_ends_the_start_and_is_named_with_its_variable(settings
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_the_command_ends_with_one_line_about_a_wrong_document(tmp_path: Path, workers: str) -> None:
+async def test_the_command_ends_with_one_line_about_an_invalid_document(tmp_path: Path, workers: str) -> None:
     file = tmp_path / "documents.json"
     file.write_text(json.dumps({"5f1c": "query A { nothing }"}))
     data, documents = str(tmp_path / "data"), str(file)
@@ -186,7 +186,7 @@ async def test_the_command_ends_with_one_line_about_a_wrong_document(tmp_path: P
 
 
 OPERATION = re.compile(r"\b(?:query|mutation|subscription)\b\s*\w*\s*(?:\(\s*\$|\{)")
-"""The beginning of an operation, in whatever quotes."""
+"""The beginning of an operation, in any quotes."""
 
 
 def test_every_document_of_our_pages_is_found() -> None:
@@ -197,14 +197,14 @@ def test_every_document_of_our_pages_is_found() -> None:
     assert len(OPERATION.findall(code)) == len(found) == len(set(found)) == 8
     for document in found:
         assert parse(document).definitions
-        assert "\\" not in document, "what the page sends is not what is in its file"
+        assert "\\" not in document, "the page would send another text than the one in its file"
         assert "${" not in document
         assert code.count(f"`{document}`") == 1
 
 
-async def test_a_trusted_document_may_cost_what_it_does(settings: Settings) -> None:
+async def test_the_cost_of_a_trusted_document_is_not_limited(settings: Settings) -> None:
     fields = "edges { node { id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt } }"
-    dear = f"{{ a: products(first: 100) {{ {fields} }} b: products(first: 100) {{ {fields} }} }}"
-    async with serving(replace(settings, trusted_documents=(dear,))) as server:
-        data = await server.data(dear)
+    costly = f"{{ a: products(first: 100) {{ {fields} }} b: products(first: 100) {{ {fields} }} }}"
+    async with serving(replace(settings, trusted_documents=(costly,))) as server:
+        data = await server.data(costly)
         assert data["a"] == data["b"]

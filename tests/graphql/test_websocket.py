@@ -1,32 +1,23 @@
-"""The protocol graphql-transport-ws, against a real server: what clients may send, and what they are told when not."""
+"""The protocol graphql-transport-ws on a real server: its messages, its operations, and how they end."""
 
 import asyncio
 import contextlib
-import json
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close, Frame, Opcode
 
-from api.graphql.origins import REFUSED_ORIGINS
 from api.graphql.websocket import MAX_OPERATIONS
-from api.identity.caller import FREE_GUESSES
-from api.server import MAX_MESSAGE
-from api.settings import Settings, SocketTimes, read_settings
+from api.settings import Settings, SocketTimes
+from tests.graphql.operations import STOCK, stock_of
 from tests.graphql.stranger import connection, subscribe
 from tests.graphql.subscriptions import BUY, WATCH, until_metrics
-from tests.graphql.transport import Client, connected
+from tests.graphql.transport import Client, assert_alive, connected
 from tests.patience import short
-from tests.server import ADMIN_TOKEN, Server, serving
-
-CREATE = """
-mutation { createProduct(input: { name: "Cap", dropName: "Second Light", stock: 3 }) { name stock } }
-"""
+from tests.server import Server, serving
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +28,6 @@ def server(shared_server: Server) -> Server:
 @pytest.fixture(scope="module")
 def settings(shared_server: Server) -> Settings:
     return shared_server.settings
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[Client]:
-    """An acknowledged socket."""
-    async with connected(server) as client:
-        yield client
-
-
-@pytest.fixture
-async def stranger(server: Server) -> AsyncIterator[Client]:
-    """A socket that has not sent connection_init."""
-    async with connected(server, init=False) as client:
-        yield client
-
-
-async def assert_alive(client: Client) -> None:
-    """The socket still answers; what was sent before has been handled, for messages are handled in order."""
-    await client.send({"type": "ping"})
-    assert await client.receive() == {"type": "pong"}
 
 
 async def test_queries_mutations_and_subscriptions_share_one_socket(server: Server, client: Client) -> None:
@@ -73,17 +44,16 @@ async def test_queries_mutations_and_subscriptions_share_one_socket(server: Serv
     ]
     [change] = [message for message in messages if message["id"] == "watch"]
     assert change["payload"] == {"data": {"stockChanged": {"stock": 1, "version": 2}}}
-    read = await client.answer("query ($id: ID!) { product(id: $id) { stock } }", {"id": product_id}, id="read")
-    assert read == {"product": {"stock": 1}}
+    assert await client.answer(STOCK, {"id": product_id}, id="read") == {"product": {"stock": 1}}
 
 
 @pytest.mark.parametrize("init", [{}, {"payload": None}, {"payload": {}}, {"payload": {"authorization": 5}}])
 async def test_connection_init_is_acknowledged_with_and_without_a_payload(
-    stranger: Client, init: dict[str, Any]
+    newcomer: Client, init: dict[str, Any]
 ) -> None:
-    await stranger.send({"type": "connection_init", **init})
+    await newcomer.send({"type": "connection_init", **init})
 
-    assert await stranger.receive() == {"type": "connection_ack"}
+    assert await newcomer.receive() == {"type": "connection_ack"}
 
 
 @pytest.mark.parametrize(
@@ -98,22 +68,22 @@ async def test_connection_init_is_acknowledged_with_and_without_a_payload(
         ),
     ],
 )
-async def test_ping_is_answered_with_its_payload_even_before_init(
-    stranger: Client, ping: dict[str, Any], pong: dict[str, Any]
+async def test_a_ping_is_answered_with_its_payload_even_before_init(
+    newcomer: Client, ping: dict[str, Any], pong: dict[str, Any]
 ) -> None:
-    await stranger.send(ping)
+    await newcomer.send(ping)
 
-    assert await stranger.receive() == pong
+    assert await newcomer.receive() == pong
 
 
-async def test_pong_needs_no_ping_and_no_answer(client: Client) -> None:
+async def test_a_pong_needs_no_ping_and_gets_no_answer(client: Client) -> None:
     await client.send({"type": "pong"})
     await client.send({"type": "pong", "payload": {"at": 1}})
 
     await assert_alive(client)
 
 
-async def test_complete_stops_a_subscription_and_frees_its_id(server: Server, client: Client) -> None:
+async def test_complete_ends_a_subscription_and_frees_its_id(server: Server, client: Client) -> None:
     product_id = await server.create_product(stock=5)
     await client.subscribe(WATCH, {"ids": [product_id]})
     assert await client.next() == {"stockChanged": {"stock": 5, "version": 1}}
@@ -121,7 +91,7 @@ async def test_complete_stops_a_subscription_and_frees_its_id(server: Server, cl
     await client.complete()
     await assert_alive(client)
     await server.purchase(product_id)
-    await assert_alive(client)  # and nothing was told of the purchase in between
+    await assert_alive(client)  # no change was sent for the purchase
 
     await client.subscribe(WATCH, {"ids": [product_id]})
     assert await client.next() == {"stockChanged": {"stock": 4, "version": 2}}
@@ -140,7 +110,8 @@ async def test_complete_of_an_unknown_operation_is_ignored(client: Client) -> No
     await assert_alive(client)
 
 
-async def test_a_purchase_whose_client_says_complete_or_leaves_is_still_carried_out(server: Server) -> None:
+async def test_a_purchase_can_be_sent_again_after_its_client_completed_it_or_left(server: Server) -> None:
+    """With the same key, each buyer has bought once, whatever became of the first purchase."""
     product_id = await server.create_product(stock=5)
     async with connected(server) as client:
         for buyer in ("ada", "bob"):
@@ -149,10 +120,9 @@ async def test_a_purchase_whose_client_says_complete_or_leaves_is_still_carried_
         await client.complete("ada")
         client.connection.transport.abort()
 
-    for buyer in ("ada", "bob"):  # asking again under the same key is safe, whatever had become of the first
+    for buyer in ("ada", "bob"):
         assert (await server.purchase(product_id, buyer, idempotencyKey="click"))["status"] == "CONFIRMED"
-    stock = await server.data("query ($id: ID!) { product(id: $id) { stock } }", {"id": product_id})
-    assert stock == {"product": {"stock": 3}}
+    assert await stock_of(server, product_id) == 3
 
 
 @pytest.mark.parametrize(
@@ -168,9 +138,8 @@ async def test_a_purchase_whose_client_says_complete_or_leaves_is_still_carried_
         ("{ a: __typename " * 500, "Syntax Error"),
     ],
 )
-async def test_an_operation_that_cannot_run_ends_with_its_error_and_not_with_the_socket(
-    client: Client, query: str, expected: str
-) -> None:
+async def test_an_operation_that_cannot_run_ends_alone(client: Client, query: str, expected: str) -> None:
+    """It ends with its error, and the socket stays open."""
     await client.subscribe(query)
 
     code, message = await client.error()
@@ -179,7 +148,7 @@ async def test_an_operation_that_cannot_run_ends_with_its_error_and_not_with_the
     await assert_alive(client)
 
 
-async def test_a_field_that_fails_is_told_beside_the_data(client: Client) -> None:
+async def test_the_error_of_a_field_comes_beside_the_data(client: Client) -> None:
     await client.subscribe('{ __typename product(id: "x") { id } }')
 
     message = await client.receive()
@@ -197,102 +166,7 @@ async def test_a_subscription_that_skips_its_only_field_is_refused(client: Clien
     assert (await client.error())[0] == "BAD_USER_INPUT"
 
 
-MALFORMED = [
-    "[]",
-    "null",
-    "5",
-    '"connection_init"',
-    "true",
-    "{}",
-    '{"type": null}',
-    '{"type": 5}',
-    '{"type": []}',
-    '{"type": {}}',
-    '{"type": "start"}',
-    '{"type": "connection_ack"}',
-    '{"type": "next", "id": "1", "payload": {}}',
-    '{"type": "ping", "payload": "x"}',
-    '{"type": "ping", "payload": [1]}',
-    '{"type": "pong", "payload": 5}',
-    '{"type": "connection_init", "payload": "x"}',
-    '{"type": "connection_init", "payload": []}',
-    '{"type": "complete"}',
-    '{"type": "complete", "id": 1}',
-    '{"type": "complete", "id": ["1"]}',
-    '{"type": "subscribe"}',
-    '{"type": "subscribe", "payload": {"query": "{ __typename }"}}',
-    '{"type": "subscribe", "id": "", "payload": {"query": "{ __typename }"}}',
-    '{"type": "subscribe", "id": 1, "payload": {"query": "{ __typename }"}}',
-    '{"type": "subscribe", "id": null, "payload": {"query": "{ __typename }"}}',
-    '{"type": "subscribe", "id": ["1"], "payload": {"query": "{ __typename }"}}',
-    '{"type": "subscribe", "id": "' + "x" * 201 + '", "payload": {"query": "{ __typename }"}}',
-    '{"type": "subscribe", "id": "1"}',
-    '{"type": "subscribe", "id": "1", "payload": null}',
-    '{"type": "subscribe", "id": "1", "payload": "{ __typename }"}',
-    '{"type": "subscribe", "id": "1", "payload": []}',
-    '{"type": "subscribe", "id": "1", "payload": {}}',
-    '{"type": "subscribe", "id": "1", "payload": {"query": null}}',
-    '{"type": "subscribe", "id": "1", "payload": {"query": ["{ __typename }"]}}',
-    '{"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }", "operationName": 5}}',
-    '{"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }", "variables": []}}',
-    '{"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }", "variables": "x"}}',
-    '{"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }", "extensions": []}}',
-    "",
-    "{",
-    "not JSON",
-    '{"type": "ping"} {"type": "ping"}',
-    '{"type": "ping", "payload": {"lone": "\\ud800"}}',
-    '{"type": "ping", "payload": {"number": NaN}}',
-    "[" * 30_000,
-    '{"type": "ping", "payload": ' + '{"a": ' * 500 + "1" + "}" * 501,
-]
-
-
-@pytest.mark.parametrize("acknowledged", [False, True])
-async def test_a_malformed_message_closes_the_socket_as_a_bad_request(server: Server, acknowledged: bool) -> None:
-    for text in MALFORMED:
-        async with connected(server, init=acknowledged) as client:
-            await client.connection.send(text)
-
-            code, reason = await client.closed()
-            assert (code, bool(reason)) == (4400, True), text[:100]
-
-
-async def test_a_message_that_is_too_large_closes_the_socket_as_websockets_have_it(server: Server) -> None:
-    for size, code in ((MAX_MESSAGE, 4400), (MAX_MESSAGE + 1, 1009)):
-        async with connected(server) as client:
-            await client.connection.send("x" * size)
-            assert (await client.closed())[0] == code
-
-
-async def test_a_binary_frame_closes_the_socket_as_a_bad_request(client: Client) -> None:
-    await client.connection.send(json.dumps({"type": "ping"}).encode())
-
-    assert await client.closed() == (4400, "Message must be text")
-
-
-async def test_text_that_is_not_utf8_closes_the_socket_as_websockets_have_it(client: Client) -> None:
-    connection = client.connection
-    frame = Frame(Opcode.TEXT, b'{"type": "\xff\xfe"}').serialize(mask=True)
-    connection.transport.write(frame)
-
-    assert (await client.closed())[0] == 1007
-
-
-async def test_text_that_is_not_utf8_behind_a_subscription_leaves_nobody_subscribed(server: Server) -> None:
-    product_id = await server.create_product()
-    async with connected(server) as watching:
-        await watching.subscribe(WATCH, {"ids": [product_id]})
-        await watching.next()
-        async with connection(server) as stranger:
-            await stranger.open_session()
-            garbled = Frame(Opcode.TEXT, b"\xff\xfe").serialize(mask=True)
-            stranger.transport.write(subscribe(WATCH, {"ids": [product_id]}) + garbled)
-            await until_metrics(server, sockets=1, watchers=1)
-    await until_metrics(server, sockets=0, watchers=0, broadcasts=0)
-
-
-async def test_answers_to_a_client_that_has_just_left_are_nobodys_error(
+async def test_answers_to_a_client_that_has_just_left_are_dropped_silently(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     leaving = Frame(Opcode.CLOSE, Close(1012, "").serialize()).serialize(mask=True)
@@ -305,51 +179,18 @@ async def test_answers_to_a_client_that_has_just_left_are_nobodys_error(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_an_operation_before_init_is_unauthorized(stranger: Client) -> None:
-    await stranger.subscribe("{ __typename }")
-
-    assert await stranger.closed() == (4401, "Unauthorized: send connection_init first")
-
-
-async def test_a_second_init_is_one_too_many(client: Client) -> None:
-    await client.send({"type": "connection_init"})
-
-    assert await client.closed() == (4429, "Too many initialisation requests")
-
-
-async def test_a_socket_without_init_is_closed_in_time(settings: Settings) -> None:
-    impatient = replace(settings, socket_times=SocketTimes(initialise=short(0.3)))
-    async with serving(impatient) as server, connected(server) as active, connected(server, init=False) as idle:
-        assert await idle.closed() == (4408, "Connection initialisation timeout")
-
-        await assert_alive(active)
-
-
-@pytest.mark.parametrize("id", ["1", "x" * 200, "é" * 200, "\0\n"])
-async def test_an_id_in_use_closes_the_socket(server: Server, client: Client, id: str) -> None:  # noqa: A002
-    product_id = await server.create_product()
-    await client.subscribe(WATCH, {"ids": [product_id]}, id=id)
-    await client.next(id)
-
-    await client.subscribe("{ __typename }", id=id)
-
-    code, reason = await client.closed()
-    assert code == 4409
-    assert reason.startswith("Subscriber for ")
-
-
 @pytest.mark.parametrize("offered", ["graphql-ws", "mqtt"])
-async def test_another_subprotocol_is_not_acceptable(server: Server, offered: str) -> None:
+async def test_another_subprotocol_closes_the_socket(server: Server, offered: str) -> None:
     async with connected(server, init=False, subprotocols=[offered]) as client:
         assert await client.closed() == (4406, "Subprotocol not acceptable; this server speaks graphql-transport-ws")
 
 
-async def test_our_subprotocol_is_taken_from_among_several(server: Server) -> None:
+async def test_the_server_chooses_its_subprotocol_from_several(server: Server) -> None:
     async with connected(server, subprotocols=["graphql-ws", "graphql-transport-ws"]) as client:
         assert client.connection.subprotocol == "graphql-transport-ws"
 
 
-async def test_operations_of_one_socket_are_limited(server: Server, client: Client) -> None:
+async def test_the_operations_of_a_socket_are_limited(server: Server, client: Client) -> None:
     product_id = await server.create_product()
     for number in range(MAX_OPERATIONS):
         await client.subscribe(WATCH, {"ids": [product_id]}, id=str(number))
@@ -363,7 +204,7 @@ async def test_operations_of_one_socket_are_limited(server: Server, client: Clie
     assert await client.closed() == (1008, f"A socket can have {MAX_OPERATIONS} operations at a time")
 
 
-async def test_sockets_of_one_process_are_limited(settings: Settings) -> None:
+async def test_the_sockets_of_a_process_are_limited(settings: Settings) -> None:
     async with serving(replace(settings, sockets=2)) as server:
         async with connected(server), connected(server) as second:
             async with connected(server, init=False) as third:
@@ -375,99 +216,6 @@ async def test_sockets_of_one_process_are_limited(settings: Settings) -> None:
         await until_metrics(server, sockets=0)
         async with connected(server) as client:
             await assert_alive(client)
-
-
-@pytest.mark.parametrize("name", ["authorization", "Authorization"])
-async def test_the_operators_token_is_taken_from_connection_init(stranger: Client, name: str) -> None:
-    await stranger.init({name: f"Bearer {ADMIN_TOKEN}"})
-
-    assert await stranger.answer(CREATE) == {"createProduct": {"name": "Cap", "stock": 3}}
-
-
-async def test_the_operators_token_is_taken_from_the_handshake(server: Server) -> None:
-    async with connected(server, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}) as client:
-        assert await client.answer(CREATE) == {"createProduct": {"name": "Cap", "stock": 3}}
-
-
-@pytest.mark.parametrize("payload", [None, {"authorization": "Bearer wrong"}, {"authorization": ADMIN_TOKEN}, {"é": 1}])
-async def test_without_the_operators_token_nobody_is_the_operator(
-    stranger: Client, payload: dict[str, Any] | None
-) -> None:
-    await stranger.init(payload)
-
-    await stranger.subscribe(CREATE)
-
-    refusal = await stranger.receive()
-    assert [error["extensions"]["code"] for error in refusal["payload"]["errors"]] == ["UNAUTHENTICATED"]
-
-
-@pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil.example:80"]
-)
-async def test_a_page_of_another_origin_is_refused(server: Server, origin: str) -> None:
-    with pytest.raises(InvalidStatus) as refusal:
-        async with connected(server, origin=origin):
-            pass
-
-    assert refusal.value.response.status_code == 403
-    assert refusal.value.response.body == b"pages of this origin may not connect\n"
-
-
-async def test_refused_origins_are_counted_and_logged_once(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving(settings) as server:
-        for _ in range(5):
-            with pytest.raises(InvalidStatus):
-                async with connected(server, origin="https://evil.example/" + "e" * 5_000):
-                    pass
-        lines = [record.getMessage() for record in caplog.records if "evil.example" in record.getMessage()]
-        assert len(lines) == 1
-        assert len(lines[0]) < 300
-        async with server.session.get(f"{server.url}/metrics") as response:
-            assert f'dropzero_refusals_total{{what="{REFUSED_ORIGINS}"}} 5.0' in await response.text()
-
-
-async def test_a_socket_whose_client_guesses_the_operators_token_is_closed(settings: Settings) -> None:
-    async with serving(settings) as server:
-        for _ in range(FREE_GUESSES):
-            async with connected(server, init=False) as client:
-                await client.init({"Authorization": "Bearer a-wrong-guess"})
-        for headers in ({}, {"authorization": f"Bearer {ADMIN_TOKEN}"}):
-            async with connected(server, init=False, headers=headers) as client:
-                if not headers:
-                    await client.send(
-                        {"type": "connection_init", "payload": {"authorization": f"Bearer {ADMIN_TOKEN}"}}
-                    )
-                code, reason = await client.closed()
-            assert code == 1013
-            assert "too many wrong operator's tokens" in reason
-        async with connected(server) as client:
-            await assert_alive(client)
-        assert (await server.metrics())["dropzero_refused_tokens_total"] == FREE_GUESSES + 2
-
-
-@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "https://localhost"])
-async def test_a_page_of_localhost_may_connect_on_a_laptop(server: Server, origin: str) -> None:
-    async with connected(server, origin=origin) as client:
-        await assert_alive(client)
-
-
-async def test_where_endpoints_are_configured_only_named_origins_and_ones_own_may_connect(settings: Settings) -> None:
-    configured = read_settings(
-        {
-            "DROPZERO_ENDPOINTS": "us-east-1=postgresql://nobody@localhost/nothing",
-            "DROPZERO_ALLOWED_ORIGINS": "https://shop.example",
-        }
-    )
-    async with serving(replace(settings, allowed_origins=configured.allowed_origins)) as server:
-        for origin in ("https://shop.example", f"http://{urlsplit(server.url).netloc}"):
-            async with connected(server, origin=origin) as client:
-                await assert_alive(client)
-        for origin in ("http://localhost:3000", "https://shop.example.evil.example", "http://shop.example"):
-            with pytest.raises(InvalidStatus):
-                async with connected(server, origin=origin):
-                    pass
 
 
 @pytest.mark.parametrize("leave", ["close", "abort", "malformed", "complete"])
@@ -493,7 +241,7 @@ async def test_no_operation_outlives_its_socket(server: Server, leave: str) -> N
         await until_metrics(server, sockets=int(leave == "complete"), watchers=0, broadcasts=0, watched_products=0)
 
 
-async def test_a_client_that_reads_nothing_is_given_up(settings: Settings) -> None:
+async def test_a_client_that_does_not_read_is_disconnected(settings: Settings) -> None:
     impatient = replace(settings, socket_times=SocketTimes(send=short(0.2)))
     async with serving(impatient) as server, connected(server) as client:
         product_id = await server.create_product()
@@ -509,7 +257,7 @@ async def test_a_client_that_reads_nothing_is_given_up(settings: Settings) -> No
 
 
 async def flood_with_pings(client: Client) -> None:
-    """Ask for pongs until the socket is gone; unread, they fill every buffer on the way."""
+    """Send pings until the socket is closed. Their pongs are not read, and fill every buffer on the way."""
     with contextlib.suppress(ConnectionClosed):
         while True:
             await client.send({"type": "ping", "payload": {"padding": "x" * 30_000}})

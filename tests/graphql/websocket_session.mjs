@@ -2,11 +2,11 @@
 // id of no product.
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
-import { CREATE, HELLO, INVALID, SYNTAX_ERROR, buy, outcome, please, run, saw, watch } from './session.mjs';
+import { CREATE, HELLO, INVALID, SYNTAX_ERROR, buy, outcome, perform, run, saw, watch } from './session.mjs';
 
 const [url, token, productId, unknownId] = process.argv.slice(2);
 
-/** A client with the defaults of its package, and a record of its sockets. */
+/** A client with the defaults of its package, and a record of the sockets that it opened and closed. */
 function connect(options = {}) {
   const sockets = { opened: [], closed: [] };
   const client = createClient({ url, webSocketImpl: WebSocket, ...options });
@@ -18,10 +18,10 @@ function connect(options = {}) {
 /** The arguments of a client's next event of that name, for which `accept` is true. */
 function event(client, name, accept = () => true) {
   return new Promise((resolve) => {
-    const forget = client.on(name, (...told) => {
-      if (!accept(...told)) return;
+    const forget = client.on(name, (...values) => {
+      if (!accept(...values)) return;
       forget();
-      resolve(told);
+      resolve(values);
     });
   });
 }
@@ -31,7 +31,7 @@ function event(client, name, accept = () => true) {
   const { client, sockets } = connect({ generateID: () => `"${(operations += 1)}"\\ é\u2028\n` });
   const ids = [];
   client.on('message', ({ id }) => ids.push(id));
-  saw('nobody has asked for anything', sockets.opened.length);
+  saw('sockets before the first operation', sockets.opened.length);
 
   const first = run(client, watch(productId));
   saw('the current stock', await first.take());
@@ -55,7 +55,7 @@ function event(client, name, accept = () => true) {
   await outcome(client, buy(productId));
   saw('a change, to the other subscription', await first.take());
   await outcome(client, HELLO);
-  saw('what the stopped subscription was told', second.untaken);
+  saw('events of the stopped subscription', second.untaken);
   saw('messages to the stopped subscription', ids.filter((id) => id === stopped).length - before);
 
   const pong = event(client, 'pong');
@@ -104,7 +104,7 @@ function event(client, name, accept = () => true) {
   const first = run(client, watch(productId));
   const second = run(client, watch(productId));
   await Promise.all([first.take(), second.take()]);
-  restarted = please('restart');
+  restarted = perform('restart');
   saw('the current stock, after the server has restarted', [await first.take(), await second.take()]);
   saw('a server that restarts', [sockets.opened.length, sockets.closed]);
   await outcome(client, buy(productId));

@@ -10,7 +10,7 @@ import pytest
 from api.impatient import MAX_UNSENT, PIECE
 from api.settings import Settings, SocketTimes
 from api.websocket_protocol import BoundedWebSocket
-from tests.graphql.test_garbage import LEFT, VISITS, servers_objects
+from tests.graphql.garbage import LEFT, VISITS, servers_objects
 from tests.patience import short, until
 from tests.protocol.frames import BINARY, HANDSHAKE, LINE, PING, TEXT, close, frame, opened
 from tests.protocol.raw import TYPENAME, connection_to, exchange, request

@@ -1,4 +1,4 @@
-"""Two servers to attack, a laptop's and one with endpoints configured. After every attack they sell."""
+"""Two servers to attack: one as on a laptop, and one with endpoints configured. After every attack they still sell."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, Server, serving
 
 SHOP = "https://shop.example"
-"""The one origin whose pages may call the server with endpoints."""
+"""The only origin whose pages may call the server with endpoints."""
 
 
 def laptop(url: str) -> Settings:
@@ -34,7 +34,7 @@ def production(url: str) -> Settings:
 
 @pytest.fixture(scope="module", params=[laptop, production], ids=lambda mode: mode.__name__)
 async def server(request: pytest.FixtureRequest, shared_database_url: str, shared_pool: Pool) -> AsyncIterator[Server]:
-    """A server in each of the two modes, whose books are balanced when all attacks are over."""
+    """A server in each of the two modes. After all attacks its stock and its orders have to balance."""
     settings: Settings = request.param(shared_database_url)
     async with serving(replace(settings, budget=PATIENT_BUDGET, region_times=PATIENT_TIMES)) as server:
         yield server
@@ -45,7 +45,7 @@ async def server(request: pytest.FixtureRequest, shared_database_url: str, share
 
 @dataclass
 class Shelf:
-    """A product of which only `unharmed` buys, and the units that are left of it."""
+    """A product that only `unharmed` buys, and the units that are left of it."""
 
     product_id: str
     units: int
@@ -59,13 +59,13 @@ async def shelf(server: Server) -> Shelf:
 
 @pytest.fixture
 def product_id(shelf: Shelf) -> str:
-    """A product whose units no attack buys."""
+    """A product of which no attack may buy a unit."""
     return shelf.product_id
 
 
 @pytest.fixture(autouse=True)
 async def unharmed(server: Server, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """After the attack nothing was bought or logged as an error, and the next buyer gets exactly one unit."""
+    """After each attack nothing is bought, no error is logged, and the next buyer gets exactly one unit."""
     yield
     bought = await server.purchase(shelf.product_id)
     assert bought["status"] == "CONFIRMED"
@@ -76,6 +76,6 @@ async def unharmed(server: Server, shelf: Shelf, caplog: pytest.LogCaptureFixtur
 
 
 @pytest.fixture
-def friend(server: Server) -> str:
-    """An origin whose pages may call the server."""
+def allowed_origin(server: Server) -> str:
+    """An origin whose pages may call this server."""
     return SHOP if server.settings.allowed_origins.fullmatch(SHOP) else "http://localhost:5173"

@@ -1,6 +1,5 @@
-"""Requests as they stand, byte for byte, and their answers."""
+"""Requests with any target, header and body, and their answers."""
 
-import asyncio
 import http.client
 import io
 import json
@@ -10,12 +9,12 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.patience import PATIENCE
+from tests.protocol.raw import connection_to
 from tests.server import ADMIN_TOKEN, Server
 
 JSON = ("content-type", "application/json")
 NEWER = ("accept", "application/graphql-response+json")
-"""Of this type a document that is refused has status 400."""
+"""The newer media type, in which a refused document has status 400."""
 
 AS_OPERATOR = ("authorization", f"Bearer {ADMIN_TOKEN}")
 
@@ -24,7 +23,7 @@ Headers = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """An HTTP response, with every header that was sent, however often."""
 
     status: int
     headers: Message
@@ -35,44 +34,38 @@ class Answer:
         return json.loads(self.body)
 
     def assert_refused(self, status: int, message: str) -> None:
-        """It has that status, no data, and errors of code BAD_USER_INPUT, the first of which has that message in it."""
+        """The answer has that status, no data, and errors of code BAD_USER_INPUT. `message` is in the first one."""
         errors = self.json.get("errors")
         assert (self.status, list(self.json)) == (status, ["errors"]), self
         assert {error["extensions"]["code"] for error in errors} == {"BAD_USER_INPUT"}, errors
         assert message in errors[0]["message"], errors
 
     def assert_data(self, data: object) -> None:
-        """It has status 200 and that data, and nothing beside the data."""
+        """The answer has status 200, that data, and nothing beside the data."""
         assert (self.status, self.json) == (200, {"data": data}), self
 
     def allowed(self) -> set[str]:
-        """The methods that a 405 names."""
+        """The methods that a 405 allows."""
         return {*self.headers["allow"].split(", ")}
 
 
 async def send(server: Server, method: str, target: str | bytes, body: bytes = b"", headers: Headers = ()) -> Answer:
-    """The answer to one request; the target goes out as it is. No answer may be a defect of the server's."""
-    address = urlsplit(server.url)
-    head = [("host", address.netloc), ("connection", "close"), *headers]
+    """Send one request, with its target and headers unchanged. Returns its answer, which may not come from a defect."""
+    fields = [("host", urlsplit(server.url).netloc), ("connection", "close"), *headers]
     if body:
-        head.append(("content-length", str(len(body))))
+        fields.append(("content-length", str(len(body))))
     line = b"%s %s HTTP/1.1\r\n" % (method.encode(), target if isinstance(target, bytes) else target.encode())
-    lines = "".join(f"{name}: {value}\r\n" for name, value in head).encode()
-    async with asyncio.timeout(PATIENCE):
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        try:
-            writer.write(line + lines + b"\r\n" + body)
-            received = await reader.read()
-        finally:
-            writer.close()
-            await writer.wait_closed()
-    answer = parsed(received)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
+    async with connection_to(server) as connection:
+        await connection.send(line + lines + b"\r\n" + body)
+        answer = parsed(await connection.closed())
     assert answer.status < 500, answer
     assert b"INTERNAL" not in answer.body, answer
     return answer
 
 
 def parsed(received: bytes) -> Answer:
+    """The answer that these bytes are. All bytes behind the head count as its body, even where it may have none."""
     status_line, _, rest = received.partition(b"\r\n")
     head, _, body = rest.partition(b"\r\n\r\n")
     version, status, *_ = status_line.split(b" ")
@@ -81,6 +74,6 @@ def parsed(received: bytes) -> Answer:
 
 
 async def post(server: Server, body: object, *headers: tuple[str, str]) -> Answer:
-    """The answer to a body of type JSON: bytes as they stand, or what is to be encoded."""
+    """Send a body of type JSON: bytes unchanged, anything else encoded. Returns the answer."""
     encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
     return await send(server, "POST", "/graphql", encoded, [JSON, NEWER, *headers])

@@ -1,4 +1,4 @@
-"""Hostile addresses and methods: what a GET may do, files that are nobody's business, redirects and caches."""
+"""Hostile addresses and methods: mutations by GET, paths out of a folder, redirects, spoofed headers and caches."""
 
 import pytest
 
@@ -40,21 +40,23 @@ GETS = {
 
 
 @pytest.mark.parametrize(("status", "query_string", "message"), GETS.values(), ids=GETS)
-async def test_a_get_changes_and_watches_nothing(server: Server, status: int, query_string: str, message: str) -> None:
+async def test_a_get_changes_nothing_and_watches_nothing(
+    server: Server, status: int, query_string: str, message: str
+) -> None:
     answer = await send(server, "GET", f"/graphql?{query_string}", headers=[NEWER, AS_OPERATOR])
     answer.assert_refused(status, message)
     assert answer.headers["cache-control"] == "no-store"
     assert await server.data('{ products(dropName: "By address") { edges { cursor } } }') == {"products": {"edges": []}}
 
 
-async def test_a_get_is_answered_as_json_whatever_else_it_asks_for(server: Server) -> None:
+async def test_other_parameters_do_not_change_the_answer_to_a_get(server: Server) -> None:
     for more in ("&callback=alert", "&query={__typename}", "&pretty=1&raw=1", "&variables=null"):
         answer = await send(server, "GET", f"/graphql?query={{__typename}}{more}")
         answer.assert_data({"__typename": "Query"})
         assert answer.headers["content-type"] == "application/json; charset=utf-8"
 
 
-async def test_the_body_of_a_get_does_not_count(server: Server) -> None:
+async def test_the_body_of_a_get_is_ignored(server: Server) -> None:
     body = b'{"query":"mutation { __typename }"}'
     headers = [NEWER, AS_OPERATOR, ("content-type", "application/json")]
     answer = await send(server, "GET", "/graphql?query={__typename}", body, headers)
@@ -102,14 +104,14 @@ TRAVERSALS = [
 
 
 @pytest.mark.parametrize("target", TRAVERSALS, ids=lambda target: target[:40])
-async def test_no_address_leads_out_of_the_folder_of_files(server: Server, target: str) -> None:
+async def test_no_address_leads_out_of_the_static_folder(server: Server, target: str) -> None:
     answer = await send(server, "GET", target)
     assert answer.status == 404
     assert b"import " not in answer.body
     assert b"root:" not in answer.body
 
 
-async def test_a_bare_nul_in_an_address_is_no_request(server: Server) -> None:
+async def test_an_address_with_a_bare_nul_is_400(server: Server) -> None:
     for target in (b"/static/\0", b"/\0", b"/static/..\0/pages.py"):
         assert (await send(server, "GET", target)).status == 400
 
@@ -169,7 +171,7 @@ NO_PAGES = [
 
 
 @pytest.mark.parametrize("target", NO_PAGES)
-async def test_an_address_that_is_nearly_another_leads_nowhere(server: Server, target: str) -> None:
+async def test_an_address_that_is_nearly_right_is_404(server: Server, target: str) -> None:
     answer = await send(server, "GET", target, headers=[AS_OPERATOR])
     assert answer.status == 404
     assert "location" not in answer.headers
@@ -188,7 +190,7 @@ async def test_no_parameter_redirects(server: Server, query_string: str) -> None
         assert b"evil.example" not in answer.body
 
 
-async def test_the_metrics_are_no_more_open_under_another_spelling(server: Server) -> None:
+async def test_another_spelling_does_not_open_the_metrics(server: Server) -> None:
     open_to_all = 200 if server.settings.open_metrics else 401
     for target in ("/metrics", "/%6detrics", "/%6D%65trics", "/metrics?", "/metrics?token=x"):
         assert (await send(server, "GET", target)).status == open_to_all
@@ -210,7 +212,7 @@ FORWARDED = [
 
 
 @pytest.mark.parametrize("target", [*PAGES, *FILES, *PLAIN, "/nothing", "/graphql?query={__typename}"])
-async def test_what_a_proxy_says_changes_no_answer(server: Server, target: str) -> None:
+async def test_the_headers_of_a_proxy_change_no_answer(server: Server, target: str) -> None:
     plain = await send(server, "GET", target)
     for header in FORWARDED:
         answer = await send(server, "GET", target, headers=[header])
@@ -238,7 +240,7 @@ async def test_a_cookie_chooses_a_language_and_nothing_else(server: Server, cook
         assert answer.headers["vary"] == "accept-language, cookie"
 
 
-async def test_no_cache_gives_one_reader_what_is_anothers(server: Server) -> None:
+async def test_no_cache_may_send_an_answer_to_another_reader(server: Server) -> None:
     for target in [*PAGES, "/?lang=ar", "/nothing"]:
         answer = await send(server, "GET", target)
         assert (answer.headers["cache-control"], answer.headers["vary"]) == ("no-cache", "accept-language, cookie")
@@ -249,7 +251,7 @@ async def test_no_cache_gives_one_reader_what_is_anothers(server: Server) -> Non
 async def test_no_answer_sets_a_cookie_or_names_the_software(server: Server) -> None:
     for target in EVERYWHERE:
         answer = await send(server, "GET", target, headers=[("cookie", "session=1")])
-        assert not {"set-cookie", "server", "x-powered-by"} & {*answer.headers.keys()}
+        assert not {"set-cookie", "server", "x-powered-by"} & {name.lower() for name in answer.headers}
 
 
 METHODS = ["OPTIONS", "PUT", "POST", "DELETE", "PATCH", "TRACE"]
@@ -257,7 +259,7 @@ OTHER_METHODS = ["PROPFIND", "MKCOL", "QUERY", "LOCK"]
 
 
 @pytest.mark.parametrize("target", [*PAGES, *FILES, *PLAIN, *NOWHERE, "/metrics"])
-async def test_what_is_for_reading_is_405_for_other_methods(server: Server, target: str) -> None:
+async def test_a_page_is_405_for_methods_that_do_not_read(server: Server, target: str) -> None:
     for method in METHODS:
         answer = await send(server, method, target, headers=[AS_OPERATOR, ("x-secret", "not to be traced")])
         assert answer.status == 405, method
@@ -278,12 +280,12 @@ async def test_head_is_get_without_a_body(server: Server, target: str) -> None:
 
 
 @pytest.mark.parametrize("method", OTHER_METHODS)
-async def test_methods_of_others_are_not_known(server: Server, method: str) -> None:
+async def test_graphql_is_405_for_methods_of_other_protocols(server: Server, method: str) -> None:
     answer = await send(server, method, "/graphql?query={__typename}", headers=[NEWER])
     assert answer.status == 405
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "GET\t", "G" * 5000])
-async def test_a_method_that_is_none_is_no_request(server: Server, method: str) -> None:
+async def test_a_malformed_method_is_400(server: Server, method: str) -> None:
     for target in EVERYWHERE:
         assert (await send(server, method, target)).status == 400

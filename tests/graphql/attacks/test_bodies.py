@@ -1,4 +1,4 @@
-"""Hostile bodies of a POST. tests/graphql/test_http.py has those that are simply malformed."""
+"""Hostile bodies of a POST. tests/graphql/test_http.py has the bodies that are malformed without intent."""
 
 import gzip
 import json
@@ -133,7 +133,9 @@ async def test_a_hostile_body_is_refused(server: Server, body: bytes, message: s
 
 
 @pytest.mark.parametrize(("body", "data"), ANSWERED.values(), ids=ANSWERED)
-async def test_an_odd_body_is_answered_for_what_it_says_last(server: Server, body: bytes, data: dict[str, Any]) -> None:
+async def test_an_odd_body_is_answered_by_the_last_of_its_values(
+    server: Server, body: bytes, data: dict[str, Any]
+) -> None:
     (await post(server, body, AS_OPERATOR)).assert_data(data)
     assert await server.data('{ products(dropName: "Smuggled") { edges { cursor } } }') == {"products": {"edges": []}}
 
@@ -144,7 +146,7 @@ async def test_a_body_that_is_not_plain_json_is_415(server: Server, headers: dic
     answer.assert_refused(415, "send the request")
 
 
-async def test_a_body_of_two_types_is_415(server: Server) -> None:
+async def test_a_body_with_two_types_is_415(server: Server) -> None:
     for second in ("text/plain", "application/json"):
         answer = await send(server, "POST", "/graphql", TYPENAME, [NEWER, JSON, ("content-type", second)])
         answer.assert_refused(415, "send the request")
@@ -163,9 +165,9 @@ async def test_a_body_of_two_types_is_415(server: Server) -> None:
             "userRef must have 1 to",
         ),
     ],
-    ids=["id", "after", "dropName", "userRef", "who cancels"],
+    ids=["id", "after", "dropName", "userRef", "userRef of a cancellation"],
 )
-async def test_a_value_of_200_000_characters_is_refused_in_few_words(
+async def test_the_refusal_of_a_value_of_200_000_characters_is_short(
     server: Server, query: str, variables: dict[str, str], message: str
 ) -> None:
     answer = await post(server, {"query": query, "variables": variables})
@@ -175,7 +177,7 @@ async def test_a_value_of_200_000_characters_is_refused_in_few_words(
     assert len(answer.body) < 1000
 
 
-async def test_what_an_address_says_does_not_count_in_a_post(server: Server) -> None:
+async def test_the_query_string_of_a_post_is_ignored(server: Server) -> None:
     address = "/graphql?query=mutation{createProduct(input:{name:%22x%22,dropName:%22Smuggled%22,stock:1}){id}}"
     answer = await send(server, "POST", address, TYPENAME, [JSON, AS_OPERATOR])
     answer.assert_data({"__typename": "Query"})

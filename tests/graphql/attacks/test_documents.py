@@ -1,4 +1,4 @@
-"""Hostile documents that are valid or not. tests/graphql/test_documents.py has those that ask for too much."""
+"""Hostile documents of an ordinary size. tests/graphql/test_document_limits.py has those that are too large."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from graphql import build_client_schema, build_schema, get_introspection_query, lexicographic_sort_schema, print_schema
 
 from tests.graphql.attacks.requests import post
-from tests.graphql.operations import stock_of
+from tests.graphql.operations import UNKNOWN_ID, stock_of
 from tests.server import Server
 
 PUBLISHED = Path(__file__).parents[3] / "schema.graphql"
@@ -99,8 +99,7 @@ REFUSED = {
     for name, case in cases.items()
 }
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
-PURCHASE = f'purchase(input: {{productId: "{NOBODY}", userRef: "eve"}})'
+PURCHASE = f'purchase(input: {{productId: "{UNKNOWN_ID}", userRef: "eve"}})'
 ANSWERED: dict[str, tuple[str, dict[str, Any]]] = {
     "a field that is skipped": ("{ __typename @skip(if: true) }", {}),
     "a field that is skipped and included": ("{ now @skip(if: true) @include(if: true) }", {}),
@@ -135,7 +134,7 @@ async def test_a_document_that_does_nothing_is_answered(server: Server, query: s
     (await post(server, {"query": query})).assert_data(data)
 
 
-async def test_a_purchase_under_ten_aliases_and_one_key_is_one_order(server: Server) -> None:
+async def test_a_purchase_of_ten_aliases_with_one_key_is_one_order(server: Server) -> None:
     product_id = await server.create_product(10)
     wanted = f'purchase(input: {{productId: "{product_id}", userRef: "eve", idempotencyKey: "one"}})'
     aliased = " ".join(f"a{number}: {wanted} {{ ... on PurchaseConfirmed {{ replayed }} }}" for number in range(10))
@@ -145,7 +144,7 @@ async def test_a_purchase_under_ten_aliases_and_one_key_is_one_order(server: Ser
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-async def test_no_text_is_more_than_a_value(server: Server, text: str) -> None:
+async def test_a_hostile_text_is_only_a_value(server: Server, text: str) -> None:
     assert await server.create_product(dropName="Not to be found")
     query = """
     query ($text: String) {
@@ -165,7 +164,7 @@ async def test_introspection_shows_the_published_schema_and_nothing_else(server:
     )
 
 
-async def test_a_misspelt_field_is_met_with_the_names_of_the_published_schema(server: Server) -> None:
+async def test_a_misspelt_field_is_answered_with_names_of_the_published_schema(server: Server) -> None:
     answer = await post(server, {"query": "{ prodcts { edges { cursor } } }"})
     answer.assert_refused(400, "Did you mean 'products' or 'product'?")
 

@@ -1,4 +1,4 @@
-"""What pages of other sites can do with a visitor's browser: send forms, frame pages, and have their text shown."""
+"""What pages of other sites can do with a visitor's browser: send forms, frame our pages, and inject text."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("origin", HOSTILE)
-async def test_a_page_of_another_site_reads_no_answer(server: Server, origin: str) -> None:
+async def test_a_page_of_another_site_may_read_no_answer(server: Server, origin: str) -> None:
     asked = [("origin", origin), ("access-control-request-method", "POST")]
     preflight = await send(server, "OPTIONS", "/graphql", headers=[*asked, ("access-control-request-headers", "x")])
     assert preflight.status == 400
@@ -79,16 +79,22 @@ async def test_a_page_of_another_site_reads_no_answer(server: Server, origin: st
         ("POST", "content-type, x-evil"),
     ],
 )
-async def test_a_page_that_may_call_may_not_do_more(server: Server, friend: str, method: str, headers: str) -> None:
-    asked = {"origin": friend, "access-control-request-method": method, "access-control-request-headers": headers}
+async def test_an_allowed_page_may_use_no_other_method_or_header(
+    server: Server, allowed_origin: str, method: str, headers: str
+) -> None:
+    asked = {
+        "origin": allowed_origin,
+        "access-control-request-method": method,
+        "access-control-request-headers": headers,
+    }
     assert (await send(server, "OPTIONS", "/graphql", headers=asked.items())).status == 400
 
 
-async def test_a_page_that_may_call_sends_no_cookies_and_reaches_no_private_network(
-    server: Server, friend: str
+async def test_an_allowed_page_may_send_no_cookies_and_use_no_private_network(
+    server: Server, allowed_origin: str
 ) -> None:
     asked = {
-        "origin": friend,
+        "origin": allowed_origin,
         "access-control-request-method": "POST",
         "access-control-request-headers": "content-type",
     }
@@ -97,7 +103,7 @@ async def test_a_page_that_may_call_sends_no_cookies_and_reaches_no_private_netw
     for answer in (
         await send(server, "OPTIONS", "/graphql", headers=asked.items()),
         await send(server, "OPTIONS", "/graphql", headers=private),
-        await post(server, {"query": "{ __typename }"}, ("origin", friend)),
+        await post(server, {"query": "{ __typename }"}, ("origin", allowed_origin)),
     ):
         assert "access-control-allow-credentials" not in answer.headers
         assert "access-control-allow-private-network" not in answer.headers
@@ -105,7 +111,7 @@ async def test_a_page_that_may_call_sends_no_cookies_and_reaches_no_private_netw
 
 
 def form(content_type: str | None, body: bytes) -> list[tuple[str, str]]:
-    """Headers that a browser sends with a form, or with what needs no question beforehand."""
+    """The headers that a browser sends with a form, or with another request that needs no preflight."""
     named = [] if content_type is None else [("content-type", content_type)]
     cross = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")]
     return [NEWER, AS_OPERATOR, *cross, *named, ("cookie", "session=1")]
@@ -140,7 +146,7 @@ async def test_a_form_of_another_site_buys_nothing(
 
 
 @pytest.mark.parametrize("target", ["/", "/architecture", "/drop/0d509e70-0000-4000-8000-000000000001", "/readyz"])
-async def test_a_form_of_another_site_is_taken_by_no_page(server: Server, target: str) -> None:
+async def test_a_form_of_another_site_is_405_on_every_page(server: Server, target: str) -> None:
     body = b"query=mutation"
     answer = await send(server, "POST", target, body, form("application/x-www-form-urlencoded", body))
     assert (answer.status, answer.allowed()) == (405, {"GET", "HEAD"})
@@ -153,14 +159,14 @@ async def test_an_image_of_another_site_buys_nothing(server: Server, product_id:
 
 
 @pytest.mark.parametrize("target", [*PAGES, "/static/api.js"])
-async def test_no_other_site_has_a_page_in_its_frame(server: Server, target: str) -> None:
+async def test_no_other_site_may_frame_a_page(server: Server, target: str) -> None:
     answer = await send(server, "GET", target)
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert "base-uri 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_no_other_site_has_graphiql_in_its_frame(server: Server) -> None:
+async def test_no_other_site_may_frame_graphiql(server: Server) -> None:
     answer = await send(server, "GET", "/graphql", headers=[("accept", "text/html")])
     assert answer.status == (200 if server.settings.graphiql else 406)
     if server.settings.graphiql:
@@ -178,7 +184,7 @@ MARKUP = [
 
 
 @pytest.mark.parametrize("name", MARKUP)
-async def test_markup_in_a_name_is_text_in_json_and_in_no_page(server: Server, name: str) -> None:
+async def test_markup_in_a_name_is_text_in_json_and_on_no_page(server: Server, name: str) -> None:
     product_id = await server.create_product(name=name, dropName=name)
     query = {"query": "query ($id: ID!) { product(id: $id) { name dropName } }", "variables": {"id": product_id}}
     answer = await send(server, "POST", "/graphql", json.dumps(query).encode(), [JSON, ("accept", "text/html, */*")])
@@ -191,7 +197,7 @@ async def test_markup_in_a_name_is_text_in_json_and_in_no_page(server: Server, n
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img/src=x>', "'-alert(1)-'"])
-async def test_an_address_is_in_no_page(server: Server, name: str) -> None:
+async def test_no_page_repeats_its_address(server: Server, name: str) -> None:
     for target in (f"/{name}", f"/?lang={name}", f"/drop/{name}", f"/static/{name}", f"/architecture?x={name}"):
         assert name.encode() not in (await send(server, "GET", target)).body
 
@@ -199,7 +205,7 @@ async def test_an_address_is_in_no_page(server: Server, name: str) -> None:
 @pytest.mark.parametrize(
     "query", ["{ <script>alert(1)</script> }", '{ product(id: "<script>alert(1)</script>") { id } }']
 )
-async def test_a_message_that_repeats_markup_is_no_page(server: Server, query: str) -> None:
+async def test_a_message_that_repeats_markup_is_json(server: Server, query: str) -> None:
     headers: list[tuple[str, Any]] = [JSON, ("accept", "text/html, application/json;q=0.1, */*;q=0.1")]
     answer = await send(server, "POST", "/graphql", json.dumps({"query": query}).encode(), headers)
     assert answer.json["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"

@@ -1,0 +1,76 @@
+"""Defects: the answer has a reference, and only the log explains it."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from graphql import GraphQLSchema
+
+from api.app import create_admission
+from api.database.pool import Pool
+from api.graphql.documents import Documents
+from api.graphql.engine import Engine
+from api.graphql.http import GraphQLHTTP
+from api.identity.caller import Authenticator
+from api.settings import Settings
+from tests.graphql.http_requests import TYPENAME
+from tests.graphql.operations import ORDERS, stock_of
+from tests.server import PURCHASE, serving
+
+
+async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
+    settings: Settings, schema: GraphQLSchema, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        async def execute(self, *_: object) -> None:
+            raise RuntimeError("password=hunter2")
+
+    admission = create_admission(settings)
+    documents = Documents(schema, admission.turns)
+    engine = Engine(None, Broken(), documents, None, Authenticator(None, admission.refusals), admission)  # type: ignore[arg-type]
+    handler = GraphQLHTTP(engine, None, 12.0)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": TYPENAME}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/graphql",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    await handler(scope, receive, send)
+
+    assert sent[0]["status"] == 500
+    [error] = json.loads(sent[1]["body"])["errors"]
+    assert error["extensions"] == {"code": "INTERNAL"}
+    reference = re.fullmatch(r"Internal error; please report the reference (\w{12})\.", error["message"])
+    assert reference is not None
+    assert reference[1] in caplog.text
+    assert "hunter2" in caplog.text
+
+
+async def test_a_defect_of_a_resolver_is_answered_with_a_reference_to_the_log(
+    settings: Settings, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(settings) as server:
+        product_id = await server.create_product(10)
+        await pool.execute("ALTER TABLE orders RENAME TO somewhere_else")
+        for query, variables in (
+            (ORDERS, {"userRef": "ada"}),
+            (PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}}),
+        ):
+            code, message = await server.refusal(query, variables)
+            assert code == "INTERNAL"
+            reference = re.fullmatch(r"Internal error; please report the reference (\w{12})\.", message)
+            assert reference is not None
+            assert reference[1] in caplog.text
+        assert 'relation "orders" does not exist' in caplog.text
+        await pool.execute("ALTER TABLE somewhere_else RENAME TO orders")
+        assert await stock_of(server, product_id) == 10
+        assert (await server.purchase(product_id))["status"] == "CONFIRMED"
