@@ -8,7 +8,6 @@ import shlex
 import sys
 import tomllib
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +24,8 @@ from api.cluster.control_plane import Cluster
 from api.server import shutdown_timeout
 from api.settings import read_settings
 from tests.command import ended, environment, started
+from tests.environment import names_that_are_read
+from tests.links import dead_links
 from tests.patience import PATIENCE
 from tests.server import Server
 
@@ -179,34 +180,11 @@ async def until_said(stream: asyncio.StreamReader, pattern: str) -> str:
     return match[0]
 
 
-class Recorded(dict[str, str]):
-    """An empty environment that knows what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: set[str] = set()
-
-    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
-        self.asked.add(name)
-        return default
-
-
-def variables(command: Any) -> Iterator[str]:
-    """What the options of a command, and of those in it, are read from."""
-    yield from (str(option.envvar) for option in command.params)
-    if isinstance(command, TyperGroup):
-        for child in command.commands.values():
-            yield from variables(child)
-
-
 class TestPage:
     def test_every_variable_that_is_named_is_read(self) -> None:
-        environment = Recorded()
-        read_settings(environment)
-        read = environment.asked | set(variables(typer.main.get_command(app)))
         named = set(re.findall(r"\b(?:DROPZERO|AWS)_[A-Z_]+\b", PAGE))
         assert named >= {"DROPZERO_ENDPOINTS", "DROPZERO_REGION", "DROPZERO_ADMIN_TOKEN", "AWS_ROLE_ARN"}
-        assert named - read - {"AWS_PROFILE"} == set()
+        assert named - names_that_are_read() - {"AWS_PROFILE"} == set()
 
     def test_every_command_is_one_that_there_is(self) -> None:
         commands = re.findall(r"(?:\$ (?:[A-Z_]+='[^']*' )?|`)dropzero ([a-z][^`\n]*)", PAGE)
@@ -234,23 +212,6 @@ class TestPage:
 
     def test_every_link_leads_somewhere(self) -> None:
         assert dead_links(ROOT / "docs" / "deployment.md") == []
-
-
-def dead_links(page: Path) -> list[str]:
-    """The links of a page to files and headings of this project that are not there."""
-    dead = []
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-        file, _, anchor = target.partition("#")
-        there = page.parent / file if file else page
-        if not target.startswith("http") and not (there.exists() and (not anchor or anchor in anchors(there))):
-            dead.append(target)
-    return dead
-
-
-def anchors(page: Path) -> set[str]:
-    """What links to the headings of a page end with."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
-    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def made_in(region: str) -> Cluster:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from botocore.model import StructureShape
 from botocore.session import get_session
 
-from api.cli import app
 from api.graphql.errors import ErrorCode
 from api.graphql.http import MAX_BODY
 from api.graphql.purchase import PurchaseStatus
@@ -22,7 +20,8 @@ from api.identity.refusals import INTERVAL
 from api.identity.turns import LENGTH
 from api.server import shutdown_timeout
 from api.settings import Settings, read_settings
-from tests.test_deployment import Recorded, dead_links, variables
+from tests.environment import names_that_are_read
+from tests.links import dead_links
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -82,10 +81,7 @@ class TestNumbers:
 
 class TestNames:
     def test_every_variable_that_is_named_is_read(self) -> None:
-        environment = Recorded()
-        read_settings(environment)
-        read = environment.asked | set(variables(typer.main.get_command(app)))
-        assert set(re.findall(r"\bDROPZERO_[A-Z_]+\b", PAGE)) - read == set()
+        assert set(re.findall(r"\bDROPZERO_[A-Z_]+\b", PAGE)) - names_that_are_read() == set()
 
     def test_every_code_is_one_that_clients_get(self) -> None:
         constants = {bound.name for bound in bounds()}
