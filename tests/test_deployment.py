@@ -9,23 +9,19 @@ import sys
 import tomllib
 from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-import typer
-from typer.core import TyperGroup
 
 from api.app import CLOSE_GRACE
-from api.cli import app
 from api.cluster import access
 from api.cluster.control_plane import Cluster
 from api.server import shutdown_timeout
 from api.settings import read_settings
 from tests.command import ended, environment, started
-from tests.environment import names_that_are_read
 from tests.links import dead_links
+from tests.options import command_of, names_that_are_read
 from tests.patience import PATIENCE
 from tests.server import Server
 
@@ -109,15 +105,6 @@ def parsed(arguments: list[str]) -> dict[str, object]:
     """What `dropzero` makes of the arguments of one of its commands."""
     context = command_of(arguments[:1]).make_context(arguments[0], arguments[1:], resilient_parsing=True)
     return dict(context.params)
-
-
-def command_of(words: list[str]) -> Any:
-    """The command that the words begin with, which are used up by it."""
-    command: Any = typer.main.get_command(app)
-    while isinstance(command, TyperGroup):
-        assert words[0] in command.commands, words
-        command = command.commands[words.pop(0)]
-    return command
 
 
 class TestVercel:

@@ -20,8 +20,8 @@ from api.identity.refusals import INTERVAL
 from api.identity.turns import LENGTH
 from api.server import shutdown_timeout
 from api.settings import Settings, read_settings
-from tests.environment import names_that_are_read
 from tests.links import dead_links
+from tests.options import names_that_are_read
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -11,7 +11,7 @@ import pytest
 from api import variables
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, read_settings
 from api.variables import COMMAND_VARIABLES, VARIABLES, Variable
-from tests.environment import Recorded, command_options
+from tests.options import Recorded, command_options
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 TOKEN = "0123456789abcdef"

@@ -1,6 +1,6 @@
-// What the README's example of a page finds there: a WebSocket, a product, and somewhere to show its stock. Its times
-// pass faster, and each of them is recorded. Argument: the product. One of the functions below is called after the
-// example.
+// What the example in docs/frontend.md needs of a page: a WebSocket, a product, and a place to show its stock. The
+// example's times pass faster, and each of them is recorded. Argument: the product. One of the functions below is called
+// after the example.
 import WebSocket from 'ws';
 import { please, saw } from './session.mjs';
 
