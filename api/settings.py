@@ -1,35 +1,27 @@
-"""Settings: everything that the environment says, read once and refused with a clear message when wrong."""
+"""Settings: the variables of the environment, read once. A value that cannot be used is refused by its name."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
-import orjson
-
-from api.database.endpoint import Endpoint, parse_endpoints
+from api import variables
+from api.database.endpoint import Endpoint
 from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.line import GroupPolicy
 from api.drops.stock import PollingTimes
 from api.hosts import parse_hosts
 from api.identity.clients import Network
+from api.variables import COMMAND_VARIABLES, DRAIN, VARIABLES, Variable
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
-"""The two names of the one embedded database, so that all that speaks of Regions works on a laptop."""
-
-DRAIN = 10
-"""Seconds that a load balancer is given to send its requests elsewhere. Kubernetes and ECS take a server out of their
-load balancers at the moment when they stop it, and seconds pass until all of the balancer knows; one that asks /readyz
-every 5 s and wants two answers of 503 knows after 10 s."""
+"""Two Regions, both served by the one embedded database, so that everything about Regions works on a laptop."""
 
 LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
-
-_ONE_LETTER_APART = {"DROPZERO_HOST"}
-"""Variables of the commands' options that are spelled like a variable of the settings, and are meant."""
 
 T = TypeVar("T")
 
@@ -40,8 +32,8 @@ class InvalidSettings(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OidcFederation:
-    """AWS credentials for an OIDC token of Vercel: the role to assume, the first token where the environment has one,
-    and whether tokens come with the requests."""
+    """How to get AWS credentials for an OIDC token of Vercel: the role to assume, the token in the environment if there
+    is one, and whether requests carry newer tokens."""
 
     role_arn: str
     token: str | None = field(repr=False)
@@ -52,18 +44,19 @@ class OidcFederation:
 class SocketTimes:
     """How long a client's connection may wait, in seconds.
 
-    `keep_alive`: from an answer to the next request on its connection. Whatever keeps connections to this server must
-    close them sooner, or it sends a request to a connection that is just being closed. Load balancers keep them for
-    60 s (ALB, nginx, CloudFront's most by default) to 90 s (Go's net/http, on which Traefik is built).
+    `keep_alive`: from an answer to the next request on its connection. A load balancer must close its idle connections
+    sooner: otherwise it can send a request on a connection that the server is just closing. Load balancers keep them
+    for 60 s (ALB, nginx, CloudFront's most by default) to 90 s (Go's net/http, on which Traefik is built).
     `receive`: from a connection, or from a request's first byte, until the request is complete.
-    `send`: a client that has not taken what it was sent by then is disconnected. uvicorn would wait for ever for both.
-    `close`: for a websocket's client to answer a close frame.
-    `initialise`: a websocket that has not sent connection_init by then is closed with 4408.
+    `send`: until a client has read some of what it was sent; then it is disconnected. For `receive` and `send`, uvicorn
+    would wait for ever.
+    `close`: until a websocket's client has answered a close frame.
+    `initialise`: until a websocket has sent connection_init; then it is closed with 4408.
     `ping`: from one websocket ping to the next, and from a ping to its pong.
-    `comment`: between the comments of an event stream, for proxies that end a stream without traffic.
+    `comment`: from one comment of an event stream to the next, for proxies that end a stream without traffic.
     """
 
-    keep_alive: float = 120.0
+    keep_alive: float = float(variables.KEEP_ALIVE_S.default)
     receive: float = 30.0
     send: float = 10.0
     close: float = 3.0
@@ -74,9 +67,10 @@ class SocketTimes:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server needs to know. No endpoints means the embedded PostgreSQL, kept in `data_directory` and
-    offered as `embedded_regions`. Home is the first of either. `hosts` are the host names to answer to beside those of
-    every server. `drain` in seconds, from SIGTERM until the server takes no more connections."""
+    """The settings of a server. Without endpoints it runs the embedded PostgreSQL in `data_directory`, under the names
+    `embedded_regions`. The first endpoint, or the first of these names, is home. `hosts` are host names that are
+    answered beside those that every server answers. `drain`: seconds from SIGTERM until the server takes no more
+    connections."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -105,7 +99,7 @@ class Settings:
         return not self.endpoints
 
     def with_embedded(self, url: str, admin_token: str | None) -> "Settings":
-        """The settings once the embedded database runs."""
+        """Return these settings with the URL and the operator's token of the embedded database that runs."""
         endpoints = tuple(Endpoint(region, url) for region in self.embedded_regions)
         return replace(self, endpoints=endpoints, admin_token=admin_token)
 
@@ -113,72 +107,84 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
-    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on the page about the
-    architecture, which buys of real drops, the metrics, and pages of localhost.
+    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on `/architecture`
+    (which buys of the drops on sale), the metrics, and pages of localhost.
     """
-    known = set()
 
-    def read(name: str, default: T, parse: Callable[[str], T]) -> T:
-        known.add(name)
-        text = environment.get(name, "")
-        if not text.strip():
-            return default
-        try:
-            return parse(text.strip())
-        except ValueError as error:
-            raise InvalidSettings(f"{name}: {error}") from None
+    def read(variable: Variable[T], default: T | None = None) -> T:
+        return _read(environment, variable, default)
 
-    endpoints: tuple[Endpoint, ...] = read("DROPZERO_ENDPOINTS", (), parse_endpoints)
-    if not endpoints and "DROPZERO_ENDPOINTS" in environment:
-        raise InvalidSettings("DROPZERO_ENDPOINTS: it is set but empty; name a database, or unset it for a local one")
-    regions = tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS
-    home = read("DROPZERO_REGION", regions[0], _one_of(regions))
+    endpoints = _endpoints(environment)
     laptop = not endpoints
-    one_by_one = read("DROPZERO_GROUP_COMMIT", True, _switch) is False
-    connections = read("DROPZERO_CONNECTIONS", 10, _whole(1, 1000))
-    hosts: tuple[str, ...] = read("DROPZERO_HOSTS", (), parse_hosts)
+    home = _home(environment, tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS)
+    one_by_one = not read(variables.GROUP_COMMIT)
+    connections = read(variables.CONNECTIONS)
+    hosts = read(variables.HOSTS)
     settings = Settings(
         endpoints=tuple(sorted(endpoints, key=lambda endpoint: endpoint.region != home)),
         embedded_regions=tuple(sorted(EMBEDDED_REGIONS, key=lambda region: region != home)),
-        data_directory=read("DROPZERO_DATA", Path(".dropzero"), lambda text: Path(text).expanduser()),
-        commit_delay_ms=read("DROPZERO_COMMIT_DELAY_MS", 0, _whole(0, 100)),
+        data_directory=read(variables.DATA),
+        commit_delay_ms=read(variables.COMMIT_DELAY_MS),
         connections=connections,
-        admin_token=read("DROPZERO_ADMIN_TOKEN", None, _token),
-        allowed_origins=read("DROPZERO_ALLOWED_ORIGINS", re.compile(LOCALHOST if laptop else "(?!)"), _origins),
+        admin_token=read(variables.ADMIN_TOKEN),
+        allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
         hosts=(*hosts, *_vercel_hosts(environment)),
-        graphiql=read("DROPZERO_GRAPHIQL", laptop, _switch),
-        race=read("DROPZERO_RACE", laptop, _switch),
+        graphiql=read(variables.GRAPHIQL, laptop),
+        race=read(variables.RACE, laptop),
         open_metrics=laptop,
         group=GroupPolicy(size=1, in_flight=connections) if one_by_one else GroupPolicy(),
-        budget=RetryBudget(
-            attempts=read("DROPZERO_ATTEMPTS", 40, _whole(1, 1000)),
-            seconds=read("DROPZERO_DEADLINE_MS", 15_000, _whole(100, 120_000)) / 1000,
-        ),
-        polling=PollingTimes(interval=read("DROPZERO_POLL_INTERVAL_MS", 250, _whole(10, 60_000)) / 1000),
-        sockets=read("DROPZERO_SOCKETS", 15_000, _whole(1, 1_000_000)),
-        trusted_proxies=read("DROPZERO_TRUSTED_PROXIES", _vercel_proxies(environment), _networks),
-        trusted_documents=read("DROPZERO_DOCUMENTS", None, _documents),
-        drain=read("DROPZERO_DRAIN_S", 0 if laptop else DRAIN, _whole(0, 600)),
+        budget=RetryBudget(attempts=read(variables.ATTEMPTS), seconds=read(variables.DEADLINE_MS) / 1000),
+        polling=PollingTimes(interval=read(variables.POLL_INTERVAL_MS) / 1000),
+        sockets=read(variables.SOCKETS),
+        trusted_proxies=read(variables.TRUSTED_PROXIES, _vercel_proxies(environment)),
+        trusted_documents=read(variables.DOCUMENTS),
+        drain=read(variables.DRAIN_S, 0 if laptop else DRAIN),
         federation=_federation(environment),
-        socket_times=SocketTimes(
-            keep_alive=read("DROPZERO_KEEP_ALIVE_S", SocketTimes().keep_alive, _whole(1, 7200)),
-        ),
+        socket_times=SocketTimes(keep_alive=read(variables.KEEP_ALIVE_S)),
     )
-    _require_spelling(environment.keys() - known, known)
+    _require_spelling(environment)
     return settings
 
 
-def _require_spelling(others: Set[str], known: Set[str]) -> None:
-    """Raises InvalidSettings: with one letter less in DROPZERO_ENDPOINTS, the drop would run on an empty database of
-    its own."""
-    for name in others - _ONE_LETTER_APART:
+def _read(environment: Mapping[str, str], variable: Variable[T], default: T | None = None) -> T:
+    """The value of a variable. When it is not set or blank: `default`, or else the variable's own default.
+    Raises InvalidSettings."""
+    text = environment.get(variable.name, "").strip()
+    if not text:
+        return variable.default if default is None else default
+    try:
+        return variable.parse(text)
+    except ValueError as error:
+        raise InvalidSettings(f"{variable.name}: {error}") from None
+
+
+def _endpoints(environment: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    name = variables.ENDPOINTS.name
+    endpoints = _read(environment, variables.ENDPOINTS)
+    if not endpoints and name in environment:
+        raise InvalidSettings(f"{name}: it is set but empty; name a database, or unset it for a local one")
+    return endpoints
+
+
+def _home(environment: Mapping[str, str], regions: Sequence[str]) -> str:
+    home = _read(environment, variables.REGION, regions[0])
+    if home not in regions:
+        raise InvalidSettings(f"{variables.REGION.name}: expected one of {', '.join(regions)}, not {home[:40]!r}")
+    return home
+
+
+def _require_spelling(environment: Mapping[str, str]) -> None:
+    """Raises InvalidSettings for a name that is almost a variable's. With one letter less in DROPZERO_ENDPOINTS, the
+    drop would run on an empty database of its own."""
+    known = {variable.name for variable in VARIABLES}
+    for name in environment.keys() - known - {variable.name for variable in COMMAND_VARIABLES}:
         meant = get_close_matches(name, known, n=1, cutoff=0.95)
         if meant:
             raise InvalidSettings(f"{name} is not a variable of dropzero; is {meant[0]} meant?")
 
 
 def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
-    """Vercel's own variables, and AWS's name for the role. A token in a file is left to botocore's own chain."""
+    """Read Vercel's own variables, and AWS's name for the role. botocore itself reads a token in a file."""
     role_arn, on_vercel = environment.get("AWS_ROLE_ARN"), environment.get("VERCEL") == "1"
     token = environment.get("VERCEL_OIDC_TOKEN") or None
     if not role_arn or environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") or not (on_vercel or token):
@@ -187,12 +193,12 @@ def _federation(environment: Mapping[str, str]) -> OidcFederation | None:
 
 
 def _vercel_proxies(environment: Mapping[str, str]) -> tuple[Network, ...]:
-    """On Vercel every connection comes from its own network, which writes X-Forwarded-For anew."""
+    """On Vercel every connection comes from Vercel's own network, which overwrites X-Forwarded-For."""
     return (ip_network("0.0.0.0/0"), ip_network("::/0")) if environment.get("VERCEL") == "1" else ()
 
 
 def _vercel_hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The names that Vercel itself gives to a deployment: its own, its branch's and the project's."""
+    """The names that Vercel gives to a deployment, to its branch and to the project. Raises InvalidSettings."""
     hosts: list[str] = []
     if environment.get("VERCEL") == "1":
         for name in ("VERCEL_URL", "VERCEL_BRANCH_URL", "VERCEL_PROJECT_PRODUCTION_URL"):
@@ -201,73 +207,3 @@ def _vercel_hosts(environment: Mapping[str, str]) -> tuple[str, ...]:
             except ValueError as error:
                 raise InvalidSettings(f"{name}: {error}") from None
     return tuple(hosts)
-
-
-def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}, not {text[:40]!r}")
-        return text
-
-    return parse
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
-            raise ValueError(f"expected a whole number from {least} to {most}, not {text[:40]!r}")
-        return int(text)
-
-    return parse
-
-
-def _switch(text: str) -> bool:
-    known = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
-    if text.lower() not in known:
-        raise ValueError(f"expected on or off, not {text[:40]!r}")
-    return known[text.lower()]
-
-
-def _token(text: str) -> str:
-    if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("expected at least 16 printable ASCII characters without spaces")
-    return text
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    networks = []
-    for entry in filter(None, map(str.strip, text.split(","))):
-        try:
-            networks.append(ip_network(entry))
-        except ValueError:
-            raise ValueError(
-                f"expected addresses or networks such as 10.0.0.0/8, separated by commas, not {entry[:50]!r}"
-            ) from None
-    return tuple(networks)
-
-
-def _documents(text: str) -> tuple[str, ...]:
-    """The documents in a file that a frontend's build has written: an object of id and document, as GraphQL Code
-    Generator's persisted documents, or an Apollo persisted query manifest."""
-    try:
-        content = orjson.loads(Path(text).expanduser().read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise ValueError(f"expected a file of documents in JSON: {error}") from None
-    if isinstance(content, dict) and isinstance(content.get("operations"), list):
-        found = [entry.get("body") if isinstance(entry, dict) else None for entry in content["operations"]]
-    else:
-        found = list(content.values()) if isinstance(content, dict) else [None]
-    documents = tuple(document for document in found if isinstance(document, str))
-    if len(documents) != len(found):
-        raise ValueError(f"{text[:100]!r} is no object of ids and documents, nor an Apollo persisted query manifest")
-    return documents
-
-
-def _origins(text: str) -> re.Pattern[str]:
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
-            raise ValueError(
-                f"expected origins such as https://shop.example, separated by commas, not {origin[:100]!r}"
-            )
-    return re.compile("|".join(map(re.escape, origins)))

@@ -1,4 +1,4 @@
-"""What is deployed: the image, the application that a platform loads, and the page that says how."""
+"""Deployment: the image, the application that a platform loads, and docs/deployment.md."""
 
 import ast
 import asyncio
@@ -8,23 +8,20 @@ import shlex
 import sys
 import tomllib
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-import typer
-from typer.core import TyperGroup
 
 from api.app import CLOSE_GRACE
-from api.cli import app
 from api.cluster import access
 from api.cluster.control_plane import Cluster
 from api.server import shutdown_timeout
 from api.settings import read_settings
 from tests.command import ended, environment, started
+from tests.links import dead_links
+from tests.options import command_of, names_that_are_read
 from tests.patience import PATIENCE
 from tests.server import Server
 
@@ -33,19 +30,19 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's, with continued lines joined."""
+    """The instructions of the Dockerfile, with continued lines joined."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.M)
     lines = re.sub(r"\\\n *", "", text).splitlines()
     return [(name, value) for name, _, value in (line.partition(" ") for line in lines if line)]
 
 
 def last(name: str) -> str:
-    """What the image's last instruction of that name says."""
+    """The value of the Dockerfile's last instruction of that name."""
     return [value for instruction, value in instructions() if instruction == name][-1]
 
 
 class TestImage:
-    def test_it_runs_as_a_user_by_number_that_is_not_root(self) -> None:
+    def test_it_runs_as_a_user_with_a_number_other_than_roots(self) -> None:
         user, _, group = last("USER").partition(":")
         assert int(user) >= 1000
         assert int(group) >= 1000
@@ -53,12 +50,12 @@ class TestImage:
         assert names.index("USER") > len(names) - 1 - names[::-1].index("FROM"), "in the last stage"
         assert "ROOT" not in names[names.index("USER") :]
 
-    def test_it_holds_no_secret_and_takes_none_while_it_is_built(self) -> None:
+    def test_it_has_no_secret_and_needs_none_to_be_built(self) -> None:
         assert {name for name, _ in instructions()} & {"ARG", "ADD"} == set()
         assert not re.search(r"(?i)token|secret|password|aws_", last("ENV"))
         assert [value for name, value in instructions() if name == "COPY"][-1].startswith("--from=build ")
 
-    def test_what_is_copied_is_let_through_and_is_all_that_the_wheel_is_made_of(self) -> None:
+    def test_the_build_copies_exactly_the_sources_of_the_wheel(self) -> None:
         copied = {
             source
             for name, value in instructions()
@@ -75,13 +72,13 @@ class TestImage:
         assert copied == made_of | {"constraints.txt"}, "and the versions of the packages beside it"
         assert all((ROOT / source).exists() for source in copied)
 
-    def test_it_serves_on_every_address_at_the_port_that_it_names(self) -> None:
+    def test_it_serves_on_every_address_at_the_port_that_it_exposes(self) -> None:
         entrypoint, command = json.loads(last("ENTRYPOINT")), json.loads(last("CMD"))
         assert entrypoint == ["dropzero"]
         assert (parsed(command)["host"], parsed(command)["port"]) == ("0.0.0.0", int(last("EXPOSE")))  # noqa: S104
         assert f"DROPZERO_PORT={last('EXPOSE')}" in last("ENV").split()
 
-    async def test_its_health_check_tells_a_server_that_answers_from_none(self, server: Server) -> None:
+    async def test_its_health_check_fails_without_a_server_that_answers(self, server: Server) -> None:
         command = last("HEALTHCHECK").partition("CMD ")[2]
         program, *arguments = json.loads(command)
         assert program == "python"
@@ -94,7 +91,7 @@ class TestImage:
         assert await check(urlsplit(server.url).port) == 0
         assert await check(9) == 1
 
-    def test_a_stop_is_given_the_time_that_purchases_in_flight_can_take(self) -> None:
+    def test_the_page_gives_a_stop_the_time_of_a_purchase_in_flight(self) -> None:
         assert last("STOPSIGNAL") == "SIGTERM"
         longest = shutdown_timeout(read_settings({}))
         assert f"transaction and its COMMIT, {longest} s with the usual settings" in " ".join(PAGE.split())
@@ -105,22 +102,13 @@ class TestImage:
 
 
 def parsed(arguments: list[str]) -> dict[str, object]:
-    """What `dropzero` makes of the arguments of one of its commands."""
+    """The values of the options that `dropzero` parses from the arguments of one of its commands."""
     context = command_of(arguments[:1]).make_context(arguments[0], arguments[1:], resilient_parsing=True)
     return dict(context.params)
 
 
-def command_of(words: list[str]) -> Any:
-    """The command that the words begin with, which are used up by it."""
-    command: Any = typer.main.get_command(app)
-    while isinstance(command, TyperGroup):
-        assert words[0] in command.commands, words
-        command = command.commands[words.pop(0)]
-    return command
-
-
 class TestVercel:
-    def test_every_request_goes_to_the_one_application(self) -> None:
+    def test_vercel_sends_every_request_to_the_one_application(self) -> None:
         config = json.loads((ROOT / "vercel.json").read_text())
         [build], [route] = config["builds"], config["routes"]
         assert route["dest"] == f"/{build['src']}"
@@ -139,7 +127,7 @@ class TestVercel:
         assert all((ROOT / folder).is_dir() for folder in left_out[1].split(","))
 
     @pytest.mark.slow
-    async def test_the_application_serves_where_no_token_has_come_yet(self) -> None:
+    async def test_the_application_serves_before_the_first_token_has_come(self) -> None:
         uvicorn = [sys.executable, "-m", "uvicorn", "api.asgi:app", "--port", "0"]
         env = environment(
             {
@@ -151,12 +139,12 @@ class TestVercel:
         )
         async with started(*uvicorn, env=env, cwd=ROOT, stderr=PIPE) as serving, asyncio.timeout(PATIENCE):
             assert serving.stderr is not None
-            said = await until_said(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
-            async with aiohttp.ClientSession() as session, session.get(f"{said}/healthz") as answer:
+            url = await first_match(serving.stderr, r"http://127\.0\.0\.1:(\d+)")
+            async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
                 assert answer.status == 200
                 assert answer.headers.getall("x-content-type-options") == ["nosniff"]
                 for host, status in {"shop.vercel.app": 404, "evil.example": 421}.items():
-                    async with session.get(f"{said}/static/nothing", headers={"host": host}) as other:
+                    async with session.get(f"{url}/static/nothing", headers={"host": host}) as other:
                         assert other.status == status
                         assert other.headers.getall("x-content-type-options") == ["nosniff"]
 
@@ -169,46 +157,23 @@ class TestVercel:
         assert run.err.splitlines()[-1].endswith(reason)
 
 
-async def until_said(stream: asyncio.StreamReader, pattern: str) -> str:
-    """The first match in what is said."""
-    said = ""
-    while not (match := re.search(pattern, said)):
+async def first_match(stream: asyncio.StreamReader, pattern: str) -> str:
+    """The first match of the pattern in the lines of a stream. Fails at the end of the stream."""
+    text = ""
+    while not (match := re.search(pattern, text)):
         line = (await stream.readline()).decode()
-        assert line, said
-        said += line
+        assert line, text
+        text += line
     return match[0]
 
 
-class Recorded(dict[str, str]):
-    """An empty environment that knows what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: set[str] = set()
-
-    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
-        self.asked.add(name)
-        return default
-
-
-def variables(command: Any) -> Iterator[str]:
-    """What the options of a command, and of those in it, are read from."""
-    yield from (str(option.envvar) for option in command.params)
-    if isinstance(command, TyperGroup):
-        for child in command.commands.values():
-            yield from variables(child)
-
-
 class TestPage:
-    def test_every_variable_that_is_named_is_read(self) -> None:
-        environment = Recorded()
-        read_settings(environment)
-        read = environment.asked | set(variables(typer.main.get_command(app)))
+    def test_every_named_variable_is_read(self) -> None:
         named = set(re.findall(r"\b(?:DROPZERO|AWS)_[A-Z_]+\b", PAGE))
         assert named >= {"DROPZERO_ENDPOINTS", "DROPZERO_REGION", "DROPZERO_ADMIN_TOKEN", "AWS_ROLE_ARN"}
-        assert named - read - {"AWS_PROFILE"} == set()
+        assert named - names_that_are_read() - {"AWS_PROFILE"} == set()
 
-    def test_every_command_is_one_that_there_is(self) -> None:
+    def test_every_command_exists_with_its_options(self) -> None:
         commands = re.findall(r"(?:\$ (?:[A-Z_]+='[^']*' )?|`)dropzero ([a-z][^`\n]*)", PAGE)
         assert len(commands) > 10
         for text in commands:
@@ -216,7 +181,7 @@ class TestPage:
             known = {name for option in command_of(words).params for name in (*option.opts, *option.secondary_opts)}
             assert {word for word in words if re.match("--[a-z]", word)} <= known, text
 
-    def test_the_policy_and_the_statements_are_those_that_are_printed_for_new_clusters(self) -> None:
+    def test_the_policy_and_the_sql_are_those_that_cluster_create_prints(self) -> None:
         clusters = [made_in("ap-northeast-1"), made_in("ap-northeast-2")]
         policies = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE, re.M | re.S)]
         assert json.loads(access.server_policy(clusters)) in policies
@@ -224,33 +189,16 @@ class TestPage:
         statements = access.role_statements(access.server_role_arn(clusters, "dropzero-server"))
         assert sql.splitlines() == [f"{statement};" for statement in statements]
 
-    def test_every_line_of_the_log_that_is_explained_is_one_that_is_logged(self) -> None:
+    def test_every_explained_line_of_the_log_is_logged_somewhere(self) -> None:
         texts = "\n".join(texts_of(path) for path in (ROOT / "api").rglob("*.py"))
         lines = re.findall(r"^\| `([^`]+)` \|", PAGE.partition("| log line |")[2].partition("\n\n")[0], re.M)
         assert len(lines) > 5
         for line in lines:
-            for part in re.split(r"…|;|\bREGION\b|\bPEER\b", line):  # what is put in, or put together
+            for part in re.split(r"…|;|\bREGION\b|\bPEER\b", line):  # values, or parts that are joined
                 assert part.strip(" :") in texts, line
 
-    def test_every_link_leads_somewhere(self) -> None:
+    def test_every_link_leads_to_a_file_and_a_heading(self) -> None:
         assert dead_links(ROOT / "docs" / "deployment.md") == []
-
-
-def dead_links(page: Path) -> list[str]:
-    """The links of a page to files and headings of this project that are not there."""
-    dead = []
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-        file, _, anchor = target.partition("#")
-        there = page.parent / file if file else page
-        if not target.startswith("http") and not (there.exists() and (not anchor or anchor in anchors(there))):
-            dead.append(target)
-    return dead
-
-
-def anchors(page: Path) -> set[str]:
-    """What links to the headings of a page end with."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
-    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def made_in(region: str) -> Cluster:
@@ -268,7 +216,7 @@ def made_in(region: str) -> Cluster:
 
 
 def texts_of(path: Path) -> str:
-    """Every string of a module, with %s and the like and the values of f-strings taken out."""
+    """Every string of a module, without %s and the like and without the values of f-strings."""
     constants = [
         re.sub(r"%(\.\d)?[a-z]", "\n", node.value)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

@@ -41,13 +41,13 @@ PAGE = Path(__file__).parent.parent / "docs" / "security.md"
 NAME = "shop.example"
 BURST = 5
 CLIENT = "X-Test-Client"
-"""The header by which a test says the address of its client, as a proxy before nginx could."""
+"""The header with which a test sets the address of its client, as a proxy before nginx could."""
 
 pytestmark = pytest.mark.slow
 
 
 def configuration(folder: Path, ports: tuple[int, int], server: int, more: str) -> str:
-    """What the page shows, for these ports and this server, with a certificate of its own."""
+    """The configuration of the page, with these ports, this server and a new certificate."""
     [shown] = re.findall(r"^```nginx\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     authority = trustme.CA()
     certificate = authority.issue_cert(NAME)
@@ -76,10 +76,10 @@ class Shop:
     session: aiohttp.ClientSession
 
     async def get(self, path: str, host: str = NAME, **more: Any) -> tuple[int, str]:
-        return await self.ask("GET", path, host, **more)
+        return await self.send("GET", path, host, **more)
 
-    async def ask(self, method: str, path: str, host: str = NAME, **more: Any) -> tuple[int, str]:
-        """The status and the text of an answer over TLS, asked for by the name in the certificate."""
+    async def send(self, method: str, path: str, host: str = NAME, **more: Any) -> tuple[int, str]:
+        """Send a request over TLS, to the name in the certificate. Returns the status and the text of the answer."""
         headers = {"host": host, **more.pop("headers", {})}
         async with self.session.request(
             method, f"{self.https}{path}", headers=headers, ssl=self.trust, server_hostname=NAME, **more
@@ -89,7 +89,8 @@ class Shop:
 
 @asynccontextmanager
 async def shop_before(url: str, more: str = "", changes: dict[str, str] | None = None) -> AsyncIterator[Shop]:
-    """The shop before the server at a URL. `more` stands before what the page shows; `changes` are made in it."""
+    """Run the nginx of the page before the server at a URL. `more` comes before the page's configuration, and
+    `changes` replace parts of it."""
     ports, behind = (free_port(), free_port()), urlsplit(url).port
     assert behind is not None
     # Not in the test's folder, which belongs to this user alone.
@@ -121,10 +122,10 @@ async def shop(server: Server) -> AsyncIterator[Shop]:
 
 
 class TestNginx:
-    async def test_buyers_buy_and_watch_through_it(self, server: Server, shop: Shop) -> None:
+    async def test_buyers_buy_and_watch_through_nginx(self, server: Server, shop: Shop) -> None:
         product_id = await server.create_product(stock=3)
         body = {"query": PURCHASE, "variables": {"input": {"productId": product_id, "userRef": "ada"}}}
-        status, answer = await shop.ask("POST", "/graphql", json=body)
+        status, answer = await shop.send("POST", "/graphql", json=body)
         assert status == 200
         assert "CONFIRMED" in answer
         assert (await shop.get("/"))[0] == 200
@@ -137,23 +138,23 @@ class TestNginx:
 
     async def test_other_names_are_refused(self, shop: Shop) -> None:
         assert (await shop.get("/healthz"))[0] == 200
-        for ask in (
+        for request in (
             shop.session.get(f"{shop.http}/", headers={"host": "evil.example"}),
             shop.session.get(f"{shop.https}/", headers={"host": "evil.example"}, ssl=False, server_hostname="evil"),
             shop.session.get(f"{shop.https}/", headers={"host": "evil.example"}, ssl=shop.trust, server_hostname=NAME),
         ):
             with pytest.raises(aiohttp.ClientError):
-                await ask
+                await request
 
-    async def test_plain_http_leads_to_https(self, shop: Shop) -> None:
+    async def test_plain_http_is_redirected_to_https(self, shop: Shop) -> None:
         headers = {"host": NAME}
         async with shop.session.get(f"{shop.http}/drop", headers=headers, allow_redirects=False) as response:
             assert (response.status, response.headers["location"]) == (301, f"https://{NAME}/drop")
 
     async def test_large_bodies_other_methods_and_inner_paths_do_not_reach_the_server(self, shop: Shop) -> None:
-        assert (await shop.ask("POST", "/graphql", data=b" " * (MAX_BODY + 1)))[0] == 413
-        assert (await shop.ask("DELETE", "/graphql"))[0] == 403
-        assert (await shop.ask("POST", "/"))[0] == 403
+        assert (await shop.send("POST", "/graphql", data=b" " * (MAX_BODY + 1)))[0] == 413
+        assert (await shop.send("DELETE", "/graphql"))[0] == 403
+        assert (await shop.send("POST", "/"))[0] == 403
         assert (await shop.get("/metrics"))[0] == 404
         assert (await shop.get("/readyz"))[0] == 404
         assert (await shop.get("/healthz"))[0] == 200
@@ -176,9 +177,9 @@ async def mirror(settings: Settings) -> AsyncIterator[Server]:
 
 class TestClientsBehindNginx:
     BEHIND_ANOTHER = f"set_real_ip_from 127.0.0.1; real_ip_header {CLIENT};"
-    """So that a test can be many clients."""
+    """Lets a test have many clients."""
 
-    async def test_the_server_counts_the_address_that_nginx_has_seen(self, mirror: Server) -> None:
+    async def test_the_client_is_the_address_that_nginx_has_seen(self, mirror: Server) -> None:
         async with shop_before(mirror.url, self.BEHIND_ANOTHER) as shop:
             for address in ("203.0.113.7", "2001:db8::7"):
                 headers = {CLIENT: address, "x-forwarded-for": "198.51.100.1, 127.0.0.1"}
@@ -217,7 +218,7 @@ async def heads() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
 
-async def test_an_upgrade_is_passed_on_to_a_websocket_at_its_path_alone(heads: str) -> None:
+async def test_only_upgrades_to_a_websocket_at_its_path_are_passed_on(heads: str) -> None:
     async with shop_before(heads) as shop:
         for path, upgrade, passed in (
             ("/graphql", "WebSocket", ["connection: upgrade", "upgrade: websocket"]),
@@ -228,11 +229,11 @@ async def test_an_upgrade_is_passed_on_to_a_websocket_at_its_path_alone(heads: s
         ):
             headers = {"connection": "upgrade", "upgrade": upgrade}
             status, head = await shop.get(path, headers=headers)
-            asked = sorted(line for line in head.split("\r\n") if line.startswith(("connection:", "upgrade:")))
-            assert (status, asked) == (200, passed), (path, upgrade)
+            sent = sorted(line for line in head.split("\r\n") if line.startswith(("connection:", "upgrade:")))
+            assert (status, sent) == (200, passed), (path, upgrade)
 
 
-async def test_what_a_client_says_of_its_address_is_dropped(heads: str) -> None:
+async def test_an_address_that_a_client_makes_up_is_dropped(heads: str) -> None:
     async with shop_before(heads) as shop:
         for path in ("/", "/graphql"):
             _, head = await shop.get(path, headers={"x-forwarded-for": "198.51.100.1"})

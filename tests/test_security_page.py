@@ -1,4 +1,4 @@
-"""docs/security.md: its numbers and names held to the code and to AWS's service models."""
+"""docs/security.md: its numbers and names are those of the code and of AWS's service models."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from botocore.model import StructureShape
 from botocore.session import get_session
 
-from api.cli import app
 from api.graphql.errors import ErrorCode
 from api.graphql.purchase import PurchaseStatus
 from api.graphql.requests import MAX_BODY
@@ -22,7 +20,8 @@ from api.identity.refusals import INTERVAL
 from api.identity.turns import LENGTH
 from api.server import shutdown_timeout
 from api.settings import Settings, read_settings
-from tests.test_deployment import Recorded, dead_links, variables
+from tests.links import dead_links
+from tests.options import names_that_are_read
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -34,7 +33,7 @@ UNITS = {"": 1, " s": 1, " ms": 0.001, " %": 0.01, " KiB": 1024}
 
 @dataclass(frozen=True)
 class Bound:
-    """A row of the page: the number in it, and the name and the file that it is said to be defined by."""
+    """A row of the page: the number, and the name and the file that define it."""
 
     number: float
     name: str
@@ -55,7 +54,7 @@ def bounds() -> tuple[Bound, ...]:
 
 
 def defined(bound: Bound) -> float:
-    """The value in the code: a constant's, or a field's of a class with defaults, or of the settings."""
+    """The value in the code: of a constant, or of a field of a class with defaults or of the settings."""
     module = import_module(bound.file.removesuffix(".py").replace("/", "."))
     name, _, field = bound.name.partition(".")
     value = getattr(module, name)
@@ -66,14 +65,14 @@ def defined(bound: Bound) -> float:
 
 
 class TestNumbers:
-    def test_there_are_rows_with_numbers(self) -> None:
+    def test_the_page_has_rows_with_numbers(self) -> None:
         assert len(bounds()) > 30
 
     @pytest.mark.parametrize("bound", bounds(), ids=lambda bound: f"{Path(bound.file).stem}.{bound.name}")
-    def test_each_is_that_of_the_code(self, bound: Bound) -> None:
+    def test_each_number_in_a_row_is_that_of_the_code(self, bound: Bound) -> None:
         assert bound.number == pytest.approx(defined(bound))
 
-    def test_those_in_sentences_are_those_of_the_code(self) -> None:
+    def test_each_number_in_a_sentence_is_that_of_the_code(self) -> None:
         assert f"turns of {LENGTH * 1000:g} ms" in PROSE
         assert f"the rest in one line in {INTERVAL:g} s" in PROSE
         assert f"a purchase may take {ceil(shutdown_timeout(read_settings({})))} s" in PROSE
@@ -81,52 +80,49 @@ class TestNumbers:
 
 
 class TestNames:
-    def test_every_variable_that_is_named_is_read(self) -> None:
-        environment = Recorded()
-        read_settings(environment)
-        read = environment.asked | set(variables(typer.main.get_command(app)))
-        assert set(re.findall(r"\bDROPZERO_[A-Z_]+\b", PAGE)) - read == set()
+    def test_every_named_variable_is_read(self) -> None:
+        assert set(re.findall(r"\bDROPZERO_[A-Z_]+\b", PAGE)) - names_that_are_read() == set()
 
-    def test_every_code_is_one_that_clients_get(self) -> None:
+    def test_every_named_code_is_one_that_clients_get(self) -> None:
         constants = {bound.name for bound in bounds()}
         named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", PAGE)) - constants
         others = {name for name in named if name.startswith("DROPZERO_")} | {"FORWARDED_IP"}
         assert named - others - set(ErrorCode) - set(PurchaseStatus.__members__) == set()
 
-    def test_every_metric_is_one_that_is_counted(self) -> None:
+    def test_every_named_metric_is_counted(self) -> None:
         code = (ROOT / "api" / "metrics.py").read_text()
         for name in re.findall(r"`(dropzero_[a-z_]+)`", PAGE):
             assert f'"{name.removesuffix("_total")}"' in code, name
 
-    def test_every_link_leads_somewhere(self) -> None:
+    def test_every_link_leads_to_a_file_and_a_heading(self) -> None:
         assert dead_links(DOCS / "security.md") == []
 
-    def test_the_readme_leads_here(self) -> None:
+    def test_the_readme_links_to_the_page(self) -> None:
         assert "](docs/security.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @cache
 def members(service: str, shape: str) -> dict[str, Any]:
-    """What botocore knows of a structure of an AWS service."""
+    """The members of a structure of an AWS service, as botocore has them."""
     structure = get_session().get_service_model(service).shape_for(shape)
     assert isinstance(structure, StructureShape)
     return dict(structure.members)
 
 
 def first_cells(heading: str) -> list[str]:
-    """What stands in backticks in the first column of the tables of a section."""
+    """The names in backticks in the first column of the tables of a section."""
     section = PAGE.partition(f"### {heading}\n")[2].partition("\n#")[0]
     return re.findall(r"^\| `([^`]+)`", section, re.M)
 
 
 class TestAws:
-    def test_every_attribute_of_the_load_balancer_is_one_that_there_is(self) -> None:
+    def test_every_named_attribute_of_the_load_balancer_exists(self) -> None:
         documented = members("elbv2", "LoadBalancerAttribute")["Key"].documentation
         named = first_cells("Application Load Balancer")
         assert len(named) >= 5
         assert [name for name in named if f"<code>{name}</code>" not in documented] == []
 
-    def test_every_setting_of_cloudfront_is_one_that_there_is(self) -> None:
+    def test_every_named_setting_of_cloudfront_exists(self) -> None:
         shapes = ("Origin", "CustomOriginConfig", "DefaultCacheBehavior")
         known = {name for shape in shapes for name in members("cloudfront", shape)}
         named = first_cells("CloudFront")
@@ -134,7 +130,7 @@ class TestAws:
         assert set(named) - known == set()
         assert "VpcOriginConfig" in known
 
-    def test_every_part_of_the_rate_based_rule_is_one_that_there_is(self) -> None:
+    def test_every_named_part_of_the_rate_based_rule_exists(self) -> None:
         parts = members("wafv2", "RateBasedStatement")
         for name in ("AggregateKeyType", "EvaluationWindowSec", "Limit", "ScopeDownStatement"):
             assert f"`{name}`" in PAGE

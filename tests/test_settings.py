@@ -1,14 +1,19 @@
-"""Settings: every variable that cannot be used is refused by its name, with what was expected."""
+"""Settings: a variable that cannot be used is refused by its name, and docs/configuration.md has every variable."""
 
 import json
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api import variables
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, read_settings
+from api.variables import COMMAND_VARIABLES, VARIABLES, Variable
+from tests.options import Recorded, command_options
 
+PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 TOKEN = "0123456789abcdef"
 ENDPOINTS = "us-east-1=postgresql://app:hunter2@a.example/shop,us-east-2=postgresql://app:hunter2@b.example/shop"
 
@@ -19,7 +24,7 @@ def regions(environment: dict[str, str]) -> list[str]:
     return [endpoint.region for endpoint in endpoints]
 
 
-def test_an_empty_environment_is_a_laptop() -> None:
+def test_an_empty_environment_gives_the_settings_of_a_laptop() -> None:
     settings = read_settings({})
     assert settings.embedded
     assert settings.graphiql
@@ -39,13 +44,13 @@ def test_an_endpoint_closes_what_is_open_on_a_laptop() -> None:
     assert not settings.allowed_origins.fullmatch("")
 
 
-def test_home_is_the_first_endpoint_or_the_region_that_is_asked_for() -> None:
+def test_home_is_the_first_endpoint_or_the_configured_region() -> None:
     assert regions({"DROPZERO_ENDPOINTS": ENDPOINTS}) == ["us-east-1", "us-east-2"]
     assert regions({"DROPZERO_ENDPOINTS": ENDPOINTS, "DROPZERO_REGION": "us-east-2"}) == ["us-east-2", "us-east-1"]
     assert regions({"DROPZERO_REGION": EMBEDDED_REGIONS[1]}) == list(reversed(EMBEDDED_REGIONS))
 
 
-def test_a_home_folder_is_spelled_out() -> None:
+def test_a_tilde_is_expanded_to_the_home_folder() -> None:
     assert read_settings({"DROPZERO_DATA": "~/drops"}).data_directory == Path.home() / "drops"
 
 
@@ -100,7 +105,7 @@ def test_a_variable_that_cannot_be_used_is_named_with_what_was_expected(name: st
     assert len(str(refusal.value)) < 400
 
 
-def test_a_home_region_without_an_endpoint_is_told_from_a_bad_endpoint() -> None:
+def test_a_home_region_without_an_endpoint_is_refused_by_its_own_name() -> None:
     with pytest.raises(InvalidSettings, match=r"^DROPZERO_REGION: expected one of us-east-1, us-east-2, not 'mars'$"):
         read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS, "DROPZERO_REGION": "mars"})
 
@@ -114,12 +119,12 @@ def test_a_misspelt_variable_does_not_open_a_drop_on_an_empty_database(misspelt:
         read_settings({misspelt: ENDPOINTS})
 
 
-def test_variables_of_the_commands_own_options_are_left_alone() -> None:
+def test_variables_of_command_options_are_not_taken_for_misspelt_ones() -> None:
     others = ["DROPZERO_HOST", "DROPZERO_PORT", "DROPZERO_URL", "DROPZERO_LOAD_REGION", "DROPZERO_ENDPOINTS_OLD"]
     assert read_settings(dict.fromkeys(others, "anything")).embedded
 
 
-def test_origins_are_taken_as_written_and_no_part_is_a_pattern() -> None:
+def test_origins_are_compared_as_written_and_never_as_patterns() -> None:
     settings = read_settings({"DROPZERO_ALLOWED_ORIGINS": "https://shop.example/, http://a.example:8080,"})
     for origin, allowed in {
         "https://shop.example": True,
@@ -160,7 +165,7 @@ def test_documents_are_read_from_what_a_frontends_build_has_written(tmp_path: Pa
     assert read_settings({"DROPZERO_DOCUMENTS": f" {file} "}).trusted_documents == (FIRST, SECOND)
 
 
-def test_no_file_of_documents_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_an_empty_file_of_documents_differs_from_no_file(tmp_path: Path) -> None:
     assert read_settings({}).trusted_documents is None
     assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {})}).trusted_documents == ()
     assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {"operations": []})}).trusted_documents == ()
@@ -186,7 +191,7 @@ def test_no_file_of_documents_is_not_an_empty_one(tmp_path: Path) -> None:
         b"null",
     ],
 )
-def test_a_file_that_holds_no_documents_is_told_with_what_was_expected(
+def test_a_file_without_documents_is_refused_with_what_was_expected(
     tmp_path: Path, content: bytes | dict[str, Any] | list[Any]
 ) -> None:
     file = documents_file(tmp_path, content)
@@ -216,10 +221,37 @@ def test_trusted_proxies_are_addresses_and_networks_of_both_kinds() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.0/8;10.1.0.0/16", "*"])
-def test_a_proxy_that_is_no_address_is_told_by_its_text(wrong: str) -> None:
+def test_a_proxy_that_is_no_address_is_refused_by_its_text(wrong: str) -> None:
     with pytest.raises(InvalidSettings) as refused:
         read_settings({"DROPZERO_TRUSTED_PROXIES": f"127.0.0.1, {wrong}"})
     assert str(refused.value) == (
         "DROPZERO_TRUSTED_PROXIES: expected addresses or networks such as 10.0.0.0/8, separated by commas, "
         f"not {wrong!r}"
     )
+
+
+def test_the_table_lists_every_variable_that_the_settings_read() -> None:
+    environment = Recorded()
+    read_settings(environment)
+    read = {name for name in environment.asked if name.startswith("DROPZERO_")}
+    assert [variable.name for variable in VARIABLES if variable.name not in read] == []
+    assert read - {variable.name for variable in VARIABLES} == set()
+    defined = [value for value in vars(variables).values() if isinstance(value, Variable)]
+    assert defined == list(VARIABLES)
+
+
+def test_every_variable_of_a_command_is_that_of_an_option_with_the_same_default() -> None:
+    options = command_options()
+    for variable in COMMAND_VARIABLES:
+        found = [option for option in options if option.envvar == variable.name]
+        assert found, variable.name
+        for option in found:
+            assert option.default in (variable.default, [variable.default]), variable.name
+    short = {name for name in (str(option.envvar) for option in options) if name.count("_") == 1}
+    assert short == {variable.name for variable in COMMAND_VARIABLES}
+
+
+def test_the_page_of_the_configuration_has_the_table_of_the_code() -> None:
+    expected = variables.table((*VARIABLES, *COMMAND_VARIABLES))
+    [found] = re.findall(r"^\| variable \|.*?(?=\n\n)", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    assert found == expected, f"put this table into {PAGE.name}, in place of the one that it has:\n\n{expected}\n"

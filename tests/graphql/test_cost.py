@@ -25,7 +25,7 @@ from api.storefront.pages import documents as storefront_documents
 from tests.graphql.transport import connected
 from tests.server import ADMIN_TOKEN, Server
 
-README = Path(__file__).parents[2] / "README.md"
+FRONTEND_PAGE = Path(__file__).parents[2] / "docs" / "frontend.md"
 
 ALL_OF_A_PRODUCT = "id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt"
 PAGE = f"edges {{ cursor node {{ {ALL_OF_A_PRODUCT} }} }} pageInfo {{ hasNextPage endCursor }}"
@@ -219,16 +219,16 @@ async def test_introspection_beside_something_else_is_counted_with_it(server: Se
     assert (await server.refusal(query))[1].startswith("The operation asks for up to ")
 
 
-def readme_documents() -> list[str]:
-    """The documents of the README's examples."""
-    code = "".join(re.findall(r"^```js\n(.*?)^```$", README.read_text(), re.M | re.S))
+def example_documents() -> list[str]:
+    """The documents of the examples in docs/frontend.md."""
+    code = "".join(re.findall(r"^```js\n(.*?)^```$", FRONTEND_PAGE.read_text(encoding="utf-8"), re.M | re.S))
     return re.findall(r'query: [`"]((?:mutation|query|subscription)[^`"]*)[`"]', code)
 
 
-def test_our_own_operations_cost_at_most_half_the_limit(documents: Documents) -> None:
-    of_readme = readme_documents()
-    assert len(of_readme) == 2
-    for text in (*storefront_documents(), *of_readme):
+def test_operations_of_our_pages_cost_at_most_half_the_limit(documents: Documents) -> None:
+    examples = example_documents()
+    assert len(examples) == 2
+    for text in (*storefront_documents(), *examples):
         assert cost(documents, text) <= MAX_COST / 2, text
 
 

@@ -1,4 +1,4 @@
-"""The README's example of a page that watches, run unchanged with npm's graphql-ws, while its server fails."""
+"""The example of a page that watches in docs/frontend.md, run with npm's graphql-ws before servers that fail."""
 
 import asyncio
 import re
@@ -21,14 +21,18 @@ pytestmark = pytest.mark.npm
 
 Action = Callable[[], Awaitable[None]]
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "frontend.md"
 ADDRESS = "ws://127.0.0.1:8000/graphql"
 
 
 def example() -> str:
-    """The code of the README that uses graphql-ws."""
+    """The code of the page that uses graphql-ws."""
     code: str
-    [code] = [code for code in re.findall(r"^```js\n(.*?)^```$", README.read_text(), re.M | re.S) if ADDRESS in code]
+    [code] = [
+        code
+        for code in re.findall(r"^```js\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+        if ADDRESS in code
+    ]
     assert 'from "graphql-ws"' in code
     return code
 
@@ -101,7 +105,7 @@ async def run_example(node: Node, url: str, product_id: str, scenario: str, **ac
     code = example().replace(ADDRESS, url)
     script = node.write(
         f"{scenario}.mjs",
-        f"import {{ {scenario} }} from './readme.mjs';\n{code}\n{scenario}().then(() => process.exit());\n",
+        f"import {{ {scenario} }} from './frontend_page.mjs';\n{code}\n{scenario}().then(() => process.exit());\n",
     )
     seen = await node.run(script, product_id, actions=actions)
     return {check["check"]: check["saw"] for check in seen}

@@ -1,6 +1,6 @@
-// The surroundings of the README's example of a page: a WebSocket, a product, and a function that shows its stock. The
-// timers of the example run faster, and each of them is recorded. Argument: the product. After the example, one of the
-// functions below is called.
+// What the example in docs/frontend.md needs of a page: a WebSocket, a product, and a place to show its stock. The
+// example's times pass faster, and each of them is recorded. Argument: the product. One of the functions below is called
+// after the example.
 import WebSocket from 'ws';
 import { perform, saw } from './session.mjs';
 

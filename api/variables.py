@@ -1,0 +1,267 @@
+"""Every variable of the environment: its name, its default, how its text is read, and what it means.
+
+`api/settings.py` reads VARIABLES and recognises misspelt names by them. The table in docs/configuration.md is made of
+them and of COMMAND_VARIABLES: see `table`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from api.database.endpoint import Endpoint, parse_endpoints
+from api.hosts import parse_hosts
+from api.identity.clients import Network
+
+DRAIN = 10
+"""Seconds that a load balancer has to send its requests elsewhere. Kubernetes and ECS take a server out of their load
+balancers at the moment when they stop it, and seconds pass until every part of the load balancer has followed. A load
+balancer that checks /readyz every 5 s and wants two answers of 503 follows after 10 s."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable(Generic[T]):
+    """One variable. `parse` raises ValueError, which says what was expected. `default` is the value when the variable
+    is not set; where it depends on other variables, `default_text` describes it for people."""
+
+    name: str
+    default: T
+    parse: Callable[[str], T]
+    meaning: str
+    default_text: str = ""
+
+    @property
+    def row(self) -> str:
+        """The variable in a Markdown table."""
+        default = self.default_text or f"`{self.default}`"
+        return f"| `{self.name}` | {default} | {self.meaning} |"
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}, not {text[:40]!r}")
+        return int(text)
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    known = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(f"expected on or off, not {text[:40]!r}")
+    return known[text.lower()]
+
+
+def _token(text: str) -> str:
+    if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("expected at least 16 printable ASCII characters without spaces")
+    return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks = []
+    for entry in filter(None, map(str.strip, text.split(","))):
+        try:
+            networks.append(ip_network(entry))
+        except ValueError:
+            raise ValueError(
+                f"expected addresses or networks such as 10.0.0.0/8, separated by commas, not {entry[:50]!r}"
+            ) from None
+    return tuple(networks)
+
+
+def _documents(text: str) -> tuple[str, ...]:
+    """The documents in a file that a frontend's build has written: an object of ids and documents, as GraphQL Code
+    Generator's persisted documents are, or an Apollo persisted query manifest."""
+    try:
+        content = orjson.loads(Path(text).expanduser().read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ValueError(f"expected a file of documents in JSON: {error}") from None
+    if isinstance(content, dict) and isinstance(content.get("operations"), list):
+        found = [entry.get("body") if isinstance(entry, dict) else None for entry in content["operations"]]
+    else:
+        found = list(content.values()) if isinstance(content, dict) else [None]
+    documents = tuple(document for document in found if isinstance(document, str))
+    if len(documents) != len(found):
+        raise ValueError(f"{text[:100]!r} is no object of ids and documents, nor an Apollo persisted query manifest")
+    return documents
+
+
+def _origins(text: str) -> re.Pattern[str]:
+    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
+            raise ValueError(
+                f"expected origins such as https://shop.example, separated by commas, not {origin[:100]!r}"
+            )
+    return re.compile("|".join(map(re.escape, origins)))
+
+
+ENDPOINTS: Variable[tuple[Endpoint, ...]] = Variable(
+    "DROPZERO_ENDPOINTS",
+    (),
+    parse_endpoints,
+    "`REGION=URL`, separated by commas: the database in each Region, see [the database](#the-database)",
+    "the embedded PostgreSQL",
+)
+REGION: Variable[str] = Variable(
+    "DROPZERO_REGION",
+    "",
+    str,
+    "the home Region: purchases that name no Region go through it",
+    "the first endpoint's",
+)
+ADMIN_TOKEN: Variable[str | None] = Variable(
+    "DROPZERO_ADMIN_TOKEN",
+    None,
+    _token,
+    "the operator's bearer token, at least 16 characters",
+    "none with endpoints; on a laptop, made at every start",
+)
+DATA: Variable[Path] = Variable(
+    "DROPZERO_DATA",
+    Path(".dropzero"),
+    lambda text: Path(text).expanduser(),
+    "the folder of the embedded database and of its operator's token",
+)
+HOSTS: Variable[tuple[str, ...]] = Variable(
+    "DROPZERO_HOSTS",
+    (),
+    parse_hosts,
+    "host names that are answered beside `localhost` and the server's own address, such as "
+    "`shop.example, *.shop.example`, see [host names](deployment.md#host-names)",
+    "none",
+)
+TRUSTED_PROXIES: Variable[tuple[Network, ...]] = Variable(
+    "DROPZERO_TRUSTED_PROXIES",
+    (),
+    _networks,
+    "addresses or networks of proxies, separated by commas; the server reads a client's address from their "
+    "`X-Forwarded-For`, see [security](security.md#1-what-the-server-bounds-by-itself)",
+    "none; on Vercel, any",
+)
+DOCUMENTS: Variable[tuple[str, ...] | None] = Variable(
+    "DROPZERO_DOCUMENTS",
+    None,
+    _documents,
+    "a JSON file of the only GraphQL documents that callers without the operator's token may send, see "
+    "[security](security.md#1-what-the-server-bounds-by-itself)",
+    "any document",
+)
+ALLOWED_ORIGINS: Variable[re.Pattern[str]] = Variable(
+    "DROPZERO_ALLOWED_ORIGINS",
+    re.compile("(?!)"),
+    _origins,
+    "other origins whose pages may call, separated by commas",
+    "localhost, or none with endpoints",
+)
+GRAPHIQL: Variable[bool] = Variable(
+    "DROPZERO_GRAPHIQL", False, _switch, "GraphiQL, the IDE at `/graphql`", "`on`, or `off` with endpoints"
+)
+RACE: Variable[bool] = Variable(
+    "DROPZERO_RACE",
+    False,
+    _switch,
+    "the race on `/architecture`, which buys of the drops on sale and cancels the orders again",
+    "`on`, or `off` with endpoints",
+)
+CONNECTIONS: Variable[int] = Variable(
+    "DROPZERO_CONNECTIONS", 10, _whole(1, 1000), "database connections per endpoint and process"
+)
+ATTEMPTS: Variable[int] = Variable(
+    "DROPZERO_ATTEMPTS", 40, _whole(1, 1000), "transactions that one purchase may go through"
+)
+DEADLINE_MS: Variable[int] = Variable(
+    "DROPZERO_DEADLINE_MS",
+    15_000,
+    _whole(100, 120_000),
+    "milliseconds until a purchase that waits is answered; a transaction under way is awaited beyond them",
+)
+GROUP_COMMIT: Variable[bool] = Variable(
+    "DROPZERO_GROUP_COMMIT", True, _switch, "`off` runs one transaction per purchase, for comparison", "`on`"
+)
+POLL_INTERVAL_MS: Variable[int] = Variable(
+    "DROPZERO_POLL_INTERVAL_MS",
+    250,
+    _whole(10, 60_000),
+    "milliseconds between two readings of the watched products' stock",
+)
+SOCKETS: Variable[int] = Variable(
+    "DROPZERO_SOCKETS",
+    15_000,
+    _whole(1, 1_000_000),
+    "websockets and event streams that a process keeps open at a time",
+)
+KEEP_ALIVE_S: Variable[int] = Variable(
+    "DROPZERO_KEEP_ALIVE_S",
+    120,
+    _whole(1, 7200),
+    "seconds that an idle connection is kept; must be longer than the load balancer keeps it, see "
+    "[behind a load balancer](deployment.md#behind-a-load-balancer)",
+)
+DRAIN_S: Variable[int] = Variable(
+    "DROPZERO_DRAIN_S",
+    0,
+    _whole(0, 600),
+    "seconds from SIGTERM, with `/readyz` at 503, until the server takes no more connections",
+    f"`0`, or `{DRAIN}` with endpoints",
+)
+COMMIT_DELAY_MS: Variable[int] = Variable(
+    "DROPZERO_COMMIT_DELAY_MS",
+    0,
+    _whole(0, 100),
+    "milliseconds that every commit takes longer, on the embedded database only",
+)
+
+VARIABLES: tuple[Variable[Any], ...] = (
+    ENDPOINTS,
+    REGION,
+    ADMIN_TOKEN,
+    DATA,
+    HOSTS,
+    TRUSTED_PROXIES,
+    DOCUMENTS,
+    ALLOWED_ORIGINS,
+    GRAPHIQL,
+    RACE,
+    CONNECTIONS,
+    ATTEMPTS,
+    DEADLINE_MS,
+    GROUP_COMMIT,
+    POLL_INTERVAL_MS,
+    SOCKETS,
+    KEEP_ALIVE_S,
+    DRAIN_S,
+    COMMIT_DELAY_MS,
+)
+"""The variables that `api.settings.read_settings` reads."""
+
+COMMAND_VARIABLES: tuple[Variable[Any], ...] = (
+    Variable("DROPZERO_HOST", "127.0.0.1", str, "the address that `dropzero serve` listens on"),
+    Variable("DROPZERO_PORT", 8000, int, "the port that it listens on; 0 takes a free one"),
+    Variable(
+        "DROPZERO_WORKERS",
+        1,
+        int,
+        "processes that serve; each has lines of its own, see [more processes](../bench/README.md#more-processes)",
+    ),
+    Variable(
+        "DROPZERO_URL",
+        "http://127.0.0.1:8000",
+        str,
+        "the server that `dropzero product`, `dropzero load` and `dropzero race` call",
+    ),
+)
+"""The variables of options of `dropzero`, which `api/cli.py` reads."""
+
+
+def table(variables: Sequence[Variable[Any]]) -> str:
+    """The table of docs/configuration.md."""
+    return "\n".join(("| variable | default | meaning |", "|---|---|---|", *(variable.row for variable in variables)))
