@@ -11,7 +11,7 @@ from typing import TypeVar
 import orjson
 
 from api.database.endpoint import Endpoint, parse_endpoints
-from api.database.regions import RegionTimes
+from api.database.monitor import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.group_commit import GroupPolicy
 from api.drops.stock import PollingTimes

@@ -107,7 +107,7 @@ class Pool:
         self._times = times
         self._connector = Connector(endpoint, tokens or AuthTokens(), times.connect)
         self._lent: set[Lent] = set()
-        self._lost_at = float("-inf")
+        self._dropped_at = float("-inf")
         self._readers = asyncio.Semaphore(size - reserved_connections(size))
         self._pool: asyncpg.Pool[Record]
 
@@ -145,10 +145,10 @@ class Pool:
             for _ in range(min(connections, self._size)):
                 await lent.enter_async_context(self._connection())
 
-    def lose(self) -> None:
+    def drop_connections(self) -> None:
         """Let go of all connections, in whose midst the endpoint went silent. What waits on one fails at once:
         with Unavailable, or at its COMMIT with OutcomeUnknown. Connections that open from now on are not affected."""
-        self._lost_at = asyncio.get_running_loop().time()
+        self._dropped_at = asyncio.get_running_loop().time()
         for connection in list(self._lent):
             _drop(connection)
 
@@ -228,7 +228,7 @@ class Pool:
                 while True:
                     connection = await self._pool.acquire()
                     age = cast(Connection, connection)  # the pool's proxy passes on what it does not know
-                    if age.retire_at > asyncio.get_running_loop().time() and age.opened_at > self._lost_at:
+                    if age.retire_at > asyncio.get_running_loop().time() and age.opened_at > self._dropped_at:
                         return connection
                     _drop(connection)
                     await self._release(connection)

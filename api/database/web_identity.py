@@ -31,7 +31,7 @@ class WebIdentity:
         """Whether there is a token to exchange."""
         return self._token is not None
 
-    def hand_over(self, token: str) -> None:
+    def accept(self, token: str) -> None:
         """Keep a token, which replaces the one before."""
         if token and len(token) <= MAX_TOKEN:
             self._token = token

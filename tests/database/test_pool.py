@@ -110,7 +110,7 @@ async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, ho
 
     waiting = [asyncio.create_task(pool.fetch_once("SELECT 1", ())), asyncio.create_task(in_a_transaction())]
     await until(lambda: home.statements == 2)
-    pool.lose()
+    pool.drop_connections()
     async with asyncio.timeout(PATIENCE):
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable, Unavailable]
@@ -131,7 +131,7 @@ async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool,
     committing = asyncio.create_task(commit())
     async with asyncio.timeout(PATIENCE):
         await home.commit_arrived.wait()
-        pool.lose()
+        pool.drop_connections()
         with pytest.raises(OutcomeUnknown, match="no answer to COMMIT"):
             await committing
 
@@ -139,7 +139,7 @@ async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool,
 async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(2)
     home.hang()  # whoever asks on one of them waits
-    pool.lose()
+    pool.drop_connections()
     home.release()
     await asyncio.gather(*(pool.fetch_once("SELECT 1", ()) for _ in range(2)))
     assert home.connections_opened == 4

@@ -178,7 +178,7 @@ async def test_connections_to_every_endpoint_are_opened_before_the_first_request
 ) -> None:
     async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
         assert (await regions.warm_up(2)).region == HOME
-        await until(lambda: home.connections_open == peer.connections_open == 3)  # the watch has one of its own
+        await until(lambda: home.connections_open == peer.connections_open == 3)  # the monitor has one of its own
     home.down()
     async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
         assert (await regions.warm_up(2)).region == PEER
@@ -204,7 +204,7 @@ async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
             await regions.warm_up(1)
 
 
-async def test_closing_ends_the_watch_and_every_connection(
+async def test_closing_ends_the_monitor_and_every_connection(
     endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn
 ) -> None:
     regions = Regions(endpoints, 2, tokens, TIMES)
@@ -213,5 +213,5 @@ async def test_closing_ends_the_watch_and_every_connection(
     await until(lambda: home.statements > 0 and peer.statements > 0)
     await regions.close()
     names = {task.get_name() for task in asyncio.all_tasks()}
-    assert not {name for name in names if name.startswith(("watch", "probe"))}
+    assert not {name for name in names if name.startswith(("monitor", "probe"))}
     await until(lambda: home.connections_open == peer.connections_open == 0)

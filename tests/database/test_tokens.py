@@ -122,7 +122,7 @@ def key_of(token: str) -> str:
 
 async def test_an_oidc_token_is_exchanged_for_credentials_once_and_they_are_kept(sts: Sts) -> None:
     identity = WebIdentity(ROLE_ARN, None, from_requests=True)
-    identity.hand_over("first.oidc.token")
+    identity.accept("first.oidc.token")
     tokens = AuthTokens(identity)
     signed = [await tokens.token("us-east-1", DsqlAddress(HOST)) for _ in range(5)]
     assert {key_of(token) for token in signed} == {"ASIA1"}
@@ -137,7 +137,7 @@ async def test_credentials_that_end_are_exchanged_anew_for_the_latest_token(sts:
     identity = WebIdentity(ROLE_ARN, "first.oidc.token", from_requests=False)
     tokens = AuthTokens(identity)
     assert key_of(await tokens.token("us-east-1", DsqlAddress(HOST))) == "ASIA1"
-    identity.hand_over("second.oidc.token")
+    identity.accept("second.oidc.token")
     assert key_of(await tokens.token("us-east-1", DsqlAddress(HOST))) == "ASIA2"
     assert [sent["WebIdentityToken"] for sent in sts.sent] == ["first.oidc.token", "second.oidc.token"]
 
@@ -159,5 +159,5 @@ async def test_a_refusal_of_sts_is_told_without_the_token(sts: Sts) -> None:
 @pytest.mark.parametrize("header", ["", "x" * 20_000])
 def test_a_header_that_is_no_token_replaces_none(header: str) -> None:
     identity = WebIdentity(ROLE_ARN, None, from_requests=True)
-    identity.hand_over(header)
+    identity.accept(header)
     assert not identity.arrived
