@@ -131,7 +131,7 @@ def test_programs_that_the_user_cannot_read_are_copied_once(
     data = tmp_path / "data"
     data.mkdir()
     programs = Programs(place / PROGRAMS, account)
-    programs.own(data)
+    programs.give_to_user(data)
     with programs.run("initdb", data, output=subprocess.PIPE, end=lambda initdb: initdb.kill()) as initdb:
         output, _ = initdb.communicate(timeout=PATIENCE)
     assert initdb.returncode == 0, output.decode()
