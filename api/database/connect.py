@@ -208,7 +208,7 @@ def _explained_by_url(error: Exception, address: PostgresAddress, timeout: float
             return f"a file that the URL names cannot be read: {', '.join(unreadable)}"
         case TimeoutError():
             return f"no answer within {timeout:g} seconds; check the host, the port, and that this network reaches them"
-        case ConnectionError() if "rejected SSL upgrade" in str(error):  # asyncpg's words: it has no type for this
+        case ConnectionError() if "rejected SSL upgrade" in str(error):  # asyncpg's words, until it has a type for this
             return "the server takes no TLS; check the host and the port, or leave TLS out of the URL"
         case asyncpg.ProtocolViolationError() if "unsupported startup parameter" in str(error):
             return (

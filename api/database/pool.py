@@ -16,7 +16,8 @@ from api.database.tokens import AuthTokens
 
 Record: TypeAlias = asyncpg.Record
 
-# PoolConnectionProxy is what asyncpg.Pool.acquire returns. asyncpg documents no public name for it (0.31).
+# PoolConnectionProxy is what asyncpg.Pool.acquire returns. asyncpg does not document it, nor does its `__init__` export
+# it; import it from there as soon as it does.
 Lent: TypeAlias = "PoolConnectionProxy[Record]"
 
 READ_TIMEOUT = 5.0
