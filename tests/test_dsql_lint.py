@@ -201,7 +201,7 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
             assert any(map(shape.search, sent)), f"{path.name} has a statement that was not sent: {text}"
 
 
-async def test_the_driver_adds_nothing_of_its_own(settings: Settings, database_url: str) -> None:
+async def test_the_driver_adds_no_statement_that_changes_settings(settings: Settings, database_url: str) -> None:
     async with Recorder(database_url).listening() as recorder:
         endpoints = tuple(Endpoint(region, recorder.url) for region in EMBEDDED_REGIONS)
         await sell_and_look(replace(settings, endpoints=endpoints))

@@ -81,7 +81,7 @@ async def test_begin_and_commit_come_by_either_protocol(client: Client) -> None:
     assert await client.kinds(wire.query("SELECT * FROM t")) == b"TDDCZ"
 
 
-async def test_nobody_is_told_of_a_write_that_was_not_committed(client: Client, home: StandIn) -> None:
+async def test_a_write_that_was_not_committed_is_not_answered(client: Client, home: StandIn) -> None:
     home.conflicts = 2
     assert await client.kinds(wire.query("SELECT 1; UPDATE t SET value = 1 RETURNING id")) == b"TDCEZ"
     assert await client.kinds(extended("UPDATE t SET value = 1 RETURNING id"), wire.SYNC) == b"1EZ"
@@ -127,7 +127,7 @@ async def test_begin_and_commit_out_of_place_are_answered_with_a_warning(client:
         ("LOCK TABLE t", ("0A000", "unsupported statement: Lock")),
     ],
 )
-async def test_these_are_refused(client: Client, statement: str, error: tuple[str, str]) -> None:
+async def test_a_statement_is_refused(client: Client, statement: str, error: tuple[str, str]) -> None:
     kind, body = (await client.ask(wire.query(statement)))[0]
     fields = wire.error_fields(body)
 
@@ -153,5 +153,5 @@ async def test_these_are_refused(client: Client, statement: str, error: tuple[st
         "ANALYZE t",
     ],
 )
-async def test_these_are_taken(client: Client, statement: str) -> None:
+async def test_a_statement_is_accepted(client: Client, statement: str) -> None:
     assert b"E" not in await client.kinds(wire.query(statement))
