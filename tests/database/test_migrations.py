@@ -1,4 +1,4 @@
-"""Migrations: safe to run again, several at once, and after an interrupted run; and a server refuses to start without."""
+"""Migrations: safe to run again, several at once, and after an interrupted run. Without them no server starts."""
 
 import asyncio
 import contextlib

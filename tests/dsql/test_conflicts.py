@@ -1,4 +1,4 @@
-"""The stand-in's transactions: no writer waits, the first to commit wins, and nothing of the others is written."""
+"""The stand-in's transactions: no writer waits, the first to commit wins, and the others write nothing."""
 
 import asyncio
 
@@ -72,7 +72,7 @@ async def test_an_open_transaction_makes_no_other_wait(home: StandIn, connect: C
         plain = await asyncpg.connect(cluster_url)
         assert await plain.fetch("SELECT relation FROM pg_locks WHERE relation = 't'::regclass") == []
         await plain.close()
-        # A lock would be waited for until the client gives up.
+        # With a lock this would wait until the client's timeout.
         await connection.execute("UPDATE t SET value = 1")
         await connection.execute("ALTER TABLE t ADD COLUMN more integer")
 
@@ -85,7 +85,7 @@ async def test_of_two_new_rows_with_one_key_the_later_commit_loses(home: StandIn
         await first.execute("COMMIT")
         with pytest.raises(asyncpg.SerializationError, match=CONFLICT):
             await second.execute("COMMIT")
-        with pytest.raises(asyncpg.UniqueViolationError):  # no race: the key was taken before
+        with pytest.raises(asyncpg.UniqueViolationError):  # not a conflict: the key existed before
             await second.execute("INSERT INTO t VALUES (3, 3)")
 
 
@@ -160,7 +160,7 @@ async def test_rows_are_counted_over_the_whole_transaction(home: StandIn, connec
         with pytest.raises(asyncpg.ProgramLimitExceededError, match="transaction row limit exceeded"):
             await connection.execute("UPDATE t SET value = 1 WHERE id = 1")
         assert await connection.execute("COMMIT") == "ROLLBACK"
-        with pytest.raises(asyncpg.ProgramLimitExceededError):  # however few of its rows are asked for
+        with pytest.raises(asyncpg.ProgramLimitExceededError):  # also if the client fetches only some of its rows
             await connection.fetchrow(f"{insert} RETURNING id", 11, 3011)
         assert await values(connection) == {1: 0, 2: 0}
 
@@ -186,7 +186,7 @@ async def test_every_other_session_gets_one_conflict_for_a_schema_change(
         await operator.execute("ALTER TABLE t ADD COLUMN more integer")
         assert await operator.fetchval("SELECT count(more) FROM t") == 0
 
-        assert await reader.fetchval("SELECT 1") == 1  # it asks for no table
+        assert await reader.fetchval("SELECT 1") == 1  # it names no table
         with pytest.raises(asyncpg.SerializationError, match=SCHEMA_CHANGED):
             await reader.fetch("SELECT * FROM t")
         assert await reader.fetchval("SELECT count(more) FROM t") == 0

@@ -1,4 +1,4 @@
-"""Who gets into the stand-in, and how long they may stay."""
+"""Which logins the stand-in accepts, and how long their connections last."""
 
 import asyncio
 import contextlib
@@ -64,7 +64,7 @@ async def test_a_login_without_sni_is_refused(home: StandIn, connect: Connect, a
     nameless.check_hostname = False
 
     with pytest.raises(asyncpg.ConnectionFailureError, match="sni was not received"):
-        async with connect(home, host="127.0.0.1", ssl=nameless):  # an address is no name
+        async with connect(home, host="127.0.0.1", ssl=nameless):  # a client sends no SNI for an address
             pass
 
 

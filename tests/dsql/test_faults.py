@@ -1,4 +1,4 @@
-"""The stand-in's faults happen when they are told to, and as often."""
+"""The stand-in's faults happen when they are set, and as often as their count."""
 
 import asyncio
 

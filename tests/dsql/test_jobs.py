@@ -1,4 +1,4 @@
-"""Indexes that the stand-in builds after it has answered."""
+"""Indexes that a job of the stand-in builds after the answer to CREATE INDEX ASYNC."""
 
 import asyncio
 
@@ -65,7 +65,7 @@ async def test_an_index_of_rows_that_are_not_unique_fails_and_stays_invalid(home
         assert status == "failed"
         assert "could not create unique index" in str(details)
         assert not await is_valid(connection)
-        with pytest.raises(asyncpg.UniqueViolationError):  # it holds for new rows all the same
+        with pytest.raises(asyncpg.UniqueViolationError):  # new rows must be unique all the same
             await connection.execute("INSERT INTO t VALUES (3, 0)")
 
 
