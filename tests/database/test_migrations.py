@@ -98,8 +98,10 @@ async def test_two_processes_at_once_print_their_steps_and_leave_one_schema(
     endpoints = f"here={empty_database_url}"
     runs = await asyncio.gather(*(command.dropzero("migrate", DROPZERO_ENDPOINTS=endpoints) for _ in range(2)))
     assert [(run.status, run.err) for run in runs] == [(0, ""), (0, "")]
-    told = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
-    assert [*told, "The schema is up to date."] in [re.sub(r"\d+\.\d\d s", "T s", run.out).splitlines() for run in runs]
+    steps = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
+    assert [*steps, "The schema is up to date."] in [
+        re.sub(r"\d+\.\d\d s", "T s", run.out).splitlines() for run in runs
+    ]
     assert await recorded(empty) == NAMES
     assert await dropzero_migrate(empty_database_url) == command.Run(
         0, "through here: 0 of 9 migrations to apply\nThe schema was up to date already.\n", ""
