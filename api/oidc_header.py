@@ -20,5 +20,5 @@ class OidcHeader:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            self._identity.hand_over(Headers(scope=scope).get(HEADER, ""))
+            self._identity.accept(Headers(scope=scope).get(HEADER, ""))
         await self._app(scope, receive, send)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from api import variables
 from api.database.endpoint import Endpoint
-from api.database.regions import RegionTimes
+from api.database.monitor import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.line import GroupPolicy
 from api.drops.stock import PollingTimes

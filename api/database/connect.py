@@ -1,4 +1,9 @@
-"""Opening a connection: on Aurora DSQL with a fresh token, verified TLS, a bounded rate, and refusals explained."""
+"""Opens a connection: on Aurora DSQL with a fresh token, verified TLS and a bounded rate. Explains each refusal.
+
+AWS has a connector for asyncpg as well (aurora-dsql-python-connector). It is not used: it makes a boto3 client for each
+connection, on the event loop; its pool sends RESET ALL at each release; it does not bound the rate of new connections;
+and it reports a COMMIT that got no answer as any other error.
+"""
 
 import asyncio
 import logging
@@ -21,7 +26,8 @@ from api.database.web_identity import NoToken
 
 logger = logging.getLogger("dropzero.database")
 
-# How Aurora DSQL refuses a connection that is worth another try.
+# Words of the refusals of Aurora DSQL that are worth another attempt; it has no codes for them. The stand-in in
+# tests/dsql/login.py sends the same words. These, and those in `_explained`, have to follow when AWS changes them.
 _WAKING = "waking up"
 _EXPIRED = "Signature expired"
 
@@ -31,10 +37,10 @@ class ConnectTimes:
     """How long a connection may take to open, and how long it is used. All times in seconds.
 
     `timeout`: for one connection to open.
-    `lifetime`: a connection is retired after a time that is drawn evenly from this range, so that connections that
-    were opened together do not end together. Aurora DSQL drops connections after 60 minutes, even in a transaction.
-    `attempts` and `backoff`: connections tried for one that is wanted while an idle cluster wakes up, and the waits
-    between them: some 2 seconds.
+    `lifetime`: a connection is retired after a time that is drawn evenly from this range. So connections that were
+    opened together are not retired together. Aurora DSQL drops connections after 60 minutes, even in a transaction.
+    `attempts` and `backoff`: attempts to open one connection while an idle cluster wakes up, and the waits between
+    them: some 2 seconds in all.
     `per_second` and `burst`: new connections from one process to one endpoint. An Aurora DSQL cluster accepts 100 per
     second from all its clients together, and 1,000 in a burst.
     """
@@ -54,7 +60,7 @@ else:
 
 
 class Connection(_Connection):
-    """A connection that knows its age, in seconds of the event loop's clock."""
+    """A connection with the times at which it was opened and is to be retired, in seconds of the event loop's clock."""
 
     __slots__ = ("opened_at", "retire_at")
 
@@ -63,7 +69,7 @@ class Connection(_Connection):
 
 
 class ConnectionRate:
-    """Lets a burst through, and from then on so many per second."""
+    """Bounds new connections: a burst at once, and from then on so many per second."""
 
     def __init__(self, per_second: float, burst: int) -> None:
         self._interval = 1 / per_second
@@ -71,7 +77,7 @@ class ConnectionRate:
         self._due = float("-inf")
 
     async def wait(self) -> None:
-        """Wait for one's turn."""
+        """Wait until the next connection may be opened."""
         now = asyncio.get_running_loop().time()
         self._due = max(self._due, now - self._burst * self._interval) + self._interval
         if self._due > now:
@@ -91,21 +97,21 @@ class Connector:
         self._tls: ssl.SSLContext | None = None
 
     async def connect(self) -> Connection:
-        """Open one. Raises Unavailable, with what was wrong and what to do."""
+        """Open a connection. Raises Unavailable, whose message says what was wrong and what to do."""
         try:
             if isinstance(self._address, DsqlAddress):
                 connection = await self._connect_to_dsql(self._address)
             else:
                 connection = await self._connect_to_postgres(self._address)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            # Whatever the reason, a refused login, a database that takes no connections, one too many of them.
+            # For any reason: a refused login, a database that accepts no connections, too many connections.
             raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
         connection.opened_at = asyncio.get_running_loop().time()
         connection.retire_at = connection.opened_at + random.uniform(*self._times.lifetime)  # noqa: S311
         return connection
 
     async def _connect_to_postgres(self, address: PostgresAddress) -> Connection:
-        """Open one to any other PostgreSQL. A connect_timeout that is longer than ours waits no longer than ours."""
+        """Open a connection to any other PostgreSQL. `connect_timeout` in its URL can only shorten our timeout."""
         timeout = min(address.timeout or self._times.timeout, self._times.timeout)
         try:
             if self._tls is None and address.authorities is not None:
@@ -125,7 +131,7 @@ class Connector:
             raise Unavailable(f"no connection to {self._endpoint.region}: {reason}") from error
 
     async def _connect_to_dsql(self, address: DsqlAddress) -> Connection:
-        """Open one to Aurora DSQL, again while its cluster wakes up, and once again when a token was too old."""
+        """Open a connection to Aurora DSQL. Retries while its cluster wakes up, and once when a token was too old."""
         signed_anew = False
         for attempt in range(1, self._times.attempts + 1):
             await self._rate.wait()
@@ -144,7 +150,7 @@ class Connector:
                     server_settings={"application_name": "dropzero"},
                 )
             except asyncpg.PostgresError as error:
-                refusal = " ".join(str(error).split())  # with its detail and hint, on lines of their own
+                refusal = " ".join(str(error).split())  # its detail and hint are on further lines
                 expired = _EXPIRED in refusal and not signed_anew
                 waking = _WAKING in refusal
                 if attempt == self._times.attempts or not (waking or expired):
@@ -162,14 +168,16 @@ class Connector:
 
 
 def _tls_context(address: DsqlAddress) -> ssl.SSLContext:
-    """Verifies the certificate and its host. Reading the certificate authorities takes some 20 ms. Raises OSError."""
+    """A context that verifies the certificate and its host. Reading the certificate authorities takes some 20 ms.
+    Raises OSError."""
     return ssl.create_default_context(cafile=address.sslrootcert)
 
 
 def _verifying_context(address: PostgresAddress) -> ssl.SSLContext:
-    """Verifies the certificate and its host, where asyncpg would know of no authority. Raises OSError."""
+    """A context that verifies the certificate and its host, for a URL whose certificate authorities asyncpg would not
+    find. Raises OSError."""
     context = ssl.create_default_context(cafile=_usual_file() if address.authorities is Authorities.USUAL else None)
-    context.set_alpn_protocols(["postgresql"])  # which PostgreSQL wants to see where TLS comes first
+    context.set_alpn_protocols(["postgresql"])  # PostgreSQL requires it for direct TLS
     if "sslcert" in address.files:
         context.load_cert_chain(
             address.files["sslcert"], address.files.get("sslkey"), password=lambda: address.key_password
@@ -178,7 +186,7 @@ def _verifying_context(address: PostgresAddress) -> ssl.SSLContext:
 
 
 def _usual_file() -> str | None:
-    """The file of certificate authorities that libpq takes where the URL names none; None where there is none."""
+    """The file of certificate authorities that libpq uses when the URL names none; None if there is no such file."""
     named = os.environ.get("PGSSLROOTCERT")
     if named:
         return None if named == Authorities.SYSTEM.value else named
@@ -187,7 +195,7 @@ def _usual_file() -> str | None:
 
 
 def _explained_by_url(error: Exception, address: PostgresAddress, timeout: float) -> str | None:
-    """What was wrong, and what to write into the URL; None where the error says it all."""
+    """What was wrong, and what to write into the URL; None if the error's own message is enough."""
     unreadable = [f"{name}={file}" for name, file in address.files.items() if not os.access(file, os.R_OK)]
     match error:
         case ssl.SSLCertVerificationError():
@@ -200,14 +208,14 @@ def _explained_by_url(error: Exception, address: PostgresAddress, timeout: float
             return f"a file that the URL names cannot be read: {', '.join(unreadable)}"
         case TimeoutError():
             return f"no answer within {timeout:g} seconds; check the host, the port, and that this network reaches them"
-        case ConnectionError() if "rejected SSL upgrade" in str(error):  # which asyncpg says without a type of its own
+        case ConnectionError() if "rejected SSL upgrade" in str(error):  # asyncpg's words, until it has a type for this
             return "the server takes no TLS; check the host and the port, or leave TLS out of the URL"
         case asyncpg.ProtocolViolationError() if "unsupported startup parameter" in str(error):
             return (
                 f"{error}; a pooler such as PgBouncer does not pass it on: connect to the database itself, or leave it "
                 "out of the URL and set it for the role or the database"
             )
-        case ValueError() if not isinstance(error, asyncpg.InterfaceError):  # asyncpg's own say what they are about
+        case ValueError() if not isinstance(error, asyncpg.InterfaceError):  # asyncpg's own messages name the fault
             return "the URL cannot be used; check its host and its port"
     return None
 
@@ -242,7 +250,7 @@ def _explained(error: Exception, reason: str, region: str, address: DsqlAddress,
             )
         case asyncpg.TooManyConnectionsError():
             return f"{where}: {reason.rstrip('.')}; run fewer servers, or lower DROPZERO_CONNECTIONS"
-        case ConnectionError() if "rejected SSL upgrade" in reason:  # which asyncpg says without a type of its own
+        case ConnectionError() if "rejected SSL upgrade" in reason:  # asyncpg's words, until it has a type for this
             return f"{where}: it takes no TLS, so it is not Aurora DSQL; check the host and the port"
     if _EXPIRED in reason:
         return f"{where}: {reason}; a new token has expired at once, so set the clock of this machine"

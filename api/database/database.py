@@ -1,4 +1,4 @@
-"""What the rest of the project asks of a database, through one endpoint or through whichever Region answers."""
+"""The interface of a database, for the rest of the project: one endpoint, or the Regions that answer."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -7,21 +7,22 @@ from api.database.pool import READ_TIMEOUT, TRANSACTION_TIMEOUT, Record, Transac
 
 
 class Database(Protocol):
-    """Reads, and transactions at snapshot isolation. `Pool` is one endpoint's, `Regions` that of all of them.
+    """Reads, and transactions at snapshot isolation. A `Pool` is the database of one endpoint, `Regions` that of all.
 
-    Arrays are passed as text[] and cast in the statement, as in `$1::text[]::uuid[]`: any other array's type asyncpg
-    looks up on each new connection, and for that it changes settings, which Aurora DSQL does not allow.
+    Pass arrays as text[] and cast them in the statement, as in `$1::text[]::uuid[]`. asyncpg looks up the type of any
+    other array on each new connection, and changes settings for that, which Aurora DSQL does not allow.
     """
 
     @property
     def region(self) -> str:
-        """The Region that the next statement would go through."""
+        """The Region that the next statement goes through."""
 
     async def fetch(self, statement: str, *arguments: Any, timeout: float = READ_TIMEOUT) -> list[Record]:
-        """Run one read outside a transaction. Raises Unavailable when there is no answer in `timeout` seconds."""
+        """Run one read outside a transaction. Raises Conflict, and Unavailable, as when there is no answer in `timeout`
+        seconds."""
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
-        """Run one read and return its first row, if any. Raises Unavailable."""
+        """Run one read and return its first row, if any. Raises as `fetch` does."""
 
     def begin(self, timeout: float = TRANSACTION_TIMEOUT) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction, which has `timeout` seconds from here to its COMMIT; see Pool.begin."""
+        """Open a transaction, which has `timeout` seconds until its COMMIT; see Pool.begin."""

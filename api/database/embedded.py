@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: a real server in a folder, started and stopped by the process that serves.
 
-One process owns it, by a lock on the folder; others on the same machine only connect. However a start or a stop is
-cut off, it leaves neither half a database nor a folder that the next start cannot use.
+One process owns it, by a lock on the folder; other processes on the same machine only connect. A start or a stop that
+is interrupted leaves neither half a database nor a folder that the next start cannot use.
 """
 
 import logging
@@ -32,28 +32,28 @@ POSTGRES_VERSION = 16
 """The major version that Aurora DSQL is compatible with."""
 
 START_TIMEOUT = 60.0
-"""Seconds for a start; after a crash it includes replaying what was committed."""
+"""Seconds for a start. After a crash PostgreSQL replays its log of committed transactions in that time."""
 
 STOP_TIMEOUT = 30.0
-"""Seconds for a clean stop. A server that needs longer is told to stop at once, and recovers at its next start."""
+"""Seconds for a clean stop. A server that needs longer is stopped at once, and recovers at its next start."""
 
-# The server's socket: nothing listens on the network. The port is a part of the file's name, and the limit is the
-# length that macOS (104 bytes) and Linux (108) have for its path.
+# The server listens on a Unix socket only. The port is a part of the file's name. The limit keeps the path within the
+# lengths of macOS (104 bytes) and Linux (108).
 _PORT = 5432
 _SOCKET = f".s.PGSQL.{_PORT}"
 _SOCKET_PATH_LIMIT = 100
 _PLAIN_PATH = re.compile(r"[\w./@ +-]+")
 
 _FOLDER = "--dropzero.folder"
-"""An option without effect that names the data folder on the server's command line, where INSIDE would not."""
+"""An option without effect. It names the data folder on the server's command line, since INSIDE does not."""
 
 MAX_LOG = 10_000_000
-"""Bytes of the server's log above which a start begins another one, and keeps one log before it."""
+"""Bytes. A start renames a log of the server that is larger, and begins a new one. One old log is kept."""
 
 
 @contextmanager
 def embedded_postgres(directory: Path, commit_delay_ms: int = 0, max_connections: int = 100) -> Iterator[str]:
-    """Own the server in `directory`: start it, lend its URL, and stop it cleanly at the end.
+    """Own the server in `directory`: start it, yield its URL, and stop it cleanly at the end.
 
     `commit_delay_ms` makes every COMMIT take that many milliseconds longer, so that a laptop can show what a
     database with a slow commit does. Raises EmbeddedUnavailable.
@@ -64,7 +64,7 @@ def embedded_postgres(directory: Path, commit_delay_ms: int = 0, max_connections
         "max_connections": max_connections,
         "commit_delay": commit_delay_ms * 1000,
         "commit_siblings": 0,  # delays each commit even when no other transaction is open
-        "log_min_messages": "log",  # conflicts between buyers are business as usual, not for the log
+        "log_min_messages": "log",  # keeps conflicts between buyers out of the log: they are normal
     }
     with _owned(directory):
         with _explained(directory):
@@ -79,8 +79,8 @@ def embedded_postgres(directory: Path, commit_delay_ms: int = 0, max_connections
 
 
 def running_embedded_url(directory: Path) -> str | None:
-    """The URL of the server that another process owns in `directory`; None when none does, and a server that was left
-    behind by an owner that was killed is nobody's."""
+    """The URL of the server that another process owns in `directory`; None if no process owns one. A server whose owner
+    was killed has no owner, even while it runs."""
     data = directory.absolute() / "postgres"
     try:
         postmaster = _Postmaster.read(data) if _is_owned(directory) else None
@@ -105,7 +105,7 @@ def _is_owned(directory: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Postmaster:
-    """What a server writes to postmaster.pid. The file outlives a crash, and its pid may be anyone's by then."""
+    """What a server writes to postmaster.pid. The file outlives a crash; then any process can have its pid."""
 
     pid: int
     sockets: Path
@@ -122,7 +122,7 @@ class _Postmaster:
             return None
 
     def is_alive(self, data: Path) -> bool:
-        """Whether the pid is that of a server on this very folder, by its command line."""
+        """Whether the process with this pid is a server on this very folder, by its command line."""
         if sys.platform == "linux":
             try:
                 command = Path(f"/proc/{self.pid}/cmdline").read_bytes().replace(b"\0", b" ")
@@ -139,7 +139,7 @@ class _Postmaster:
 
 @contextmanager
 def _explained(directory: Path) -> Iterator[None]:
-    """Turn what the file system refuses into words."""
+    """Raise OSError as EmbeddedUnavailable."""
     try:
         yield
     except OSError as error:
@@ -151,11 +151,11 @@ def _explained(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def _owned(directory: Path) -> Iterator[None]:
-    """Hold the lock on the folder, which the system lets go of when this process ends, however it ends."""
+    """Hold the lock on the folder. The system releases it when this process ends, even if it is killed."""
     import fcntl  # not on Windows, where this module is imported but not used
 
     with _explained(directory):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # a new one holds the operator's token, and the data
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds the operator's token and the data
         lock = open(directory / "owner.lock", "a+", encoding="ascii")  # noqa: SIM115
     with lock:
         try:
@@ -173,7 +173,7 @@ def _owned(directory: Path) -> Iterator[None]:
 
 
 def _stop_leftover(data: Path) -> None:
-    """End the server of an owner that was killed, and clear what would keep the next one from starting."""
+    """Stop the server of an owner that was killed, and remove its postmaster.pid, which would prevent a start."""
     leftover = _Postmaster.read(data)
     if leftover is not None and leftover.is_alive(data):
         os.kill(leftover.pid, signal.SIGINT)
@@ -184,12 +184,12 @@ def _stop_leftover(data: Path) -> None:
                     f"a PostgreSQL that an earlier dropzero left behind does not stop; end process {leftover.pid}"
                 )
             time.sleep(0.01)
-    # Whatever the file names now, it is not the server of this folder.
+    # If the file still exists, the process that it names is not the server of this folder.
     (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _is_initialised(data: Path) -> bool:
-    """Whether there is a database of our version. Raises EmbeddedUnavailable when there is something else."""
+    """Whether there is a database of our version. Raises EmbeddedUnavailable when the folder holds anything else."""
     if not data.exists():
         return False
     try:
@@ -207,11 +207,11 @@ def _is_initialised(data: Path) -> bool:
 
 
 def _initialise(programs: Programs, data: Path) -> None:
-    """Make a database beside its place and move it there when it is whole, so that there is never half of one."""
+    """Make a database in a folder beside `data`, and rename it to `data` once it is whole."""
     fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=data.parent))
     try:
-        programs.own(fresh)
-        # The C locale is the one that Aurora DSQL sorts by, and the one that every machine has.
+        programs.give_to_user(fresh)
+        # Aurora DSQL sorts by the C locale, and every machine has it.
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-instructions"]
         with programs.run("initdb", fresh, *options, output=subprocess.PIPE, end=_kill) as initdb:
             output, _ = initdb.communicate()
@@ -224,7 +224,7 @@ def _initialise(programs: Programs, data: Path) -> None:
 
 @contextmanager
 def _socket_directory(programs: Programs, data: Path) -> Iterator[Path]:
-    """Where the socket goes: beside the data, or into a temporary folder when that path is too long, or has
+    """The folder of the socket: the data folder, or a temporary one if the path of the data folder is too long or has
     characters with a meaning of their own in a URL or a setting."""
     if len(os.fsencode(data / _SOCKET)) <= _SOCKET_PATH_LIMIT and _PLAIN_PATH.fullmatch(str(data)):
         yield data
@@ -233,40 +233,40 @@ def _socket_directory(programs: Programs, data: Path) -> Iterator[Path]:
         parent = None if programs.account is None else reachable_temporary(programs.account)
         temporary_directory = tempfile.TemporaryDirectory(prefix="dropzero-", dir=parent)
     with temporary_directory as temporary:
-        programs.own(Path(temporary))
+        programs.give_to_user(Path(temporary))
         yield Path(temporary)
 
 
 @contextmanager
 def _running(programs: Programs, data: Path, sockets: Path, settings: dict[str, int | str]) -> Iterator[None]:
-    """Run the server until the block is left; it is ready to be used inside."""
+    """Run the server until the block ends. It accepts connections when the block begins."""
     where = programs.name_of(data) if sockets == data else sockets
     here = {"listen_addresses": "", "unix_socket_directories": f'"{where}"', "unix_socket_permissions": "0700"}
     options = [f"--{name}={value}" for name, value in {**here, "port": _PORT, **settings}.items()]
     log = data.parent / "postgres.log"
     with _explained(data.parent):
         output = _open_log(log)
-        said_before = output.tell()
+        earlier = output.tell()
     run = programs.run("postgres", data, f"{_FOLDER}={data}", *options, output=output, end=_stop)
     with output, run as server:
         deadline = time.monotonic() + START_TIMEOUT
         while not _is_ready(server, data):
             if server.poll() is not None or time.monotonic() > deadline:
-                reason = _reason(log.read_bytes()[said_before:])
+                reason = _reason(log.read_bytes()[earlier:])
                 raise EmbeddedUnavailable(f"the embedded PostgreSQL did not start: {reason}; its log is {log}")
             time.sleep(0.01)
-        _start_watching(server, log)
+        _report_end(server, log)
         yield
 
 
 def _open_log(log: Path) -> IO[bytes]:
-    """Append to the log, which nobody but its owner reads; begin another one when it has more than MAX_LOG bytes.
+    """Open the log for appending; only its owner can read it. Begins a new one when it has more than MAX_LOG bytes.
     Raises OSError."""
 
     def append() -> IO[bytes]:
         file = open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
         status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():  # not of /dev/null, behind a link
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():  # not if it is a link to /dev/null
             os.fchmod(file.fileno(), 0o600)
         return file
 
@@ -278,17 +278,18 @@ def _open_log(log: Path) -> IO[bytes]:
     return file
 
 
-def _start_watching(server: Process, log: Path) -> None:
-    """Raises EmbeddedUnavailable."""
+def _report_end(server: Process, log: Path) -> None:
+    """Start a thread that logs the end of the server. Raises EmbeddedUnavailable."""
     try:
-        with signals_held():  # by the thread for good: they are for the main thread, which may hold them too
-            threading.Thread(target=_watch, args=(server, log), daemon=True).start()
+        # The thread inherits and keeps the mask: SIGINT and SIGTERM are for the main thread, which may hold them back.
+        with signals_held():
+            threading.Thread(target=_log_end, args=(server, log), daemon=True).start()
     except RuntimeError as error:
         raise EmbeddedUnavailable(f"{error}; allow this user more processes (ulimit -u), or end some") from None
 
 
-def _watch(server: Process, log: Path) -> None:
-    """Say so when the server ends without having been told to."""
+def _log_end(server: Process, log: Path) -> None:
+    """Wait for the server to end, and log an end that this process did not cause."""
     status = server.wait()
     if status != 0:
         logger.error(
@@ -305,20 +306,20 @@ def _is_ready(server: Process, data: Path) -> bool:
 
 
 def _reason(output: bytes) -> str:
-    """Why a program ended, in its own words: the first complaint, or else whatever it said last."""
-    said = output.decode(errors="replace").splitlines()
-    complaints = [match[1] for line in said if (match := re.search(r"\b(?:FATAL|PANIC|error): +(.*)", line))]
-    return (complaints[:1] or said[-1:] or ["it gave no reason"])[0]
+    """Why a program ended, in its own words: the first error that it printed, or else its last line."""
+    lines = output.decode(errors="replace").splitlines()
+    errors = [match[1] for line in lines if (match := re.search(r"\b(?:FATAL|PANIC|error): +(.*)", line))]
+    return (errors[:1] or lines[-1:] or ["it gave no reason"])[0]
 
 
 def _kill(initdb: Process) -> None:
     if initdb.poll() is None:
         os.killpg(initdb.pid, signal.SIGKILL)  # it leads a session of its own
-        initdb.communicate()  # ends with the last of its children
+        initdb.communicate()  # returns after the last of its children has ended
 
 
 def _stop(server: Process) -> None:
-    """Stop the server cleanly. A signal that waits, as that of another Ctrl-C does, makes it stop at once."""
+    """Stop the server cleanly. Another SIGINT or SIGTERM meanwhile, as from a second Ctrl-C, stops it at once."""
     with signals_held():
         server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are disconnected, nothing is lost
         deadline = time.monotonic() + STOP_TIMEOUT

@@ -1,4 +1,4 @@
-"""Regional endpoints: where a database is, and under which Region's name it is offered."""
+"""Regional endpoints: the address of the database in a Region, and the Region's name."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ _EXPECTED = (
     f"written in lower-case letters, digits and hyphens, and {ESCAPES}"
 )
 
-# Public endpoints, and those of AWS PrivateLink, whose second label has a suffix.
+# Public endpoints, and those of AWS PrivateLink. The second label of the latter has a suffix.
 _DSQL_HOST = re.compile(r"[a-z0-9]{26}\.dsql(?:-[a-z0-9]+)?\.(?P<region>[a-z0-9-]+)\.on\.aws")
 
 
 @dataclass(frozen=True, slots=True)
 class DsqlAddress:
-    """An endpoint of an Aurora DSQL cluster. `role` is the database role; `sslrootcert` names a file of certificate
-    authorities to trust instead of the system's."""
+    """An endpoint of an Aurora DSQL cluster. `role` is the database role. `sslrootcert` names a file of certificate
+    authorities, which are trusted instead of the system's."""
 
     host: str
     port: int = 5432
@@ -32,22 +32,22 @@ class DsqlAddress:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One regional endpoint of the database, by a URL that begins with postgresql:// or dsql://. It can hold a
-    password and is kept out of `repr`."""
+    """One regional endpoint of the database. `url` begins with postgresql:// or dsql://. It can hold a password, so
+    `repr` leaves it out."""
 
     region: str
     url: str = field(repr=False)
 
     @property
     def dsql(self) -> DsqlAddress | None:
-        """Where to find it on Aurora DSQL; None on any other PostgreSQL. Raises ValueError."""
+        """Its address on Aurora DSQL; None on any other PostgreSQL. Raises ValueError."""
         parts = urlsplit(self.url)
         return _dsql_address(self.region, parts) if parts.scheme == "dsql" else None
 
 
 def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
-    """Read `REGION=URL,REGION=URL`. Raises ValueError with a message that says what was expected; it never
-    repeats what was given, which may carry a password."""
+    """Read `REGION=URL,REGION=URL`. Raises ValueError with a message that says what was expected. The message never
+    repeats `text`, which can hold a password."""
     endpoints: dict[str, Endpoint] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         region, _, url = entry.partition("=")
@@ -67,7 +67,7 @@ def _checked(endpoint: Endpoint) -> Endpoint:
     try:
         parts = urlsplit(endpoint.url)
         host = parts.hostname or "host" in parse_qs(parts.query)  # a Unix socket is named in the query
-        port = parts.port is None or parts.port > 0  # parsed only now; a bad one is a ValueError
+        port = parts.port is None or parts.port > 0  # urlsplit parses the port only here, and raises ValueError
     except ValueError:
         host = port = False
     if not host or not port or parts.scheme not in ("dsql", "postgresql", "postgres"):

@@ -1,16 +1,16 @@
-"""What can go wrong between us and the database, in the three cases that a caller must tell apart."""
+"""The errors of the database, in the three cases that a caller must tell apart."""
 
 import asyncpg
 
-# Serialization failure. Aurora DSQL answers 40001 with OC000 (data) or OC001 (schema) in the message; the
-# bare codes are treated alike, as its documentation uses both. The rest of class 40 is rolled back in the same way,
-# PostgreSQL's deadlock (40P01) among it. 23505 is a key that a rival has just written: same remedy.
+# Serialization failure. Aurora DSQL answers 40001 with OC000 (data) or OC001 (schema) in the message. Its documentation
+# uses the bare codes, too, so they are treated alike. The rest of class 40, such as PostgreSQL's deadlock (40P01), is
+# rolled back in the same way. 23505 is a key that another transaction has just written: a retry helps there, too.
 CONFLICT_SQLSTATES = frozenset({"40000", "40001", "40002", "40P01", "23505", "OC000", "OC001"})
 
-# The classes in which the database refuses what it was asked, and would refuse it again: a feature, a value, a
+# The classes of SQLSTATE in which the database refuses a statement and would refuse it again: a feature, a value, a
 # constraint, a statement's name, the syntax, a right, a limit of the program (PostgreSQL, Appendix A). Nothing was
-# written, and another try is of no use. Every other state is one of the database, known to us or not: no memory,
-# a server that starts or stops, an internal error (XX).
+# written, and a retry is of no use. Any other SQLSTATE is a state of the database, known to us or not: no memory, a
+# server that starts or stops, an internal error (XX).
 _REFUSAL_CLASSES = (
     "0A",
     "0B",
@@ -33,25 +33,25 @@ _REFUSAL_CLASSES = (
 
 
 class DatabaseError(Exception):
-    """A fault of the database or of the way to it; never the caller's input."""
+    """A fault of the database or of the connection to it; never of the caller's input."""
 
 
 class Conflict(DatabaseError):
-    """Another transaction committed first. Nothing was written; the same transaction may be run again."""
+    """Another transaction committed first. Nothing was written. The transaction can be retried."""
 
 
 class Unavailable(DatabaseError):
-    """The database cannot be reached, did not answer in time, or is in a state of its own. Nothing was written."""
+    """The database accepts no connection, did not answer in time, or has a fault of its own. Nothing was written."""
 
 
 class WakingUp(Unavailable):
-    """An idle Aurora DSQL cluster is on its way back, and takes connections in a while."""
+    """An idle Aurora DSQL cluster is starting, and accepts connections in a while."""
 
 
 class OutcomeUnknown(DatabaseError):
-    """COMMIT got no answer, or one that does not say: the transaction may have been committed or not.
+    """COMMIT got no answer, or an answer that does not say whether the transaction was committed.
 
-    Run it again only if it finds its own earlier rows by their primary keys.
+    Retry it only if the transaction finds its own earlier rows by their primary keys.
     """
 
 
@@ -60,18 +60,18 @@ class EmbeddedUnavailable(Exception):
 
 
 def translate(error: BaseException) -> DatabaseError | None:
-    """Name a driver's error as `Conflict` or `Unavailable`; None when it is neither: a refusal of what was asked, or a
-    defect of ours."""
+    """A driver's error as `Conflict` or `Unavailable`. None for any other error: the database refuses the statement, or
+    it is a defect of ours."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
-        # A cached plan is invalid after a change of the schema, as OC001 says it on Aurora DSQL.
+        # A cached plan is invalid after a change of the schema. On Aurora DSQL the same change is answered with OC001.
         if sqlstate in CONFLICT_SQLSTATES or isinstance(error, asyncpg.InvalidCachedStatementError):
             return Conflict(f"{sqlstate}: {error}")
         if sqlstate.startswith(_REFUSAL_CLASSES):
             return None
         return Unavailable(f"{sqlstate}: {error}")
-    # asyncpg says "connection is closed" as InterfaceError, and so a value that it cannot encode (DataError),
-    # which is also a ValueError; an answer cut short is its InternalClientError. TimeoutError is an OSError.
+    # asyncpg raises InterfaceError for a closed connection. DataError, for a value that it cannot encode, is an
+    # InterfaceError and a ValueError. InternalClientError is an answer that was cut short. TimeoutError is an OSError.
     lost = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     if isinstance(error, lost) and not isinstance(error, ValueError):
         return Unavailable(str(error) or type(error).__name__)

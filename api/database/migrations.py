@@ -1,8 +1,8 @@
 """Migrations: numbered SQL files, one statement each, applied in order and recorded in `schema_migrations`.
 
-They are written for Aurora DSQL, which takes one DDL statement per transaction and has no advisory locks. So
-every statement is safe to run twice (IF NOT EXISTS), and processes that migrate at the same time, or after one
-that was cut off half way, meet without harm. Plain PostgreSQL takes the same files.
+They are written for Aurora DSQL, which accepts one DDL statement per transaction and has no advisory locks. So every
+statement is safe to run twice (IF NOT EXISTS). Several processes can migrate at the same time, and a process can go on
+where an earlier one was interrupted. Plain PostgreSQL accepts the same files.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from api.database.pool import Pool, Record
 from api.database.retry import RetryBudget, run_again
 
 STATEMENT_TIMEOUT = 3600.0
-"""Seconds on plain PostgreSQL, where an index on a table that is full takes its time."""
+"""Seconds for a statement on plain PostgreSQL, where an index on a large table takes long."""
 
 MIGRATION_BUDGET = RetryBudget(attempts=40, seconds=60.0)
-"""For each statement of a migration."""
+"""For each statement of a migration, which is retried within this budget."""
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _ASYNC_INDEX = re.compile(r"^(CREATE (?:UNIQUE )?INDEX) ASYNC (IF NOT EXISTS (\w+) ON )", re.MULTILINE)
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-# pg_tables shows a table to roles that may not read it, too.
+# pg_tables also shows a table to roles that may not read it.
 _RECORD_EXISTS = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'"
 _READ_RECORD = "SELECT version, name, checksum FROM schema_migrations ORDER BY version"
 _WRITE_RECORD = """
@@ -56,16 +56,16 @@ class MigrationError(Exception):
 
 
 class MigrationChanged(MigrationError):
-    """A migration that this database has already applied reads differently now."""
+    """The file of a migration differs from the one that this database has applied."""
 
 
 class MigrationRefused(MigrationError):
-    """The database refused a statement, as it does to a role that may not create tables."""
+    """The database refused a statement, as for a role that may not create tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: `version` and `name` from its name, its one `statement`, and the checksum of that."""
+    """One file: `version` and `name` from its name, its one `statement`, and the SHA-256 of the whole text."""
 
     version: int
     name: str
@@ -77,35 +77,39 @@ class Migration:
 
     @property
     def async_index(self) -> str | None:
-        """The name of the index that it makes, in the way of Aurora DSQL; None for any other statement."""
+        """The name of the index that CREATE INDEX ASYNC makes; None for any other statement."""
         match = _ASYNC_INDEX.search(self.statement)
         return None if match is None else match[3]
 
     @property
     def plain_statement(self) -> str:
-        """The statement for plain PostgreSQL, which has no asynchronous indexes and takes it without the word."""
+        """The statement for plain PostgreSQL, which has no asynchronous indexes: without the word ASYNC."""
         return _ASYNC_INDEX.sub(r"\1 \2", self.statement)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """How a database stands to this version: the migrations it lacks, and the names of those it has `ahead`, applied
-    by a newer version. Ahead is no fault: every version works on the schema of the next, so that servers can be
-    replaced one by one."""
+    """The schema of a database, compared with this version.
+
+    `pending`: the migrations that it has not applied.
+    `ahead`: the names of those that a newer version has applied. This is no fault: every version works on the schema of
+    the next one, so that servers can be replaced one by one.
+    """
 
     pending: list[Migration]
     ahead: list[str]
 
 
 def migrations_directory() -> Path:
-    """Where the SQL files are: inside an installed wheel, or beside the package in a checkout."""
+    """The directory of the SQL files: inside an installed wheel, or beside the package in a checkout."""
     package = Path(__file__).parent.parent
     packaged = package / "migrations"
     return packaged if packaged.is_dir() else package.parent / "migrations"
 
 
 def load_migrations(directory: Path) -> list[Migration]:
-    """Read all migrations of a directory, in order. Raises MigrationError for none, a gap or a stray file name."""
+    """Read all migrations of a directory, in order. Raises MigrationError when there are none, when a number is missing
+    or when a file has another kind of name."""
     migrations: list[Migration] = []
     for expected, path in enumerate(sorted(directory.glob("*.sql")), start=1):
         match = _FILE_NAME.fullmatch(path.name)
@@ -157,11 +161,11 @@ async def migrate(
     index_budget: IndexBudget = INDEX_BUDGET,
     budget: RetryBudget = MIGRATION_BUDGET,
 ) -> list[Migration]:
-    """Apply what is pending and return it. Safe to run again, and from several processes at once.
+    """Apply the pending migrations and return them. Safe to run again, and from several processes at once.
 
-    All of it goes through the one endpoint of `pool`, and `say` hears which, and of each step. Raises MigrationError,
-    and Unavailable or Conflict before the first statement; what was applied before stays, and the next run goes on
-    from there.
+    All statements go through the one endpoint of `pool`. `say` is called with its name, and with a line for each step.
+    Raises MigrationError, and Unavailable or Conflict before the first statement. Migrations that were applied stay,
+    and the next run goes on after them.
     """
     schema = await read_schema(pool, migrations)
     say(f"through {_described(pool.endpoint)}: {len(schema.pending)} of {len(migrations)} migrations to apply")
@@ -185,7 +189,7 @@ async def migrate(
 
 
 def how_to_migrate(endpoint: Endpoint) -> str:
-    """The command that brings the database of an endpoint up to date. On Aurora DSQL it takes the role `admin`."""
+    """The command that migrates the database of an endpoint. On Aurora DSQL it needs the role `admin`."""
     if endpoint.dsql is None or endpoint.dsql.role == "admin":
         return "dropzero migrate"
     url = urlsplit(endpoint.url)
@@ -194,7 +198,8 @@ def how_to_migrate(endpoint: Endpoint) -> str:
 
 
 async def _read(pool: Pool, statement: str) -> list[Record]:
-    """Run one read, again while others change the schema: each change costs every reader a conflict (OC001)."""
+    """Run one read, and retry it while other processes change the schema: on Aurora DSQL each change costs every reader
+    a conflict (OC001)."""
     backoff = Backoff(base=0.02, cap=1.0)
     for failures in itertools.count(1):
         try:
@@ -207,7 +212,7 @@ async def _read(pool: Pool, statement: str) -> list[Record]:
 
 
 async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: object) -> None:
-    """Run one statement in its own transaction, again when a rival came between, or when its answer was lost."""
+    """Run one statement in its own transaction. Retries it after a conflict, and when it got no answer."""
     timeout = STATEMENT_TIMEOUT if pool.endpoint.dsql is None else DDL_TIMEOUT
 
     async def attempt() -> None:
@@ -223,7 +228,7 @@ async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: obje
 
 @contextmanager
 def _explained(what: str, endpoint: Endpoint) -> Iterator[None]:
-    """Say which migration met an error, and what to do."""
+    """Raise an error with the name of its migration, and with what to do."""
     try:
         yield
     except IndexNotBuilt as error:

@@ -1,4 +1,4 @@
-"""A pool of connections to one regional endpoint, with a deadline on everything that can wait."""
+"""A pool of connections to one regional endpoint, with a deadline for every wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -15,17 +15,21 @@ from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavail
 from api.database.tokens import AuthTokens
 
 Record: TypeAlias = asyncpg.Record
+
+# PoolConnectionProxy is what asyncpg.Pool.acquire returns. asyncpg does not document it, nor does its `__init__` export
+# it; import it from there as soon as it does.
 Lent: TypeAlias = "PoolConnectionProxy[Record]"
 
 READ_TIMEOUT = 5.0
-"""Seconds for a read outside of a transaction, connecting and trying again included."""
+"""Seconds for a read outside a transaction, connecting and retries included."""
 
 TRANSACTION_TIMEOUT = 10.0
 """Seconds for a transaction up to its COMMIT, connecting included. Aurora DSQL has no statement_timeout and no cancel
-request, so the deadline is ours, and a connection that missed it is dropped rather than cancelled."""
+request, so this process keeps the deadline, and drops a connection that missed it."""
 
 READ_ATTEMPTS = 3
-"""A pooled connection can have died since its last use, and a schema change answers reads with 40001 once."""
+"""Attempts of a read. A pooled connection can have died since its last use, and after a schema change a read is
+answered with 40001 once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,9 @@ class PoolTimes:
     """Deadlines of a pool, in seconds.
 
     `connect`: for the connections that it opens.
-    `acquire`: for a free connection, one that has to be opened included.
+    `acquire`: for a free connection, including the time to open one.
     `commit`: for the answer to a COMMIT, before its outcome counts as unknown.
-    `close`: for connections to end properly. Nothing depends on that; those that take longer are dropped.
+    `close`: for connections to end properly. Nothing depends on that; a connection that takes longer is dropped.
     """
 
     connect: ConnectTimes = ConnectTimes()
@@ -45,12 +49,12 @@ class PoolTimes:
 
 
 def reserved_connections(size: int) -> int:
-    """Connections of a pool that are kept for transactions: purchases do not wait for anybody's reads."""
+    """How many connections of a pool are kept for transactions, so that purchases do not wait for reads."""
     return min(2, (size - 1) // 2)
 
 
 class Transaction:
-    """One open transaction at snapshot isolation. Leaving its block without `commit` rolls it back."""
+    """One open transaction at snapshot isolation. It is rolled back when its block ends without `commit`."""
 
     def __init__(self, connection: Lent, region: str, deadline: asyncio.Timeout, commit_timeout: float) -> None:
         """`commit_timeout` in seconds; see PoolTimes."""
@@ -80,15 +84,16 @@ class Transaction:
             return await self._connection.execute(statement, *arguments)
 
     async def commit(self) -> None:
-        """Commit. Raises Conflict, and OutcomeUnknown unless the database said whether it was done."""
+        """Commit. Raises Conflict, PostgresError for a COMMIT that the database refuses, and OutcomeUnknown when its
+        answer does not say whether the transaction was committed."""
         self._open = False
-        self._deadline.reschedule(None)  # from here on a timeout means something else
+        self._deadline.reschedule(None)  # a COMMIT has a timeout of its own
         with _commit_named(self._connection, "COMMIT"):
             async with asyncio.timeout(self._commit_timeout):
                 await self._transaction.commit()
 
     async def rollback(self) -> None:
-        """Give the transaction up; nothing is left of it. Does nothing once it has been committed."""
+        """Roll back. Does nothing after `commit`, whatever its outcome."""
         if self._open:
             self._open = False
             with _errors_named(self._connection):
@@ -107,7 +112,7 @@ class Pool:
         self._times = times
         self._connector = Connector(endpoint, tokens or AuthTokens(), times.connect)
         self._lent: set[Lent] = set()
-        self._lost_at = float("-inf")
+        self._dropped_at = float("-inf")
         self._readers = asyncio.Semaphore(size - reserved_connections(size))
         self._pool: asyncpg.Pool[Record]
 
@@ -123,7 +128,7 @@ class Pool:
         return self.endpoint.region
 
     async def open(self) -> None:
-        """Make the pool usable. Connects to nothing yet, so it succeeds while the database is away."""
+        """Make the pool usable. Opens no connection yet, so it succeeds while the database is away."""
 
         async def connect(*_: object, **__: object) -> Connection:
             return await self._connector.connect()
@@ -131,8 +136,8 @@ class Pool:
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=self._size,
-            # By default asyncpg closes a connection after 50,000 statements, and whoever releases it then waits for
-            # the server to hang up.
+            # By default asyncpg closes a connection after 50,000 statements, and its release then waits until the
+            # server has closed it, too.
             max_queries=2**31,
             connect=connect,
             connection_class=Connection,
@@ -140,20 +145,20 @@ class Pool:
         )
 
     async def warm_up(self, connections: int) -> None:
-        """Open so many connections now, so that those who come first do not wait for them. Raises Unavailable."""
+        """Open so many connections now, so that the first requests do not wait for them. Raises Unavailable."""
         async with AsyncExitStack() as lent:
             for _ in range(min(connections, self._size)):
                 await lent.enter_async_context(self._connection())
 
-    def lose(self) -> None:
-        """Let go of all connections, in whose midst the endpoint went silent. What waits on one fails at once:
-        with Unavailable, or at its COMMIT with OutcomeUnknown. Connections that open from now on are not affected."""
-        self._lost_at = asyncio.get_running_loop().time()
+    def drop_connections(self) -> None:
+        """Drop all connections, because the endpoint does not answer. Work that waits for one fails at once, with
+        Unavailable, or at its COMMIT with OutcomeUnknown. Connections that open from now on are not affected."""
+        self._dropped_at = asyncio.get_running_loop().time()
         for connection in list(self._lent):
             _drop(connection)
 
     async def close(self) -> None:
-        """Close every connection; those that do not end in time are dropped."""
+        """Close every connection, and drop those that do not end in time."""
         try:
             async with asyncio.timeout(self._times.close):
                 await self._pool.close()
@@ -161,26 +166,27 @@ class Pool:
             self._pool.terminate()
 
     async def fetch(self, statement: str, *arguments: Any, timeout: float = READ_TIMEOUT) -> list[Record]:
-        """Run one read outside a transaction. Raises Unavailable when there is no answer in `timeout` seconds."""
+        """Run one read outside a transaction, with retries. Raises Conflict, and Unavailable, as when no answer comes
+        in `timeout` seconds."""
         return await read_again([self] * READ_ATTEMPTS, statement, arguments, timeout)
 
     async def fetch_once(self, statement: str, arguments: tuple[Any, ...]) -> list[Record]:
-        """Run one read, and leave trying again and deadlines to the caller. Raises Conflict, Unavailable."""
+        """Run one read, without retries or a deadline. Raises Conflict, Unavailable."""
         async with self._readers, self._connection() as connection:
             with _errors_named(connection):
                 return await connection.fetch(statement, *arguments)
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
-        """Run one read and return its first row, if any. Raises Unavailable."""
+        """Run one read and return its first row, if any. Raises as `fetch` does."""
         rows = await self.fetch(statement, *arguments)
         return rows[0] if rows else None
 
     @asynccontextmanager
     async def begin(self, timeout: float = TRANSACTION_TIMEOUT) -> AsyncIterator[Transaction]:
-        """Open a transaction, which has `timeout` seconds from here to its COMMIT.
+        """Open a transaction, which has `timeout` seconds until its COMMIT.
 
-        Raises Conflict, Unavailable or OutcomeUnknown; whatever leaves its block without `commit`, an error or not,
-        is rolled back.
+        Raises Conflict, Unavailable or OutcomeUnknown. The transaction is rolled back when its block ends without
+        `commit`, with an error or without.
         """
         try:
             async with asyncio.timeout(timeout) as deadline, self._connection() as connection:
@@ -192,7 +198,7 @@ class Pool:
                     with suppress(Exception):  # a broken connection cannot roll back, and need not
                         await transaction.rollback()
                     raise
-                with suppress(DatabaseError):  # as little: what was read in the transaction is true all the same
+                with suppress(DatabaseError):  # it need not: what was read in the transaction is true all the same
                     await transaction.rollback()
         except TimeoutError:
             raise Unavailable(f"no answer within {timeout:g} seconds") from None
@@ -200,7 +206,8 @@ class Pool:
     async def execute(self, statement: str, *arguments: Any, timeout: float = TRANSACTION_TIMEOUT) -> None:
         """Run one statement in a transaction of its own, once, in `timeout` seconds.
 
-        Raises Conflict; Unavailable when it was never sent; and OutcomeUnknown, as it commits by itself.
+        Raises Conflict; Unavailable when it was never sent; and OutcomeUnknown when it got no answer, since the
+        statement commits by itself.
         """
         async with self._connection() as connection:
             with _commit_named(connection, "a statement"):
@@ -215,20 +222,22 @@ class Pool:
         try:
             yield connection
         except (TimeoutError, asyncio.CancelledError):
-            _drop(connection)  # it may still be at work; nobody waits for it
+            _drop(connection)  # its statement may still run, and nobody waits for the answer
             raise
         finally:
             self._lent.discard(connection)
             await self._release(connection)
 
     async def _acquire(self) -> Lent:
-        """A connection that is neither too old nor from before the endpoint was lost. Raises Unavailable."""
+        """Acquire a connection that is not too old, and was opened after the last `drop_connections`. Raises
+        Unavailable."""
         try:
             async with asyncio.timeout(self._times.acquire) as deadline:
                 while True:
                     connection = await self._pool.acquire()
-                    age = cast(Connection, connection)  # the pool's proxy passes on what it does not know
-                    if age.retire_at > asyncio.get_running_loop().time() and age.opened_at > self._lost_at:
+                    # The proxy's __getattr__ returns attributes of the connection behind it, which is ours.
+                    age = cast(Connection, connection)
+                    if age.retire_at > asyncio.get_running_loop().time() and age.opened_at > self._dropped_at:
                         return connection
                     _drop(connection)
                     await self._release(connection)
@@ -239,8 +248,8 @@ class Pool:
             raise Unavailable(f"no connection: {reason}") from error
 
     async def _release(self, connection: Lent) -> None:
-        # The work is done, or its error is on the way out: neither is to be replaced by this one's. A connection
-        # that cannot be given back has been dropped by asyncpg.
+        # The work is done or has raised: an error of the release must not replace its outcome. asyncpg itself drops a
+        # connection that it cannot release.
         with suppress(Exception):
             await self._pool.release(connection)
 
@@ -248,7 +257,7 @@ class Pool:
 async def read_again(
     pools: "Sequence[Pool]", statement: str, arguments: tuple[Any, ...], timeout: float
 ) -> list[Record]:
-    """Run one read through each of the pools in turn until it goes through. Raises the last one's Conflict or
+    """Run one read through each of the pools in turn, until it succeeds. Raises the last attempt's Conflict or
     Unavailable, and Unavailable when there is no answer in `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
@@ -262,16 +271,16 @@ async def read_again(
 
 @contextmanager
 def _errors_named(connection: Lent) -> Iterator[None]:
-    """Raise the driver's errors as Conflict or Unavailable, and what is neither as it is.
+    """Raise the driver's errors as Conflict or Unavailable, and any other error as it is.
 
-    A connection that is Unavailable is dropped, so that the next attempt has another.
+    The connection is dropped on Unavailable, so that the next attempt gets another.
     """
     try:
         yield
     except Exception as error:
         named = translate(error)
         if named is None and _is_gone(connection):
-            # asyncpg stumbles, with an AttributeError, over a connection that ends between two of its own steps.
+            # asyncpg raises AttributeError when a connection ends between two of its own steps.
             named = Unavailable(f"the connection is gone: {error or type(error).__name__}")
         if named is None:
             raise
@@ -282,8 +291,8 @@ def _errors_named(connection: Lent) -> Iterator[None]:
 
 @contextmanager
 def _commit_named(connection: Lent, what: str) -> Iterator[None]:
-    """Raise as OutcomeUnknown whatever does not say that nothing was committed: no answer, an answer that is not known
-    to be a refusal, and the driver's own errors."""
+    """Raise every error as OutcomeUnknown, unless it proves that nothing was committed: Conflict, or a refusal by the
+    database. A missing answer, an unknown answer and the driver's own errors prove nothing."""
     try:
         yield
     except Exception as error:
@@ -299,12 +308,12 @@ def _commit_named(connection: Lent, what: str) -> Iterator[None]:
 def _is_gone(connection: Lent) -> bool:
     try:
         return connection.is_closed()
-    except asyncpg.InterfaceError:  # asyncpg's pool has parted with it
+    except asyncpg.InterfaceError:  # asyncpg's pool has already released it
         return True
 
 
 def _drop(connection: Lent) -> None:
-    # A connection that was lost has left the pool by itself, and asyncpg then objects to our ending it.
+    # asyncpg's pool has already released a connection that broke, and raises when it is terminated.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 

@@ -1,8 +1,8 @@
 """Finds a pooler before the database that loses prepared statements, as PgBouncer does in transaction mode.
 
 dropzero keeps the statements that it has prepared on each connection. A pooler that shares a database's sessions among
-its clients has to keep them, too. Most of the time a statement meets the session that knows it, so that the loss shows
-only under load, as an error that names no pooler.
+its clients has to keep them, too. Most of the time a statement runs in a session that has it. So the loss shows only
+under load, as an error that names no pooler.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ TIMEOUT = 5.0
 """Seconds for a statement of the check."""
 
 ROUNDS = 3
-"""A pooler that others use as well can give a connection the same session twice by chance."""
+"""Attempts to move a statement. A pooler with other clients can give a connection the same session twice by chance."""
 
 _LOST = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-_STATEMENT_MODE = "statement pooling mode"
+_STATEMENT_MODE = "statement pooling mode"  # PgBouncer's words: it refuses BEGIN in that mode without a code of its own
 
 
 class StatementsLost(Exception):
@@ -34,10 +34,10 @@ class StatementsLost(Exception):
 
 
 async def require_kept_statements(endpoint: Endpoint) -> None:
-    """Make sure that a prepared statement is there as long as its connection. Raises StatementsLost, Unavailable.
+    """Make sure that a prepared statement lasts as long as its connection. Raises StatementsLost, Unavailable.
 
-    Aurora DSQL has no pooler before it and is not asked. Elsewhere a connection knows the process of its session from
-    its start; if statements run in another one, a pooler has answered, and is put to the test.
+    Aurora DSQL has no pooler before it and is not tested. Elsewhere a connection knows the process of its session from
+    its start. If statements run in another process, a pooler has answered, and it is tested.
     """
     if endpoint.dsql is not None:
         return
@@ -54,8 +54,11 @@ async def require_kept_statements(endpoint: Endpoint) -> None:
 
 
 async def _is_moved(process: "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]", other: Connection) -> bool:
-    """Whether the statement is run in several sessions, and is known in all of them: while `other` is in a transaction,
-    a pooler that shares sessions has lent it the one that was used last."""
+    """Whether the statement runs in several sessions. Raises the driver's error if one of them does not know it.
+
+    While `other` is in a transaction, a pooler that shares sessions has lent it the session that was used last. So the
+    statement runs in another one.
+    """
     async with asyncio.timeout(TIMEOUT):
         home = await process.fetchval()
         for _ in range(ROUNDS):
@@ -63,7 +66,7 @@ async def _is_moved(process: "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Re
             await transaction.start()
             if await process.fetchval() != home:
                 return True
-            with suppress(Exception):  # its failure is no news beside that of the statement
+            with suppress(Exception):  # an error of the rollback says no more than that of the statement
                 await transaction.rollback()
     return False
 
@@ -80,11 +83,11 @@ async def _in_time(region: str) -> AsyncIterator[None]:
 
 @contextmanager
 def _explained(region: str) -> Iterator[None]:
-    """Name what the driver raises."""
+    """Raise the driver's errors as StatementsLost or as `translate` names them."""
     try:
         yield
     except asyncpg.UndefinedFunctionError:
-        return  # no PostgreSQL, and no way to ask
+        return  # not PostgreSQL: the check cannot be made
     except TimeoutError:
         return  # the pooler has one session, which the other connection holds
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:

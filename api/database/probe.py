@@ -1,4 +1,4 @@
-"""The probe: asks an endpoint now and then whether it answers, over a connection that nothing else waits for."""
+"""The probe: pings an endpoint, over a connection that no other statement uses."""
 
 import asyncio
 import time
@@ -23,46 +23,47 @@ two; a group of 500 purchases holds the event loop for some 20 ms."""
 
 
 class Probe:
-    """One kept connection to an endpoint. Whoever asks while an answer is awaited shares it."""
+    """One kept connection to an endpoint. Pings at the same time share one round trip."""
 
     def __init__(self, endpoint: Endpoint, tokens: AuthTokens, times: ConnectTimes = ConnectTimes()) -> None:
         self._connector = Connector(endpoint, tokens, times)
         self._connection: Connection | None = None
-        self._asking: asyncio.Task[float] | None = None
+        self._pinging: asyncio.Task[float] | None = None
 
     async def ping(self, timeout: float) -> float:
-        """Milliseconds of one round trip. Raises Unavailable when there is none in `timeout` seconds.
+        """Send `SELECT 1`, and return the milliseconds of its round trip. Raises Unavailable without an answer in
+        `timeout` seconds.
 
-        Time counts only while this process is on time: a process that is overloaded, or was not given the processor,
-        must not take its own lateness for the endpoint's. The time is counted in slices, and a slice that ended late
-        does not count. After MAX_SLICES slices, late or not, the process has looked for an answer often enough.
+        Time counts only while this process is on time. A process that is overloaded, or got no processor time, must
+        not take its own lateness for the endpoint's. So the timeout is counted in slices, and a slice that ended late
+        does not count. After MAX_SLICES slices, late or not, the ping has failed.
         """
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="probe")
-        asking, slice_ = self._asking, timeout / SLICES
+        if self._pinging is None or self._pinging.done():
+            self._pinging = asyncio.create_task(self._ping(), name="probe")
+        pinging, slice_ = self._pinging, timeout / SLICES
         on_time = 0
         for _ in range(MAX_SLICES):
             started = time.monotonic()
-            await asyncio.wait([asking], timeout=slice_)
-            if asking.done() and not asking.cancelled():
-                return asking.result()
+            await asyncio.wait([pinging], timeout=slice_)
+            if pinging.done() and not pinging.cancelled():
+                return pinging.result()
             on_time += time.monotonic() - started < slice_ + LATE
-            if on_time == SLICES or asking.cancelled():
+            if on_time == SLICES or pinging.cancelled():
                 break
         await self.close()
         raise Unavailable(f"no answer within {timeout:g} seconds")
 
     async def close(self) -> None:
-        """Break off what is awaited, and disconnect."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        """Cancel the ping that waits for an answer, and disconnect."""
+        if self._pinging is not None:
+            self._pinging.cancel()
+            await asyncio.wait([self._pinging])
         self._drop()
 
-    async def _ask(self) -> float:
+    async def _ping(self) -> float:
         connection = self._connection
         if connection is not None and not connection.is_closed():
-            # It may have died in silence since the last time, as it does at the end of its life.
+            # It may have ended unnoticed since the last ping, as Aurora DSQL ends connections after 60 minutes.
             with suppress(Unavailable):
                 return await self._round_trip(connection)
         self._drop()
@@ -73,9 +74,9 @@ class Probe:
         started = time.perf_counter()
         try:
             await connection.execute("SELECT 1")
-        except Exception as error:  # whatever it is, such as asyncpg's on a connection that ends between two steps
+        except Exception as error:  # also asyncpg's AttributeError when a connection ends between two of its steps
             named = translate(error)
-            if not isinstance(named, Conflict):  # which is an answer, such as one to a schema change
+            if not isinstance(named, Conflict):  # a Conflict is an answer, as after a schema change
                 raise named or Unavailable(str(error) or type(error).__name__) from error
         return (time.perf_counter() - started) * 1000
 

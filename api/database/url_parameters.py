@@ -1,7 +1,7 @@
-"""The parameters of a postgresql:// URL, as providers and other clients hand them out: what becomes of each.
+"""The parameters of a postgresql:// URL, as providers and other clients write them, and what dropzero does with each.
 
 asyncpg sends every parameter that it does not know to the server as a setting, and the server then refuses the
-connection. So each parameter is decided here: it is obeyed, or dropped where nothing is lost, or refused with what to
+connection. So each parameter has a rule here: it is obeyed, or dropped if nothing is lost, or refused with what to
 write instead. No message repeats a value, which may be a secret.
 """
 
@@ -15,21 +15,23 @@ ESCAPES = "a comma, @, / or ? within a password is written as %2C, %40, %2F or %
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 
-_SYSTEM = "system"  # the value of sslrootcert that stands for the system's certificate authorities, as in libpq
+_SYSTEM = "system"  # as the value of sslrootcert: the system's certificate authorities, as in libpq
 _VERIFIED = "verify-full"
 _ENCRYPTED = ("require", "verify-ca", _VERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """How to open connections to a PostgreSQL, read from its URL. It can hold a password, and is kept out of `repr`.
+    """How to open connections to a PostgreSQL, read from its URL.
 
-    `url` has the parameters that asyncpg reads, and no others.
+    `url` has the parameters that asyncpg reads, and no others. It can hold a password, so `repr` leaves it out.
     `settings` are sent to the server when a connection opens.
     `timeout` is the URL's connect_timeout in seconds, None without one.
-    `authorities` are those that the server's certificate and host are verified by, where asyncpg cannot do it.
-    `channel_binding`: the URL requires it. asyncpg has none, so the certificate is verified in its place.
+    `authorities` verify the server's certificate and host, if asyncpg cannot do it.
+    `channel_binding`: the URL requires it. asyncpg has none, so the certificate is verified instead.
+    `direct_tls`: TLS begins with the connection, without PostgreSQL's request for it.
     `files` that the URL names, by their parameters.
+    `key_password` decrypts the file of sslkey.
     """
 
     url: str = field(repr=False)
@@ -43,7 +45,7 @@ class PostgresAddress:
 
 
 class Authorities(Enum):
-    """Certificate authorities: the system's, or libpq's default file, where there is one."""
+    """Certificate authorities: the system's, or those of libpq's default file, if it exists."""
 
     SYSTEM = "system"
     USUAL = "usual"
@@ -51,8 +53,11 @@ class Authorities(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Obeyed:
-    """`name` is what the parameter is called below; `values` what is taken, and what each value means there, None that
-    it changes nothing. No `values`: whatever matches `pattern`."""
+    """A parameter that is obeyed.
+
+    `name` is its name in `_obeyed`'s answer. `values` are the accepted values, each with its meaning there; None means
+    that the value changes nothing. Without `values`, every value that matches `pattern` is accepted.
+    """
 
     name: str
     values: Mapping[str, str | None] | None = None
@@ -62,7 +67,7 @@ class _Obeyed:
 
 @dataclass(frozen=True, slots=True)
 class _Dropped:
-    """Dropped with any value, or with one of `values`."""
+    """A parameter that is dropped with any value, or with one of `values`, and refused with another."""
 
     values: frozenset[str] | None = None
     instead: str = "leave it out"
@@ -70,6 +75,8 @@ class _Dropped:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
+    """A parameter that is refused with any value."""
+
     instead: str
 
 
@@ -109,7 +116,7 @@ _SETTINGS = (
 )
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
-# Where several names mean the same, the first one here that the URL has is obeyed.
+# If the URL has several names for the same thing, the first of them in this order is obeyed.
 _RULES: dict[str, _Rule] = {
     # Read by asyncpg itself.
     **{name: _Obeyed(name) for name in _READ_BY_ASYNCPG},
@@ -143,13 +150,13 @@ _RULES: dict[str, _Rule] = {
     "fallback_application_name": _Obeyed("application_name"),
     "currentSchema": _Obeyed("search_path"),
     "schema": _Obeyed("schema"),
-    # How TCP finds out that the other end is gone: every wait of dropzero has a deadline of its own.
+    # How TCP finds out that the server is gone. dropzero has a deadline of its own for every wait.
     **_each(
         "keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout tcpKeepAlive", _Dropped()
     ),
     **_each("socket_timeout socketTimeout query_timeout", _Dropped()),
-    # Another client's pool and its prepared statements: DROPZERO_CONNECTIONS is the size of this one, and a pooler
-    # that keeps no prepared statements is found when the server starts.
+    # Other clients' pools and prepared statements. DROPZERO_CONNECTIONS is the size of our pool, and a start of the
+    # server finds a pooler that keeps no prepared statements.
     **_each("connection_limit pool_timeout pool_size pool_max_conns pool_min_conns pool_max_conn_lifetime", _Dropped()),
     **_each("pool_max_conn_idle_time max_idle_connection_lifetime max_connection_lifetime pool", _Dropped()),
     **_each("pgbouncer prepared_statements statement_cache_size prepareThreshold single_use_connections", _Dropped()),
@@ -166,7 +173,7 @@ _RULES: dict[str, _Rule] = {
     "load_balance_hosts": _Dropped(),
     "client_encoding": _ENCODING,
     "encoding": _ENCODING,
-    # What would be lost without a word.
+    # Dropping one of these would lose something without a message.
     "require_auth": _Refused(_NOT_TLS),
     "requirepeer": _Refused("leave it out, and see to it that only the server's user can write to the socket's folder"),
     "requiressl": _Refused(_WRITE_SSLMODE),
@@ -180,22 +187,22 @@ _RULES: dict[str, _Rule] = {
 
 
 def read_address(region: str, url: str) -> PostgresAddress:
-    """Read the URL of a Region's endpoint. Raises ValueError, which names the parameter and says what to do."""
+    """Read the URL of a Region's endpoint. Raises ValueError, whose message names the parameter and says what to do."""
     parts = urlsplit(url)
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))  # of a name that comes twice, libpq's: the last
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))  # a repeated name: the last counts, as in libpq
     if "@" in parts.query and "@" not in parts.netloc and parameters.keys() - _RULES.keys():
         raise ValueError(f"the URL of {region} cannot be used; {ESCAPES}")  # what looks like a name may be a password
     given = _obeyed(region, parameters)
     channel_binding = "channel_binding" in given
     authorities = _authorities(region, given)
     settings = {"application_name": "dropzero", **{name: given[name] for name in _SETTINGS if name in given}}
-    if "schema" in given:  # Prisma's: one name, as it is; the others may be lists
+    if "schema" in given:  # Prisma's: one name, without quotes; search_path and currentSchema may be lists
         settings.setdefault("search_path", '"{}"'.format(given["schema"].replace('"', '""')))
     read_by_asyncpg = {name: given[name] for name in _READ_BY_ASYNCPG if name in given}
     return PostgresAddress(
         url=url.partition("?")[0] + "?" * bool(read_by_asyncpg) + urlencode(read_by_asyncpg),
         settings=settings,
-        timeout=float(given.get("connect_timeout", 0)) or None,  # 0 is libpq's "for ever", which nothing here waits
+        timeout=float(given.get("connect_timeout", 0)) or None,  # in libpq 0 means no timeout; here ours applies
         authorities=authorities,
         channel_binding=channel_binding,
         direct_tls="sslnegotiation" in given,
@@ -205,12 +212,13 @@ def read_address(region: str, url: str) -> PostgresAddress:
 
 
 def _authorities(region: str, given: dict[str, str]) -> Authorities | None:
-    """Make `given` ask for a verified server where it means that. Raises ValueError."""
+    """Set sslmode=verify-full in `given` if its other parameters imply it. Returns the certificate authorities to use
+    for that; None if asyncpg finds them. Raises ValueError."""
     sslrootcert = given.get("sslrootcert")
-    if "channel_binding" in given or sslrootcert == _SYSTEM:  # libpq, too, takes `system` for verify-full
+    if "channel_binding" in given or sslrootcert == _SYSTEM:  # in libpq, too, `system` implies verify-full
         if given.get("sslmode", _VERIFIED) not in _ENCRYPTED:
-            wish = "channel_binding" if "channel_binding" in given else "sslrootcert"
-            raise ValueError(f"the URL of {region} has {wish} beside an sslmode that may not encrypt; {_WRITE_SSLMODE}")
+            name = "channel_binding" if "channel_binding" in given else "sslrootcert"
+            raise ValueError(f"the URL of {region} has {name} beside an sslmode that may not encrypt; {_WRITE_SSLMODE}")
         given["sslmode"] = _VERIFIED
     if given.get("sslmode") != _VERIFIED or sslrootcert not in (None, _SYSTEM):
         return None
@@ -221,10 +229,10 @@ def _authorities(region: str, given: dict[str, str]) -> Authorities | None:
 
 
 def _obeyed(region: str, given: Mapping[str, str]) -> dict[str, str]:
-    """What the parameters ask for, by the names above; an empty value asks for nothing. Raises ValueError."""
+    """The values of the parameters, by the names in _RULES. An empty value counts as none. Raises ValueError."""
     for name, value in given.items():
         if name not in _RULES:
-            named = value and _NAME.fullmatch(name)  # else it may be anything, and a part of a password
+            named = value and _NAME.fullmatch(name)  # anything else may be a part of a password
             known = f"{name}, which dropzero does not know" if named else "a parameter without a name or a value"
             raise ValueError(
                 f"the URL of {region} has {known}; leave it out, or write a setting of the database as "

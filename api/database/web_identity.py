@@ -1,7 +1,7 @@
-"""AWS credentials from an OIDC token that the platform hands to us, as Vercel does with every request.
+"""AWS credentials from an OIDC token that the platform sends, as Vercel does with every request.
 
-AWS STS exchanges the token for the credentials of a role that trusts it. Connections open outside of requests, too:
-so the latest token is kept here, and botocore keeps what STS gave for it and refreshes it in time.
+AWS STS exchanges the token for the credentials of a role that trusts it. Connections open outside of requests, too. So
+the latest token is kept here, and botocore keeps the credentials and refreshes them in time.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 MAX_TOKEN = 16_384
-"""Characters. A longer header is no token, and is not kept."""
+"""Characters. A longer header is not a token, and is not kept."""
 
 
 class NoToken(Exception):
-    """There are no AWS credentials to sign with, or they cannot be had; the message says why and what to do."""
+    """No token can be signed, as there are no AWS credentials; the message says why and what to do."""
 
 
 class WebIdentity:
-    """The latest token, and the role that it is exchanged for. Neither is ever logged or shown."""
+    """The latest token, and the role that it is exchanged for. Neither is ever logged or printed."""
 
     def __init__(self, role_arn: str, token: str | None, *, from_requests: bool) -> None:
-        """`token` is the first one, None when it is to come `from_requests`."""
+        """`token` is the first token; None if the first one comes `from_requests`."""
         self.from_requests = from_requests
         self._role_arn = role_arn
         self._token = token
@@ -31,13 +31,15 @@ class WebIdentity:
         """Whether there is a token to exchange."""
         return self._token is not None
 
-    def hand_over(self, token: str) -> None:
-        """Keep a token, which replaces the one before."""
+    def accept(self, token: str) -> None:
+        """Keep a token in the place of the last one. An empty or too long one is ignored."""
         if token and len(token) <= MAX_TOKEN:
             self._token = token
 
     def install(self, session: "Session", region: str) -> None:
-        """Let a botocore session take its credentials from the latest token, by way of STS in the Region."""
+        """Make a botocore session exchange the latest token for its credentials, at STS in the Region."""
+        # botocore's own classes, which its documentation leaves out. They are needed until botocore can read the token
+        # of a web identity from a function instead of a file.
         from botocore.credentials import (
             AssumeRoleWithWebIdentityCredentialFetcher,
             CredentialProvider,

@@ -1,4 +1,4 @@
-"""A pool that ends in the midst of its work, as that of a process that is killed does."""
+"""A pool whose work ends in the middle, as that of a process that is killed."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +14,7 @@ class Killed(Exception):
 
 
 class Mortal(Pool):
-    """Its work ends with `end` at the statement of the number `at`: `before` that is sent, or after it was done."""
+    """Raises `end` at its statement number `at`: `before` the statement is sent, or after it was done."""
 
     def __init__(
         self, endpoint: Endpoint, at: int, end: type[Exception], *, before: bool, tokens: AuthTokens | None = None
@@ -26,7 +26,7 @@ class Mortal(Pool):
 
     @property
     def ended(self) -> bool:
-        """Whether the work was long enough to be ended."""
+        """Whether the work had enough statements to be ended."""
         return self._left <= 0
 
     async def execute(self, statement: str, *arguments: object, timeout: float = 10.0) -> None:

@@ -1,4 +1,4 @@
-"""Another process that owns an embedded PostgreSQL, and what is left of it in the system."""
+"""Another process that owns an embedded PostgreSQL, and the processes that it leaves."""
 
 import contextlib
 import os
@@ -26,8 +26,8 @@ with embedded_postgres(Path(sys.argv[1])) as url:
 
 @contextlib.contextmanager
 def starting_owner(directory: Path) -> Iterator[Owner]:
-    """A process that starts the server in the folder. When the block is left, it has ended: by itself, as it does
-    when its stdin is closed, or killed if it does not."""
+    """A process that starts the server in the folder. At the end of the block its stdin is closed, which ends it. It is
+    killed if it does not end."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWN, str(directory)],
         stdin=subprocess.PIPE,
@@ -47,7 +47,7 @@ def starting_owner(directory: Path) -> Iterator[Owner]:
 
 @contextlib.contextmanager
 def another_owner(directory: Path) -> Iterator[Owner]:
-    """A process that owns the server in the folder until the block is left."""
+    """A process that owns the server in the folder until the block ends."""
     with starting_owner(directory) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline().startswith("postgresql://")
@@ -67,8 +67,8 @@ def is_alive(pid: int) -> bool:
 
 
 def processes_on(directory: Path) -> dict[int, str]:
-    """The command lines of all processes that have the folder in theirs, or that run in a folder in it, by their
-    ids. As root the embedded PostgreSQL runs in its folder, and may know it by that alone."""
+    """The command lines, by process id, of all processes that name the folder there, or that run in a folder in it. As
+    root the embedded PostgreSQL runs in its folder, and its command line may not name the folder."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Opening a connection: what is asked for, what is tried again, and what an operator reads when there is none."""
+"""Opening a connection: how, which refusals are retried, and what an operator reads when it fails."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ TIMES = ConnectTimes(timeout=PATIENCE, backoff=Backoff(base=0.001, cap=0.01))
 
 
 async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture, times: ConnectTimes = TIMES) -> str:
-    """What an operator reads of the connection that there is none, and nothing of it is secret."""
+    """The message of a connection that fails. Makes sure that neither it nor the log holds a secret."""
     log.set_level(logging.DEBUG, "dropzero")
     with pytest.raises(Unavailable) as refused:
         await Connector(Endpoint(HOME, url), tokens, times).connect()
@@ -53,14 +53,14 @@ async def refusal(url: str, tokens: AuthTokens, log: pytest.LogCaptureFixture, t
 
 
 @pytest.mark.parametrize("role", ["admin", "app"])
-async def test_a_role_comes_in_by_a_token_of_its_own(home: StandIn, tokens: AuthTokens, role: str) -> None:
+async def test_a_role_logs_in_with_a_token_of_its_own(home: StandIn, tokens: AuthTokens, role: str) -> None:
     connection = await Connector(Endpoint(HOME, home.url_as(role)), tokens, TIMES).connect()
     assert await connection.fetchval("SELECT current_user") == {"admin": "postgres"}.get(role, role)
     assert await connection.fetchval("SHOW application_name") == "dropzero"
     await connection.close()
 
 
-async def test_without_aws_credentials_it_is_said_where_to_get_them(
+async def test_without_aws_credentials_the_error_names_their_sources(
     home: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in (*CREDENTIALS, "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN"):
@@ -82,13 +82,13 @@ async def test_an_expired_token_is_signed_anew(home: StandIn, tokens: AuthTokens
     await connection.close()
 
 
-async def test_tokens_that_expire_at_once_are_the_clock_s_fault(
+async def test_tokens_that_expire_at_once_are_blamed_on_the_clock(
     home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.clock = lambda: utc_now() + timedelta(hours=1)
-    told = await refusal(home.url, tokens, caplog)
-    assert told.startswith(f"{NO_CONNECTION}: unable to accept connection, access denied HINT: Signature expired: ")
-    assert told.endswith("; a new token has expired at once, so set the clock of this machine")
+    message = await refusal(home.url, tokens, caplog)
+    assert message.startswith(f"{NO_CONNECTION}: unable to accept connection, access denied HINT: Signature expired: ")
+    assert message.endswith("; a new token has expired at once, so set the clock of this machine")
     assert home.connections_opened == 2
 
 
@@ -103,7 +103,7 @@ async def test_tokens_that_expire_at_once_are_the_clock_s_fault(
         ("admin", "allow this machine's AWS identity dsql:DbConnectAdmin on the cluster"),
     ],
 )
-async def test_whom_iam_does_not_let_in_is_told_what_to_allow(
+async def test_a_refusal_by_iam_says_what_to_allow(
     home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture, role: str, remedy: str
 ) -> None:
     home.revoked = {role}
@@ -114,7 +114,7 @@ async def test_whom_iam_does_not_let_in_is_told_what_to_allow(
     assert home.connections_opened == 1, "it would be refused again"
 
 
-async def test_a_role_that_is_not_there_is_to_be_created(
+async def test_a_missing_role_is_to_be_created(
     home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await refusal(home.url_as("nobody"), tokens, caplog) == (
@@ -122,7 +122,7 @@ async def test_a_role_that_is_not_there_is_to_be_created(
     )
 
 
-async def test_a_certificate_that_does_not_verify_is_no_way_in(
+async def test_a_certificate_that_does_not_verify_is_refused(
     home: StandIn, tokens: AuthTokens, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     for tls, reason in (
@@ -137,7 +137,7 @@ async def test_a_certificate_that_does_not_verify_is_no_way_in(
         )
 
 
-async def test_without_an_authority_of_its_own_the_system_s_are_asked(
+async def test_a_bad_file_of_certificate_authorities_is_named(
     home: StandIn, tokens: AuthTokens, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "none.pem").write_bytes(b"no certificate")
@@ -149,9 +149,7 @@ async def test_without_an_authority_of_its_own_the_system_s_are_asked(
         assert await refusal(url, tokens, caplog) == f"{NO_CONNECTION}: {reason}"
 
 
-async def test_a_host_that_is_not_there_is_named(
-    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unknown_host_is_named(home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture) -> None:
     assert await refusal(home.url.replace("localhost", "nowhere.invalid"), tokens, caplog) == (
         f"no connection to {HOME} (nowhere.invalid): no such host; check the cluster's id and Region "
         "(dropzero cluster status)"
@@ -167,7 +165,7 @@ async def test_a_port_where_nothing_listens_is_named(
     )
 
 
-async def test_an_endpoint_that_hangs_is_given_up(
+async def test_an_endpoint_that_hangs_is_unavailable_after_the_timeout(
     home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     timeout = short(0.2)
@@ -187,7 +185,7 @@ async def test_a_cluster_with_too_many_connections_says_so(
     )
 
 
-async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
+async def test_a_server_without_tls_is_not_aurora_dsql(
     postgres_url: str, home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FaultyEndpoint(postgres_url).listening() as plain:
@@ -197,14 +195,14 @@ async def test_a_server_that_does_not_take_tls_is_no_aurora_dsql(
         )
 
 
-async def test_an_idle_cluster_wakes_up_while_one_waits_for_a_connection(home: StandIn, tokens: AuthTokens) -> None:
+async def test_a_connection_is_retried_while_an_idle_cluster_wakes_up(home: StandIn, tokens: AuthTokens) -> None:
     home.waking_up = 4
     connection = await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
 
 
-async def test_a_cluster_that_sleeps_on_is_given_up_and_told_apart(home: StandIn, tokens: AuthTokens) -> None:
+async def test_a_cluster_that_does_not_wake_up_raises_waking_up(home: StandIn, tokens: AuthTokens) -> None:
     home.waking_up = 1000
     with pytest.raises(WakingUp, match="waking up cluster, please retry later"):
         await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
@@ -223,13 +221,13 @@ async def test_a_server_that_starts_waits_for_an_idle_cluster(settings: Settings
 
 @pytest.fixture
 async def newcomer(behind: Pool) -> str:
-    """A role that may connect, and do nothing else."""
-    with contextlib.suppress(asyncpg.DuplicateObjectError):  # roles are those of the whole server
+    """A role that may connect and has no other right."""
+    with contextlib.suppress(asyncpg.DuplicateObjectError):  # roles belong to the whole server
         await behind.execute("CREATE ROLE newcomer LOGIN")
     return "newcomer"
 
 
-async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
+async def test_missing_rights_on_the_tables_are_named_with_their_grants(
     behind: Pool, home: StandIn, newcomer: str, tokens: AuthTokens
 ) -> None:
     async with Regions((Endpoint(HOME, home.url_as(newcomer)),), 3, tokens, PATIENT_TIMES) as regions:
@@ -249,7 +247,7 @@ async def test_a_role_without_rights_on_the_tables_is_told_which_to_grant(
 
 
 @pytest.mark.slow
-async def test_a_command_that_gets_no_connection_is_told_why(home: StandIn) -> None:
+async def test_a_command_without_a_connection_prints_the_reason(home: StandIn) -> None:
     home.revoked = {"app"}
     run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"{HOME}={home.url}", **CREDENTIALS)
     assert run.status == 1
@@ -259,7 +257,7 @@ async def test_a_command_that_gets_no_connection_is_told_why(home: StandIn) -> N
     assert "Traceback" not in run.err
 
 
-async def test_connections_that_open_together_do_not_end_together(home: StandIn, tokens: AuthTokens) -> None:
+async def test_connections_that_open_together_do_not_retire_together(home: StandIn, tokens: AuthTokens) -> None:
     connector = Connector(Endpoint(HOME, home.url), tokens, TIMES)
     opened = await asyncio.gather(*(connector.connect() for _ in range(5)))
     lifetimes = {connection.retire_at - connection.opened_at for connection in opened}
@@ -275,7 +273,7 @@ INTERVAL = 1000.0
 
 
 class Queue:
-    """Callers of a rate that lets one through in each interval: how many wait and how many have passed."""
+    """Callers of a rate that lets one pass in each interval. `passed`: how many have passed."""
 
     def __init__(self, burst: int) -> None:
         self._rate = ConnectionRate(per_second=1 / INTERVAL, burst=burst)
@@ -304,7 +302,7 @@ def queue(burst: int) -> Iterator[Queue]:
         queue.close()
 
 
-async def test_a_burst_of_connections_goes_through_and_then_one_in_each_interval() -> None:
+async def test_a_burst_of_connections_passes_and_then_one_in_each_interval() -> None:
     with queue(burst=5) as callers:
         await callers.join(8)
         assert callers.passed == 5
@@ -314,7 +312,7 @@ async def test_a_burst_of_connections_goes_through_and_then_one_in_each_interval
             assert callers.passed == passed
 
 
-async def test_whoever_was_idle_for_long_has_one_burst_and_no_more() -> None:
+async def test_a_long_idle_time_allows_one_burst_and_no_more() -> None:
     with queue(burst=2) as callers:
         await callers.join(2)
         pass_time(10 * INTERVAL)

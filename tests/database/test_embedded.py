@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: whatever happens to it or to its owner, the next start finds the data."""
+"""The embedded PostgreSQL: the next start finds the data, whatever happened to the server or to its owner."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ from tests.patience import PATIENCE, until
 
 @pytest.fixture(autouse=True)
 def nothing_goes_on(tmp_path: Path) -> Iterator[None]:
-    """Kill what a test that has failed leaves behind: a server outlives the owner that is killed, as it should."""
+    """Kill the processes that a failed test leaves. A server outlives an owner that is killed, as it should."""
     yield
     for pid in processes_on(tmp_path):
         with contextlib.suppress(ProcessLookupError):
@@ -71,7 +71,7 @@ async def test_a_second_start_finds_the_data_and_no_process_stays_behind(directo
         assert await execute(url, "SELECT answer FROM kept") == 42
 
 
-async def test_a_commit_delay_and_more_connections_are_asked_for_at_start(directory: Path) -> None:
+async def test_a_commit_delay_and_a_number_of_connections_are_set_at_start(directory: Path) -> None:
     with embedded_postgres(directory, commit_delay_ms=30, max_connections=250) as url:
         await execute(url, "CREATE TABLE written (n integer)")
         assert await execute(url, "SHOW commit_delay") == "30000"  # microseconds
@@ -84,7 +84,7 @@ async def test_a_commit_delay_and_more_connections_are_asked_for_at_start(direct
         assert await execute(url, "SHOW commit_delay") == "0"
 
 
-def test_the_second_of_two_owners_is_told_which_folder_and_what_to_do(directory: Path) -> None:
+def test_the_second_of_two_owners_is_refused_with_the_folder_and_what_to_do(directory: Path) -> None:
     with another_owner(directory) as owner:
         with pytest.raises(EmbeddedUnavailable) as refusal, embedded_postgres(directory):
             pass
@@ -103,7 +103,7 @@ def test_the_second_of_two_owners_is_told_which_folder_and_what_to_do(directory:
     ],
 )
 @pytest.mark.slow
-async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
+async def test_any_name_of_a_folder_works(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name
     with embedded_postgres(directory) as url:
         assert await execute(url, "SELECT 42") == 42
@@ -111,9 +111,7 @@ async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-async def test_what_the_environment_says_of_another_postgres_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_variables_for_another_postgresql_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "PGPORT": "6000",
         "PGHOST": "db.example",
@@ -132,7 +130,7 @@ async def test_what_the_environment_says_of_another_postgres_changes_nothing(
 def test_nothing_listens_on_the_network_and_nobody_else_reads_the_data(directory: Path) -> None:
     with embedded_postgres(directory) as url:
         data = directory / "postgres"
-        [sockets] = parse_qs(urlsplit(url).query)["host"]  # in the data folder, or elsewhere where its path is too long
+        [sockets] = parse_qs(urlsplit(url).query)["host"]  # the data folder, or another if its path is too long
         assert data.stat().st_mode & 0o077 == 0
         assert (Path(sockets) / ".s.PGSQL.5432").stat().st_mode & 0o077 == 0
         assert (data / "postmaster.pid").read_text().splitlines()[5].strip() == ""
@@ -156,7 +154,7 @@ def test_the_log_is_its_owners_and_a_start_begins_another_when_it_is_long(direct
     assert len(files(directory, "postgres.log*")) == 2
 
 
-def test_a_new_data_folder_is_its_owners_and_one_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_new_data_folder_is_private_and_an_existing_one_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there").chmod(0o755)
     for name, mode in (("there", 0o755), ("new", 0o700)):
@@ -187,12 +185,12 @@ async def test_the_server_itself_was_killed_and_the_next_start_recovers(director
         assert await execute(url, "SELECT answer FROM kept") == 42
 
 
-def test_a_stale_postmaster_pid_that_names_an_innocent_process_harms_nobody(directory: Path) -> None:
+def test_a_stale_postmaster_pid_does_not_harm_the_process_it_names(directory: Path) -> None:
     with embedded_postgres(directory):
         pid_file = directory / "postgres" / "postmaster.pid"
         written = pid_file.read_text().splitlines()
         owner = pid_file.stat()
-    # As PostgreSQL's own user: of all others it would know by itself that they are none of its kind.
+    # Run as PostgreSQL's own user: PostgreSQL itself ignores a process of any other user.
     with subprocess.Popen(["sleep", "3600"], user=owner.st_uid, group=owner.st_gid) as innocent:
         try:
             pid_file.write_text("\n".join([str(innocent.pid), *written[1:]]) + "\n")
@@ -206,7 +204,7 @@ def test_a_stale_postmaster_pid_that_names_an_innocent_process_harms_nobody(dire
             innocent.kill()
 
 
-async def test_a_half_written_postmaster_pid_keeps_nobody_from_starting(directory: Path) -> None:
+async def test_a_half_written_postmaster_pid_does_not_prevent_a_start(directory: Path) -> None:
     for content in ["", "4711\n", "not a number\n\n\n\n\n\n\n\n"]:
         (directory / "postgres" / "postmaster.pid").write_text(content)
         assert running_embedded_url(directory) is None
@@ -217,15 +215,15 @@ async def test_a_half_written_postmaster_pid_keeps_nobody_from_starting(director
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["initdb-*/PG_VERSION", "postgres/postmaster.pid"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_a_start_that_is_cut_off_leaves_nothing_that_a_next_one_cannot_use(
+async def test_an_interrupted_start_leaves_nothing_that_the_next_cannot_use(
     tmp_path: Path, stage: str, how: signal.Signals
 ) -> None:
-    def has_come_to_its_stage() -> bool:
+    def reached_its_stage() -> bool:
         assert owner.poll() is None
         return bool(files(tmp_path, stage) or files(tmp_path, "postgres/postmaster.pid"))
 
     with starting_owner(tmp_path) as owner:
-        await until(has_come_to_its_stage)
+        await until(reached_its_stage)
         owner.send_signal(how)
     if how is not signal.SIGKILL:
         assert processes_on(tmp_path) == {}
@@ -234,7 +232,7 @@ async def test_a_start_that_is_cut_off_leaves_nothing_that_a_next_one_cannot_use
     with embedded_postgres(tmp_path) as url:
         assert running_embedded_url(tmp_path) == url
     if how is signal.SIGKILL:
-        # What was left behind comes to its own end, and the start after that finds its folder.
+        # The initdb that was left ends by itself, and the next start removes its folder.
         await until(lambda: not any("initdb" in command for command in processes_on(tmp_path).values()))
         with embedded_postgres(tmp_path):
             pass
@@ -283,7 +281,7 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(directory: Pat
     assert str(directory / "postgres.log") in str(refusal.value)
 
 
-def test_a_folder_without_room_is_told_in_the_words_of_the_program_that_met_it(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_the_words_of_initdb(tmp_path: Path) -> None:
     # A limit on the size of files stands in for a full disk.
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
     run = subprocess.run(
@@ -325,7 +323,7 @@ main()
     )
 
 
-def test_another_server_under_the_same_pid_is_not_taken_for_ours(directory: Path, tmp_path: Path) -> None:
+def test_a_server_on_another_folder_with_the_same_pid_is_not_ours(directory: Path, tmp_path: Path) -> None:
     ours = tmp_path / "ours"
     (ours / "postgres").mkdir(parents=True)
     with embedded_postgres(directory) as url, (ours / "owner.lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""Reading DROPZERO_ENDPOINTS: what is refused, and that no message repeats a password."""
+"""Reading DROPZERO_ENDPOINTS: which texts are refused, and that no message repeats a password."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_a_url_that_can_be_used_is_kept_as_it_is(url: str) -> None:
         f"here=postgresql://a:{SECRET}@h.example/shop;there=postgresql://a:{SECRET}@h.example/shop,there",
     ],
 )
-def test_what_is_no_list_of_endpoints_is_refused_with_an_example(text: str) -> None:
+def test_a_text_that_lists_no_endpoints_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(
         ValueError, match=r"^expected REGION=URL .* us-east-1=dsql://.* us-east-1=postgresql://user:password@host"
     ) as refusal:
@@ -102,7 +102,7 @@ def test_an_endpoint_of_aurora_dsql_is_read_whole() -> None:
     assert endpoint.dsql == DsqlAddress(f"{CLUSTER}.dsql-fnh4.us-east-1.on.aws", 5433, "app", "postgres", "/etc/ca.pem")
 
 
-def test_any_host_may_be_aurora_dsql_to_whoever_names_its_certificate_authority() -> None:
+def test_any_host_may_be_aurora_dsql_if_its_certificate_authority_is_named() -> None:
     [endpoint] = parse_endpoints("here=dsql://app@localhost:5433?sslrootcert=ca.pem")
     assert endpoint.dsql == DsqlAddress("localhost", 5433, "app", "postgres", "ca.pem")
 

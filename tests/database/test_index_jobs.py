@@ -1,7 +1,7 @@
-"""Building an index by a job: whatever an earlier run or a rival left behind, and whatever becomes of the job.
+"""Building an index by a job, from any state that an earlier run or another process left, to any end of the job.
 
-The jobs of Aurora DSQL are played by hand here, on a PostgreSQL with a sys.jobs of its own: what is under test is what
-follows from each state, and a state is a row there and the flag of the index in the catalogue.
+There is no cluster here, only a PostgreSQL with a table sys.jobs. A test writes a state into it: the row of a job, and
+the flag of the index in the catalogue. It then checks what build_index does.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Cluster:
     said: list[str] = field(default_factory=list)
 
     async def leave(self, status: str, details: str | None = None, *, valid: bool = False) -> None:
-        """Leave the index and its job as they would be found, in place of those that are there."""
+        """Put the index and its job into a state, in the place of the current one."""
         await self.pool.execute("CREATE INDEX IF NOT EXISTS orders_by_time ON orders (created_at, id)")
         await self.pool.execute(
             "UPDATE pg_index SET indisvalid = $1 WHERE indexrelid = 'orders_by_time'::regclass", valid
@@ -45,8 +45,8 @@ class Cluster:
         async with asyncio.timeout(PATIENCE):
             await build_index(self.pool, "orders_by_time", ORDER, budget, self.said.append)
 
-    async def heard(self, words: str) -> None:
-        """Wait until the builder has said something with these words in it."""
+    async def reported(self, words: str) -> None:
+        """Wait until build_index has reported a line with these words."""
         await until(lambda: any(words in line for line in self.said))
 
 
@@ -62,13 +62,13 @@ async def cluster(empty_database_url: str) -> AsyncIterator[Cluster]:
         yield Cluster(pool)
 
 
-async def test_an_index_that_is_not_there_is_ordered(cluster: Cluster) -> None:
+async def test_a_missing_index_is_ordered(cluster: Cluster) -> None:
     await cluster.build()
     assert cluster.said[0] == "building the index orders_by_time"
     assert await cluster.pool.fetch("SELECT FROM pg_indexes WHERE indexname = 'orders_by_time'")
 
 
-async def test_an_index_that_is_valid_is_left_in_peace(cluster: Cluster) -> None:
+async def test_a_valid_index_is_left_as_it_is(cluster: Cluster) -> None:
     await cluster.leave("completed", valid=True)
     await cluster.build()
     assert cluster.said == []
@@ -78,7 +78,7 @@ async def test_an_index_that_is_valid_is_left_in_peace(cluster: Cluster) -> None
 async def test_an_index_that_an_earlier_run_ordered_is_waited_for(cluster: Cluster, status: str) -> None:
     await cluster.leave(status)
     building = asyncio.create_task(cluster.build(replace(BUDGET, doubt=0.0)))
-    await cluster.heard("waiting for the index orders_by_time since 0 s")
+    await cluster.reported("waiting for the index orders_by_time since 0 s")
     assert f"(job job1 {status})" in cluster.said[0]
     await cluster.leave("completed", valid=True)
     await building
@@ -97,23 +97,21 @@ async def test_an_index_whose_job_failed_is_dropped_and_built_again(cluster: Clu
     ]
 
 
-async def test_a_job_at_work_counts_for_more_than_one_that_failed_whatever_their_times(cluster: Cluster) -> None:
+async def test_a_job_at_work_comes_before_a_failed_one_whatever_their_times(cluster: Cluster) -> None:
     await cluster.leave("processing")
     await cluster.pool.execute("INSERT INTO sys.jobs SELECT 'old', 'failed', 'x', job_type, object_name FROM sys.jobs")
     building = asyncio.create_task(cluster.build())
-    await cluster.heard("(job job1 processing)")
+    await cluster.reported("(job job1 processing)")
     await cluster.leave("completed", valid=True)
     await building
     assert not any("dropping" in line for line in cluster.said)
 
 
 @pytest.mark.parametrize("status", ["", "completed"])
-async def test_an_index_that_nobody_is_known_to_build_is_given_some_time_and_then_built_again(
-    cluster: Cluster, status: str
-) -> None:
+async def test_an_index_without_a_known_job_is_built_again_after_some_time(cluster: Cluster, status: str) -> None:
     await cluster.leave(status)
     in_doubt = asyncio.create_task(cluster.build())
-    await cluster.heard("waiting")
+    await cluster.reported("waiting")
     await cluster.leave(status, valid=True)
     await in_doubt
     assert not any("dropping" in line for line in cluster.said)
@@ -123,9 +121,9 @@ async def test_an_index_that_nobody_is_known_to_build_is_given_some_time_and_the
     assert any("dropping it to build it again" in line for line in cluster.said)
 
 
-async def test_an_index_that_fails_every_time_is_given_up_with_the_reason(cluster: Cluster) -> None:
+async def test_an_index_that_fails_every_time_ends_the_run_with_the_reason(cluster: Cluster) -> None:
     await cluster.leave("failed", "found duplicate key")
-    # Every index that is made from here on is found as if its job had failed, too.
+    # Every index that is made from here on is not valid, as if its job had failed.
     await cluster.pool.execute(
         "CREATE FUNCTION spoil() RETURNS event_trigger LANGUAGE plpgsql AS "
         "$$ BEGIN UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'orders_by_time'::regclass; END $$"

@@ -1,4 +1,4 @@
-"""A process that is late itself: it must not take its own lateness for an endpoint's absence."""
+"""A process that is late itself must not take its own lateness for an endpoint that is away."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ from tests.patience import PATIENCE
 from tests.regions import HOME
 
 TIMEOUT = 0.004
-"""Seconds. A pause of LATE is longer than all of it, and makes any slice of it a late one."""
+"""Seconds. A pause of LATE is longer than the whole timeout, and makes every slice of it late."""
 
 
 @pytest.fixture
 async def probe(home: StandIn, tokens: AuthTokens) -> AsyncIterator[Probe]:
-    """A probe that is connected to an endpoint which answers."""
+    """A probe with a connection to an endpoint that answers."""
     probe = Probe(Endpoint(HOME, home.url), tokens)
     await probe.ping(PATIENCE)
     yield probe
@@ -33,13 +33,13 @@ def pause_this_process() -> None:
 
 async def test_silence_while_the_process_is_late_does_not_count(probe: Probe, home: StandIn) -> None:
     home.hang()
-    asking = asyncio.create_task(probe.ping(TIMEOUT))
+    pinging = asyncio.create_task(probe.ping(TIMEOUT))
     for _ in range(MAX_SLICES // 4):  # each pause is longer than the whole timeout
         await asyncio.sleep(0)
         pause_this_process()
-    assert not asking.done()
-    asking.cancel()
-    await asyncio.wait([asking])
+    assert not pinging.done()
+    pinging.cancel()
+    await asyncio.wait([pinging])
     home.release()
 
 
@@ -51,15 +51,15 @@ async def test_an_endpoint_that_is_silent_while_the_process_is_on_time_is_away(p
 
 
 @pytest.mark.slow
-async def test_a_process_that_is_always_late_gives_up_after_so_many_looks(probe: Probe, home: StandIn) -> None:
+async def test_a_ping_of_a_process_that_is_always_late_ends_after_so_many_slices(probe: Probe, home: StandIn) -> None:
     home.hang()
-    asking = asyncio.create_task(probe.ping(TIMEOUT))
+    pinging = asyncio.create_task(probe.ping(TIMEOUT))
     pauses = 0
-    while not asking.done():
+    while not pinging.done():
         await asyncio.sleep(0)
         pause_this_process()
         pauses += 1
     with pytest.raises(Unavailable):
-        await asking
+        await pinging
     assert pauses >= MAX_SLICES
     home.release()

@@ -1,4 +1,4 @@
-"""Migrations: safe to run again, at once, and after one that was cut off; and what a server says without them."""
+"""Migrations: safe to run again, several at once, and after an interrupted run. Without them no server starts."""
 
 import asyncio
 import contextlib
@@ -74,7 +74,7 @@ async def dropzero_migrate(url: str) -> command.Run:
     return await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=f"here={url}")
 
 
-async def test_every_migration_is_applied_in_order_and_a_second_run_finds_nothing_to_do(empty: Pool) -> None:
+async def test_every_migration_is_applied_once_and_in_order(empty: Pool) -> None:
     assert await migrate(empty, MIGRATIONS) == MIGRATIONS
     assert await recorded(empty) == NAMES
     assert {"products", "inventory", "orders", "orders_by_buyer"} <= await tables_and_indexes(empty)
@@ -82,7 +82,7 @@ async def test_every_migration_is_applied_in_order_and_a_second_run_finds_nothin
     assert await recorded(empty) == NAMES
 
 
-async def test_eight_at_once_meet_without_harm(empty: Pool, empty_database_url: str) -> None:
+async def test_eight_runs_at_once_leave_one_schema(empty: Pool, empty_database_url: str) -> None:
     async with Pool(Endpoint("here", empty_database_url), size=8, times=PATIENT_TIMES.pool) as pool:
         for _ in range(3):
             await asyncio.gather(*(migrate(pool, MIGRATIONS) for _ in range(8)))
@@ -92,14 +92,16 @@ async def test_eight_at_once_meet_without_harm(empty: Pool, empty_database_url: 
 
 
 @pytest.mark.slow
-async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
+async def test_two_processes_at_once_print_their_steps_and_leave_one_schema(
     empty: Pool, empty_database_url: str
 ) -> None:
     endpoints = f"here={empty_database_url}"
     runs = await asyncio.gather(*(command.dropzero("migrate", DROPZERO_ENDPOINTS=endpoints) for _ in range(2)))
     assert [(run.status, run.err) for run in runs] == [(0, ""), (0, "")]
-    told = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
-    assert [*told, "The schema is up to date."] in [re.sub(r"\d+\.\d\d s", "T s", run.out).splitlines() for run in runs]
+    steps = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
+    assert [*steps, "The schema is up to date."] in [
+        re.sub(r"\d+\.\d\d s", "T s", run.out).splitlines() for run in runs
+    ]
     assert await recorded(empty) == NAMES
     assert await dropzero_migrate(empty_database_url) == command.Run(
         0, "through here: 0 of 9 migrations to apply\nThe schema was up to date already.\n", ""
@@ -108,7 +110,7 @@ async def test_two_processes_at_once_say_what_they_did_and_leave_one_schema(
 
 @contextlib.asynccontextmanager
 async def table_that_is_being_created(url: str, name: str) -> AsyncIterator[None]:
-    """A rival that creates a table and does not commit: a run that creates it too waits there."""
+    """Create a table in another transaction, which stays open. A run that creates the same table waits for it."""
     rival = await asyncpg.connect(url)
     try:
         await rival.execute("BEGIN")
@@ -120,7 +122,7 @@ async def table_that_is_being_created(url: str, name: str) -> AsyncIterator[None
 
 @contextlib.asynccontextmanager
 async def migrating_process(url: str) -> AsyncIterator[Process]:
-    """`dropzero migrate` as a process, which is killed when the block is left."""
+    """`dropzero migrate` as a process, which is killed at the end of the block."""
     run = await asyncio.create_subprocess_exec(
         *[*command.DROPZERO, "migrate"],
         env=command.environment({"DROPZERO_ENDPOINTS": f"here={url}"}),
@@ -135,7 +137,7 @@ async def migrating_process(url: str) -> AsyncIterator[Process]:
 
 
 @pytest.mark.slow
-async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Pool, empty_database_url: str) -> None:
+async def test_a_killed_run_is_finished_by_the_next(empty: Pool, empty_database_url: str) -> None:
     async with table_that_is_being_created(empty_database_url, "orders"):
         async with migrating_process(empty_database_url) as run:
 
@@ -151,18 +153,20 @@ async def test_a_run_that_was_killed_half_way_is_finished_by_the_next(empty: Poo
     assert await recorded(empty) == NAMES
 
 
-# Killed after a statement is the same as killed before the next.
+# A kill after a statement is the same as a kill before the next one.
 @pytest.mark.parametrize(
     ("end", "before"),
     [(Killed, True), (OutcomeUnknown, True), (OutcomeUnknown, False)],
     ids=["killed", "answer lost, statement not done", "answer lost, statement done"],
 )
-async def test_a_run_that_ends_at_any_statement_is_finished(empty: Pool, end: type[Exception], before: bool) -> None:
+async def test_a_run_that_ends_at_any_statement_is_finished_by_the_next(
+    empty: Pool, end: type[Exception], before: bool
+) -> None:
     for at in itertools.count(1):
         async with Mortal(empty.endpoint, at, end, before=before) as pool:
             with contextlib.suppress(end):
                 await migrate(pool, A_TABLE_AND_ITS_INDEX)
-        if end is OutcomeUnknown and at > 2:  # the two readings at the beginning are the caller's to repeat
+        if end is OutcomeUnknown and at > 2:  # the caller has to retry the two reads at the beginning
             assert await migrate(empty, A_TABLE_AND_ITS_INDEX) == []
         await migrate(empty, A_TABLE_AND_ITS_INDEX)
         assert {"products", A_TABLE_AND_ITS_INDEX[1].async_index} <= await tables_and_indexes(empty)
@@ -173,7 +177,7 @@ async def test_a_run_that_ends_at_any_statement_is_finished(empty: Pool, end: ty
     assert at > 2 * len(A_TABLE_AND_ITS_INDEX)
 
 
-async def test_a_statement_that_was_done_and_not_recorded_is_done_again_without_harm(empty: Pool) -> None:
+async def test_a_statement_that_was_not_recorded_is_run_again_without_harm(empty: Pool) -> None:
     await migrate(empty, MIGRATIONS)
     before = await tables_and_indexes(empty)
     for migration in MIGRATIONS:
@@ -203,10 +207,10 @@ async def test_a_new_file_is_the_only_one_applied(empty: Pool, tmp_path: Path) -
     assert "reviews" in await tables_and_indexes(empty)
 
 
-async def test_a_database_that_is_ahead_is_served_with_a_word_about_it(
+async def test_a_database_that_is_ahead_is_served_with_a_warning(
     settings: Settings, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The version before it goes on working on a newer schema, as it must while servers are replaced."""
+    """An older version works on a newer schema, as it must while servers are replaced one by one."""
     async with Pool(Endpoint("here", database_url), size=1, times=PATIENT_TIMES.pool) as pool:
         await pool.execute("INSERT INTO schema_migrations VALUES (10, 'reviews', 'of a newer version')")
         assert await read_schema(pool, MIGRATIONS) == Schema(pending=[], ahead=["0010_reviews"])
@@ -225,7 +229,7 @@ async def test_a_database_that_is_ahead_is_served_with_a_word_about_it(
         assert await server.data("{ regions { name } }") == {"regions": [{"name": "here"}]}
 
 
-async def test_a_number_that_two_versions_gave_to_different_migrations_is_refused(empty: Pool) -> None:
+async def test_another_migration_under_the_same_number_is_refused(empty: Pool) -> None:
     await migrate(empty, MIGRATIONS)
     await empty.execute("UPDATE schema_migrations SET name = 'reviews', checksum = 'another' WHERE version = 9")
     complaint = f"this database has applied 0009_reviews and knows no {NAMES[8]}; run the version of dropzero that"
@@ -233,7 +237,9 @@ async def test_a_number_that_two_versions_gave_to_different_migrations_is_refuse
         await migrate(empty, MIGRATIONS)
 
 
-async def test_a_role_that_may_not_create_tables_is_told_so(empty: Pool, empty_database_url: str) -> None:
+async def test_a_role_that_may_not_create_tables_is_refused_with_what_to_do(
+    empty: Pool, empty_database_url: str
+) -> None:
     await empty.execute("DROP ROLE IF EXISTS shopkeeper")
     await empty.execute("CREATE ROLE shopkeeper LOGIN")
     url = empty_database_url.replace("postgres@", "shopkeeper@")
@@ -275,7 +281,7 @@ def test_a_gap_or_a_stray_name_is_refused(tmp_path: Path, names: list[str], comp
 @pytest.mark.parametrize("name", NAMES)
 async def test_each_file_is_one_statement_that_can_be_run_twice(database_url: str, name: str) -> None:
     statement = MIGRATIONS[NAMES.index(name)].statement
-    # PostgreSQL itself counts: it prepares one statement, and refuses "multiple commands".
+    # PostgreSQL itself counts the statements: it prepares only one, and refuses "multiple commands".
     connection = await asyncpg.connect(database_url)
     await connection.prepare(MIGRATIONS[NAMES.index(name)].plain_statement)
     await connection.close()
@@ -285,9 +291,7 @@ async def test_each_file_is_one_statement_that_can_be_run_twice(database_url: st
 
 
 @pytest.mark.slow
-async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to_run(
-    empty: Pool, empty_database_url: str
-) -> None:
+async def test_a_server_whose_schema_is_behind_prints_what_to_run(empty: Pool, empty_database_url: str) -> None:
     run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"here={empty_database_url}")
     assert (run.status, run.out) == (1, "")
     assert run.err == f"dropzero: the database lacks 9 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
@@ -303,7 +307,7 @@ async def test_a_server_whose_schema_is_behind_refuses_to_serve_and_says_what_to
 
 
 @pytest.mark.slow
-async def test_a_database_that_cannot_be_used_is_one_line(empty_database_url: str, tmp_path: Path) -> None:
+async def test_a_database_that_cannot_be_used_is_reported_in_one_line(empty_database_url: str, tmp_path: Path) -> None:
     away = f"postgresql://app:hunter2@/shop?host={tmp_path}"
     served = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"here={away}")
     visited = [

@@ -1,4 +1,4 @@
-"""Migrations under the rules of Aurora DSQL: one change of the schema at a time, and indexes that take their time."""
+"""Migrations under the rules of Aurora DSQL: one change of the schema at a time, and indexes that jobs build."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ class TwoRegions:
         return Endpoint(chosen.region, chosen.url_as(role))
 
     async def sql(self, statement: str) -> list[Any]:
-        """Ask the database behind the cluster."""
+        """Run a statement in the database behind the cluster."""
         connection = await asyncpg.connect(self.database_url)
         try:
             return list(await connection.fetch(statement))
@@ -60,7 +60,7 @@ class TwoRegions:
             await connection.close()
 
     async def migrated(self) -> bool:
-        """Whether all is applied and recorded once, and every index is valid."""
+        """Whether every migration was applied and recorded once, and every index is valid."""
         recorded = await self.sql("SELECT version, name FROM schema_migrations ORDER BY version")
         assert [f"{version:04d}_{name}" for version, name in recorded] == NAMES
         [[invalid]] = await self.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid")
@@ -90,14 +90,14 @@ async def test_every_migration_is_applied_and_its_index_waited_for(regions: TwoR
     assert regions.seoul.connections_opened == 0, "the schema is changed through one Region only"
 
 
-# Killed after a statement is the same as killed before the next.
+# A kill after a statement is the same as a kill before the next one.
 @pytest.mark.parametrize(
     ("end", "before"),
     [(Killed, True), (OutcomeUnknown, True), (OutcomeUnknown, False)],
     ids=["killed", "answer lost, statement not done", "answer lost, statement done"],
 )
 @pytest.mark.slow
-async def test_a_run_that_ends_at_any_statement_is_finished(
+async def test_a_run_that_ends_at_any_statement_is_finished_by_the_next(
     regions: TwoRegions, end: type[Exception], before: bool
 ) -> None:
     for at in itertools.count(1):
@@ -106,7 +106,7 @@ async def test_a_run_that_ends_at_any_statement_is_finished(
                 await migrate(mortal, A_TABLE_AND_ITS_INDEX)
         async with regions.pool(regions.seoul) as pool:
             applied = await migrate(pool, A_TABLE_AND_ITS_INDEX)
-            if end is OutcomeUnknown and at > 2:  # the two readings at the beginning are the caller's to repeat
+            if end is OutcomeUnknown and at > 2:  # the caller has to retry the two reads at the beginning
                 assert applied == []
             assert await pool.fetch("SELECT FROM schema_migrations WHERE version = 2")
         assert [valid for [valid] in await regions.sql("SELECT DISTINCT indisvalid FROM pg_index")] == [True]
@@ -116,7 +116,7 @@ async def test_a_run_that_ends_at_any_statement_is_finished(
     assert at > 10
 
 
-async def test_a_reading_that_meets_a_change_of_the_schema_is_done_again(regions: TwoRegions) -> None:
+async def test_a_read_that_conflicts_with_a_schema_change_is_retried(regions: TwoRegions) -> None:
     for at in (1, 2):
         async with Mortal(regions.endpoint(), at, Conflict, before=True, tokens=regions.tokens) as pool:
             await migrate(pool, MIGRATIONS)
@@ -134,7 +134,7 @@ async def test_processes_in_two_regions_that_migrate_at_once_leave_one_schema(re
 
 @contextlib.asynccontextmanager
 async def at_each_commit(endpoint: StandIn, *faults: Callable[[], None]) -> AsyncIterator[None]:
-    """Cause the faults in turn, over and over: each as soon as the COMMIT before it has arrived."""
+    """Cause the faults in turn, over and over. Each COMMIT that arrives causes the next fault."""
 
     async def cause() -> None:
         for fault in itertools.cycle(faults):
@@ -154,7 +154,7 @@ def nothing() -> None:
     """No fault."""
 
 
-async def test_a_storm_of_conflicts_and_of_changed_schemas_is_lived_through(regions: TwoRegions) -> None:
+async def test_a_storm_of_conflicts_and_schema_changes_ends_in_one_schema(regions: TwoRegions) -> None:
     def conflict() -> None:
         regions.tokyo.conflicts = 1
 
@@ -167,7 +167,7 @@ async def test_a_storm_of_conflicts_and_of_changed_schemas_is_lived_through(regi
 
 
 @pytest.mark.slow
-async def test_connections_that_are_lost_at_commit_cost_only_time(regions: TwoRegions) -> None:
+async def test_connections_that_are_cut_at_commit_cost_only_time(regions: TwoRegions) -> None:
     def cut_before() -> None:
         regions.tokyo.cut_before_commit = 1
 
@@ -179,7 +179,7 @@ async def test_connections_that_are_lost_at_commit_cost_only_time(regions: TwoRe
     assert await regions.migrated()
 
 
-async def test_conflicts_without_end_are_given_up_with_what_to_do(regions: TwoRegions) -> None:
+async def test_endless_conflicts_end_the_run_with_what_to_do(regions: TwoRegions) -> None:
     async with regions.pool() as pool:
         regions.tokyo.conflicts = 10**6
         with pytest.raises(
@@ -194,7 +194,7 @@ async def test_conflicts_without_end_are_given_up_with_what_to_do(regions: TwoRe
     assert await regions.migrated()
 
 
-async def test_an_index_that_a_killed_run_has_ordered_is_waited_for_and_not_ordered_twice(regions: TwoRegions) -> None:
+async def test_an_index_that_a_killed_run_ordered_is_not_ordered_twice(regions: TwoRegions) -> None:
     regions.cluster.catalogue.run_jobs.clear()
     said: list[str] = []
     async with regions.pool() as pool:
@@ -243,7 +243,7 @@ async def test_an_index_that_cannot_be_built_stops_the_run_until_its_cause_is_go
 
 
 @pytest.mark.slow
-async def test_the_command_says_where_it_goes_and_a_role_without_rights_what_to_run(regions: TwoRegions) -> None:
+async def test_the_command_prints_its_endpoint_and_what_to_run_without_rights(regions: TwoRegions) -> None:
     await create_role(regions.database_url, "app")
     tokyo, seoul = (regions.endpoint(endpoint, "app") for endpoint in (regions.tokyo, regions.seoul))
     as_admin = f"{TOKYO}={tokyo.url.replace('app@', 'admin@')}"

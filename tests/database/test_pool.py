@@ -1,4 +1,4 @@
-"""A pool of connections: what is lent again and what is not, and what becomes of work whose connection is lost."""
+"""A pool of connections: which of them are lent again, and what becomes of work whose connection is dropped."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ async def test_a_connection_is_lent_again_with_nothing_sent_in_between(pool: Poo
     with pytest.raises(asyncpg.UndefinedTableError):
         await pool.fetch("SELECT 3 FROM nowhere")
     assert await pool.fetch("SELECT 4")
-    # What Aurora DSQL refuses at a release would cost the connection.
+    # asyncpg's reset at a release would cost the connection: Aurora DSQL refuses a part of it.
     assert (home.connections_opened, home.statements) == (1, 7)
 
 
@@ -59,9 +59,7 @@ async def test_a_pool_opens_while_its_endpoint_is_away(home: StandIn, tokens: Au
         assert await pool.fetch("SELECT 1")
 
 
-async def test_connections_are_opened_before_they_are_needed_and_no_more_than_allowed(
-    pool: Pool, home: StandIn
-) -> None:
+async def test_warm_up_opens_no_more_connections_than_the_pool_may_have(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(5)
     assert (home.connections_open, home.connections_opened) == (2, 2)
 
@@ -100,7 +98,7 @@ async def test_a_connection_that_was_dropped_while_idle_costs_a_transaction_noth
     assert home.connections_opened == 2
 
 
-async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, home: StandIn) -> None:
+async def test_dropping_all_connections_ends_work_that_waits_at_once(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(2)
     home.statement_latency = FOREVER
 
@@ -110,17 +108,17 @@ async def test_losing_the_endpoint_ends_what_waits_for_it_at_once(pool: Pool, ho
 
     waiting = [asyncio.create_task(pool.fetch_once("SELECT 1", ())), asyncio.create_task(in_a_transaction())]
     await until(lambda: home.statements == 2)
-    pool.lose()
+    pool.drop_connections()
     async with asyncio.timeout(PATIENCE):
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable, Unavailable]
 
     home.statement_latency = 0.0
     assert await pool.fetch_once("SELECT 1", ())
-    assert home.connections_opened == 3, "what opens afterwards is not affected"
+    assert home.connections_opened == 3, "connections that open afterwards are not affected"
 
 
-async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool, home: StandIn) -> None:
+async def test_dropping_all_connections_leaves_a_commit_s_outcome_unknown(pool: Pool, home: StandIn) -> None:
     home.hang_at_commit = 1
 
     async def commit() -> None:
@@ -131,15 +129,15 @@ async def test_losing_the_endpoint_leaves_a_commit_s_outcome_unknown(pool: Pool,
     committing = asyncio.create_task(commit())
     async with asyncio.timeout(PATIENCE):
         await home.commit_arrived.wait()
-        pool.lose()
+        pool.drop_connections()
         with pytest.raises(OutcomeUnknown, match="no answer to COMMIT"):
             await committing
 
 
-async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(pool: Pool, home: StandIn) -> None:
+async def test_idle_connections_are_not_lent_after_drop_connections(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(2)
-    home.hang()  # whoever asks on one of them waits
-    pool.lose()
+    home.hang()  # a statement on one of them waits
+    pool.drop_connections()
     home.release()
     await asyncio.gather(*(pool.fetch_once("SELECT 1", ()) for _ in range(2)))
     assert home.connections_opened == 4
@@ -147,7 +145,7 @@ async def test_idle_connections_from_before_the_endpoint_was_lost_are_not_lent(p
     assert home.connections_opened == 4
 
 
-async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_it(pool: Pool, home: StandIn) -> None:
+async def test_a_transaction_past_its_time_is_unavailable_and_its_connection_dropped(pool: Pool, home: StandIn) -> None:
     await pool.warm_up(1)
     home.statement_latency = FOREVER
     async with asyncio.timeout(PATIENCE):
@@ -160,13 +158,13 @@ async def test_a_transaction_past_its_time_is_given_up_and_its_connection_with_i
     assert home.connections_opened == 2
 
 
-async def test_a_read_past_its_time_is_given_up_however_often_it_could_be_tried(pool: Pool, home: StandIn) -> None:
+async def test_a_read_past_its_time_is_unavailable_despite_its_retries(pool: Pool, home: StandIn) -> None:
     home.statement_latency = FOREVER
     with pytest.raises(Unavailable, match=NO_ANSWER):
         await pool.fetch("SELECT 1", timeout=SOON)
 
 
-async def test_nobody_waits_for_a_connection_for_ever(pool: Pool, home: StandIn) -> None:
+async def test_the_wait_for_a_connection_ends(pool: Pool, home: StandIn) -> None:
     async with pool.begin(FOREVER) as first, pool.begin(FOREVER) as second:
         waiting = asyncio.create_task(pool.fetch_once("SELECT 1", ()))
         await asyncio.sleep(0)
@@ -176,7 +174,7 @@ async def test_nobody_waits_for_a_connection_for_ever(pool: Pool, home: StandIn)
         assert await first.fetch("SELECT 1") == await second.fetch("SELECT 1")
 
 
-async def test_one_statement_commits_by_itself_once_and_says_what_is_known_of_it(
+async def test_one_statement_commits_once_and_raises_what_is_known_of_it(
     pool: Pool, behind: Pool, home: StandIn
 ) -> None:
     put = "INSERT INTO products (id, name, drop_name) VALUES (gen_random_uuid(), 'Tee', 'Drop')"

@@ -1,4 +1,4 @@
-"""A pooler between the server and PostgreSQL: what serves through it, and what the server says when it cannot."""
+"""A pooler between the server and PostgreSQL: which ones work, and with which message the others are refused."""
 
 import asyncio
 from dataclasses import replace
@@ -21,7 +21,7 @@ REFUSAL = (
 )
 
 KEEPS_STATEMENTS = (1, 21)
-"""The version of PgBouncer from which on it can keep prepared statements."""
+"""The first version of PgBouncer that can keep prepared statements."""
 
 TRANSACTION: dict[str, object] = {"pool_mode": "transaction"}
 if version_of_pgbouncer() >= KEEPS_STATEMENTS:
@@ -30,11 +30,9 @@ STATEMENT = {**TRANSACTION, "pool_mode": "statement"}
 
 
 @pytest.mark.parametrize("mode", [TRANSACTION, STATEMENT], ids=["transaction", "statement"])
-async def test_a_pooler_that_loses_prepared_statements_is_said_to_be_one(
-    postgres_url: str, mode: dict[str, object]
-) -> None:
+async def test_a_pooler_that_loses_prepared_statements_is_refused(postgres_url: str, mode: dict[str, object]) -> None:
     async with pooling(postgres_url, **mode) as url:
-        for _ in range(5):  # and not by chance
+        for _ in range(5):  # every time, not by chance
             with pytest.raises(StatementsLost) as refused:
                 await require_kept_statements(Endpoint(HOME, url))
             assert str(refused.value) == REFUSAL
@@ -42,7 +40,7 @@ async def test_a_pooler_that_loses_prepared_statements_is_said_to_be_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["serve --port 0", "serve --port 0 --workers 2", "migrate", "audit"])
-async def test_a_command_ends_with_what_it_is_and_what_to_do(postgres_url: str, arguments: str) -> None:
+async def test_a_command_behind_such_a_pooler_prints_what_to_do(postgres_url: str, arguments: str) -> None:
     async with pooling(postgres_url, **TRANSACTION) as url:
         run = await dropzero(*arguments.split(), DROPZERO_ENDPOINTS=f"{HOME}={url}")
     assert (run.status, run.err) == (1, f"dropzero: {REFUSAL}\n")
@@ -63,7 +61,7 @@ async def test_postgresql_itself_keeps_prepared_statements(postgres_url: str) ->
     await require_kept_statements(Endpoint(HOME, postgres_url))
 
 
-async def test_aurora_dsql_is_not_asked() -> None:
+async def test_aurora_dsql_is_not_tested() -> None:
     cluster = f"{'a' * 26}.dsql.us-east-1.on.aws"
     await require_kept_statements(Endpoint("us-east-1", f"dsql://app@{cluster}"))
 
@@ -76,9 +74,7 @@ async def sells(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("parameter", ["schema=public", "options=-c%20search_path%3Dpublic"])
-async def test_a_parameter_that_a_pooler_does_not_pass_on_is_said_to_stop_there(
-    postgres_url: str, parameter: str
-) -> None:
+async def test_a_parameter_that_a_pooler_does_not_pass_on_is_named(postgres_url: str, parameter: str) -> None:
     async with pooling(postgres_url, pool_mode="session") as url:
         with pytest.raises(
             Unavailable, match=r"unsupported startup parameter.*; a pooler such as PgBouncer does not pass"

@@ -1,4 +1,4 @@
-"""The regional endpoints of one database: how each does, which one is used, and when."""
+"""The regional endpoints of one database: the health of each, which one is used, and when."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable, WakingUp
+from api.database.probe import SLICES
 from api.database.regions import RegionHealth, Regions, UnknownRegion
 from api.database.tokens import AuthTokens
 from tests.clock import pass_time
@@ -22,7 +23,7 @@ ANSWERS = 20
 """Answers in a row before an endpoint that was away is used again."""
 
 TIMES = replace(PATIENT_TIMES, ping_interval=0.005, answers_to_return=ANSWERS)
-ASKED_ONCE = replace(TIMES, ping_interval=FOREVER)
+PINGED_ONCE = replace(TIMES, ping_interval=FOREVER)
 SOON = short(0.1)
 
 
@@ -38,18 +39,18 @@ async def regions(endpoints: tuple[Endpoint, ...], tokens: AuthTokens) -> AsyncI
 
 
 async def answer(endpoint: StandIn, pings: int) -> None:
-    """Wait until the endpoint has answered so many pings more."""
+    """Wait until the endpoint has answered so many more pings."""
     answered = endpoint.statements
     await until(lambda: endpoint.statements >= answered + pings)
 
 
 async def refuse(endpoint: StandIn, pings: int) -> None:
-    """Wait until the endpoint has refused so many pings more."""
+    """Wait until the endpoint has refused so many more pings."""
     opened = endpoint.connections_opened
     await until(lambda: endpoint.connections_opened >= opened + pings)
 
 
-async def test_each_endpoint_says_how_it_does_home_first(regions: Regions, peer: StandIn) -> None:
+async def test_the_health_of_each_endpoint_is_reported_home_first(regions: Regions, peer: StandIn) -> None:
     peer.statement_latency = short(0.05)
     here, there = await regions.health()
     assert (here.name, here.home, here.healthy) == (HOME, True, True)
@@ -72,19 +73,19 @@ async def test_endpoints_that_do_not_answer_are_not_healthy(
     home.release()
 
 
-async def test_an_endpoint_that_lets_nobody_in_is_not_healthy(regions: Regions, home: StandIn) -> None:
+async def test_an_endpoint_that_refuses_every_login_is_not_healthy(regions: Regions, home: StandIn) -> None:
     home.revoked = {"app"}
     home.drop()
     assert [health.healthy for health in await regions.health()] == [False, True]
 
 
-async def test_a_region_that_nobody_serves_is_refused_by_the_names_of_those_that_are(regions: Regions) -> None:
+async def test_an_unknown_region_is_refused_with_the_names_of_the_known_ones(regions: Regions) -> None:
     assert regions.pool(PEER).region == PEER
     with pytest.raises(UnknownRegion, match=f"^unknown region 'mars'; name {HOME}, {PEER}, or leave region out$"):
         regions.pool("mars")
 
 
-async def test_home_is_left_once_and_used_again_after_so_many_answers_in_a_row(
+async def test_home_is_used_again_after_so_many_answers_in_a_row(
     regions: Regions, home: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dropzero.regions")
@@ -101,7 +102,7 @@ async def test_home_is_left_once_and_used_again_after_so_many_answers_in_a_row(
     assert returned.startswith(f"{HOME} answers again, after ")
 
 
-async def test_answers_are_counted_anew_after_one_that_did_not_come(regions: Regions, home: StandIn) -> None:
+async def test_answers_are_counted_anew_after_a_failed_ping(regions: Regions, home: StandIn) -> None:
     home.down()
     await until(lambda: regions.is_away(HOME))
     await home.up()
@@ -115,7 +116,7 @@ async def test_answers_are_counted_anew_after_one_that_did_not_come(regions: Reg
     await until(lambda: not regions.is_away(HOME))
 
 
-async def test_with_every_endpoint_away_home_is_asked_and_it_is_said_that_nothing_can_be_bought(
+async def test_with_every_endpoint_away_home_is_used(
     regions: Regions, home: StandIn, peer: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.down()
@@ -126,32 +127,32 @@ async def test_with_every_endpoint_away_home_is_asked_and_it_is_said_that_nothin
     assert f"{PEER} is away; no endpoint answers, and nothing can be bought: " in caplog.text
 
 
-async def test_what_waits_at_an_endpoint_that_goes_silent_is_let_go(regions: Regions, home: StandIn) -> None:
-    async def ask() -> None:
+async def test_work_that_waits_for_an_endpoint_fails_when_it_is_away(regions: Regions, home: StandIn) -> None:
+    async def read_twice() -> None:
         async with regions.begin(timeout=FOREVER) as transaction:
             await transaction.fetch("SELECT 1")
             home.hang()
             await transaction.fetch("SELECT 2")
 
-    def is_given_up() -> bool:
-        pass_time(TIMES.ping_timeout / 4)  # each of the four parts that a ping waits in
+    def becomes_away() -> bool:
+        pass_time(TIMES.ping_timeout / SLICES)  # each of the slices that a ping waits in
         return regions.is_away(HOME)
 
-    asking = asyncio.create_task(ask())
+    reading = asyncio.create_task(read_twice())
     await until(lambda: home.is_hanging)
     assert not regions.is_away(HOME)
-    await until(is_given_up, timeout=FOREVER)
+    await until(becomes_away, timeout=FOREVER)
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(Unavailable):
-            await asking
+            await reading
     home.release()
 
 
 async def test_a_read_goes_round_an_endpoint_that_is_not_yet_known_to_be_away(
     endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn
 ) -> None:
-    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
-        await regions.health()  # whose answer is that to the only question
+    async with Regions(endpoints, 2, tokens, PINGED_ONCE) as regions:
+        await regions.health()  # its ping is the only one
         home.down()
         row = await regions.fetchrow("SELECT 1 AS one")
         assert row is not None
@@ -176,20 +177,20 @@ async def test_reads_fail_in_time_when_no_endpoint_answers(regions: Regions, hom
 async def test_connections_to_every_endpoint_are_opened_before_the_first_request(
     endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
+    async with Regions(endpoints, 2, tokens, PINGED_ONCE) as regions:
         assert (await regions.warm_up(2)).region == HOME
-        await until(lambda: home.connections_open == peer.connections_open == 3)  # the watch has one of its own
+        await until(lambda: home.connections_open == peer.connections_open == 3)  # the monitor has one of its own
     home.down()
-    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
+    async with Regions(endpoints, 2, tokens, PINGED_ONCE) as regions:
         assert (await regions.warm_up(2)).region == PEER
         assert f"{HOME} takes no connections: no connection to {HOME} (localhost): nothing listens" in caplog.text
     peer.down()
-    async with Regions(endpoints, 2, tokens, ASKED_ONCE) as regions:
+    async with Regions(endpoints, 2, tokens, PINGED_ONCE) as regions:
         with pytest.raises(Unavailable, match=f"^no connection to {HOME}"):
             await regions.warm_up(2)
 
 
-async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
+async def test_an_idle_cluster_is_waited_for_but_not_forever(
     endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn
 ) -> None:
     once = replace(TIMES.pool, connect=replace(TIMES.pool.connect, attempts=1))
@@ -204,7 +205,7 @@ async def test_an_idle_cluster_is_waited_for_but_not_for_ever(
             await regions.warm_up(1)
 
 
-async def test_closing_ends_the_watch_and_every_connection(
+async def test_closing_ends_the_monitor_and_every_connection(
     endpoints: tuple[Endpoint, ...], tokens: AuthTokens, home: StandIn, peer: StandIn
 ) -> None:
     regions = Regions(endpoints, 2, tokens, TIMES)
@@ -213,5 +214,5 @@ async def test_closing_ends_the_watch_and_every_connection(
     await until(lambda: home.statements > 0 and peer.statements > 0)
     await regions.close()
     names = {task.get_name() for task in asyncio.all_tasks()}
-    assert not {name for name in names if name.startswith(("watch", "probe"))}
+    assert not {name for name in names if name.startswith(("monitor", "probe"))}
     await until(lambda: home.connections_open == peer.connections_open == 0)

@@ -30,7 +30,7 @@ def reading(pool: Pool, number: int, timeout: float = PATIENCE) -> list[asyncio.
 @pytest.mark.parametrize(
     ("size", "reserved"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2), (10, 2), (100, 2), (1000, 2)]
 )
-def test_two_are_kept_where_there_are_as_many_for_reads(size: int, reserved: int) -> None:
+def test_two_connections_are_kept_if_reads_have_as_many(size: int, reserved: int) -> None:
     assert reserved_connections(size) == reserved
 
 
@@ -45,14 +45,14 @@ async def test_reads_leave_transactions_their_connections(pool: Pool, behind: Po
             await first.commit()
         async with asyncio.timeout(PATIENCE):
             await pool.execute("SELECT 3")
-        assert await blocked(behind) == SIZE - 2, "all that reads may have, and no more"
+        assert await blocked(behind) == SIZE - 2, "reads have all that they may have, and no more"
         assert not any(read.done() for read in reads)
 
     answers = await asyncio.gather(*reads)
     assert {rows[0]["count"] for rows in answers} == {0}
 
 
-async def test_a_read_that_waits_for_others_in_vain_says_so_and_keeps_nothing(pool: Pool, behind: Pool) -> None:
+async def test_a_read_that_waits_in_vain_is_unavailable_and_keeps_no_connection(pool: Pool, behind: Pool) -> None:
     async with table_locked(behind, "orders"):
         reads = reading(pool, SIZE - 2)
         await until_blocked(behind, SIZE - 2)
@@ -72,7 +72,7 @@ async def test_a_read_that_waits_for_others_in_vain_says_so_and_keeps_nothing(po
     await asyncio.gather(*again)
 
 
-async def test_transactions_may_have_all_connections_while_nobody_reads(pool: Pool) -> None:
+async def test_transactions_may_have_all_connections_while_there_are_no_reads(pool: Pool) -> None:
     async with asyncio.timeout(PATIENCE), AsyncExitStack() as open_ones:
         transactions = [await open_ones.enter_async_context(pool.begin(PATIENCE)) for _ in range(SIZE)]
         for transaction in transactions:
@@ -80,6 +80,6 @@ async def test_transactions_may_have_all_connections_while_nobody_reads(pool: Po
 
 
 @pytest.mark.parametrize("size", [1, 2])
-async def test_the_smallest_pools_read_all_the_same(postgres_url: str, size: int) -> None:
+async def test_the_smallest_pools_can_read(postgres_url: str, size: int) -> None:
     async with Pool(Endpoint("here", postgres_url), size, times=PATIENT_TIMES.pool) as pool:
         assert len(await asyncio.gather(*reading(pool, 10))) == 10

@@ -1,6 +1,6 @@
-"""The embedded PostgreSQL of root: it runs as another user, and no folder that was there is opened for that user.
+"""The embedded PostgreSQL of root: it runs as another user, and the modes of existing folders stay as they are.
 
-pytest's temporary folders have the mode 0700, as /root has it.
+pytest's temporary folders have the mode 0700, as /root has.
 """
 
 import os
@@ -34,7 +34,7 @@ def account(tmp_path: Path) -> Account:
 
 @pytest.fixture
 def copies() -> Iterator[Path]:
-    """A folder for copies that every user can reach, and that is not there yet."""
+    """A folder for copies, which does not exist yet, below a folder that every user can enter."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder) / "dropzero"
@@ -42,7 +42,7 @@ def copies() -> Iterator[Path]:
 
 @pytest.fixture
 def private_packages(tmp_path: Path) -> Path:
-    """PostgreSQL's programs where nobody but root can enter, in files that nobody but root can read."""
+    """A copy of PostgreSQL's programs: only root can enter its folder, and only root can read its files."""
     installed, packages = find_packages(), tmp_path / "private" / "site-packages"
     packages.parent.mkdir(mode=0o700)
     shutil.copytree(installed / PROGRAMS.parent, packages / PROGRAMS.parent, symlinks=True)
@@ -58,13 +58,13 @@ def modes(*paths: Path) -> dict[Path, int]:
 
 
 def users_of(pids: Iterable[int]) -> set[int]:
-    """The users that the processes run as; one at least."""
+    """The users that the processes run as; at least one."""
     users = {Path(f"/proc/{pid}").stat().st_uid for pid in pids}
     assert users
     return users
 
 
-async def test_no_folder_above_the_data_or_the_programs_is_opened(tmp_path: Path) -> None:
+async def test_the_modes_of_folders_above_the_data_and_the_programs_stay(tmp_path: Path) -> None:
     directory = tmp_path / "private" / "inner" / "data"
     (tmp_path / "private").mkdir(mode=0o700)
     directory.parent.mkdir(mode=0o700)
@@ -84,7 +84,7 @@ async def test_no_folder_above_the_data_or_the_programs_is_opened(tmp_path: Path
 
 
 @pytest.mark.slow
-async def test_a_data_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+async def test_an_existing_data_folder_keeps_its_mode(tmp_path: Path) -> None:
     for mode in (0o755, 0o700, 0o711):
         directory = tmp_path / f"{mode:o}"
         directory.mkdir()
@@ -94,7 +94,7 @@ async def test_a_data_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> No
         assert stat.S_IMODE(directory.stat().st_mode) == mode
 
 
-def test_a_long_path_and_a_private_folder_for_temporary_files_are_no_obstacle(tmp_path: Path) -> None:
+def test_a_start_works_with_a_long_path_and_a_private_temporary_folder(tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir(mode=0o700)
     directory = tmp_path / ("x" * 120)
@@ -131,7 +131,7 @@ def test_programs_that_the_user_cannot_read_are_copied_once(
     data = tmp_path / "data"
     data.mkdir()
     programs = Programs(place / PROGRAMS, account)
-    programs.own(data)
+    programs.give_to_user(data)
     with programs.run("initdb", data, output=subprocess.PIPE, end=lambda initdb: initdb.kill()) as initdb:
         output, _ = initdb.communicate(timeout=PATIENCE)
     assert initdb.returncode == 0, output.decode()
@@ -147,7 +147,7 @@ def test_installed_programs_that_the_user_can_read_are_run_where_they_are(accoun
 
 
 @pytest.mark.slow
-def test_a_folder_for_copies_that_others_can_write_to_or_nobody_can_enter_is_refused(
+def test_an_unsafe_or_unreachable_folder_for_copies_is_refused(
     account: Account, private_packages: Path, copies: Path, tmp_path: Path
 ) -> None:
     copies.mkdir()

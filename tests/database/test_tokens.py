@@ -1,4 +1,4 @@
-"""The tokens that Aurora DSQL takes as passwords, and the credentials that they are signed with."""
+"""The tokens that are the passwords of Aurora DSQL, and the credentials that sign them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ def read(token: str) -> tuple[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(("role", "action"), [("app", "DbConnect"), ("admin", "DbConnectAdmin")])
-async def test_a_token_asks_for_the_right_of_its_role_at_its_host_in_its_region(
+async def test_a_token_names_the_action_the_host_and_the_region(
     monkeypatch: pytest.MonkeyPatch, role: str, action: str
 ) -> None:
     give_credentials(monkeypatch)
@@ -61,7 +61,7 @@ async def test_one_client_signs_for_all_regions(monkeypatch: pytest.MonkeyPatch)
     assert [read(token)[1]["X-Amz-Credential"].split("/")[2] for token in signed] == regions
 
 
-async def test_a_machine_without_credentials_is_told_what_to_give_it_and_may_get_them_later(
+async def test_a_machine_without_credentials_may_get_them_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tokens = AuthTokens()
@@ -71,7 +71,7 @@ async def test_a_machine_without_credentials_is_told_what_to_give_it_and_may_get
     assert "AKIDEXAMPLE" in await tokens.token("us-east-1", DsqlAddress(HOST))
 
 
-async def test_half_of_the_credentials_are_said_to_be_half(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_missing_half_of_the_credentials_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     with pytest.raises(NoToken, match="missing: AWS_SECRET_ACCESS_KEY"):
         await AuthTokens().token("us-east-1", DsqlAddress(HOST))
@@ -79,7 +79,7 @@ async def test_half_of_the_credentials_are_said_to_be_half(monkeypatch: pytest.M
 
 @dataclass
 class Sts:
-    """AWS STS, as far as a web identity needs it: what it was sent, and how long its credentials are good."""
+    """AWS STS, as far as a web identity needs it. `lifetime`: of its credentials. `sent`: the requests that it got."""
 
     lifetime: timedelta = timedelta(hours=1)
     refuses: bool = False
@@ -122,7 +122,7 @@ def key_of(token: str) -> str:
 
 async def test_an_oidc_token_is_exchanged_for_credentials_once_and_they_are_kept(sts: Sts) -> None:
     identity = WebIdentity(ROLE_ARN, None, from_requests=True)
-    identity.hand_over("first.oidc.token")
+    identity.accept("first.oidc.token")
     tokens = AuthTokens(identity)
     signed = [await tokens.token("us-east-1", DsqlAddress(HOST)) for _ in range(5)]
     assert {key_of(token) for token in signed} == {"ASIA1"}
@@ -132,23 +132,23 @@ async def test_an_oidc_token_is_exchanged_for_credentials_once_and_they_are_kept
     assert (sent["WebIdentityToken"], sent["RoleSessionName"]) == ("first.oidc.token", "dropzero")
 
 
-async def test_credentials_that_end_are_exchanged_anew_for_the_latest_token(sts: Sts) -> None:
+async def test_credentials_that_expire_are_exchanged_anew_for_the_latest_token(sts: Sts) -> None:
     sts.lifetime = timedelta(minutes=5)  # botocore refreshes 10 minutes before their end at the latest
     identity = WebIdentity(ROLE_ARN, "first.oidc.token", from_requests=False)
     tokens = AuthTokens(identity)
     assert key_of(await tokens.token("us-east-1", DsqlAddress(HOST))) == "ASIA1"
-    identity.hand_over("second.oidc.token")
+    identity.accept("second.oidc.token")
     assert key_of(await tokens.token("us-east-1", DsqlAddress(HOST))) == "ASIA2"
     assert [sent["WebIdentityToken"] for sent in sts.sent] == ["first.oidc.token", "second.oidc.token"]
 
 
-async def test_without_an_oidc_token_it_is_said_where_one_comes_from(sts: Sts) -> None:
+async def test_without_an_oidc_token_the_error_names_its_source(sts: Sts) -> None:
     with pytest.raises(NoToken, match="no OIDC token has come yet; it comes with the first request"):
         await AuthTokens(WebIdentity(ROLE_ARN, None, from_requests=True)).token("us-east-1", DsqlAddress(HOST))
     assert sts.sent == []
 
 
-async def test_a_refusal_of_sts_is_told_without_the_token(sts: Sts) -> None:
+async def test_a_refusal_of_sts_is_reported_without_the_token(sts: Sts) -> None:
     sts.refuses = True
     identity = WebIdentity(ROLE_ARN, "first.oidc.token", from_requests=False)
     with pytest.raises(NoToken, match=r"ExpiredTokenException.*Token expired") as refusal:
@@ -157,7 +157,7 @@ async def test_a_refusal_of_sts_is_told_without_the_token(sts: Sts) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "x" * 20_000])
-def test_a_header_that_is_no_token_replaces_none(header: str) -> None:
+def test_a_header_that_is_not_a_token_is_ignored(header: str) -> None:
     identity = WebIdentity(ROLE_ARN, None, from_requests=True)
-    identity.hand_over(header)
+    identity.accept(header)
     assert not identity.arrived

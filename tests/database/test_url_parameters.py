@@ -1,4 +1,4 @@
-"""URLs as providers hand them out: each reaches the first query, or is refused by the name of what to leave out."""
+"""URLs as providers write them: each works up to the first query, or is refused with the name of what to leave out."""
 
 import contextlib
 import socket
@@ -24,7 +24,7 @@ SECRET = "hunter2"
 
 @pytest.fixture(scope="session")
 async def member(postgres: str) -> str:
-    """A role that signs in with a password (SCRAM), as on every real server."""
+    """A role that logs in with a password (SCRAM), as on every real server."""
     connection = await asyncpg.connect(postgres)
     try:
         _sign_in_with_a_password(Path(await connection.fetchval("SHOW dropzero.folder")) / "pg_hba.conf")
@@ -50,7 +50,7 @@ async def front(postgres_url: str, authority: Authority) -> AsyncIterator[Front]
 async def connected(
     url: str, times: ConnectTimes = ConnectTimes(timeout=PATIENCE)
 ) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection as the server opens it, from DROPZERO_ENDPOINTS on."""
+    """A connection that is opened as by the server, from the text of DROPZERO_ENDPOINTS."""
     [endpoint] = parse_endpoints(f"here={url}")
     connection = await Connector(endpoint, AuthTokens(), times).connect()
     try:
@@ -69,13 +69,13 @@ async def refusal(url: str, times: ConnectTimes = ConnectTimes(timeout=PATIENCE)
 
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch, authority: Authority, tmp_path: Path) -> None:
-    """The system's certificate authorities are that of the tests, and nobody has put files into the home folder."""
+    """Make the tests' certificate authority the system's only one, and the home folder an empty one."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-# What stands after the database's name in a URL that a provider, or another client's documentation, hands out.
-HANDED_OUT = {
+# The queries of URLs in providers' consoles and in the documentation of other clients.
+PROVIDED = {
     "neon": "sslmode=require&channel_binding=require",
     "neon, older": "sslmode=require&options=-c%20search_path%3Dpublic",
     "supabase": "pgbouncer=true",
@@ -104,8 +104,8 @@ HANDED_OUT = {
 }
 
 
-@pytest.mark.parametrize("query", HANDED_OUT.values(), ids=HANDED_OUT)
-async def test_a_url_as_it_is_handed_out_reaches_the_first_query(
+@pytest.mark.parametrize("query", PROVIDED.values(), ids=PROVIDED)
+async def test_a_provider_s_url_works_up_to_the_first_query(
     front: Front, member: str, postgres_url: str, authority: Authority, trusted: None, query: str
 ) -> None:
     database = postgres_url.split("?")[0].rpartition("/")[2]
@@ -123,7 +123,7 @@ async def test_a_password_that_is_wrong_is_refused(front: Front, member: str) ->
 
 
 @pytest.mark.parametrize("query", ["sslmode=disable", "sslmode=prefer", "ssl=false", ""])
-async def test_a_server_without_tls_is_reached_where_the_url_does_not_insist(postgres_url: str, query: str) -> None:
+async def test_a_server_without_tls_is_used_if_the_url_does_not_require_tls(postgres_url: str, query: str) -> None:
     database = postgres_url.split("?")[0].rpartition("/")[2]
     async with (
         tls_front(postgres_url, None) as front,
@@ -134,7 +134,7 @@ async def test_a_server_without_tls_is_reached_where_the_url_does_not_insist(pos
 
 
 @pytest.mark.parametrize("query", ["sslmode=require", "ssl=true", "channel_binding=require", "sslrootcert=system"])
-async def test_a_server_without_tls_is_not_reached_where_the_url_insists(
+async def test_a_server_without_tls_is_refused_if_the_url_requires_tls(
     postgres_url: str, trusted: None, query: str
 ) -> None:
     async with tls_front(postgres_url, None) as front:
@@ -148,21 +148,21 @@ async def test_a_server_without_tls_is_not_reached_where_the_url_insists(
     "query", ["channel_binding=require", "sslmode=require&channel_binding=require", "ssl=true", "sslrootcert=system"]
 )
 @pytest.mark.parametrize("wrong", ["authority", "host"])
-async def test_a_url_that_wants_to_be_sure_of_the_server_is_not_connected_to_another(
+async def test_a_url_that_requires_verification_is_not_connected_to_another_server(
     postgres_url: str, authority: Authority, trusted: None, query: str, wrong: str
 ) -> None:
     other: ssl.SSLContext = (
         authority.unknown_context() if wrong == "authority" else authority.context_for("elsewhere.example")
     )
     async with tls_front(postgres_url, other) as front:
-        told = await refusal(f"postgresql://member:{SECRET}@{HOST}:{front.port}/postgres?{query}")
-        assert told.startswith("no connection to here: the server's certificate does not verify: ")
-        assert "sslrootcert=FILE" in told
-        assert ("can be left out of the URL" in told) == ("channel_binding" in query)
+        message = await refusal(f"postgresql://member:{SECRET}@{HOST}:{front.port}/postgres?{query}")
+        assert message.startswith("no connection to here: the server's certificate does not verify: ")
+        assert "sslrootcert=FILE" in message
+        assert ("can be left out of the URL" in message) == ("channel_binding" in query)
         assert (front.encrypted, front.plain) == (0, 0), "no password was sent"
 
 
-async def test_the_file_that_libpq_would_take_comes_before_the_system_s_authorities(
+async def test_the_file_of_libpq_comes_before_the_system_s_authorities(
     front: Front, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -175,19 +175,21 @@ async def test_the_file_that_libpq_would_take_comes_before_the_system_s_authorit
     assert "does not verify" in await refusal(f"{url}&sslrootcert=system")
 
 
-async def test_a_file_that_is_not_there_is_named(front: Front) -> None:
-    told = await refusal(f"postgresql://postgres@{HOST}:{front.port}/postgres?sslmode=require&sslrootcert=/no/ca.pem")
-    assert told == "no connection to here: a file that the URL names cannot be read: sslrootcert=/no/ca.pem"
+async def test_a_missing_file_is_named(front: Front) -> None:
+    message = await refusal(
+        f"postgresql://postgres@{HOST}:{front.port}/postgres?sslmode=require&sslrootcert=/no/ca.pem"
+    )
+    assert message == "no connection to here: a file that the URL names cannot be read: sslrootcert=/no/ca.pem"
 
 
 @pytest.mark.slow
 async def test_a_short_connect_timeout_is_obeyed_and_a_long_one_is_not_waited_out() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # it listens, and takes nothing
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it listens, and accepts nothing
         url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/postgres"
         assert "no answer within 1 seconds; check" in await refusal(f"{url}?connect_timeout=1")
         for query in ("?connect_timeout=600", "?connect_timeout=0", ""):
-            told = await refusal(f"{url}{query}", ConnectTimes(timeout=short(0.1)))
-            assert f"no answer within {short(0.1):g} seconds" in told
+            message = await refusal(f"{url}{query}", ConnectTimes(timeout=short(0.1)))
+            assert f"no answer within {short(0.1):g} seconds" in message
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ async def test_a_command_names_the_variable_and_the_parameter() -> None:
     )
 
 
-def test_a_question_mark_within_a_password_does_not_make_a_parameter_of_it() -> None:
+def test_a_question_mark_within_a_password_begins_no_parameters() -> None:
     with pytest.raises(ValueError, match=r"^the URL of here cannot be used; .* %3F$") as refused:
         parse_endpoints("here=postgresql://app:12?hun=ter2@h.example/shop")
     assert "hun" not in str(refused.value)

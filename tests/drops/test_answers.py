@@ -238,7 +238,7 @@ async def test_a_connection_lost_between_two_steps_of_the_driver_is_unavailable(
         statement = await prepare(self, query, *arguments, **named)
         if losses and "UPDATE inventory" in query:
             losses -= 1
-            fragile.lose()
+            fragile.drop_connections()
         return statement
 
     monkeypatch.setattr(asyncpg.Connection, "_get_statement", lose_after_parse)

@@ -17,8 +17,9 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
+from api.database.monitor import RegionTimes
 from api.database.pool import Pool
-from api.database.regions import Regions, RegionTimes
+from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops.decisions import Confirmed, Replayed
 from api.drops.drops import Drops
@@ -273,6 +274,6 @@ async def test_watchers_see_the_stock_fall_while_home_is_away(
             pass
 
 
-async def test_one_database_under_two_names_is_not_watched(postgres_url: str) -> None:
+async def test_one_database_under_two_names_is_not_monitored(postgres_url: str) -> None:
     async with Regions((Endpoint(HOME, postgres_url), Endpoint(PEER, postgres_url)), connections=1):
-        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("watch ")] == []
+        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("monitor ")] == []

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from api.database.endpoint import Endpoint
+from api.database.monitor import RegionTimes
 from api.database.pool import Pool
-from api.database.regions import Regions, RegionTimes
+from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit

@@ -1,4 +1,4 @@
-"""The PostgreSQL behind the stand-in: one connection over its Unix socket for each one that a client has."""
+"""The PostgreSQL behind the stand-in: one connection over its Unix socket for each connection of a client."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tests.dsql import wire
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request was answered with, up to its ReadyForQuery and without it."""
+    """The answer to one request, up to its ReadyForQuery and without it."""
 
     raw: bytes
     tag: str | None
@@ -22,7 +22,7 @@ class Answer:
 
 
 class Backend:
-    """A session of PostgreSQL that runs what it is told, several requests in one go."""
+    """A session of PostgreSQL. It sends several requests at once."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -32,7 +32,7 @@ class Backend:
 
     @classmethod
     async def connect(cls, database_url: str, role: str, parameters: dict[str, str]) -> "Backend":
-        """Log in as `role`, which the server trusts. Raises Refused with what PostgreSQL said."""
+        """Log in as `role`, which the server trusts. Raises Refused with PostgreSQL's error."""
         parts = urlsplit(database_url)
         path = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.{parts.port or 5432}"
         backend = cls(*await asyncio.open_unix_connection(path))
@@ -61,7 +61,7 @@ class Backend:
         return [await self._answer() for _ in requests]
 
     def close(self) -> None:
-        """Hang up; what was not committed is gone."""
+        """Close the connection. PostgreSQL rolls back an open transaction."""
         self._writer.transport.abort()
 
     async def _answer(self) -> Answer:
@@ -84,7 +84,7 @@ class Backend:
             elif kind == ord("E"):
                 error_response = bytes(received[start:end])
                 error = wire.error_fields(error_response[5:])
-                if error[b"V"] == "FATAL":  # nothing follows
+                if error[b"V"] == "FATAL":  # no ReadyForQuery follows
                     return Answer(bytes(received[:start]), tag, error, error_response)
             start = end
 

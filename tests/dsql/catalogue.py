@@ -1,4 +1,4 @@
-"""What all endpoints of a cluster share beside the rows: the version of the schema, and the jobs that build indexes."""
+"""The catalogue that all endpoints of a cluster share: the version of the schema, and the jobs that build indexes."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
-# Everything below is made in the test's own database, at the first statement that asks for it.
+# All of this is made in the test's own database, before the first statement that needs it.
 #
-# PostgreSQL makes the index at once and without UNIQUE, so that no row can be in its way. The job then does what is
-# slow in a real cluster, and can fail: it reads all the rows into the index and finds whether they are unique. Until
-# then the index is not valid, but new rows must be unique already, as they must in a real cluster. A job's id derives
-# from the transaction, because a transaction's statements run a second time when it commits.
+# PostgreSQL makes the index at once and without UNIQUE, so that no row can make it fail. Then the job does what is slow
+# in a real cluster and can fail: it reads all rows into the index and checks whether they are unique. Until then the
+# index is not valid, but new rows must be unique already, as in a real cluster. A job's id derives from the
+# transaction, because the statements of a transaction run a second time when it commits.
 _INSTALL = """
 CREATE SCHEMA sys;
 GRANT USAGE ON SCHEMA sys TO PUBLIC;
@@ -63,11 +63,11 @@ _FINISH = "UPDATE sys.jobs SET status = $2, details = $3, update_time = now() WH
 
 
 class Catalogue:
-    """`version` rises by one with every change of the schema. The faults of jobs are set on it:
+    """`version` rises by one with every change of the schema. Other attributes are faults of jobs:
 
-    `run_jobs`: clear it, and indexes stay not valid until it is set again.
-    `failing_jobs`: how many of the next jobs fail; each failure uses one up.
-    `failed_status`: what sys.jobs says of a job that failed, beside the error in its details.
+    `run_jobs`: while it is cleared, jobs do not run, and indexes stay not valid.
+    `failing_jobs`: how many of the next jobs fail. Each failure lowers the count by one.
+    `failed_status`: the status in sys.jobs of a job that failed. Its details hold the error.
     """
 
     def __init__(self, database_url: str) -> None:
@@ -83,7 +83,7 @@ class Catalogue:
         self.failed_status = "failed"
 
     async def install(self) -> None:
-        """See that the schema sys is there."""
+        """Make the schema sys, if it does not exist."""
         if self._installed:
             return
         async with self.changing, self._database() as database:
@@ -95,12 +95,12 @@ class Catalogue:
         self._jobs[job_id] = asyncio.create_task(self._build(job_id))
 
     async def finished(self, job_id: str) -> None:
-        """Wait for a job; for one that nobody knows not at all."""
+        """Wait for a job. Returns at once for an unknown id."""
         if job_id in self._jobs:
             await asyncio.wait([self._jobs[job_id]])
 
     async def close(self) -> None:
-        """Give up the jobs that have not run. Raises what went wrong in the stand-in itself."""
+        """Cancel the jobs that have not run. Raises an error of the stand-in itself."""
         jobs, self._jobs = self._jobs, {}
         for task in jobs.values():
             task.cancel()

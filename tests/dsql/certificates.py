@@ -1,4 +1,4 @@
-"""TLS of the stand-in: a throw-away certificate authority, and certificates that it made."""
+"""TLS of the stand-in: a temporary certificate authority, and its certificates."""
 
 import ssl
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import trustme
 
 HOST = "localhost"
-"""The name of every endpoint, and what a client must say by SNI."""
+"""The name of every endpoint, which a client has to send by SNI."""
 
-_SNI = "name_by_sni"  # where a connection keeps it, which ssl itself does not on this side
+_SNI = "name_by_sni"  # our attribute of a connection: ssl itself does not keep the name on the server's side
 
 
 class Authority:
-    """A certificate authority that lives as long as the tests; `file` is what a client is to trust."""
+    """A certificate authority for one run of the tests. `file` holds its certificate, for clients to trust."""
 
     def __init__(self, directory: Path) -> None:
         self._authority = trustme.CA()
@@ -21,11 +21,11 @@ class Authority:
         self.tls = self.context_for(HOST)
 
     def context_for(self, host: str) -> ssl.SSLContext:
-        """What an endpoint with a certificate of this authority for `host` presents."""
+        """The context of an endpoint with a certificate of this authority for `host`."""
         return _context(self._authority, host)
 
     def unknown_context(self) -> ssl.SSLContext:
-        """What an endpoint with a certificate of an authority that nobody knows presents."""
+        """The context of an endpoint with a certificate of an unknown authority."""
         return _context(trustme.CA(), HOST)
 
 
@@ -41,5 +41,5 @@ def _remember_name(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, 
 
 
 def expected_name(connection: ssl.SSLObject) -> str | None:
-    """The name that the client says it is talking to, by SNI; None when it says none."""
+    """The name that the client sent by SNI; None if it sent none."""
     return getattr(connection, _SNI, None)

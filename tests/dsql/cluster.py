@@ -1,4 +1,4 @@
-"""A stand-in for an Aurora DSQL cluster: one database of a PostgreSQL, and the regional endpoints before it."""
+"""A stand-in for an Aurora DSQL cluster: one database of a PostgreSQL, and regional endpoints before it."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from tests.dsql.wire import Refused
 
 
 class Cluster:
-    """`database_url` is a PostgreSQL's on a Unix socket, which lets every role in that asks; clients see its database
-    under the name of postgres, its role postgres as admin, and its other roles as they are."""
+    """`database_url` is that of a PostgreSQL on a Unix socket, which accepts the login of every role. Clients see its
+    database as `postgres`, its role postgres as `admin`, and its other roles under their own names."""
 
     def __init__(self, database_url: str, authority: Authority) -> None:
         self._database_url = database_url
@@ -27,9 +27,9 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def endpoint(self, region: str | None) -> AsyncIterator[StandIn]:
-        """An endpoint of the cluster in a Region, until the block is left; all of them are the same database.
+        """An endpoint of the cluster in a Region, until the block ends. All endpoints are the same database.
 
-        Region None is one that takes tokens made for any.
+        An endpoint of the Region None accepts tokens of any Region.
         """
         endpoint = StandIn(region, self._authority, self._serve)
         await endpoint.up()
@@ -61,9 +61,9 @@ class Cluster:
 
 
 async def create_role(database_url: str, role: str) -> None:
-    """See that a custom role is there: it may read and write every row, and change no schema.
+    """Create a custom role, if it does not exist. It may read and write every row, and change no schema.
 
-    Roles are those of the whole server, so once for all databases is enough, and any number of times is fine.
+    Roles belong to the whole server, so one call is enough for all databases, and further calls do no harm.
     """
     connection = await asyncpg.connect(database_url)
     try:

@@ -1,4 +1,4 @@
-"""A cluster per test, before the test's own database, and connections to its endpoints."""
+"""A cluster for each test, before one empty database, and connections to its endpoints."""
 
 import contextlib
 import ssl
@@ -33,7 +33,7 @@ async def cluster_database(postgres: str) -> str:
 
 @pytest.fixture
 async def cluster_url(cluster_database: str) -> str:
-    """The URL of the empty database behind the cluster, for what is no business of the stand-in."""
+    """The URL of the empty database behind the cluster, for statements that do not go through the stand-in."""
     connection = await asyncpg.connect(cluster_database)
     await connection.execute("DROP SCHEMA IF EXISTS sys, public CASCADE; CREATE SCHEMA public")
     await connection.close()
@@ -47,7 +47,7 @@ async def cluster(cluster_url: str, authority: Authority, app_role: None) -> Clu
 
 @pytest.fixture(scope="session")
 def sign() -> Callable[..., str]:
-    """Make a token as an application does, with boto3: for whom, for which Region, and what else it takes."""
+    """A function that signs a token with boto3, as an application does, for a role, a Region and a host."""
     client = boto3.client("dsql", HOME, aws_access_key_id=ACCESS_KEY_ID, aws_secret_access_key=SECRET_ACCESS_KEY)
 
     def sign(role: str, region: str = HOME, host: str = HOST, **more: Any) -> str:
@@ -60,7 +60,7 @@ def sign() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def connect(authority: Authority, sign: Callable[..., str]) -> Connect:
-    """Open a connection to an endpoint, and close it."""
+    """A function that opens a connection to an endpoint, and closes it at the end of the block."""
     trusting = ssl.create_default_context(cafile=authority.file)
 
     @contextlib.asynccontextmanager

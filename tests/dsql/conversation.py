@@ -1,4 +1,4 @@
-"""A client's messages, in the simple and the extended protocol, and the answers to them."""
+"""A client's messages, in the simple and the extended protocol, and their answers."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from tests.dsql.wire import Refusal, Refused
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A statement by the name that the client gave it. `name` is PostgreSQL's, which knows no BEGIN or COMMIT."""
+    """A statement that the client has prepared. `name` is its name in PostgreSQL, None for BEGIN, COMMIT and ROLLBACK,
+    which are not prepared there."""
 
     statement: Statement | None
     name: str | None
@@ -40,8 +41,8 @@ class Conversation:
         self._uncommitted_from = 0
 
     async def run(self) -> None:
-        """Answer the client until it goes away. Raises ConnectionError, or IncompleteReadError."""
-        skipping = False  # after an error, to the next Sync
+        """Answer the client until it disconnects. Raises ConnectionError or IncompleteReadError."""
+        skipping = False  # after an error messages are skipped, up to the next Sync
         while True:
             kind, body = await wire.read_message(self._reader)
             await self._endpoint.flowing()
@@ -96,7 +97,7 @@ class Conversation:
         try:
             await self._session.end_implicit()
         except Refused:
-            del self._answer[self._uncommitted_from :]  # nobody is told of a write that was not committed
+            del self._answer[self._uncommitted_from :]  # a write that was not committed gets no answer
             raise
 
     async def _extended(self, kind: bytes, body: bytes) -> None:
@@ -142,7 +143,7 @@ class Conversation:
     def _bind(self, bind: wire.Bind) -> None:
         prepared = self._find(bind.statement)
         self._portals[bind.portal] = _Portal(prepared, bind)
-        if prepared.name is None:  # PostgreSQL answers the others, when they are executed
+        if prepared.name is None:  # PostgreSQL answers the Bind of other statements, when they are executed
             self._answer += wire.BIND_COMPLETE
 
     async def _execute(self, portal: _Portal, limit: bytes) -> None:
@@ -152,6 +153,6 @@ class Conversation:
             return
         bind = wire.message(b"B", b"\0", wire.string(prepared.name or ""), portal.bind.rest)
         describe = wire.message(b"D", b"P\0") if portal.describe else b""
-        # All rows of a write: with a limit PostgreSQL gives no tag, which says how many rows have changed.
+        # A write returns all its rows: with a limit PostgreSQL sends no tag, which has the number of changed rows.
         execute = wire.message(b"E", b"\0", limit if prepared.statement.kind is Kind.READ else bytes(4))
         await self._do(prepared.statement, bind + describe + execute + wire.SYNC, portal.bind)

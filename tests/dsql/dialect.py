@@ -1,4 +1,4 @@
-"""SQL as a client sends it: what kind of statement it is, why it may be refused, and what PostgreSQL is sent for it."""
+"""A statement as a client sends it: its kind, why it is refused, and the text that PostgreSQL gets instead."""
 
 import enum
 import functools
@@ -14,8 +14,8 @@ from tests.dsql.wire import Refusal
 
 
 class Kind(enum.Enum):
-    """What a statement is to a transaction. A lock (SELECT FOR UPDATE) and a setting are done again at its COMMIT, as
-    a write is; they count no rows."""
+    """What a statement means for its transaction. A lock (SELECT FOR UPDATE) and a setting run again at COMMIT, as a
+    write does, but change no rows."""
 
     READ = enum.auto()
     WRITE = enum.auto()
@@ -29,8 +29,11 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. `text` is for PostgreSQL; `tag` replaces its command tag where that would betray the
-    substitution; `job` is the id, or the number of the parameter, that a CALL sys.wait_for_job waits for."""
+    """One statement.
+
+    `text` is sent to PostgreSQL. `tag` replaces PostgreSQL's command tag, if `text` is not the client's statement.
+    `job` is the id that CALL sys.wait_for_job waits for, or the number of the parameter that holds it.
+    """
 
     text: str
     kind: Kind
@@ -53,14 +56,14 @@ _CONTROL: dict[Any, Kind] = {
 _READS = (ast.SelectStmt, ast.VariableShowStmt, ast.CallStmt, ast.ExplainStmt, ast.VacuumStmt)
 _WRITES = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt)
 
-# What a cluster says of itself, and the PostgreSQL behind the stand-in would say otherwise.
+# Functions to which a cluster has other answers than the PostgreSQL behind the stand-in.
 _OWN_ANSWERS = {"version", "current_database"}
 _SERVER_VERSION = "SELECT sys.server_version()"
 
 
 @functools.lru_cache(maxsize=4096)
 def read_script(text: str) -> tuple[Statement, ...]:
-    """The statements of a script, in order. What cannot be parsed is one statement that is refused."""
+    """The statements of a script, in order. A script that cannot be parsed is one refused statement."""
     try:
         if ";" not in text.rstrip().rstrip(";"):
             pieces = [text.rstrip().rstrip(";")]
@@ -76,7 +79,7 @@ def _read(text: str) -> Statement | None:
     if not tokens:
         return None
     words = [text[token.start : token.end + 1].upper() for token in tokens[:5]]
-    if words[:2] == ["AWS", "IAM"]:  # which role of IAM may log in as which of the database; any may, here
+    if words[:2] == ["AWS", "IAM"]:  # IAM roles that may log in as a role of the database: here every one may
         return Statement("DO 'BEGIN END'", Kind.DDL, tag=" ".join(words[:3]))
     asynchronous = _asynchronous_index(words)
     [parsed] = parse_sql(_blank(text, tokens, "ASYNC") if asynchronous else text)
@@ -125,7 +128,7 @@ def _kind(statement: Any, tree: list[Any]) -> Kind:
 
 
 def _create_index(statement: Any, text: str) -> Statement:
-    """A function of the stand-in makes the index, not yet valid, and answers with the id of its job."""
+    """The call of the stand-in's function that makes the index, not yet valid, and returns the id of its job."""
     table = statement.relation
     name = ".".join(f'"{part}"' for part in (table.schemaname, table.relname) if part)
     arguments = f"{_literal(text)}, {_literal(name)}, {str(bool(statement.unique)).lower()}"
@@ -157,7 +160,7 @@ def _asynchronous_index(words: list[str]) -> bool:
 
 
 def _blank(text: str, tokens: list[Token], *words: str) -> str:
-    """The text with those of its first words replaced by spaces, so that all else stays where it is."""
+    """The text with `words`, if they are among its first four, replaced by spaces: no other word changes its place."""
     for token in tokens[:4]:
         if text[token.start : token.end + 1].upper() in words:
             text = text[: token.start] + " " * (token.end + 1 - token.start) + text[token.end + 1 :]

@@ -1,4 +1,4 @@
-"""The opening of a connection: TLS, the start-up message, the token."""
+"""The login of a client: TLS, the start-up message, the token."""
 
 import asyncio
 import contextlib
@@ -31,8 +31,8 @@ async def log_in(
         raise _fatal("28000", "unable to accept connection, TLS is required")
     writer.write(b"S")
     before = writer.transport
-    # A client that goes away during the handshake leaves asyncio's writer without a transport, which it stumbles over
-    # at once and again at its end.
+    # If a client disconnects during the handshake, asyncio's writer has no transport. asyncio then raises
+    # AttributeError here, and again when the writer is closed.
     with contextlib.suppress(AttributeError):
         await writer.start_tls(endpoint.tls)
     if writer.transport is None:
@@ -74,7 +74,7 @@ def _check(endpoint: StandIn, role: str, token: str) -> None:
 
 
 def _greeting(backend: Backend) -> bytes:
-    """What PostgreSQL says of itself, under the version of Aurora DSQL."""
+    """PostgreSQL's own greeting, with the version of Aurora DSQL."""
     version = wire.message(b"S", wire.string("server_version"), wire.string(SERVER_VERSION))
     return b"".join(
         version if kind == b"S" and body.startswith(b"server_version\0") else wire.message(kind, body)

@@ -11,7 +11,8 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Statements of one session in order, each with its command tag or its error. `before` is what it found there."""
+    """Statements of one session in order, each with its command tag or its error. `before` are statements that ran
+    earlier, and made what this session found."""
 
     name: str
     steps: tuple[tuple[str, str | Error], ...]
@@ -172,7 +173,7 @@ CONVERSATIONS = (
 )
 
 JOB_ID = r"[a-z2-7]{26}"
-"""What CREATE INDEX ASYNC answers, in the one row and the one column `job_id`."""
+"""The answer to CREATE INDEX ASYNC, in its one row and its one column `job_id`."""
 
 JOBS_COLUMNS = (
     "job_id",

@@ -1,9 +1,9 @@
-"""What Aurora DSQL refuses of PostgreSQL's language, told from the parse tree.
+"""The statements of PostgreSQL that Aurora DSQL refuses, recognised by their parse tree.
 
-Where an answer of a real cluster is known, it is given word for word (see recorded_answers.py); the other refusals
-follow the pattern of those. What is unconfirmed either way (SKIP LOCKED, advisory locks, DML inside of WITH, MERGE,
-cursors, COPY) is refused too, so that nobody comes to rely on it. Nodes of the tree are Any here, because the parser's
-types say of every field that it may be missing.
+A refusal has the words of a real cluster if they are known (see recorded_answers.py); the other refusals follow their
+pattern. Statements that are not confirmed to work (SKIP LOCKED, advisory locks, DML inside WITH, MERGE, cursors, COPY)
+are refused, too, so that no code relies on them. Nodes of the tree are Any here, because in the parser's types every
+field may be missing.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def unsupported(message: str) -> Refusal:
 
 
 def nodes(tree: Any) -> Iterator[Any]:
-    """The node itself and all that are below it."""
+    """The node itself and all nodes below it."""
     if isinstance(tree, tuple):
         for item in tree:
             yield from nodes(item)

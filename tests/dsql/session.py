@@ -1,14 +1,16 @@
-"""A session: statements held against Aurora DSQL's rules, and run so that no writer waits for another.
+"""A session: checks statements against Aurora DSQL's rules, and runs them so that no writer waits for another.
 
-PostgreSQL locks what it writes until the transaction ends. So every statement runs after a savepoint and is undone
-right away, which lets its locks go and keeps the snapshot; what it answered is passed on. Writes are done again
-before each later statement, which has to see them, and at COMMIT, where PostgreSQL's own errors tell that a rival has
-committed first. All of that goes to PostgreSQL in one piece, so that locks last no longer than it takes to run.
+PostgreSQL locks the rows that it writes until the transaction ends. So every statement runs after a savepoint and is
+undone right away: that releases its locks and keeps the snapshot. The client gets its answer. Writes run again before
+each later statement, which has to see them, and at COMMIT, where PostgreSQL's own errors show that another transaction
+has committed first. All of that is sent to PostgreSQL at once, so that locks last no longer than the statements run.
 
-Three things differ from a real cluster. A statement that writes a row which a rival has changed since the snapshot
-answers 40001 at once and not at COMMIT, and 23505 where the rival has inserted the key. SELECT FOR UPDATE loses to a
-rival's write, but a rival's write does not lose to it. And a statement whose rows differ from one time to the next (a
-random default in RETURNING) cannot be run: it is answered with an error of the stand-in.
+Three things differ from a real cluster:
+
+- If another transaction has changed a row since the snapshot, a write of it is answered with 40001 at once and not at
+  COMMIT; and with 23505 if the other one has inserted the key.
+- SELECT FOR UPDATE loses to another transaction's write, but that write does not lose to SELECT FOR UPDATE.
+- A statement whose rows differ between two runs (a random default in RETURNING) gets an error of the stand-in.
 """
 
 import asyncio
@@ -36,11 +38,11 @@ _NO_TRANSACTION = Refusal("25P01", "there is no transaction in progress", severi
 
 
 class NeverAnswered(Exception):
-    """A fault: the client is to wait until it gives up."""
+    """A fault: the client gets no answer, and its connection stays open."""
 
 
 class Session:
-    """What a client's statements do to the database behind `backend`."""
+    """Runs a client's statements in the database behind `backend`."""
 
     def __init__(self, endpoint: StandIn, catalogue: Catalogue, backend: Backend) -> None:
         self._endpoint = endpoint
@@ -57,7 +59,7 @@ class Session:
         return b"E" if self.transaction.aborted else b"T"
 
     def admit(self, statement: Statement | None) -> None:
-        """Raises Refused for what cannot even be parsed here and now."""
+        """Raises Refused for a statement that may not be prepared now."""
         ends = statement is not None and statement.kind in (Kind.COMMIT, Kind.ROLLBACK)
         if self.transaction is not None and self.transaction.aborted and not ends:
             raise Refused(ABORTED)
@@ -65,10 +67,10 @@ class Session:
             raise Refused(statement.refusal)
 
     async def prepare(self, statement: Statement, types: bytes) -> tuple[str, bytes]:
-        """Prepare a statement in PostgreSQL, and return its name there and the answer to Describe.
+        """Prepare a statement in PostgreSQL, and return its name there and the answer to Describe. Raises Refused.
 
-        It stays there: a write is done again when the client has long closed it, and a client that prepares it again
-        finds it. Raises Refused.
+        It stays prepared there: a write runs again after the client has closed its statement, and a client that
+        prepares the same statement again gets the same one.
         """
         key = (statement.text, types, self._catalogue.version)
         if key not in self._prepared:
@@ -85,7 +87,7 @@ class Session:
     async def run(self, statement: Statement, request: bytes, bind: wire.Bind | None = None) -> bytes:
         """Run a statement that neither begins nor ends a transaction, and return the client's answer.
 
-        Without BEGIN a write begins a transaction of its own, for `end_implicit` to commit. Raises Refused.
+        Without BEGIN a write begins a transaction of its own, which `end_implicit` commits. Raises Refused.
         """
         self.admit(statement)
         self._endpoint.statements += 1
@@ -115,7 +117,7 @@ class Session:
         return _passed_on(statement, answer)
 
     async def control(self, statement: Statement) -> bytes | None:
-        """Do a BEGIN, COMMIT or ROLLBACK and return the client's answer; None for anything else.
+        """Run a BEGIN, COMMIT or ROLLBACK and return the client's answer; None for any other statement.
 
         Raises Refused, NeverAnswered, ConnectionError.
         """
@@ -144,19 +146,19 @@ class Session:
         return notice + wire.complete(tag)
 
     async def end_implicit(self) -> None:
-        """Commit what was written without BEGIN. Raises as `control` does."""
+        """Commit the writes without BEGIN. Raises as `control` does."""
         if self.transaction is not None and not self.transaction.explicit:
             await self._commit(self.transaction)
 
     async def fail(self) -> None:
-        """Something was refused: abort the transaction, or end the one that was not asked for."""
+        """After a refusal: abort the client's transaction, or roll back one without BEGIN."""
         if self.transaction is not None and self.transaction.explicit:
             self.transaction.aborted = True
         else:
             await self._rollback()
 
     async def _undone(self, request: bytes, *, after_writes: bool = True) -> Answer:
-        """Run one request in the transaction, if there is one, after its writes, and undo it all."""
+        """Run one request, in the transaction if there is one and after its writes. Undo all of that."""
         transaction = self.transaction
         if transaction is None:
             answers = await self._backend.exchange(request)
@@ -203,7 +205,7 @@ class Session:
             raise Refused(INTERNAL_ERROR)
 
     async def _write(self, transaction: Transaction) -> None:
-        """Do the writes again and for good. Raises Refused, with nothing written."""
+        """Run the writes again, and commit them. Raises Refused, and then nothing is written."""
         catalogue = self._catalogue
         requests = [write.request for write in transaction.writes]
         async with catalogue.changing if transaction.ddl else contextlib.nullcontext():

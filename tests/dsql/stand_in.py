@@ -1,4 +1,4 @@
-"""One regional endpoint of the stand-in: where it listens, and everything that can be made to go wrong there."""
+"""One regional endpoint of the stand-in: where it listens, and the faults that a test can cause there."""
 
 import asyncio
 import socket
@@ -18,38 +18,38 @@ def utc_now() -> datetime:
 
 
 def _tcp_socket() -> socket.socket:
-    # The protocol is named because asyncio switches Nagle's algorithm off only where it is.
+    # asyncio switches Nagle's algorithm off only for a socket whose protocol is named.
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
 class StandIn:
-    """Attributes are faults, to be set at any time. A count is used up by the faults that it causes; times in seconds.
+    """Attributes are faults, to be set at any time. Each fault lowers its count by one. Times are in seconds.
 
-    At a COMMIT, which here is that of a statement without BEGIN too, if it writes:
-    `conflicts`: COMMITs that lose to a rival (40001, OC000); nothing of them is written.
-    `cut_before_commit`: connections to lose when a COMMIT is on its way, so that it is never done.
-    `cut_after_commit`: connections to lose when a COMMIT was done, so that its answer never arrives.
-    `hang_at_commit`: COMMITs that are never done on connections that stay open.
+    At a COMMIT, also that of a statement without BEGIN that writes:
+    `conflicts`: COMMITs that are answered with a conflict (40001, OC000), and write nothing.
+    `cut_before_commit`: connections to drop when a COMMIT arrives, before it is done.
+    `cut_after_commit`: connections to drop when a COMMIT is done, before its answer.
+    `hang_at_commit`: COMMITs that are never done or answered, on connections that stay open.
     `internal_before_commit`: COMMITs that are not done, and answered with an internal error (XX000).
-    `internal_after_commit`: COMMITs that are done, and answered with one all the same.
-    `commit_latency`: what a COMMIT takes, before it is decided.
+    `internal_after_commit`: COMMITs that are done, and answered with the same error.
+    `commit_latency`: before a COMMIT is decided.
 
-    At any other statement, BEGIN among them:
+    At any other statement, BEGIN included:
     `internal_errors`: how many are answered with an internal error (XX000).
-    `statement_latency`: what every one but BEGIN takes.
+    `statement_latency`: of every statement but BEGIN.
     `transaction_age`: the longest that a transaction may last.
 
-    At a step of a client, which is a new connection, a statement to prepare, and one to execute, BEGIN included:
-    `failing_steps`: by their number, see `steps`, the SQLSTATE that they are refused with, None to lose the connection.
+    At a step of a client: a new connection, a statement to prepare, a statement to execute, BEGIN included:
+    `failing_steps`: the SQLSTATEs that steps are refused with, by the steps' numbers. None drops the connection.
 
     At a new connection:
-    `refusing`: say that there are too many.
-    `waking_up`: how many are told to come back later.
-    `expired_tokens`: how many tokens are found to be expired, whatever they say.
-    `revoked`: database roles that IAM lets nobody log in as.
-    `max_age`: how long it lives once it is open; it is then dropped without a word.
-    `tls`: what is presented; see Authority.
-    `clock`: what time it is, for a token.
+    `refusing`: whether it is refused as one too many.
+    `waking_up`: how many are refused because the cluster wakes up.
+    `expired_tokens`: how many tokens count as expired, whatever their time.
+    `revoked`: database roles whose logins IAM refuses.
+    `max_age`: after that time an open connection is dropped without a message.
+    `tls`: the context with the certificate; see Authority.
+    `clock`: the time that tokens are checked by.
 
     The endpoint as a whole: `hang` and `release`, `drop`, `down` and `up`.
     """
@@ -87,7 +87,7 @@ class StandIn:
 
         self._flowing = asyncio.Event()
         self._flowing.set()
-        # The one that never listens keeps the port while the endpoint is down.
+        # This socket never listens: it keeps the port while the endpoint is down.
         self._placeholder = _tcp_socket()
         self._placeholder.bind(("127.0.0.1", 0))
         self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -104,14 +104,14 @@ class StandIn:
         return f"dsql://{role}@{HOST}:{self.port}/postgres?sslrootcert={self._authority.file}"
 
     def take(self, fault: str) -> bool:
-        """Whether this fault is to happen now; one of its count is then used up."""
+        """Whether this fault is to happen now. Lowers its count by one."""
         left: int = getattr(self, fault)
         if left:
             setattr(self, fault, left - 1)
         return left > 0
 
     def step(self) -> None:
-        """Count a step, and let it fail if it is to. Raises ConnectionError, Refused."""
+        """Count a step. Raises ConnectionError or Refused if it is to fail."""
         self.steps += 1
         if self.steps in self.failing_steps:
             sqlstate = self.failing_steps.pop(self.steps)
@@ -120,7 +120,7 @@ class StandIn:
             raise Refused(Refusal(sqlstate, "failed at a step"))
 
     def hang(self) -> None:
-        """Answer nothing from now on, on open connections and on new ones."""
+        """Send no answer from now on, on open connections and on new ones."""
         self._flowing.clear()
 
     @property
@@ -128,7 +128,7 @@ class StandIn:
         return not self._flowing.is_set()
 
     def release(self) -> None:
-        """Go on where `hang` stopped."""
+        """End a `hang`: send the answers that waited."""
         self._flowing.set()
 
     async def flowing(self) -> None:
@@ -142,19 +142,19 @@ class StandIn:
         self._server = await asyncio.start_server(self._accept, sock=listening)
 
     def drop(self) -> None:
-        """Lose every open connection without a word, as at the end of their lives."""
+        """Drop every open connection without a message, as after `max_age`."""
         for writer in self._writers:
             _abort(writer)
 
     def down(self) -> None:
-        """Lose every open connection, and refuse new ones."""
+        """Drop every open connection, and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
         self.drop()
 
     async def close(self) -> None:
-        """End for good. Raises what went wrong in the stand-in itself."""
+        """Close the endpoint for good. Raises an error of the stand-in itself."""
         self.down()
         self._placeholder.close()
         for task in self._tasks:
@@ -182,7 +182,7 @@ class StandIn:
         try:
             await self._serve(self, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-            pass  # the client went away, or a fault says that it is to be cut off
+            pass  # the client disconnected, or a fault drops its connection
         finally:
             self.connections_open -= 1
             _abort(writer)
@@ -190,5 +190,5 @@ class StandIn:
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    if writer.transport is not None:  # as it is for a moment, when a client went away during the TLS handshake
+    if writer.transport is not None:  # it is None for a moment if a client disconnected during the TLS handshake
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The stand-in's transactions: no writer waits, the first to commit wins, and nothing of the others is written."""
+"""The stand-in's transactions: no writer waits, the first to commit wins, and the others write nothing."""
 
 import asyncio
 
@@ -49,7 +49,7 @@ async def test_a_transaction_sees_its_own_writes_and_the_snapshot_it_began_with(
         assert await values(rival) == {1: 5, 2: 9, 3: 5, 4: 5}
 
 
-async def test_what_is_rolled_back_or_lost_was_never_written(home: StandIn, connect: Connect) -> None:
+async def test_a_transaction_that_is_rolled_back_or_conflicts_writes_nothing(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         for end in ("ROLLBACK", "SELECT 1/0", None):
             async with connect(home) as quitter:
@@ -64,9 +64,7 @@ async def test_what_is_rolled_back_or_lost_was_never_written(home: StandIn, conn
         assert await values(connection) == {1: 0, 2: 0}
 
 
-async def test_a_transaction_that_stands_still_holds_up_nobody(
-    home: StandIn, connect: Connect, cluster_url: str
-) -> None:
+async def test_an_open_transaction_makes_no_other_wait(home: StandIn, connect: Connect, cluster_url: str) -> None:
     async with connect(home) as sleeper, connect(home) as connection:
         await sleeper.execute(BEGIN)
         await sleeper.fetch("SELECT * FROM t WHERE id = $1 FOR UPDATE", 1)
@@ -74,7 +72,7 @@ async def test_a_transaction_that_stands_still_holds_up_nobody(
         plain = await asyncpg.connect(cluster_url)
         assert await plain.fetch("SELECT relation FROM pg_locks WHERE relation = 't'::regclass") == []
         await plain.close()
-        # A lock would be waited for until the client gives up.
+        # With a lock this would wait until the client's timeout.
         await connection.execute("UPDATE t SET value = 1")
         await connection.execute("ALTER TABLE t ADD COLUMN more integer")
 
@@ -87,7 +85,7 @@ async def test_of_two_new_rows_with_one_key_the_later_commit_loses(home: StandIn
         await first.execute("COMMIT")
         with pytest.raises(asyncpg.SerializationError, match=CONFLICT):
             await second.execute("COMMIT")
-        with pytest.raises(asyncpg.UniqueViolationError):  # no race: the key was taken before
+        with pytest.raises(asyncpg.UniqueViolationError):  # not a conflict: the key existed before
             await second.execute("INSERT INTO t VALUES (3, 3)")
 
 
@@ -147,9 +145,7 @@ async def test_several_statements_in_one_message_are_one_transaction(home: Stand
         assert len(await values(connection)) == 5
 
 
-async def test_what_would_be_answered_otherwise_a_second_time_is_not_answered_at_all(
-    home: StandIn, connect: Connect
-) -> None:
+async def test_a_statement_with_random_rows_is_refused(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         with pytest.raises(asyncpg.FeatureNotSupportedError, match="differently the second time"):
             await connection.fetch("UPDATE t SET value = 1 RETURNING gen_random_uuid()")
@@ -164,7 +160,7 @@ async def test_rows_are_counted_over_the_whole_transaction(home: StandIn, connec
         with pytest.raises(asyncpg.ProgramLimitExceededError, match="transaction row limit exceeded"):
             await connection.execute("UPDATE t SET value = 1 WHERE id = 1")
         assert await connection.execute("COMMIT") == "ROLLBACK"
-        with pytest.raises(asyncpg.ProgramLimitExceededError):  # however few of its rows are asked for
+        with pytest.raises(asyncpg.ProgramLimitExceededError):  # also if the client fetches only some of its rows
             await connection.fetchrow(f"{insert} RETURNING id", 11, 3011)
         assert await values(connection) == {1: 0, 2: 0}
 
@@ -181,7 +177,7 @@ async def test_a_transaction_has_an_age_and_a_size(home: StandIn, connect: Conne
             await connection.execute("SELECT 1")
 
 
-async def test_every_other_session_hears_once_that_the_schema_has_changed(
+async def test_every_other_session_gets_one_conflict_for_a_schema_change(
     home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as operator, connect(home) as reader, connect(peer) as writer:
@@ -190,7 +186,7 @@ async def test_every_other_session_hears_once_that_the_schema_has_changed(
         await operator.execute("ALTER TABLE t ADD COLUMN more integer")
         assert await operator.fetchval("SELECT count(more) FROM t") == 0
 
-        assert await reader.fetchval("SELECT 1") == 1  # it asks for no table
+        assert await reader.fetchval("SELECT 1") == 1  # it names no table
         with pytest.raises(asyncpg.SerializationError, match=SCHEMA_CHANGED):
             await reader.fetch("SELECT * FROM t")
         assert await reader.fetchval("SELECT count(more) FROM t") == 0
@@ -200,7 +196,7 @@ async def test_every_other_session_hears_once_that_the_schema_has_changed(
         assert await values(writer) == {1: 0, 2: 0}
 
 
-async def test_of_two_that_create_one_table_the_later_hears_of_the_earlier(
+async def test_the_later_of_two_that_create_one_table_gets_a_conflict(
     home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     create = "CREATE TABLE IF NOT EXISTS made (id integer)"

@@ -1,4 +1,4 @@
-"""Who gets into the stand-in, and how long they may stay."""
+"""Which logins the stand-in accepts, and how long their connections last."""
 
 import asyncio
 import contextlib
@@ -25,13 +25,13 @@ from tests.regions import HOME, PEER
 Sign = Callable[..., str]
 
 
-async def test_its_url_is_one_that_the_api_reads(home: StandIn, authority: Authority) -> None:
+async def test_the_api_reads_the_stand_in_s_url(home: StandIn, authority: Authority) -> None:
     address = Address(HOME, home.url_as("admin")).dsql
 
     assert address == DsqlAddress(HOST, home.port, "admin", "postgres", str(authority.file))
 
 
-async def test_admin_and_a_custom_role_come_in(home: StandIn, connect: Connect) -> None:
+async def test_admin_and_a_custom_role_log_in(home: StandIn, connect: Connect) -> None:
     for role, inside in (("admin", "postgres"), ("app", "app")):
         async with connect(home, role) as connection:
             assert await connection.fetchval("SELECT current_user") == inside
@@ -46,27 +46,25 @@ async def test_a_custom_role_writes_rows_and_changes_no_schema(home: StandIn, co
             await connection.execute("DROP TABLE t")
 
 
-async def test_creating_a_role_that_is_there_is_fine(cluster_url: str, home: StandIn, connect: Connect) -> None:
+async def test_create_role_accepts_an_existing_role(cluster_url: str, home: StandIn, connect: Connect) -> None:
     await create_role(cluster_url, "app")
 
     async with connect(home, "app") as connection:
         assert await connection.fetchval("SELECT current_user") == "app"
 
 
-async def test_nobody_comes_in_without_tls(home: StandIn, connect: Connect) -> None:
+async def test_a_login_without_tls_is_refused(home: StandIn, connect: Connect) -> None:
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match="TLS is required"):
         async with connect(home, ssl=False):
             pass
 
 
-async def test_nobody_comes_in_without_saying_whom_they_want(
-    home: StandIn, connect: Connect, authority: Authority
-) -> None:
+async def test_a_login_without_sni_is_refused(home: StandIn, connect: Connect, authority: Authority) -> None:
     nameless = ssl.create_default_context(cafile=authority.file)
     nameless.check_hostname = False
 
     with pytest.raises(asyncpg.ConnectionFailureError, match="sni was not received"):
-        async with connect(home, host="127.0.0.1", ssl=nameless):  # an address is no name
+        async with connect(home, host="127.0.0.1", ssl=nameless):  # a client sends no SNI for an address
             pass
 
 
@@ -96,7 +94,7 @@ async def test_a_certificate_can_be_of_another_host_or_authority(
     ],
     ids=["action", "region", "host", "signature", "key", "lifetime", "password"],
 )
-async def test_a_token_that_is_not_right_is_refused(
+async def test_a_wrong_token_is_refused(
     home: StandIn, connect: Connect, sign: Sign, forge: Callable[[Sign], str], reason: str
 ) -> None:
     with pytest.raises(asyncpg.ConnectionFailureError, match="access denied") as refused:
@@ -107,13 +105,13 @@ async def test_a_token_that_is_not_right_is_refused(
     assert re.search(reason, str(refused.value.hint))
 
 
-async def test_admin_s_token_does_not_open_for_a_custom_role(home: StandIn, connect: Connect, sign: Sign) -> None:
+async def test_admin_s_token_is_refused_for_a_custom_role(home: StandIn, connect: Connect, sign: Sign) -> None:
     with pytest.raises(asyncpg.ConnectionFailureError, match="access denied"):
         async with connect(home, "app", password=sign("admin")):
             pass
 
 
-async def test_a_token_opens_until_it_expires(home: StandIn, connect: Connect, sign: Sign) -> None:
+async def test_a_token_is_accepted_until_it_expires(home: StandIn, connect: Connect, sign: Sign) -> None:
     token = sign("admin", ExpiresIn=60)
     now = utc_now()
 
@@ -128,23 +126,21 @@ async def test_a_token_opens_until_it_expires(home: StandIn, connect: Connect, s
     assert str(refused.value.hint).startswith("Signature expired: ")
 
 
-async def test_a_token_of_any_region_opens_an_endpoint_that_has_none(
+async def test_an_endpoint_without_a_region_accepts_a_token_of_any(
     cluster: Cluster, connect: Connect, sign: Sign
 ) -> None:
     async with cluster.endpoint(None) as endpoint, connect(endpoint, password=sign("admin", "here")) as connection:
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_only_the_database_postgres_is_there(home: StandIn, connect: Connect) -> None:
+async def test_only_the_database_postgres_exists(home: StandIn, connect: Connect) -> None:
     with pytest.raises(asyncpg.InvalidCatalogNameError, match='database "shop" does not exist'):
         async with connect(home, database="shop"):
             pass
 
 
 @pytest.mark.parametrize("role", ["nobody", "postgres"])
-async def test_a_role_that_is_not_there_is_refused_as_postgresql_does(
-    home: StandIn, connect: Connect, role: str
-) -> None:
+async def test_a_missing_role_is_refused_as_by_postgresql(home: StandIn, connect: Connect, role: str) -> None:
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError, match=f'role "{role}" does not exist'):
         async with connect(home, role):
             pass
@@ -175,7 +171,7 @@ async def test_the_next_connections_can_be_refused(home: StandIn, connect: Conne
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_a_connection_is_dropped_at_its_age_without_a_word(home: StandIn, connect: Connect) -> None:
+async def test_a_connection_is_dropped_at_its_age_without_a_message(home: StandIn, connect: Connect) -> None:
     dropped = asyncio.Event()
 
     async with connect(home) as connection:
@@ -187,7 +183,7 @@ async def test_a_connection_is_dropped_at_its_age_without_a_word(home: StandIn, 
             await connection.execute("SELECT 1")
 
 
-async def test_there_is_nothing_to_cancel(home: StandIn) -> None:
+async def test_a_cancel_request_is_refused(home: StandIn) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", home.port)
     writer.write((16).to_bytes(4) + wire.CANCEL_REQUEST.to_bytes(4) + bytes(8))
 

@@ -1,4 +1,4 @@
-"""The stand-in's side of the wire, message by message, as other drivers than asyncpg use it."""
+"""The stand-in's answers, message by message, to drivers that use the protocol in other ways than asyncpg."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def ask(self, *messages: bytes) -> list[tuple[bytes, bytes]]:
-        """Everything that is answered up to ReadyForQuery."""
+    async def send(self, *messages: bytes) -> list[tuple[bytes, bytes]]:
+        """Send messages, and return every answer up to ReadyForQuery."""
         self.writer.write(b"".join(messages))
         answers: list[tuple[bytes, bytes]] = []
         async with asyncio.timeout(PATIENCE):
@@ -31,7 +31,7 @@ class Client:
         return answers
 
     async def kinds(self, *messages: bytes) -> bytes:
-        return b"".join(kind for kind, _ in await self.ask(*messages))
+        return b"".join(kind for kind, _ in await self.send(*messages))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def client(home: StandIn, authority: Authority, sign: Callable[..., str]) 
     writer.write(wire.message(b"", wire.PROTOCOL.to_bytes(4), parameters))
     assert await wire.read_message(reader) == (b"R", (3).to_bytes(4))
     client = Client(reader, writer)
-    assert (await client.ask(wire.message(b"p", wire.string(sign("admin")))))[-1] == (b"Z", b"I")
+    assert (await client.send(wire.message(b"p", wire.string(sign("admin")))))[-1] == (b"Z", b"I")
     yield client
     writer.transport.abort()
     with contextlib.suppress(ConnectionError):
@@ -52,7 +52,7 @@ async def client(home: StandIn, authority: Authority, sign: Callable[..., str]) 
 
 
 def extended(statement: str) -> bytes:
-    """One flight of messages under no names, as most drivers send it."""
+    """The messages of one unnamed statement, sent together as by most drivers."""
     return (
         wire.message(b"P", b"\0", wire.string(statement), bytes(2))
         + wire.message(b"B", b"\0\0", bytes(6))
@@ -73,15 +73,15 @@ async def test_statements_before_one_sync_are_one_transaction(client: Client) ->
 
 
 async def test_begin_and_commit_come_by_either_protocol(client: Client) -> None:
-    assert (await client.ask(extended("BEGIN"), wire.SYNC))[-1] == (b"Z", b"T")
+    assert (await client.send(extended("BEGIN"), wire.SYNC))[-1] == (b"Z", b"T")
     assert await client.kinds(extended("DELETE FROM t"), wire.SYNC) == b"12nCZ"
-    assert (await client.ask(wire.query("SELECT 1/0")))[-1] == (b"Z", b"E")
-    answers = await client.ask(extended("COMMIT"), wire.SYNC)
+    assert (await client.send(wire.query("SELECT 1/0")))[-1] == (b"Z", b"E")
+    answers = await client.send(extended("COMMIT"), wire.SYNC)
     assert answers[-2:] == [(b"C", b"ROLLBACK\0"), (b"Z", b"I")]
     assert await client.kinds(wire.query("SELECT * FROM t")) == b"TDDCZ"
 
 
-async def test_nobody_is_told_of_a_write_that_was_not_committed(client: Client, home: StandIn) -> None:
+async def test_a_write_that_was_not_committed_is_not_answered(client: Client, home: StandIn) -> None:
     home.conflicts = 2
     assert await client.kinds(wire.query("SELECT 1; UPDATE t SET value = 1 RETURNING id")) == b"TDCEZ"
     assert await client.kinds(extended("UPDATE t SET value = 1 RETURNING id"), wire.SYNC) == b"1EZ"
@@ -127,8 +127,8 @@ async def test_begin_and_commit_out_of_place_are_answered_with_a_warning(client:
         ("LOCK TABLE t", ("0A000", "unsupported statement: Lock")),
     ],
 )
-async def test_these_are_refused(client: Client, statement: str, error: tuple[str, str]) -> None:
-    kind, body = (await client.ask(wire.query(statement)))[0]
+async def test_a_statement_is_refused(client: Client, statement: str, error: tuple[str, str]) -> None:
+    kind, body = (await client.send(wire.query(statement)))[0]
     fields = wire.error_fields(body)
 
     assert kind == b"E"
@@ -153,5 +153,5 @@ async def test_these_are_refused(client: Client, statement: str, error: tuple[st
         "ANALYZE t",
     ],
 )
-async def test_these_are_taken(client: Client, statement: str) -> None:
+async def test_a_statement_is_accepted(client: Client, statement: str) -> None:
     assert b"E" not in await client.kinds(wire.query(statement))

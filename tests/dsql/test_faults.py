@@ -1,4 +1,4 @@
-"""The stand-in's faults happen when they are told to, and as often."""
+"""The stand-in's faults happen when they are set, and as often as their count."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def value(home: StandIn, connect: Connect) -> int:
         return found
 
 
-async def test_a_commit_told_to_lose_writes_nothing(home: StandIn, connect: Connect) -> None:
+async def test_a_commit_with_the_fault_of_a_conflict_writes_nothing(home: StandIn, connect: Connect) -> None:
     home.conflicts = 2
     async with connect(home) as connection:
         with pytest.raises(asyncpg.SerializationError, match="OC000"):
@@ -66,7 +66,7 @@ async def test_a_commit_hangs_until_its_client_gives_up(home: StandIn, connect: 
     assert await value(home, connect) == 1
 
 
-async def test_statements_and_commits_take_as_long_as_they_are_told(home: StandIn, connect: Connect) -> None:
+async def test_statements_and_commits_take_their_latency(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         home.statement_latency = home.commit_latency = PATIENCE / 2
         updating = asyncio.create_task(update(connection))
@@ -93,7 +93,7 @@ async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: StandIn,
     assert await value(home, connect) == 0
 
 
-async def test_an_endpoint_that_is_down_loses_its_connections_and_comes_up_again(
+async def test_an_endpoint_that_is_down_drops_its_connections_and_comes_up_again(
     home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     async with connect(home) as connection, connect(peer) as elsewhere:

@@ -1,4 +1,4 @@
-"""Indexes that the stand-in builds after it has answered."""
+"""Indexes that a job of the stand-in builds after the answer to CREATE INDEX ASYNC."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ async def test_an_index_is_valid_when_its_job_has_run(cluster: Cluster, home: St
         assert await job(connection, job_id) == ("completed", None)
 
 
-async def test_one_waits_for_a_job_as_long_as_it_takes(
+async def test_wait_for_job_waits_until_the_job_has_run(
     cluster: Cluster, home: StandIn, peer: StandIn, connect: Connect
 ) -> None:
     cluster.catalogue.run_jobs.clear()
@@ -65,7 +65,7 @@ async def test_an_index_of_rows_that_are_not_unique_fails_and_stays_invalid(home
         assert status == "failed"
         assert "could not create unique index" in str(details)
         assert not await is_valid(connection)
-        with pytest.raises(asyncpg.UniqueViolationError):  # it holds for new rows all the same
+        with pytest.raises(asyncpg.UniqueViolationError):  # new rows must be unique all the same
             await connection.execute("INSERT INTO t VALUES (3, 0)")
 
 
@@ -79,7 +79,9 @@ async def test_a_unique_index_is_unique(home: StandIn, connect: Connect) -> None
             await connection.execute("INSERT INTO t VALUES (3, 2)")
 
 
-async def test_a_job_can_say_completed_and_carry_an_error(cluster: Cluster, home: StandIn, connect: Connect) -> None:
+async def test_a_completed_job_can_have_an_error_in_its_details(
+    cluster: Cluster, home: StandIn, connect: Connect
+) -> None:
     cluster.catalogue.failing_jobs = 1
     cluster.catalogue.failed_status = "completed"
     async with connect(home) as connection:
@@ -89,7 +91,7 @@ async def test_a_job_can_say_completed_and_carry_an_error(cluster: Cluster, home
         assert not await is_valid(connection)
 
 
-async def test_an_index_that_is_there_is_not_made_again_and_has_no_job(home: StandIn, connect: Connect) -> None:
+async def test_an_existing_index_is_not_made_again_and_has_no_job(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         notices: list[str] = []
         connection.add_log_listener(lambda _, message: notices.append(str(message)))
@@ -102,7 +104,7 @@ async def test_an_index_that_is_there_is_not_made_again_and_has_no_job(home: Sta
             await connection.execute(CREATE)
 
 
-async def test_every_open_session_hears_that_an_index_has_become_valid(home: StandIn, connect: Connect) -> None:
+async def test_every_open_session_gets_a_conflict_when_an_index_becomes_valid(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection, connect(home) as reader:
         job_id = await connection.fetchval(CREATE)
         with pytest.raises(asyncpg.SerializationError, match="OC001"):
@@ -129,7 +131,7 @@ async def test_jobs_outlive_the_cluster_that_ran_them(
         assert await job(connection, job_id) == ("completed", None)
 
 
-async def test_nobody_waits_for_a_job_that_is_not_there(home: StandIn, connect: Connect) -> None:
+async def test_wait_for_job_refuses_an_unknown_job(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         with pytest.raises(asyncpg.RaiseError, match="does not exist"):
             await connection.execute("CALL sys.wait_for_job('aaaaaaaaaaaaaaaaaaaaaaaaaa')")

@@ -40,7 +40,7 @@ async def extended(connection: Connection, statement: str) -> str | Error:
 
 @pytest.mark.parametrize("ask", [simple, extended])
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
-async def test_a_conversation_goes_as_it_was_recorded(
+async def test_a_conversation_is_answered_as_recorded(
     home: StandIn, connect: Connect, cluster_url: str, conversation: Conversation, ask: Ask
 ) -> None:
     plain = await asyncpg.connect(cluster_url)
@@ -70,13 +70,17 @@ async def test_jobs_are_listed_with_these_columns(home: StandIn, connect: Connec
 
 
 @pytest.mark.parametrize(("statement", "value"), VALUES.items())
-async def test_a_cluster_says_of_itself(home: StandIn, connect: Connect, statement: str, value: str) -> None:
+async def test_a_cluster_reports_its_version_and_database(
+    home: StandIn, connect: Connect, statement: str, value: str
+) -> None:
     async with connect(home) as connection:
         assert await connection.fetchval(statement) == value
 
 
 @pytest.mark.usefixtures("table")
-async def test_of_two_writers_of_a_row_both_go_on_and_the_later_commit_loses(home: StandIn, connect: Connect) -> None:
+async def test_of_two_writers_of_a_row_neither_waits_and_the_later_commit_loses(
+    home: StandIn, connect: Connect
+) -> None:
     async with connect(home) as first, connect(home) as second:
         await first.execute("BEGIN")
         await second.execute("BEGIN")

@@ -1,7 +1,7 @@
 """The token that opens a connection: a presigned request for an action on an endpoint, checked as AWS checks it.
 
-The signature is computed here a second time, from the specification of Signature Version 4, and not with botocore:
-what the client signed with is not what its signature is held against.
+The signature is computed here a second time, from the specification of Signature Version 4. botocore is not used for
+that, as clients sign with it.
 """
 
 import hashlib
@@ -13,20 +13,20 @@ from tests.dsql.wire import Refusal, Refused
 
 ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-"""The one identity that may connect, under the names that the AWS documentation uses for its examples."""
+"""The keys of the only identity that may connect, from the examples of the AWS documentation."""
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY}
-"""The environment variables that hold it."""
+"""The environment variables that hold these keys."""
 
 ADMIN = "admin"
 
 ACCESS_DENIED = "08006"
-"""What drivers report with `unable to accept connection, access denied`, by two public logs of node-postgres and pgx.
-It is the SQLSTATE of a lost connection, so that the text alone tells the two apart."""
+"""The SQLSTATE of `unable to accept connection, access denied`, by two public logs of node-postgres and pgx. A lost
+connection has the same SQLSTATE: only the text differs."""
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _LONGEST = timedelta(days=7)
-_SKEW = timedelta(minutes=5)  # how far ahead of ours a client's clock may be
+_SKEW = timedelta(minutes=5)  # a client's clock may be ahead of ours by this
 
 
 def denied(hint: str) -> Refused:
@@ -38,7 +38,7 @@ def expired(signed: datetime, now: datetime) -> Refused:
 
 
 def check_token(token: str, role: str, host: str, region: str | None, now: datetime) -> None:
-    """Raises Refused, unless the token lets `role` into the endpoint at `host`. Region None takes a token of any."""
+    """Raises Refused, unless the token allows `role` to log in at `host`. Region None accepts a token of any Region."""
     named, _, query = token.partition("/?")
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     signature = parameters.pop("X-Amz-Signature", "")

@@ -1,4 +1,4 @@
-"""A transaction as Aurora DSQL keeps it: a snapshot, what it wants to write, and its limits. It holds no lock."""
+"""A transaction as Aurora DSQL keeps it: a snapshot, its writes until COMMIT, and its limits. It holds no lock."""
 
 import time
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ ROW_LIMIT = 3000
 """Rows changed."""
 
 SIZE_LIMIT = 10 * 1024 * 1024
-"""Bytes, of the statements and their values, which is near enough to those of the rows."""
+"""Bytes of the statements and their values, which is close to the bytes of the rows."""
 
 ABORTED = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 CONFLICT = Refusal("40001", "change conflicts with another transaction (OC000)")
@@ -28,7 +28,7 @@ _TOO_OLD = Refusal("54000", "transaction age limit of 300s exceeded")
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A statement to be done again at COMMIT, as it was sent to PostgreSQL, and what it answered at first."""
+    """A statement to be run again at COMMIT, as it was sent to PostgreSQL, and its first answer."""
 
     statement: Statement
     request: bytes
@@ -37,7 +37,7 @@ class Write:
 
 @dataclass(slots=True)
 class Transaction:
-    """`explicit` by BEGIN, or the one that a single statement has. `begun`: PostgreSQL has its snapshot."""
+    """`explicit`: begun by BEGIN, not by a single statement. `begun`: PostgreSQL has its snapshot."""
 
     explicit: bool
     begun: bool = False
@@ -50,7 +50,7 @@ class Transaction:
     writes: list[Write] = field(default_factory=list)
 
     def admit(self, kind: Kind, longest: float) -> None:
-        """Raises Refused when a statement of this kind cannot be in here, `longest` being the seconds it may last."""
+        """Raises Refused when the transaction cannot have a statement of this kind, or is `longest` seconds old."""
         if time.monotonic() - self.started > longest:
             raise Refused(_TOO_OLD)
         if kind is Kind.DDL:
@@ -63,7 +63,7 @@ class Transaction:
             self.dml = True
 
     def record(self, write: Write) -> None:
-        """Keep a write for COMMIT. Raises Refused when it is one too many."""
+        """Keep a write for COMMIT. Raises Refused when the transaction then has too many rows or bytes."""
         self.writes.append(write)
         if write.statement.kind is Kind.WRITE:
             self.rows += _changed_rows(write.answer.tag)

@@ -1,4 +1,4 @@
-"""PostgreSQL's wire protocol: as much of it as a proxy must make and understand."""
+"""PostgreSQL's wire protocol, as far as a proxy has to read and write it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def complete(tag: str) -> bytes:
 
 
 def ready(status: bytes) -> bytes:
-    """`status` is I outside of a transaction, T inside of one, E inside of an aborted one."""
+    """`status` is I outside a transaction, T inside one, E inside an aborted one."""
     return message(b"Z", status)
 
 
@@ -58,7 +58,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """A statement or a connection is answered with this ErrorResponse."""
+    """A statement or a connection is answered with the ErrorResponse `response`."""
 
     def __init__(self, refusal: Refusal | bytes) -> None:
         self.response = refusal if isinstance(refusal, bytes) else refusal.encode()
@@ -101,7 +101,7 @@ def take_string(body: bytes, start: int = 0) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """A Bind message: whose values for which statement; `rest` are formats and values as they came."""
+    """A Bind message: a portal, and the statement that it executes. `rest` are the formats and values, unread."""
 
     portal: str
     statement: str
@@ -130,7 +130,7 @@ async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 async def read_startup(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The code and the rest of a message that has no kind, as the first ones of a connection."""
+    """The code and the rest of a message without a kind, as the first messages of a connection are."""
     size = int.from_bytes(await reader.readexactly(4))
     body = await reader.readexactly(size - 4)
     return int.from_bytes(body[:4]), body[4:]
