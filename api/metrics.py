@@ -14,7 +14,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.drops.stock import StockPublisher
@@ -68,11 +67,8 @@ class Metrics:
             await asyncio.wait([copying])
             figures.close()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = self._answer(Request(scope))
-        await response(scope, receive, send)
-
-    def _answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
+        """The figures as text; 401 and 429 for anybody but the operator, where they are not open."""
         if self._authenticator is not None:
             try:
                 client = self._admission.clients.of(request.scope)

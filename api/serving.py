@@ -11,7 +11,7 @@ from types import FrameType
 
 import uvicorn
 
-from api.app import DRAINING
+from api.health import DRAINING
 from api.open_files import OpenFiles
 from api.protocol import CLOSING, BoundedHttp
 from api.signals import BrokenOff, hold_signals, release_signals

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from api.server import LEAST_FILES
+from api.process import LEAST_FILES
 from tests.command import DROPZERO, Run, dropzero, dropzero_here, ended, environment, started
 from tests.database.owner import processes_on
 from tests.database.test_embedded import directory, made

@@ -21,7 +21,8 @@ from api.database.embedded import embedded_postgres
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
-from api.server import CannotServe, address, bind
+from api.process import CannotServe
+from api.server import address, bind
 from tests.command import DROPZERO, Serving, dropzero, dropzero_here, dropzero_serve, ended, environment, started
 from tests.patience import PATIENCE, PATIENT_TIMES, until
 from tests.server import ADMIN_TOKEN, PURCHASE

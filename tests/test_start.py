@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from api.app import START_BUDGET
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
 from api.database.pool import Pool
-from api.server import prepare
 from api.settings import Settings
+from api.startup import START_BUDGET, prepare
 from tests.command import dropzero_serve
 from tests.dsql.stand_in import StandIn
 from tests.dsql.token import CREDENTIALS
