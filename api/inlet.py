@@ -57,7 +57,7 @@ class Inlet(asyncio.BufferedProtocol):
         self._inner = inner
         self._admission = admission
 
-    def hand_over(self, inner: Inner) -> None:
+    def switch_to(self, inner: Inner) -> None:
         """From here on the connection is another protocol's."""
         self._inner = inner
         self._transport.set_protocol(self)

@@ -71,7 +71,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._hang_up_later()
 
     def data_received(self, data: bytes) -> None:
-        if self._leaving:
+        if self._sends_no_more:
             self._drop(data)
         elif not self.handshake_initiated:
             self._receive_handshake(data)
@@ -79,7 +79,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._refuse(EARLY)
         else:
             for start in range(0, len(data), PIECE):
-                if self._leaving or self.transport.is_closing():
+                if self._sends_no_more or self.transport.is_closing():
                     break
                 super().data_received(data[start : start + PIECE])
 
@@ -94,19 +94,19 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def _refuse(self, refusal: Refusal, answer: bytes = b"") -> None:
         """Answer the handshake, and close the connection."""
-        self._refused(refusal.kind)
+        self._count_refusal(refusal.kind)
         self._answer(answer or refusal.response(self.default_headers))
 
     def _answer(self, answer: bytes) -> None:
         self.transport.write(answer)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.handshake_initiated = self.handshake_complete = self.close_sent = self.disconnected = True
-        self._leave()
+        self._stop_sending()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.close_sent:
-            self._refused("handshake")
+            self._count_refusal("handshake")
             self._hang_up_later()
 
     def start_keepalive(self) -> None:
@@ -151,7 +151,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """Close the socket as uvicorn does, but so that the client sees the code."""
-        self._refused("frame")
+        self._count_refusal("frame")
         closing = self.conn.close_sent
         if closing is not None:  # else the client has left
             self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
@@ -162,7 +162,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self._leave()
+        self._stop_sending()
 
     def handle_ping(self) -> None:
         # websockets has answered each of the pings in a piece. The last answer is enough (RFC 6455, section 5.5.3), and
@@ -193,7 +193,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             if not self.handshake_complete and not self.disconnected and self.initial_response is None:
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
-        if self.close_timer is None and not self._leaving:
+        if self.close_timer is None and not self._sends_no_more:
             self.transport.close()
         if not self.disconnected:
             self._hang_up_later()

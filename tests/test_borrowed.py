@@ -50,7 +50,6 @@ CLASSES = [
 """Our classes whose bases are not documented: each name that they share with the base has to have an entry."""
 
 UVICORN = [
-    *loans("protocol.py", "uvicorn._types", "write the types of ASGI from starlette.types", "ASGI3Application"),
     *loans(
         "protocol.py",
         f"{HTTP}:HttpToolsProtocol",
