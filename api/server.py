@@ -26,7 +26,7 @@ from api.identity.admission import Admission
 from api.inlet import Inlet
 from api.process import CannotServe, configure_logging, raise_file_limit, tune_garbage_collector
 from api.protocol import BoundedHttp
-from api.serving import SIGNALS_ALONE, ServingProcess
+from api.serving import SINGLE_PROCESS_ACTIONS, ServingProcess
 from api.settings import Settings, SocketTimes
 from api.shared_figures import shared_folder
 from api.signals import BrokenOff, end_as_signalled, hold_signals, run_until_signal, unwind_on_signals
@@ -148,7 +148,7 @@ def _run_here(
     config: uvicorn.Config, settings: Settings, listening: socket.socket, embedded: bool, announce: Callable[[], None]
 ) -> bool:
     running = ServingProcess(
-        config, settings.drain, SIGNALS_ALONE, lambda: prepare(settings, embedded=embedded), announce
+        config, settings.drain, SINGLE_PROCESS_ACTIONS, lambda: prepare(settings, embedded=embedded), announce
     )
     hold_signals()  # until the server handles them
     with suppress(SystemExit):  # uvicorn's, after a failure

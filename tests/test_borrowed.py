@@ -256,9 +256,8 @@ async def test_uvicorn_makes_connections_with_any_callable() -> None:
     def make(*_: object, **__: object) -> None: ...
 
     http, websocket = partial(make, 1), partial(make, 2)
-    config = uvicorn.Config(
-        application, http=http, ws=websocket, interface="asgi3", timeout_keep_alive=0.5, log_config=None
-    )  # type: ignore[arg-type]
+    ours: dict[str, Any] = {"http": http, "ws": websocket, "timeout_keep_alive": 0.5, "log_config": None}
+    config = uvicorn.Config(application, interface="asgi3", **ours)
     config.load()
     remedy = "server.py passes partials as protocol classes: subclass BoundedHttp and BoundedWebSocket there instead"
     classes: tuple[object, object] = (config.http_protocol_class, config.ws_protocol_class)

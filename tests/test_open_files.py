@@ -46,14 +46,14 @@ def test_a_shortage_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> No
     files = OpenFiles(lambda: now)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with caplog.at_level(logging.ERROR, "dropzero.server"):
-        files.look()
+        files.check()
         assert caplog.messages == []
         lowest_free = os.open(os.devnull, os.O_RDONLY)
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
         try:
             for now in (0.0, 1.0, 59.0, 60.0, 61.0):  # noqa: B007 - the clock reads it
-                files.look()
+                files.check()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(caplog.messages) == 2

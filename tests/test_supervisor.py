@@ -79,7 +79,7 @@ def test_a_worker_that_falls_silent_is_stuck_and_every_answer_counts(worker: wor
     for _ in range(3):
         worker.child_conn.send(Stage.SERVING)
         assert worker.is_well()
-        worker.ask()
+        worker.query_stage()
     worker.child_conn.send(Stage.SERVING)
     assert patience_with(worker) == ANSWER_TIMEOUT
     assert not worker.is_well()
@@ -94,7 +94,7 @@ def test_what_counts_is_the_latest_answer(worker: workers._Worker, monkeypatch: 
         return []
 
     monkeypatch.setattr(workers, "wait", answer)
-    assert worker.ask() is Stage.STOPPING
+    assert worker.query_stage() is Stage.STOPPING
 
 
 @pytest.mark.slow
