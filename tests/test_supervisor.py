@@ -67,8 +67,8 @@ def patience_with(worker: workers._Worker) -> float:
     """For how many seconds of silence the worker is well."""
     seconds = 0.0
     while worker.is_well():
-        seconds += workers._ASK
-    return seconds + workers._ASK
+        seconds += workers._ANSWER_WAIT
+    return seconds + workers._ANSWER_WAIT
 
 
 def test_a_worker_that_has_never_answered_is_given_the_time_to_start(worker: workers._Worker) -> None:
