@@ -116,7 +116,7 @@ async def test_when_it_has_drained_it_stops_listening_and_ends(tmp_path: Path, w
         assert "Traceback" not in server.log
 
 
-async def test_ctrl_c_does_not_wait_and_neither_does_a_laptop(tmp_path: Path) -> None:
+async def test_ctrl_c_skips_the_drain_and_a_laptop_has_none(tmp_path: Path) -> None:
     for how, drain in ((signal.SIGINT, LONG), (signal.SIGTERM, "0")):
         async with dropzero_serve(tmp_path / "data", DROPZERO_DRAIN_S=drain) as server:
             async with asyncio.timeout(PATIENCE):

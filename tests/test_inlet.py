@@ -64,7 +64,7 @@ def send(inlet: Inlet) -> None:
     inlet.buffer_updated(1)
 
 
-async def test_what_costs_a_turn_waits_for_one() -> None:
+async def test_input_that_takes_a_turns_time_waits_for_its_turn() -> None:
     inlet, wire = opened(lambda _: work(LENGTH))
 
     send(inlet)
@@ -98,7 +98,7 @@ async def test_messages_alone_never_wait() -> None:
     assert wire.reading
 
 
-async def test_a_connection_whose_protocol_fails_on_what_waited_is_cut() -> None:
+async def test_a_connection_is_cut_when_its_protocol_fails_on_input_that_waited() -> None:
     pieces: list[str] = ["costly", "bad"]
 
     def read(_: Parser) -> None:

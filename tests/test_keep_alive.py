@@ -58,7 +58,7 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_keep_theirs() -> No
         assert uvicorn_config(settings, partial(create_app, settings)).timeout_keep_alive > 90
 
 
-def test_how_long_is_for_the_operator_to_say() -> None:
+def test_the_operator_sets_how_long_a_connection_is_kept() -> None:
     settings = read_settings({"DROPZERO_KEEP_ALIVE_S": "620"})
     assert uvicorn_config(settings, partial(create_app, settings)).timeout_keep_alive == 620
 

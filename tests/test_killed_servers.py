@@ -111,7 +111,7 @@ async def cut_some_commits(endpoints: list[StandIn]) -> None:
 
 
 @pytest.mark.slow
-async def test_whoever_is_killed_no_answer_says_more_than_was_committed(
+async def test_no_answer_says_more_than_was_committed_when_servers_are_killed(
     tmp_path: Path, home: StandIn, peer: StandIn, behind: Pool
 ) -> None:
     product_id = await new_product(behind, stock=UNITS)

@@ -126,7 +126,7 @@ class Watcher:
                         seen.append(orjson.loads(line[6:])["data"]["stockChanged"]["stock"])
 
 
-async def test_servers_that_are_restarted_one_after_the_other_lose_no_purchase_and_no_watcher(
+async def test_servers_that_are_restarted_in_turn_lose_no_purchase_and_no_watcher(
     tmp_path: Path, postgres_url: str
 ) -> None:
     variables = {

@@ -57,13 +57,13 @@ async def test_an_ordinary_head_and_a_large_body_pass(server: Server) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /graphql HT", request_with(b"")[:-5]])
-async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(settings: Settings, begun: bytes) -> None:
+async def test_an_incomplete_request_is_cut_off(settings: Settings, begun: bytes) -> None:
     times = SocketTimes(receive=short(0.1))
     async with serving(replace(settings, socket_times=times)) as server, asyncio.timeout(PATIENCE):
         assert await exchange(server, begun) == b""
 
 
-async def test_a_connection_that_is_used_is_not_given_up(settings: Settings) -> None:
+async def test_a_connection_in_use_is_not_cut_off(settings: Settings) -> None:
     request = request_with(b"").replace(b"connection: close", b"connection: keep-alive")
     answer = b'{"data":{"__typename":"Query"}}'
     times = SocketTimes(receive=short(0.5))

@@ -120,7 +120,7 @@ async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("skipped", [True, False])
-async def test_ctrl_c_skips_the_drain_and_breaks_off_what_is_in_flight_only_after_it(
+async def test_ctrl_c_first_skips_the_drain_and_then_breaks_off_what_is_in_flight(
     tmp_path: Path, workers: int, skipped: bool
 ) -> None:
     data = tmp_path / "data"

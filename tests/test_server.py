@@ -99,7 +99,7 @@ async def until_not_ready(server: Serving) -> None:
 
 
 @pytest.mark.slow
-async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_again(tmp_path: Path) -> None:
+async def test_it_announces_itself_stops_cleanly_and_finds_the_data_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with dropzero_serve(data) as server:
         assert server.announced.startswith("DROPZERO is open. Ctrl-C stops it.\n")
@@ -136,7 +136,7 @@ async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_agai
 
 
 @pytest.mark.slow
-async def test_told_to_stop_it_answers_purchases_in_flight_and_sends_watchers_away(
+async def test_a_stop_answers_purchases_in_flight_and_closes_watchers_sockets(
     tmp_path: Path, postgres_url: str, behind: Pool
 ) -> None:
     there = {"DROPZERO_ENDPOINTS": f"here={postgres_url}", "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}
@@ -198,7 +198,7 @@ async def test_it_can_be_stopped_while_it_starts(tmp_path: Path, stage: str, how
 
 
 @pytest.mark.slow
-async def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
+async def test_a_port_in_use_ends_the_start_with_one_line_and_no_database(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -226,7 +226,7 @@ def test_the_address_of_a_socket_is_a_url(host: str, url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_started(tmp_path: Path) -> None:
+async def test_a_server_whose_database_dies_logs_it_and_can_be_restarted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with dropzero_serve(data, DROPZERO_ATTEMPTS=ATTEMPTS) as server:
         assert (await buy(server))["data"]["purchase"]["status"] == "CONFIRMED"

@@ -65,7 +65,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_each_process_tells_the_sum_and_of_some_gauges_the_largest(start: Callable[[], Process]) -> None:
+def test_each_process_shows_sums_and_the_largest_of_some_gauges(start: Callable[[], Process]) -> None:
     ada, bob = start(), start()
     ada.sold, ada.open, ada.away = 3, 10, 1
     bob.sold, bob.open = 4, 20
@@ -75,7 +75,7 @@ def test_each_process_tells_the_sum_and_of_some_gauges_the_largest(start: Callab
     assert bob.told() == ada.told()
 
 
-def test_what_a_process_counted_stays_and_what_it_had_open_goes(start: Callable[[], Process]) -> None:
+def test_counters_of_an_ended_process_stay_and_its_gauges_go(start: Callable[[], Process]) -> None:
     ada, bob = start(), start()
     bob.sold, bob.open, bob.away = 4, 20, 1
     bob.figures.close()

@@ -42,7 +42,7 @@ async def test_a_server_serves_wherever_a_connection_was_lost_during_its_start(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [LOST, CONFLICT])
-async def test_what_precedes_serving_is_done_wherever_two_steps_in_a_row_have_failed(
+async def test_the_start_succeeds_wherever_two_steps_in_a_row_fail(
     settings: Settings, home: StandIn, behind: Pool, how: str | None
 ) -> None:
     await prepare(settings, embedded=True)

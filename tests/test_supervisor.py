@@ -71,11 +71,11 @@ def patience_with(worker: workers._Worker) -> float:
     return seconds + workers._ANSWER_WAIT
 
 
-def test_a_worker_that_has_never_answered_is_given_the_time_to_start(worker: workers._Worker) -> None:
+def test_a_worker_that_has_never_answered_has_the_time_to_start(worker: workers._Worker) -> None:
     assert patience_with(worker) == START_TIMEOUT
 
 
-def test_a_worker_that_falls_silent_is_stuck_and_every_answer_counts(worker: workers._Worker) -> None:
+def test_a_silent_worker_counts_as_stuck_and_every_answer_resets_its_time(worker: workers._Worker) -> None:
     for _ in range(3):
         worker.child_conn.send(Stage.SERVING)
         assert worker.is_well()
@@ -85,7 +85,7 @@ def test_a_worker_that_falls_silent_is_stuck_and_every_answer_counts(worker: wor
     assert not worker.is_well()
 
 
-def test_what_counts_is_the_latest_answer(worker: workers._Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_answer_counts(worker: workers._Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.child_conn.send(Stage.SERVING)
 
     def answer(*_: object) -> list[object]:
@@ -133,7 +133,7 @@ async def has_waiting(server: Serving, number: int) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_worker_drains_on_however_often_sigterm_comes(tmp_path: Path) -> None:
+async def test_a_worker_drains_on_however_often_sigterm_arrives(tmp_path: Path) -> None:
     """Some send it to every process of a service, and the supervisor passes it on."""
     async with dropzero_serve(tmp_path / "data", "--workers", "2", DROPZERO_DRAIN_S=LONG) as server:
         processes = worker_pids(server)

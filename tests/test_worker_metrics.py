@@ -87,7 +87,7 @@ async def two_workers(tmp_path: Path) -> AsyncIterator[Serving]:
         yield server
 
 
-async def test_every_scrape_is_the_sum_of_the_workers_and_none_shows_less_than_one_before(tmp_path: Path) -> None:
+async def test_every_scrape_is_the_sum_of_the_workers_and_no_counter_goes_down(tmp_path: Path) -> None:
     async with two_workers(tmp_path) as server:
         scrapes = Scrapes(server)
         buying = asyncio.create_task(buy(server, 200))
@@ -184,7 +184,7 @@ async def waiting(scrapes: Scrapes, number: int) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_the_folder_of_the_figures_goes_with_the_server(tmp_path: Path, how: signal.Signals) -> None:
+async def test_the_folder_of_the_figures_is_removed_with_the_server(tmp_path: Path, how: signal.Signals) -> None:
     async with two_workers(tmp_path) as server:
         folders = {Path(path) for path in open_folders(min(workers(server)))}
         assert len(folders) == 1

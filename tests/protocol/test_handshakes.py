@@ -127,13 +127,13 @@ async def test_a_handshake_that_is_not_valid_is_answered_and_closed(
     [frame(PING), request(b"GET /healthz HTTP/1.1"), b"\r\n", b"\0"],
     ids=["a frame", "a request", "an empty line", "a NUL"],
 )
-async def test_what_comes_with_a_handshake_is_refused_with_it(server: Server, behind: bytes) -> None:
+async def test_bytes_behind_a_handshake_are_refused_with_it(server: Server, behind: bytes) -> None:
     [answer] = await exchange(server, [handshake() + behind])
 
     assert answer.status == 400
 
 
-async def test_a_protocol_of_nobody_is_closed_with_4406(server: Server) -> None:
+async def test_an_unknown_subprotocol_is_closed_with_4406(server: Server) -> None:
     async with connection_to(server) as connection:
         await connection.send(handshake(b"Sec-WebSocket-Protocol: graphql-ws", without=PROTOCOL))
         assert (await connection.answer()).status == 101
@@ -142,7 +142,7 @@ async def test_a_protocol_of_nobody_is_closed_with_4406(server: Server) -> None:
     assert (opcode, int.from_bytes(payload[:2])) == (CLOSE, 4406)
 
 
-async def test_a_handshake_that_the_application_does_not_answer_is_ended(settings: Settings) -> None:
+async def test_a_handshake_that_the_application_does_not_answer_is_cut_off(settings: Settings) -> None:
     hanging, times = Hanging(), SocketTimes(receive=short(0.3))
     async with (
         serving(replace(settings, socket_times=times), make_app=lambda _: hanging) as server,
@@ -153,7 +153,7 @@ async def test_a_handshake_that_the_application_does_not_answer_is_ended(setting
         await asyncio.wait_for(hanging.left.wait(), PATIENCE)
 
 
-async def test_a_handshake_behind_an_answer_is_ended_too(settings: Settings) -> None:
+async def test_a_handshake_behind_an_answer_is_cut_off_too(settings: Settings) -> None:
     hanging, times = Hanging(), SocketTimes(receive=short(0.3))
     async with (
         serving(replace(settings, socket_times=times), make_app=lambda _: hanging) as server,
@@ -166,7 +166,9 @@ async def test_a_handshake_behind_an_answer_is_ended_too(settings: Settings) -> 
         await asyncio.wait_for(hanging.left.wait(), PATIENCE)
 
 
-async def test_what_comes_before_the_answer_is_refused(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_frames_before_the_answer_to_a_handshake_are_refused(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     hanging = Hanging()
     async with serving(settings, make_app=lambda _: hanging) as server, connection_to(server) as connection:
         await connection.send(handshake())
@@ -187,7 +189,7 @@ async def test_an_accepted_socket_outlives_the_time_for_its_handshake(settings: 
         await is_open(socket)
 
 
-async def test_a_refused_origin_is_no_mistake_of_the_application(
+async def test_a_refused_origin_is_not_logged_as_an_error_of_the_application(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     [answer] = await exchange(server, [handshake(b"Origin: http://evil")])

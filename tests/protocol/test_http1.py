@@ -212,7 +212,7 @@ REFUSED: dict[str, tuple[bytes, list[int]]] = {
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("case", [*VALID, *REFUSED])
-async def test_a_request_is_answered_as_rfc_9112_has_it(
+async def test_a_request_is_answered_as_rfc_9112_requires(
     server: Server, product_id: str, case: str, pieces: str
 ) -> None:
     data, statuses = (VALID | REFUSED)[case]

@@ -42,7 +42,7 @@ async def bought(server: Server, number: int) -> bytes:
     ],
     ids=["garbage", "LF", "no Host", "CONNECT", "a chunk", "two lengths", "a long target", "a frame"],
 )
-async def test_a_request_that_is_not_valid_waits_for_the_answers_before_it(
+async def test_an_invalid_request_is_refused_after_the_answers_before_it(
     server: Server, behind: bytes, status: int, pieces: str
 ) -> None:
     sent = await bought(server, 3) + behind
@@ -53,7 +53,7 @@ async def test_a_request_that_is_not_valid_waits_for_the_answers_before_it(
     assert [answer.data["purchase"]["remaining"] for answer in answers[:3]] == [9, 8, 7]
 
 
-async def test_a_body_that_is_not_valid_is_refused_though_its_request_is_begun(server: Server) -> None:
+async def test_an_invalid_body_is_refused_although_its_request_has_begun(server: Server) -> None:
     async with connection_to(server) as connection:
         await connection.send(request(POST, *CHUNKS) + b"5\r\n12345\r\n")
         await connection.send(GET)
@@ -80,7 +80,7 @@ async def test_thousands_of_requests_at_once_are_answered_in_order(server: Serve
     assert [answer.status for answer in answers] == [200] * 3_000 + [404]
 
 
-async def test_what_is_sent_behind_an_event_stream_is_not_taken(settings: Settings) -> None:
+async def test_requests_behind_an_event_stream_are_not_read(settings: Settings) -> None:
     """The stream goes on as long as its client is there, and no request behind it can be answered."""
     before, times = waiting(), SocketTimes(comment=short(0.2))
     async with serving(replace(settings, socket_times=times)) as server:
@@ -111,7 +111,7 @@ def is_held(each: object) -> bool:
 @pytest.mark.parametrize(
     "trailer", [b"Authorization: Bearer " + ADMIN_TOKEN.encode(), b"X: 1"], ids=["a token", "none"]
 )
-async def test_a_trailer_gives_no_right(server: Server, trailer: bytes) -> None:
+async def test_a_trailer_is_not_read_as_an_authorization_header(server: Server, trailer: bytes) -> None:
     query = 'mutation { createProduct(input: {name: "Tee", dropName: "None", stock: 1}) { id } }'
     body = orjson.dumps({"query": query})
     chunks = b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, trailer)
@@ -120,7 +120,7 @@ async def test_a_trailer_gives_no_right(server: Server, trailer: bytes) -> None:
     assert orjson.loads(answer.body)["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
-async def test_a_trailer_gives_no_content_type(server: Server) -> None:
+async def test_a_trailer_is_not_read_as_a_content_type_header(server: Server) -> None:
     chunks = b"%x\r\n%s\r\n0\r\nContent-Type: application/json\r\n\r\n" % (len(TYPENAME), TYPENAME)
     [answer] = await exchange(server, [request(POST, b"Connection: close", b"Transfer-Encoding: chunked"), chunks])
 
@@ -128,7 +128,7 @@ async def test_a_trailer_gives_no_content_type(server: Server) -> None:
 
 
 @pytest.mark.parametrize("line", [b"\r\n", b"\r\n\r\n"], ids=["one", "two"])
-async def test_empty_lines_do_not_keep_a_connection(settings: Settings, line: bytes) -> None:
+async def test_empty_lines_do_not_keep_a_connection_open(settings: Settings, line: bytes) -> None:
     times = SocketTimes(keep_alive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, connection_to(server) as connection:
         await connection.send(GET)
@@ -137,7 +137,7 @@ async def test_empty_lines_do_not_keep_a_connection(settings: Settings, line: by
         assert await connection.closed() == b""
 
 
-async def test_a_request_that_lasts_is_not_cut_off_by_the_time_between_requests(settings: Settings) -> None:
+async def test_the_time_between_requests_does_not_cut_off_a_long_request(settings: Settings) -> None:
     """The time begins while the second request has begun and is not complete."""
     times = SocketTimes(keep_alive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, connection_to(server) as connection:

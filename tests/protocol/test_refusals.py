@@ -45,7 +45,9 @@ FRAMES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", [*REQUESTS, *FRAMES])
-async def test_a_stranger_leaves_nothing_behind(server: Server, caplog: pytest.LogCaptureFixture, what: str) -> None:
+async def test_invalid_input_leaves_no_log_line_and_no_memory(
+    server: Server, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
     async def visit() -> None:
         if what in REQUESTS:
             assert await exchange(server, [REQUESTS[what]])
@@ -99,7 +101,7 @@ async def test_an_answer_is_seen_before_a_connection_with_bytes_unread_is_closed
         assert [answer.status for answer in await connection.answers()] == [400]
 
 
-async def test_a_client_that_goes_on_behind_a_refusal_is_disconnected(server: Server) -> None:
+async def test_a_client_that_keeps_sending_after_a_refusal_is_disconnected(server: Server) -> None:
     async with connection_to(server) as connection:
         await connection.send(b"\0")
         while not connection.writer.transport.is_closing():

@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[bytes, int]] = (
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("case", ANSWERED)
-async def test_frames_are_answered(server: Server, case: str, pieces: str) -> None:
+async def test_valid_frames_are_answered(server: Server, case: str, pieces: str) -> None:
     data, expected = ANSWERED[case]
     async with opened(server) as socket:
         await socket.connection.send(*pieces_of(data, pieces))
@@ -156,7 +156,7 @@ async def test_frames_are_answered(server: Server, case: str, pieces: str) -> No
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("case", CLOSED)
-async def test_a_close_is_answered_with_the_same(server: Server, case: str, pieces: str) -> None:
+async def test_a_close_is_answered_with_the_same_code(server: Server, case: str, pieces: str) -> None:
     data, expected = CLOSED[case]
     async with opened(server) as socket:
         frames = asyncio.create_task(socket.frames())  # what is sent behind the close may reset the connection

@@ -74,5 +74,5 @@ async def test_curl_buys_with_every_version_of_http_that_it_offers(server: Serve
     assert await stock_of(server, product_id) == 4
 
 
-def test_what_stands_for_the_product_is_as_long_as_its_id() -> None:
+def test_the_placeholder_is_as_long_as_the_id_of_a_product() -> None:
     assert len(ANYTHING) == 36
