@@ -1,4 +1,4 @@
-"""What the server answers beside GraphQL: the page, health, readiness, metrics."""
+"""The answers beside GraphQL: the page, health, readiness, metrics."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Host names: which ones the server answers to, and what the page of a rebound name gets."""
+"""Host names: the names that the server answers to, and what a page of a rebound name receives."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -189,7 +189,7 @@ async def test_a_websocket_under_another_name_is_refused(server: Server) -> None
     async def open_as(host: str) -> None:
         url, protocols = f"ws://{host}:{port}/graphql", [Subprotocol(PROTOCOL)]
         origin = Origin(f"http://{host}:{port}")
-        # Connected to this server, whatever the name's address is.
+        # Connects to this server, whatever address the name has.
         where: dict[str, Any] = {"host": "127.0.0.1", "port": port, "proxy": None, "open_timeout": PATIENCE}
         async with connect(url, origin=origin, subprotocols=protocols, **where):
             pass

@@ -1,4 +1,4 @@
-"""A process that can open no more files says so, once a minute, and serves again when it can."""
+"""A process that can open no more files logs it, once a minute, and serves again when it can."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the system refuses a start ends the command with one line that says what to do, and leaves no process."""
+"""When the system refuses what a start needs, the command ends with one line of advice, and leaves no process."""
 
 import os
 import re
@@ -27,7 +27,7 @@ os.execvp(sys.argv[3], sys.argv[3:])
 
 
 async def limited(directory: Path, limit: str, most: int, **variables: str) -> Run:
-    """`dropzero serve` under a limit of the system."""
+    """Run `dropzero serve` under a limit of the system."""
     serve = [sys.executable, "-c", LIMITED, limit, str(most), *DROPZERO, "serve", "--port", "0"]
     there = environment({"DROPZERO_DATA": str(directory), **variables})
     async with started(*serve, env=there, stdout=PIPE, stderr=PIPE) as process:

@@ -1,4 +1,4 @@
-"""The life of a server, as the real command: how it opens, how it closes, and what it says when things go wrong."""
+"""The life of a server, as the real command: how it starts, how it stops, and what it prints when something fails."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 STOCK = f'{{ product(id: "{SAMPLE}") {{ stock }} }}'
 DROPPED = "Traceback"
 ATTEMPTS = "5"
-"""Transactions that a purchase is tried for, so that one without a database fails before its deadline."""
+"""Attempts of a purchase: so few that it fails before its deadline when the database is away."""
 
 
 def processes_on(data: Path) -> list[str]:
@@ -63,7 +63,7 @@ def is_running(pid: str) -> bool:
 
 
 async def kill_database(data: Path) -> None:
-    """Kill the postmaster, and wait for the end of its processes, which answer on their connections a bit longer."""
+    """Kill the postmaster, and wait until its processes, which answer a bit longer, have ended."""
     pid = postmaster(data)
     processes = children(pid)
     assert processes
@@ -73,7 +73,7 @@ async def kill_database(data: Path) -> None:
 
 @pytest.fixture
 async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
-    """Blocks that are left at the end of the test, in whatever order they overlap."""
+    """Context managers that are left at the end of the test, so that they can overlap in any order."""
     async with contextlib.AsyncExitStack() as stack:
         yield stack
 
@@ -191,7 +191,7 @@ async def test_it_can_be_stopped_while_it_starts(tmp_path: Path, stage: str, how
         assert process.returncode is None
         process.send_signal(how)
         run = await ended(process)
-    # A start that was all but done ends as a stop.
+    # A start that was nearly complete ends as a stop.
     assert run.status == (0 if "open" in run.out else status), run.err
     assert DROPPED not in run.err
     assert processes_on(data) == []
@@ -221,7 +221,7 @@ def test_a_host_that_is_not_ours_is_named(host: str) -> None:
 def test_the_address_of_a_socket_is_a_url(host: str, url: str) -> None:
     with bind(host, 0) as listening:
         assert re.fullmatch(url, address(listening))
-        # asyncio switches Nagle's algorithm off only where the protocol is named.
+        # asyncio disables Nagle's algorithm only for a socket with its protocol named.
         assert listening.proto == socket.IPPROTO_TCP
 
 
@@ -249,7 +249,7 @@ async def test_a_server_whose_database_dies_logs_it_and_can_be_restarted(tmp_pat
 
 @pytest.mark.slow
 async def test_a_database_that_comes_back_is_used_again(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
-    # A short path, so that its socket is where it was when it comes back.
+    # A short path, so that the database has its socket at the same place after its restart.
     database = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropzero-"))) / "elsewhere"
     token = "the-operators-token"
     with embedded_postgres(database) as url:

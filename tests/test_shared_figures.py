@@ -1,4 +1,4 @@
-"""The figures that the workers of a server share: sums that never go down, whoever comes and goes."""
+"""The figures that the workers of a server share: counters never go down when workers end and start."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from api.shared_figures import SharedFigures
 
 
 class Process(Collector):
-    """The figures of one process, and those that it tells of all."""
+    """The figures of one process, and those that it shows of all."""
 
     def __init__(self, folder: Path) -> None:
         self.sold = 0
@@ -37,7 +37,7 @@ class Process(Collector):
         return {sample.name: sample.value for metric in self.figures.collect() for sample in metric.samples}
 
     def die(self) -> None:
-        """End without a last copy, as a process that is killed; to die again changes nothing."""
+        """End without a last copy, like a killed process. A second call does nothing."""
         for file in self.figures._files.values():
             file.close()
         self.figures._lock.close()

@@ -1,4 +1,4 @@
-"""Handshakes of websockets, on raw sockets: each is answered, and none waits for ever."""
+"""Handshakes of websockets, on raw sockets: each is answered in time."""
 
 import asyncio
 import logging
@@ -19,12 +19,12 @@ from tests.protocol.raw import PIECES, connection_to, exchange, pieces_of, reque
 from tests.server import Server, serving
 
 UPGRADE, CONNECTION, _, VERSION, PROTOCOL = HANDSHAKE
-KEEP = b"Connection: close, Upgrade"
-"""For a request that is answered as if it had not asked for an upgrade."""
+CLOSING = b"Connection: close, Upgrade"
+"""For a request whose upgrade is ignored: the server would keep its connection otherwise."""
 
 
 def handshake(*more: bytes, without: bytes = b"", line: bytes = LINE) -> bytes:
-    """The handshake with more headers, and without one of its own."""
+    """Return the handshake with more headers, and without one of its own."""
     name = without.partition(b":")[0]
     kept = [field for field in HANDSHAKE if not name or not field.startswith(name)]
     return request(line, *kept, *more)
@@ -79,12 +79,12 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "too many headers of the names of cookies": (handshake(*[b"Cookie: 1"] * 100), 431),
     "a target of 9 kB": (handshake(line=b"GET /graphql?%s HTTP/1.1" % (b"a" * 9_000)), 414),
     "another path": (handshake(line=b"GET /sockets HTTP/1.1"), 403),
-    # These do not ask for a websocket.
-    "a POST": (handshake(KEEP, line=b"POST /graphql HTTP/1.1", without=CONNECTION), 415),
-    "HTTP/1.0": (handshake(KEEP, line=b"GET /graphql HTTP/1.0", without=CONNECTION), 400),
-    "another upgrade": (handshake(KEEP, b"Upgrade: h2c", without=CONNECTION), 400),
-    "a list of upgrades": (handshake(b"Upgrade: websocket, h2c", without=UPGRADE).replace(CONNECTION, KEEP), 400),
-    "no upgrade": (handshake(without=UPGRADE).replace(CONNECTION, KEEP), 400),
+    # These do not open a websocket.
+    "a POST": (handshake(CLOSING, line=b"POST /graphql HTTP/1.1", without=CONNECTION), 415),
+    "HTTP/1.0": (handshake(CLOSING, line=b"GET /graphql HTTP/1.0", without=CONNECTION), 400),
+    "another upgrade": (handshake(CLOSING, b"Upgrade: h2c", without=CONNECTION), 400),
+    "a list of upgrades": (handshake(b"Upgrade: websocket, h2c", without=UPGRADE).replace(CONNECTION, CLOSING), 400),
+    "no upgrade": (handshake(without=UPGRADE).replace(CONNECTION, CLOSING), 400),
     "no connection": (handshake(b"Connection: close", without=CONNECTION), 400),
 }
 
@@ -184,7 +184,7 @@ async def test_frames_before_the_answer_to_a_handshake_are_refused(
 async def test_an_accepted_socket_outlives_the_time_for_its_handshake(settings: Settings) -> None:
     times = SocketTimes(receive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, opened(server) as socket:
-        async with connection_to(server) as other:  # is younger, and ends when the time is over
+        async with connection_to(server) as other:  # opened later, it ends when the time is over
             assert await other.closed() == b""
         await is_open(socket)
 
@@ -199,7 +199,7 @@ async def test_a_refused_origin_is_not_logged_as_an_error_of_the_application(
 
 
 class Hanging:
-    """An application that accepts no socket. To a request it answers 204."""
+    """An application that never accepts a socket, and answers 204 to a request."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -242,7 +242,7 @@ async def test_a_handshake_waits_for_its_clients_turn(settings: Settings, patien
 
     async with serving(settings, make_app=make_app) as server, connection_to(server) as connection:
         gates[0]._patience = patience
-        gates[0].charge("127.0.0.1", 1e6)  # seconds: all others come before it
+        gates[0].charge("127.0.0.1", 1e6)  # seconds: every other client comes first
         for _ in range(2 * ROUND):
             again(True)
         await connection.send(handshake())

@@ -22,7 +22,7 @@ CHUNKS = (b"Content-Type: application/json", b"Transfer-Encoding: chunked")
 
 
 async def bought(server: Server, number: int) -> bytes:
-    """Purchases of one product, as many."""
+    """Return so many purchases of one product, as bytes."""
     product_id = await server.create_product(stock=10)
     return request(POST, body=purchase(product_id)) * number
 
@@ -46,7 +46,7 @@ async def test_an_invalid_request_is_refused_after_the_answers_before_it(
     server: Server, behind: bytes, status: int, pieces: str
 ) -> None:
     sent = await bought(server, 3) + behind
-    # In pieces the frame behind the handshake can come behind its answer.
+    # In pieces the frame behind the handshake can arrive after its answer.
     answers = await exchange(server, pieces_of(sent, "whole" if behind.endswith(frame(PING)) else pieces))
 
     assert [answer.status for answer in answers] == [200, 200, 200, status]
@@ -81,7 +81,7 @@ async def test_thousands_of_requests_at_once_are_answered_in_order(server: Serve
 
 
 async def test_requests_behind_an_event_stream_are_not_read(settings: Settings) -> None:
-    """The stream goes on as long as its client is there, and no request behind it can be answered."""
+    """The stream goes on until its client disconnects, and no request behind it can be answered."""
     before, times = waiting(), SocketTimes(comment=short(0.2))
     async with serving(replace(settings, socket_times=times)) as server:
         product_id = await server.create_product()
@@ -99,12 +99,12 @@ async def test_requests_behind_an_event_stream_are_not_read(settings: Settings) 
 
 
 def waiting() -> int:
-    """Requests in this process that are not forgotten."""
+    """Count the requests that this process keeps."""
     return sum(type(each) is RequestResponseCycle for each in gc.get_objects())
 
 
 def is_held(each: object) -> bool:
-    # Not isinstance, which asks proxies of objects that are no more.
+    # Not isinstance, which fails on weak proxies of objects that are gone.
     return type(each) is BoundedHttp and each.flow is not None and each.flow.read_paused
 
 
@@ -138,7 +138,7 @@ async def test_empty_lines_do_not_keep_a_connection_open(settings: Settings, lin
 
 
 async def test_the_time_between_requests_does_not_cut_off_a_long_request(settings: Settings) -> None:
-    """The time begins while the second request has begun and is not complete."""
+    """The time begins when the second request has begun, and is incomplete."""
     times = SocketTimes(keep_alive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, connection_to(server) as connection:
         product_id = await server.create_product()
@@ -148,7 +148,7 @@ async def test_the_time_between_requests_does_not_cut_off_a_long_request(setting
         assert (await connection.answer()).status == 200
         await connection.send(stream[50:])
         await asyncio.wait_for(connection.reader.readuntil(b'"stock":10'), PATIENCE)
-        async with connection_to(server) as other:  # is younger, and ends when the time is over
+        async with connection_to(server) as other:  # opened later, it ends when the time is over
             await other.send(GET)
             assert (await other.answer()).status == 200
             assert await other.closed() == b""

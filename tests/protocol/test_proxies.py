@@ -33,7 +33,7 @@ server {{
     }}
 }}
 """
-"""nginx with websockets, as most pages show it."""
+"""nginx with websockets, as most web pages configure it."""
 
 PADDING = {"": b"", "padded": b"\r\n" * 1_000, "padded beyond one read": b"\r\n" * 40_000}
 CUSTOMERS = 3
@@ -54,7 +54,7 @@ async def proxy(request: pytest.FixtureRequest, server: Server) -> AsyncIterator
 
 
 async def asked(proxy: Server, data: bytes) -> Answer:
-    """The first answer to a client with a connection of its own."""
+    """Return the first answer to a client with a new connection."""
     async with connection_to(proxy) as connection:
         await connection.send(data)
         return await connection.answer()

@@ -1,4 +1,4 @@
-"""What a stranger sends leaves nothing behind: no line in the log, no memory, no connection."""
+"""Invalid input leaves nothing behind: no line in the log, no memory, no connection."""
 
 import contextlib
 import gc
@@ -77,7 +77,7 @@ async def test_invalid_input_leaves_no_log_line_and_no_memory(
 
 
 async def test_pongs_do_not_pile_up_for_a_client_that_does_not_read(settings: Settings) -> None:
-    """It sends pings for as long as the server stands it, which is `send` seconds."""
+    """The client sends pings until the server disconnects it, after `send` seconds."""
     pings, most = frame(PING, b"a" * 125) * 1_000, 0
     times = SocketTimes(send=short(0.5))
     async with serving(replace(settings, socket_times=times)) as server, opened(server) as socket:
