@@ -42,7 +42,7 @@ class ServingProcess(uvicorn.Server):
     """uvicorn's server, with a preparation before it accepts connections, an announcement when it does, and a drain.
     During the drain /readyz answers 503, and each answer closes its connection.
 
-    Its signal handlers raise nothing: they would interrupt any line of code.
+    Its signal handlers raise nothing: an exception could interrupt any line of code.
     """
 
     def __init__(
