@@ -136,5 +136,5 @@ def known_documents(settings: Settings, executor: Executor, turns: Turns) -> Doc
 
 
 def trusted_documents(settings: Settings) -> list[str] | None:
-    """The documents that strangers may send: the settings' and those of our own pages; None for any document."""
+    """The documents that strangers may send: those in the settings, and those of our own pages; None for any."""
     return None if settings.trusted_documents is None else [*settings.trusted_documents, *storefront_documents()]

@@ -1,5 +1,4 @@
-"""The inlet of a connection: reads what its client sends in small pieces, and leaves other clients their share of
-time."""
+"""The inlet of a connection: reads input in small pieces, and no faster than its client's share of time allows."""
 
 import asyncio
 from collections.abc import Callable

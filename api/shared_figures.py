@@ -74,7 +74,7 @@ def shared_folder(memory: Path = MEMORY) -> Iterator[Path]:
 
 class SharedFigures(Collector):
     """The figures that one process shares with others. Counters are summed over all processes, ended ones included;
-    gauges over those that run, except the gauges in `largest`, of which the largest counts."""
+    gauges over those that run, except the gauges in `largest`, which show the largest."""
 
     def __init__(self, folder: Path, own: CollectorRegistry, largest: frozenset[str]) -> None:
         """Take a place. `own` collects the figures of this process, whose counters begin with 0. Raises OSError."""
