@@ -1,6 +1,7 @@
-"""The application for a platform that runs a server of its own and asks for an ASGI application, such as Vercel.
+"""The entry for a platform that runs a server of its own and loads an ASGI application, `api.asgi:app`; such as Vercel.
 
-Everything else is served by `dropzero serve`, which bounds heads and messages, prepares the database, and says more.
+The other entry is the `dropzero` command: `dropzero serve` also bounds heads and messages, prepares the database, and
+logs more.
 """
 
 import logging
@@ -11,12 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.app import create_admission, create_app
 from api.hosts import UNNAMED
-from api.server import configure_logging
+from api.process import configure_logging
 from api.settings import InvalidSettings, read_settings
 
 
 class NoSniffing:
-    """Adds to every answer that its content type is to be believed. `dropzero serve` has uvicorn do it."""
+    """Adds `X-Content-Type-Options: nosniff` to every answer, as `dropzero serve` has uvicorn do."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -11,8 +11,8 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-from api import server, terminal
-from api.app import SchemaBehind, require_documents, web_identity
+from api import terminal
+from api.app import require_documents
 from api.client import products
 from api.client.graphql import (
     GONE_AFTER,
@@ -36,8 +36,11 @@ from api.drops.audit import audit
 from api.drops.rights import RightsMissing
 from api.graphql.schema import sdl
 from api.operator_token import TokenNotKept, find_operator_token
+from api.process import CannotServe, configure_logging, require_files
+from api.running_database import database_to_serve, database_to_visit
 from api.settings import InvalidSettings, Settings, read_settings
 from api.signals import BrokenOff
+from api.startup import SchemaBehind, web_identity
 
 app = typer.Typer(
     help="Run a DROPZERO server, which sells limited drops exactly; manage its products and test it.",
@@ -56,7 +59,7 @@ app.add_typer(cluster_app, name="cluster")
 T = TypeVar("T")
 
 _FAILURES = (
-    *(server.CannotServe, EmbeddedUnavailable, StatementsLost, SchemaBehind, RightsMissing, MigrationError),
+    *(CannotServe, EmbeddedUnavailable, StatementsLost, SchemaBehind, RightsMissing, MigrationError),
     *(TokenNotKept, RequestFailed),
 )
 """Errors that end a command with status 1 and with their own message as its one line."""
@@ -83,13 +86,15 @@ def serve(
     workers: Annotated[int, typer.Option(envvar="DROPZERO_WORKERS", min=1, max=64, help="Server processes.")] = 1,
 ) -> None:
     """Serve the storefront and the GraphQL API, on an embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
-    server.configure_logging()
+    from api import server  # with uvicorn, which no other command needs
+
+    configure_logging()
     settings = _settings()
-    server.require_files()
+    require_files()
     require_documents(settings)  # before the worker processes start, so that an error is one line
     listening = server.bind(host, port)
     configured, settings = settings, server.reachable_as(host, settings)
-    with server.database_to_serve(settings, workers) as ready:
+    with database_to_serve(settings, workers) as ready:
         address = server.address(listening)
         server.run(
             ready,
@@ -319,11 +324,13 @@ def _with_database(call: Callable[[Pool], Awaitable[T]]) -> T:
             await require_kept_statements(pool.endpoint)
             return await call(pool)
 
-    with server.database_to_visit(_settings()) as settings:
+    with database_to_visit(_settings()) as settings:
         return asyncio.run(run(settings))
 
 
 def _announce(address: str, settings: Settings, ready: Settings) -> None:
+    from api.server import warn_of_names
+
     facts = [("Storefront", f"{address}/"), ("GraphiQL" if settings.graphiql else "GraphQL", f"{address}/graphql")]
     if settings.embedded and settings.admin_token is None:
         facts.append(("Operator", f"Authorization: Bearer {ready.admin_token}"))
@@ -332,7 +339,7 @@ def _announce(address: str, settings: Settings, ready: Settings) -> None:
         facts.append(("Data", f"{settings.data_directory} (embedded PostgreSQL 16)"))
     facts.append(("Regions", ", ".join(endpoint.region for endpoint in ready.endpoints)))
     terminal.announce("DROPZERO is open. Ctrl-C stops it.", facts)
-    server.warn_of_names(settings)
+    warn_of_names(settings)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""When a connection is read, over HTTP."""
+"""Flow control over HTTP: when a connection is read.
+
+It borrows uvicorn's FlowControl, until uvicorn can hold back the requests behind an event stream.
+"""
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class HeldFlow(FlowControl):
-    """uvicorn's, in which an answer that waits for its client's end cannot resume reading for requests behind it."""
+    """uvicorn's, which does not resume reading while it is held. An event stream would resume it, as it waits for its
+    client to disconnect, and would let requests behind it pile up."""
 
     _held = False
 

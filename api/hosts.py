@@ -1,8 +1,8 @@
-"""Host names: which names of this server a request may be sent to.
+"""Host names: the names that a request may have in its Host header.
 
-A browser lets a page speak to its own host, and the owner of a name decides which address the name has. An attacker can
-give a name first an own address and then 127.0.0.1: a page that was loaded under the name then reads and writes here as
-if it were a page of this server (DNS rebinding). Its requests carry that name as their Host.
+A browser lets a page send requests to its own host, and the owner of a name decides its address. An attacker can give a
+name first an address of their own and then 127.0.0.1. A page that was loaded under the name then reads and writes here
+like a page of this server (DNS rebinding). Its requests carry that name as their Host.
 """
 
 import re
@@ -22,10 +22,10 @@ LOCAL_NAMES = ("localhost", "*.localhost")
 ANY = "*"
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""Paths that are answered under any name: load balancers ask for them by whatever address they know."""
+"""Paths that are answered under any name: load balancers request them by any address that they know."""
 
 MAX_HOST = 300
-"""Bytes of a Host header that are looked at. A name has 253 at most, and a port 5."""
+"""Bytes of the longest Host header. A name has 253 at most, and a port 5."""
 
 REFUSED_HOSTS = "requests for other host names"
 """The kind of refusals."""
@@ -44,8 +44,8 @@ _NAME = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
 
 class Hosts:
-    """Decides which hosts are answered: local names, loopback addresses, the address that the connection arrived at
-    (nobody can rebind an address), and the names that are configured."""
+    """Decides which hosts are answered: local names, loopback addresses, the address that the connection arrived at (an
+    address cannot be rebound), and the configured names."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         """`names` as `parse_hosts` returns them."""
@@ -70,7 +70,7 @@ class Hosts:
 
 
 class HostCheck:
-    """The ASGI middleware that refuses requests and websockets which `hosts` does not allow."""
+    """The ASGI middleware that refuses requests and websockets for other hosts."""
 
     def __init__(self, app: ASGIApp, hosts: Hosts, clients: Clients, refusals: Refusals) -> None:
         self._app = app
@@ -84,7 +84,7 @@ class HostCheck:
             await self._app(scope, receive, send)
             return
         named = [value for name, value in scope["headers"] if name == b"host"]
-        # A client of HTTP/1.0 may leave it out (RFC 9112, section 3.2). No browser does.
+        # A client of HTTP/1.0 may leave Host out (RFC 9112, section 3.2). No browser does.
         if len(named) > 1 or (not named and scope["http_version"] == "1.1"):
             await _refuse(scope, receive, send, 400, _NOT_ONE)
         elif named and not self._hosts.allows(named[0], (scope.get("server") or ("",))[0]):
@@ -95,7 +95,7 @@ class HostCheck:
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
-    """Host names separated by commas, in lower case and without a final dot. Raises ValueError."""
+    """Read host names separated by commas; return them in lower case, without a final dot. Raises ValueError."""
     return tuple(_parsed(host.strip()) for host in text.split(",") if host.strip())
 
 
@@ -110,13 +110,13 @@ def _parsed(host: str) -> str:
 
 
 def _name_in(host: bytes) -> str | None:
-    """The name or address in a Host header; None where there is neither."""
+    """Return the name or address in a Host header, None for an invalid one."""
     found = _HOST.fullmatch(host.decode("latin-1"))
     return None if found is None else _canonical(found[1] or found[2])
 
 
 def _canonical(name: str) -> str:
-    """The one spelling of a name or an address."""
+    """Return the canonical spelling of a name or an address."""
     bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name.lower().removesuffix(".")
     address = _address(bare)
     return bare if address is None else str(address)

@@ -1,4 +1,4 @@
-"""Clients that do not read, or do not send, are disconnected, over HTTP and over websockets alike."""
+"""Timeouts for clients that do not read, or do not send, over HTTP and over websockets alike."""
 
 import asyncio
 import logging
@@ -13,31 +13,31 @@ from api.settings import SocketTimes
 logger = logging.getLogger("dropzero.protocol")
 
 MAX_UNSENT = 16 * 1024
-"""Bytes that wait for a client in the kernel, which would by itself take megabytes, and for a websocket's again in the
-process: what is in there when a reader falls behind, it reads before it skips to the present."""
+"""Bytes buffered for each client in the kernel, whose default is megabytes; and, for websockets, as many again in this
+process. A client that falls behind reads this much stale data before it catches up."""
 
 PIECE = 1024
-"""Bytes that are read, and that a parser is given, at a time. The smallest frames and requests of which so many bytes
-can consist take 2 ms (170 empty fragments of a websocket, 40 pipelined requests; measured on 2 shared cores)."""
+"""Bytes that are read and parsed at a time. At worst so many bytes take 2 ms: as 170 empty fragments of a websocket, or
+40 pipelined requests (measured on 2 shared cores)."""
 
 MAX_DROPPED = 256 * 1024
-"""Bytes that are read and dropped behind the last answer. A connection that is closed with bytes unread is reset, and
-the client would never see the answer."""
+"""Bytes that are read and dropped behind the last answer. Closing a connection with unread bytes resets it, and the
+client would not see the answer."""
 
 
 class Impatient(asyncio.Protocol):
-    """Disconnects a client that does not read: `times.send` seconds after the transport had to hold data back, or was
-    to be closed and could not yet be; and one whose request does not come to its end in `times.receive` seconds."""
+    """Disconnects a client that does not read for `times.send` seconds, while the transport holds data back or waits to
+    close; and a client whose request is incomplete after `times.receive` seconds."""
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None
     _receiving: asyncio.TimerHandle | None = None
-    _leaving = False
-    """Whether the server has sent its last byte."""
+    _sends_no_more = False
+    """Whether the server has sent its last byte on this connection."""
     _unsent = 0
     _dropped = 0
     arrived = 0
-    """Requests or messages that came whole."""
+    """Complete requests or messages that have arrived."""
 
     def __init__(self, times: SocketTimes, admission: Admission, *arguments: Any, **named: Any) -> None:
         self.times = times
@@ -46,7 +46,7 @@ class Impatient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        with suppress(OSError, AttributeError):  # not every system has it
+        with suppress(OSError, AttributeError):  # not every system has the option
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
 
@@ -56,21 +56,22 @@ class Impatient(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.transport.is_closing() and not self._leaving:
-            self._stay()
+        if not self.transport.is_closing() and not self._sends_no_more:
+            self._cancel_hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stay()
+        self._cancel_hang_up()
         super().connection_lost(exc)
 
-    def _refused(self, kind: str) -> None:
-        """A client has sent what no client sends."""
+    def _count_refusal(self, kind: str) -> None:
+        """Count something that no proper client sends."""
         peer = self.transport.get_extra_info("peername")
         self.admission.refusals.count(f"a malformed {kind}", client_of(peer[0] if peer else LOCAL))
 
-    def _leave(self) -> None:
-        """Send no more, and drop what the client still sends until it closes the connection or `times.send` is over."""
-        self._leaving = True
+    def _stop_sending(self) -> None:
+        """Send no more, and drop what the client sends until it closes the connection, for `times.send` seconds at
+        most."""
+        self._sends_no_more = True
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         else:
@@ -96,7 +97,7 @@ class Impatient(asyncio.Protocol):
             self._unsent = self.transport.get_write_buffer_size()
             self._hanging_up = asyncio.get_running_loop().call_later(self.times.send, self._hang_up)
 
-    def _stay(self) -> None:
+    def _cancel_hang_up(self) -> None:
         if self._hanging_up is not None:
             self._hanging_up.cancel()
             self._hanging_up = None
@@ -105,9 +106,13 @@ class Impatient(asyncio.Protocol):
         self._hanging_up = None
         unsent = self.transport.get_write_buffer_size()
         if 0 < unsent < self._unsent:
-            self._hang_up_later()  # it reads, if slowly
+            self._hang_up_later()  # the client reads, if slowly
             return
         if unsent:
-            # No more than debug: there can be thousands of them, and nothing for an operator to do.
-            logger.debug("hung up on a client that took nothing for %g s; %d bytes were left", self.times.send, unsent)
+            # At debug level only: there can be thousands of such clients, and an operator can do nothing about them.
+            logger.debug(
+                "closed the connection of a client that read nothing for %g s; %d bytes were left",
+                self.times.send,
+                unsent,
+            )
         self.transport.abort()

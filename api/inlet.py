@@ -1,4 +1,4 @@
-"""The inlet of a connection: what its client sends, in small pieces, and no more of them than others can bear."""
+"""The inlet of a connection: reads input in small pieces, and no faster than its client's share of time allows."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,22 +13,22 @@ from api.identity.turns import LENGTH
 from api.impatient import PIECE
 
 FREE = 0.0002
-"""Seconds that a request or message may take to be read. The usual takes half of that; what takes longer, such as a
+"""Seconds of processor time to read a request or a message. The usual one takes half of that. Any more, such as for a
 message among a hundred pings, is paid for in turns."""
 
 _BUFFER = memoryview(bytearray(PIECE))
-"""One for all connections: what is read into it is handed on before anything else is read."""
+"""One buffer for all connections: its content is passed on before anything else is read."""
 
 
 class Inner(Protocol):
-    """What an inlet hands its pieces to: the protocol of a connection that speaks HTTP or has become a websocket."""
+    """What an inlet passes its pieces to: the protocol of a connection, HTTP or websocket."""
 
     arrived: int
-    """Requests and messages that have come whole."""
+    """Complete requests and messages that have arrived."""
 
     @property
     def reading_paused(self) -> bool:
-        """Whether it wants no more for now."""
+        """Whether the protocol has paused reading."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
@@ -39,26 +39,27 @@ class Inner(Protocol):
 
 
 class Inlet(asyncio.BufferedProtocol):
-    """Stands between a transport and its protocol, whichever that is at the time.
+    """Stands between a transport and its current protocol.
 
-    A client whose input takes a turn's time more than FREE for each request and message in it waits for its turns with
-    the rest of it, which stays in the kernel. A process has so many connections; when all are open, the newest of the
-    client with most of them is cut.
+    FREE seconds are free for each request and message. When a client's input has taken a turn's length more than that,
+    its connection is read again in the client's turn; meanwhile its bytes stay in the kernel.
+
+    A process has a limit of connections. When all are open, the newest connection of the client with most is closed.
     """
 
     _transport: asyncio.Transport
     _client: str
     _claim: Claim | None = None
     _used = 0.0
-    _withdraw: Callable[[], None] | None = None
+    _cancel_turn: Callable[[], None] | None = None
     _held = b""
 
     def __init__(self, inner: Inner, admission: Admission) -> None:
         self._inner = inner
         self._admission = admission
 
-    def hand_over(self, inner: Inner) -> None:
-        """From here on the connection is another protocol's."""
+    def switch_to(self, inner: Inner) -> None:
+        """Pass everything to another protocol from now on."""
         self._inner = inner
         self._transport.set_protocol(self)
 
@@ -66,7 +67,7 @@ class Inlet(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else LOCAL
-        # A proxy's connections carry the requests of others, so that each of them is a client of its own here.
+        # A proxy's connections carry the requests of other clients: each connection counts as a client here.
         self._client = f"{host} {id(self)}" if self._admission.clients.is_proxy(host) else client_of(host)
         try:
             self._claim = self._admission.connections.take(self._client, 1, self._transport.abort)
@@ -77,11 +78,11 @@ class Inlet(asyncio.BufferedProtocol):
         self._inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._withdraw is not None:
-            self._withdraw()
+        if self._cancel_turn is not None:
+            self._cancel_turn()
         if self._claim is not None:
             self._admission.connections.give_back(self._claim)
-            self._claim = None  # the two refer to each other
+            self._claim = None  # the claim and this inlet refer to each other
             self._inner.connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -89,9 +90,9 @@ class Inlet(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(_BUFFER[:nbytes])
-        if self._withdraw is None:
-            self._take(data)
-        else:  # the protocol has resumed reading by itself
+        if self._cancel_turn is None:
+            self._read(data)
+        else:  # the protocol has resumed reading
             self._held += data
             self._transport.pause_reading()
 
@@ -104,9 +105,9 @@ class Inlet(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._inner.resume_writing()
 
-    def _take(self, data: bytes) -> None:
+    def _read(self, data: bytes) -> None:
         inner, arrived = self._inner, self._inner.arrived
-        # Time on the processor: what the system gives to other processes meanwhile is not the client's.
+        # Time of this thread on the processor: the client does not pay for other processes.
         begun = thread_time()
         inner.data_received(data)
         used = thread_time() - begun
@@ -114,17 +115,17 @@ class Inlet(asyncio.BufferedProtocol):
         self._used = max(0.0, self._used + used - free)
         if self._used >= LENGTH and not self._transport.is_closing():
             self._transport.pause_reading()
-            self._withdraw = self._admission.turns.later(self._client, self._used, self._resume)
+            self._cancel_turn = self._admission.turns.later(self._client, self._used, self._resume)
 
     def _resume(self) -> None:
-        self._withdraw = None
+        self._cancel_turn = None
         self._used = 0.0
         held, self._held = self._held, b""
         if held:
             try:
-                self._take(held)
+                self._read(held)
             except BaseException:
-                self._transport.abort()  # as the transport itself does where a protocol fails
+                self._transport.abort()  # as the transport does when a protocol raises
                 raise
-        if self._withdraw is None and not self._transport.is_closing() and not self._inner.reading_paused:
+        if self._cancel_turn is None and not self._transport.is_closing() and not self._inner.reading_paused:
             self._transport.resume_reading()

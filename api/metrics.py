@@ -1,4 +1,4 @@
-"""/metrics: the counts that the server keeps anyway, read at the moment of scraping, and summed over its workers."""
+"""/metrics: counts that the server keeps anyway, read when they are scraped, and summed over its workers."""
 
 import asyncio
 import math
@@ -14,7 +14,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.drops.stock import StockPublisher
@@ -26,7 +25,7 @@ from api.identity.quota import Quota
 from api.shared_figures import SharedFigures
 
 _LARGEST = frozenset({"dropzero_region_away"})
-"""Gauges of which the workers' largest counts, and not their sum."""
+"""Gauges of which /metrics shows the largest of the workers, not the sum."""
 
 
 class Metrics:
@@ -40,8 +39,8 @@ class Metrics:
         authenticator: Authenticator | None,
         folder: Path | None,
     ) -> None:
-        """`authenticator` is None where everyone may read, as on a laptop. `folder` is shared by the workers of a
-        server, and None in a process that serves alone."""
+        """`authenticator` is None where anybody may read, as on a laptop. `folder` is shared by the workers of a
+        server; None for a server of one process."""
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
         self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.sockets))
@@ -52,7 +51,7 @@ class Metrics:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Share the figures with the other workers until the block is left; to be left when nothing more counts.
+        """Share the figures with the other workers until the block is left. Leave it when nothing counts any more.
         Raises OSError."""
         if self._folder is None:
             yield
@@ -68,11 +67,8 @@ class Metrics:
             await asyncio.wait([copying])
             figures.close()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = self._answer(Request(scope))
-        await response(scope, receive, send)
-
-    def _answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
+        """Answer with the figures as text; with 401 or 429 to anybody but the operator, unless /metrics is open."""
         if self._authenticator is not None:
             try:
                 client = self._admission.clients.of(request.scope)
@@ -103,8 +99,7 @@ class _DropsCollector(Collector):
         waiting = GaugeMetricFamily(
             "dropzero_purchases_waiting", "Purchases not answered yet, in line and in flight.", labels=["region"]
         )
-        # The group commit for purchases that name no Region goes through any Region. Its counts are by the Region that
-        # decided.
+        # Purchases that name no Region have a group commit of their own. Its counts name the Region that decided.
         for labels, count in sum((commits.outcomes for commits in group_commits), Counter[tuple[str, str]]()).items():
             purchases.add_metric(labels, count)
         for labels, count in sum(

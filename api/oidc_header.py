@@ -1,4 +1,4 @@
-"""Vercel's OIDC token: it comes as a header of every request, and is what AWS gives credentials for."""
+"""Vercel's OIDC token: a header of every request, which AWS exchanges for credentials."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,9 +9,9 @@ HEADER = "x-vercel-oidc-token"
 
 
 class OidcHeader:
-    """Keeps the token of each request, for the connections that open in it or later.
+    """Keeps the latest request's token, for database connections that open during the request or later.
 
-    To be used on Vercel alone, which sets the header itself; anywhere else any client could.
+    For Vercel only, which sets the header itself. Anywhere else a client could set it.
     """
 
     def __init__(self, app: ASGIApp, identity: WebIdentity) -> None:

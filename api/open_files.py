@@ -1,6 +1,7 @@
 """A line in the log while a process can open no more files.
 
-uvloop accepts and closes every new connection then, calls nobody and logs nothing. Clients see a reset.
+uvloop then accepts and closes every new connection, without a callback and without a line in the log. Clients see a
+reset.
 """
 
 import errno
@@ -16,15 +17,15 @@ _SILENCE = 60.0
 
 
 class OpenFiles:
-    """Finds out whether this process can open another file, by opening one."""
+    """Checks whether this process can open another file, by opening one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` in seconds."""
         self._clock = clock
         self._silent_until = float("-inf")
 
-    def look(self) -> None:
-        """Log an error if no file can be opened, once in a minute."""
+    def check(self) -> None:
+        """Log an error if no file can be opened, at most once a minute."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:

@@ -1,5 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol, with bounds on what a client can make the server keep, the strictness of RFC 9112 about
-where a request ends, and an orderly end."""
+"""uvicorn's HTTP/1.1 protocol, with bounds on what a client makes the server keep, and strict framing (RFC 9112).
+
+It borrows much of uvicorn's httptools_impl.py; tests/test_borrowed.py lists every name. Until uvicorn bounds heads and
+trailers, limits the time to receive and to send, and notifies the right request of a disconnect.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +10,6 @@ from functools import partial
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.answering import metered, refused
@@ -34,35 +36,34 @@ from api.request_head import Head, path_of
 from api.settings import SocketTimes
 
 CLOSING = "closing"
-"""The key of the lifespan state that is there once the server leaves: from then on each answer closes its connection,
-and says so, so that no client sends another request on it."""
+"""The key that the lifespan state has once the server drains or is retired: then each answer closes its connection."""
 
 
 class BoundedHttp(Impatient, HttpToolsProtocol):
-    """Refuses a request that is not valid, or too large, once those before it are answered, and closes the connection.
-    When the client leaves or the server stops, the request that is being answered is notified, not one behind it.
+    """Refuses a request that is invalid or too large, after the answers to earlier requests, and closes the connection.
+    When the client disconnects or the server stops, it notifies the request that is being answered, not the newest one.
 
-    A connection is kept for the next request, unless the server leaves, or has more than `most_kept` connections: then
-    the answer says `Connection: close`.
+    A connection is kept for the next request, unless the server drains, or has more than `most_kept` connections. Then
+    the answer says `Connection: close`, so that the client sends no other request on it.
 
-    A request for another upgrade than that to a websocket is answered as if it had asked for none. llhttp takes its
-    body for another protocol, and uvicorn would take that body for the next request.
+    It ignores an upgrade to anything but a websocket. For llhttp the body of such a request belongs to another
+    protocol, and uvicorn would parse that body as the next request.
     """
 
     _overhead = 0
     """Bytes of the current request that are not its body."""
     _fields = 0
-    """Bytes of its headers that are parsed. They can end within one piece, with the request."""
+    """Bytes of its parsed headers, which `_overhead` misses where head and request end within one piece."""
     _in_head = True
     _in_body = False
     _complete = False
     _head: Head
-    _deaf = False
-    """Whether nothing that still comes is of interest."""
-    _rest = b""
-    """What came behind a request that waits in the pipeline, and is not parsed yet."""
+    _ignores_input = False
+    """Whether everything that the client still sends is dropped."""
+    _unparsed = b""
+    """Bytes that arrived while a request waits in the pipeline."""
     _end: Refusal | Head | None = None
-    """What ends HTTP on this connection, once every request before it is answered: a refusal, or a handshake."""
+    """What ends HTTP here after the answers to earlier requests: a refusal, or a websocket's handshake."""
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _stopping = False
@@ -73,12 +74,12 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     ) -> None:
         self._most_kept = most_kept
         super().__init__(times, admission, *arguments, **named)
-        # Without uvicorn's leniency, in which requests behind `Connection: close` are executed.
+        # uvicorn makes its parser lenient: it would execute requests behind `Connection: close`.
         self.parser = httptools.HttpRequestParser(self)
 
     @property
     def reading_paused(self) -> bool:
-        """Whether a request waits for the answer to another, or its body for the application."""
+        """Whether a request waits for the answer to an earlier one, or its body waits for the application."""
         return self.flow.read_paused
 
     @property
@@ -87,7 +88,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         return self._answering is None or self._answering.response_complete
 
     def close_after_answer(self) -> None:
-        """Close the connection after the answer that is still to begin, if there is one, and say so in it."""
+        """If an answer is due and has not begun, close the connection after it, and say so in it."""
         if self._answering is not None and not self._answering.response_started:
             self._answering.keep_alive = False
 
@@ -97,46 +98,46 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        if self._leaving or self.transport.is_closing():
+        if self._sends_no_more or self.transport.is_closing():
             self._drop(data)
-        elif self._deaf:
+        elif self._ignores_input:
             self._dropped += len(data)
             if self._dropped > MAX_DROPPED:
-                self.flow.hold()  # until everything is answered; the end of a client that is held is not seen
-        elif self._rest or self.pipeline:
+                self.flow.hold()  # until every request is answered. While it is held, a disconnect goes unnoticed
+        elif self._unparsed or self.pipeline:
             self._hold(data)
         else:
             self._read(data)
 
     def _read(self, data: bytes) -> None:
-        """Parse piece by piece, as long as no request has to wait for the answer to another."""
+        """Parse piece by piece, until a request has to wait for the answer to an earlier one."""
         left = memoryview(data)
-        while left and not self._deaf:
+        while left and not self._ignores_input:
             if self.pipeline:
                 self._hold(left)
                 return
             self._parse(left[:PIECE])
             left = left[PIECE:]
-        # Most requests come in one piece, and need no timer.
-        if self._complete or self._deaf or self._end is not None:
+        # Most requests arrive in one piece, and need no timer.
+        if self._complete or self._ignores_input or self._end is not None:
             self._stop_awaiting()
         else:
             self._await_request()
 
     def _hold(self, data: bytes | memoryview) -> None:
-        """Keep this until the request in the pipeline is begun. Its client is not late meanwhile."""
-        self._rest += data
+        """Keep bytes until the request in the pipeline begins. The client does not count as late meanwhile."""
+        self._unparsed += data
         self._stop_awaiting()
         self.flow.hold()
 
-    def _read_rest(self) -> None:
-        rest, self._rest = self._rest, b""
+    def _read_unparsed(self) -> None:
+        rest, self._unparsed = self._unparsed, b""
         self.flow.release()
-        if not self._deaf and not self.transport.is_closing():
+        if not self._ignores_input and not self.transport.is_closing():
             try:
                 self._read(rest)
             except BaseException:
-                self.transport.abort()  # as the transport itself does where reading fails
+                self.transport.abort()  # as the transport does when data_received raises
                 raise
 
     def _parse(self, piece: memoryview) -> None:
@@ -148,15 +149,15 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             while piece:
                 piece = self._feed(piece)
         except httptools.HttpParserError as error:
-            if not self._deaf:  # else it is what follows the last request
+            if not self._ignores_input:  # else the error is in bytes behind the last request
                 self._refuse(refusal_of(error))
             return
         self._overhead = max(0, self._overhead)
-        if self._overhead > MAX_HEAD and not self._deaf:
+        if self._overhead > MAX_HEAD and not self._ignores_input:
             self._refuse(HEAD_TOO_LARGE if self._in_head else FRAMING_TOO_LARGE)
 
     def _feed(self, piece: memoryview) -> memoryview:
-        """Parse until an upgrade is asked for, and return what is behind it. Raises HttpParserError."""
+        """Parse up to a request for an upgrade, and return the bytes behind it. Raises HttpParserError."""
         try:
             self.parser.feed_data(piece)
             return piece[:0]
@@ -173,18 +174,18 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         return piece[:0]
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._refused(refusal.kind)
-        self._deaf = True
+        self._count_refusal(refusal.kind)
+        self._ignores_input = True
         if not self._in_body:
             self._end_with(refusal)
         elif self.pipeline:
-            self.pipeline.popleft()[0].on_response = _nothing  # the latest, which is this request
+            self.pipeline.popleft()[0].on_response = _nothing  # the newest, which is this request
             self._end_with(refusal)
         elif self.cycle.response_started:
-            self._give_up(self.cycle)
-            self._leave()
+            self._notify_disconnect(self.cycle)
+            self._stop_sending()
         else:
-            self._give_up(self.cycle)
+            self._notify_disconnect(self.cycle)
             self._finish(refusal)
 
     def _end_with(self, end: Refusal | Head) -> None:
@@ -195,26 +196,25 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     def _finish(self, end: Refusal | Head) -> None:
         self._end = None
         if isinstance(end, Head):
-            self._become_websocket(end)
+            self._switch_to_websocket(end)
         else:
             self.transport.write(end.response(self.server_state.default_headers))
-            self._leave()
+            self._stop_sending()
 
-    def _leave(self) -> None:
-        self._deaf = True
+    def _stop_sending(self) -> None:
+        self._ignores_input = True
         self._unset_keepalive_if_required()
         self.flow.release()
-        super()._leave()
+        super()._stop_sending()
 
-    def _give_up(self, cycle: RequestResponseCycle) -> None:
-        """Nobody is there for the answer any more."""
+    def _notify_disconnect(self, cycle: RequestResponseCycle) -> None:
         cycle.disconnected = True
         cycle.message_event.set()
         if self._departure is not None:
             self._departure.leave()
 
     def on_message_begin(self) -> None:
-        if self._deaf:
+        if self._ignores_input:
             raise Refused(ENDED)
         self._unset_keepalive_if_required()
         self._in_head = True
@@ -230,7 +230,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
-            return  # a trailer, which must not pass for a header (RFC 9110, section 6.5.1)
+            return  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
         if len(self.headers) == MAX_FIELDS:
             raise Refused(TOO_MANY_FIELDS)
         self._fields += len(name) + len(value) + 4
@@ -262,7 +262,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self._overhead = 0
         super().on_message_complete()
         if not self.cycle.keep_alive:
-            self._deaf = True  # it is the last on this connection
+            self._ignores_input = True  # it is the last request on this connection
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -270,8 +270,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             self._hang_up_later()
         elif self._end is not None and self.idle:
             self._finish(self._end)
-        elif self._rest and not self.pipeline:
-            self.loop.call_soon(self._read_rest)
+        elif self._unparsed and not self.pipeline:
+            self.loop.call_soon(self._read_unparsed)
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -280,37 +280,37 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting()
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # uvicorn forgets it where a connection was reset
+        self._unset_keepalive_if_required()  # uvicorn leaves the timer when a connection was reset
         if self._answering is not None and not self._answering.response_complete:
-            # uvicorn tells the last request only, behind which an event stream would go on for ever.
-            self._give_up(self._answering)
-        self._forget_waiting()
+            # uvicorn notifies the newest request only. An event stream before it would go on for ever.
+            self._notify_disconnect(self._answering)
+        self._drop_waiting()
 
     def shutdown(self) -> None:
         super().shutdown()
         self._stopping = True
-        self._forget_waiting()  # uvicorn would begin with them now, and with event streams that nobody would end
+        self._drop_waiting()  # uvicorn would begin them now; and nothing would end an event stream among them
         self._end = None
         if self._answering is None:
             return
         self._answering.keep_alive = False
         if self._answering.more_body:
-            self.transport.close()  # its request is not complete, and may be for an event stream too
+            self.transport.close()  # its request is incomplete, and could become an event stream too
         else:
-            self._answering.message_event.set()  # wakes an event stream, which expects the end of its client alone
+            self._answering.message_event.set()  # wakes an event stream, which waits for nothing but a disconnect
 
-    def _forget_waiting(self) -> None:
-        """Requests that are not begun refer to this, which refers to them: the garbage collector would have to come."""
+    def _drop_waiting(self) -> None:
+        """Drop the requests that have not begun, and the reference cycles between them and this connection."""
         for cycle, _ in self.pipeline:
             cycle.on_response = _nothing
         self.pipeline.clear()
-        self._rest = b""
+        self._unparsed = b""
 
-    def _become_websocket(self, handshake: Head) -> None:
-        """Hand the connection on. It is closed when the websocket has not been accepted by the request's deadline."""
+    def _switch_to_websocket(self, handshake: Head) -> None:
+        """Switch to the websocket protocol, which has until the deadline of the request to accept the websocket."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.times.receive if self._receiving is None else self._receiving.when()
-        self._deaf = True
+        self._ignores_input = True
         self._stop_awaiting()
         self._unset_keepalive_if_required()
         self.flow.release()
@@ -318,15 +318,15 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         make = cast("Callable[..., Inner]", self.ws_protocol_class)  # a partial of BoundedWebSocket
         protocol = make(deadline, config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
-        if self.flow.write_paused:  # the transport calls pause_writing once, and that was for HTTP
-            self._stay()
+        if self.flow.write_paused:  # the transport has called pause_writing, of HTTP, and does not repeat it
+            self._cancel_hang_up()
             protocol.pause_writing()
-        cast("Inlet", self.transport.get_protocol()).hand_over(protocol)
+        cast("Inlet", self.transport.get_protocol()).switch_to(protocol)
         protocol.data_received(handshake.for_websocket())
-        # The two refer to each other, and all of the connection would wait for the garbage collector.
+        # Parser and protocol refer to each other: only the garbage collector would free the connection.
         self.parser = None  # type: ignore[assignment]
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._unset_keepalive_if_required()
         self._answering = cycle
         self._departure = Departure()
@@ -336,14 +336,14 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         client = self.admission.clients.of(cycle.scope)
         self.admission.gate.enter(client, partial(self._begin, cycle, app, client))
 
-    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application, client: str, in_time: bool) -> None:
+    def _begin(self, cycle: RequestResponseCycle, app: Any, client: str, in_time: bool) -> None:
         if cycle.disconnected:
-            cycle.on_response = _nothing  # the two refer to each other
+            cycle.on_response = _nothing  # a reference cycle
             return
-        answer = metered(app, self.admission.gate, client) if in_time else refused(self.admission.gate.refusal())
+        answer: Any = metered(app, self.admission.gate, client) if in_time else refused(self.admission.gate.refusal())
         super()._start_asgi_task(cycle, answer)
         if self._stopping:
-            self.loop.call_soon(cycle.message_event.set)  # see shutdown; once it has received its body
+            self.loop.call_soon(cycle.message_event.set)  # as in shutdown, once the request has received its body
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""The last answer on a connection, to a request that is not valid or too large."""
+"""Refusals: the last answer on a connection, to a request that is invalid or too large."""
 
 import math
 from collections.abc import Iterable
@@ -13,20 +13,20 @@ Field = tuple[bytes, bytes]
 """A header field: its name in lower case, and its value."""
 
 MAX_HEAD = 16 * 1024
-"""Bytes of a request that are not its body: its line, its headers, the sizes and extensions of its chunks, its
-trailers, and line ends before it. Node.js allows as much. uvicorn has a bound with h11 and none with httptools: 200 MB
-of headers took 2.3 GB of memory, and 42 MB of trailers 0.9 GB."""
+"""Bytes of a request that are not its body: the request line, headers, chunk sizes and extensions, trailers, and line
+ends before it. Node.js allows as much. uvicorn has no limit with httptools: 200 MB of headers took 2.3 GB of memory,
+and 42 MB of trailers 0.9 GB."""
 
 MAX_FIELDS = 100
 """Header fields of a request. Browsers send about 20, and proxies add a few."""
 
 MAX_TARGET = 8 * 1024
-"""Bytes of a request's target, its path and query string. RFC 9110 asks for 8,000 at least."""
+"""Bytes of a request's target: its path and query string. RFC 9110 wants 8,000 at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The last answer on a connection. `kind` is what is counted; the client does not see it."""
+    """The last answer on a connection. `kind` is for the counts of refusals; the client does not see it."""
 
     kind: str
     status: int
@@ -47,7 +47,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """Raised while a request is parsed."""
+    """The request is refused. Raised by the callbacks of its parser."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -66,12 +66,13 @@ INVALID_HANDSHAKE = Refusal("handshake", 400, "Send a valid handshake of a webso
 
 
 def busy(limit: RateLimited) -> Refusal:
-    """The answer to a handshake whose turn did not come in time."""
+    """The answer to a handshake that waited too long at the gate."""
     return Refusal("handshake", 429, f"{limit}.", ((b"retry-after", b"%d" % math.ceil(limit.retry_after)),))
 
 
 def refusal_of(error: httptools.HttpParserError) -> Refusal:
-    """Why a request is refused that llhttp does not take further. Raises what is no fault of the client's."""
+    """Return the refusal for an error of llhttp. Raises an error of our own callbacks, which is not the client's
+    fault."""
     cause = error.__context__
     if isinstance(cause, Refused):
         return cause.refusal

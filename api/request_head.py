@@ -1,4 +1,4 @@
-"""What the head of a request must be (RFC 9110, RFC 9112): the rules that llhttp leaves to its users."""
+"""The head of a request, and the rules for it (RFC 9110, RFC 9112) that llhttp does not check."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,19 +9,19 @@ import httptools
 from api.refusal import Field, Refusal, Refused, serialize
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
-"""The methods of RFC 9110 but CONNECT, which is for proxies. llhttp knows 38 others, of WebDAV and RTSP."""
+"""The methods of RFC 9110 without CONNECT, which is for proxies. llhttp accepts 38 others, of WebDAV and RTSP."""
 
 MAX_DIGITS = 100
-"""Digits of a Content-Length. llhttp knows when they are too many bytes, but not when they are zeros, and Python turns
-no more than 4,300 into a number."""
+"""Digits of a Content-Length. llhttp rejects a number that is too large, but any number of leading zeros passes. Python
+converts 4,300 digits at most."""
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
 _UPGRADES = (b"upgrade", b"http2-settings")
 
 
 def path_of(target: bytes) -> bytes:
-    """The path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2.2), even one without a
-    path. Raises HttpParserError."""
+    """Return the path and query of a request's target, which may also be a URL (RFC 9112, section 3.2.2), with or
+    without a path. Raises HttpParserError."""
     if target.startswith(b"/") or b"://" not in target:
         return target
     url = httptools.parse_url(target)
@@ -31,7 +31,7 @@ def path_of(target: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a request. `version` is "1.1" for HTTP/1.1."""
+    """A method, target, version ("1.1" for HTTP/1.1) and header fields."""
 
     method: bytes
     target: bytes
@@ -42,7 +42,7 @@ class Head:
         return [value.strip(b" \t") for field, value in self.fields if field == name]
 
     def check(self) -> None:
-        """Raises Refused."""
+        """Raise Refused when the version, the method or the framing is not supported."""
         if self.version not in ("1.0", "1.1"):
             raise Refused(Refusal("version", 505, "Send the request as HTTP/1.1."))
         if self.method not in METHODS:
@@ -51,7 +51,10 @@ class Head:
         self._check_framing()
 
     def _check_framing(self) -> None:
-        """One pass, since every request comes here. A proxy and this server must agree on where a body ends."""
+        """Check what says where the body ends: a proxy and this server must agree on it. Raises Refused.
+
+        In one pass, since every request is checked.
+        """
         hosts: list[bytes] = []
         lengths: list[bytes] = []
         codings: list[bytes] = []
@@ -69,7 +72,7 @@ class Head:
             _check_coding(self.version, codings, lengths)
 
     def opens_websocket(self) -> bool:
-        """Whether an upgrade is asked for that this server knows. Raises Refused for one that cannot go well."""
+        """Whether the request opens a websocket. Raises Refused when it tries to, and cannot."""
         upgrades = [value.lower() for value in self.values(b"upgrade")]
         if upgrades != [b"websocket"] or self.method != b"GET" or self.version != "1.1":
             return False
@@ -82,11 +85,11 @@ class Head:
         return True
 
     def without_upgrade(self) -> bytes:
-        """The head as if no upgrade had been asked for, which a server may ignore (RFC 9110, section 7.8)."""
+        """Return the head without its upgrade, which a server may ignore (RFC 9110, section 7.8)."""
         return self._serialize(self._fields_without_upgrade())
 
     def for_websocket(self) -> bytes:
-        """The head without cookies. Nothing reads them, and websockets refuses lines of 8 KiB."""
+        """Return the head without cookies: nothing reads them, and websockets refuses lines of 8 KiB."""
         return self._serialize(field for field in self.fields if field[0] != b"cookie")
 
     def _fields_without_upgrade(self) -> Iterator[Field]:

@@ -1,4 +1,8 @@
-"""One process that serves: what it does before it takes connections, and how it ends without losing a request."""
+"""One process that serves: prepares, accepts connections, drains, and stops without losing a request.
+
+It borrows the parts of uvicorn's Server, until uvicorn can drain and leaves signals to its caller.
+tests/test_borrowed.py lists every name.
+"""
 
 import asyncio
 import logging
@@ -11,7 +15,7 @@ from types import FrameType
 
 import uvicorn
 
-from api.app import DRAINING
+from api.health import DRAINING
 from api.open_files import OpenFiles
 from api.protocol import CLOSING, BoundedHttp
 from api.signals import BrokenOff, hold_signals, release_signals
@@ -19,8 +23,8 @@ from api.signals import BrokenOff, hold_signals, release_signals
 logger = logging.getLogger("dropzero.server")
 
 LINGER = 2.0
-"""Seconds that open connections are given, after the listening socket has closed, for a request that is on its way.
-It is one turn of a load balancer's event loop and one round trip, with much to spare."""
+"""Seconds that open connections stay open after the listening socket has closed, for requests that are on their way. A
+request takes one turn of a load balancer's event loop and one round trip, much less than this."""
 
 
 class Stage(IntEnum):
@@ -29,16 +33,16 @@ class Stage(IntEnum):
     STARTING = 0
     SERVING = 1
     LEAVING = 2
-    """It drains, or it is retired: it answers every request, and its connections end one after the other."""
+    """It drains, or is retired: it answers every request, and closes each connection after an answer."""
     STOPPING = 3
-    """It answers what is in flight and nothing else."""
+    """It answers what is in flight, and nothing else."""
 
 
 class ServingProcess(uvicorn.Server):
-    """uvicorn's server, which prepares before it accepts connections, announces when it does, and can drain: it goes on
-    as it was for a while, but /readyz answers 503 and each answer closes its connection.
+    """uvicorn's server, with a preparation before it accepts connections, an announcement when it does, and a drain.
+    During the drain /readyz answers 503, and each answer closes its connection.
 
-    Its handlers of signals raise nothing in the midst of things.
+    Its signal handlers raise nothing: an exception could interrupt any line of code.
     """
 
     def __init__(
@@ -49,8 +53,7 @@ class ServingProcess(uvicorn.Server):
         prepare: Callable[[], Coroutine[None, None, None]],
         announce: Callable[[], None],
     ) -> None:
-        """`drain` in seconds; 0 for a server that does not drain. `actions`: what each signal does, such as
-        SIGNALS_ALONE."""
+        """`drain` in seconds; 0 for a server that does not drain. `actions`: what each signal does."""
         super().__init__(config)
         self._drain = drain
         self._actions = actions
@@ -63,14 +66,14 @@ class ServingProcess(uvicorn.Server):
         self._runner = asyncio.Runner(loop_factory=config.get_loop_factory())
         self.stage = Stage.STARTING
         self.signalled: int | None = None
-        """The first signal that came."""
+        """The first signal that arrived."""
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until a signal, and leave SIGINT and SIGTERM held. Raises BrokenOff."""
+        """Serve until a signal, and return with SIGINT and SIGTERM held. Raises BrokenOff."""
         try:
             self._runner.run(self.serve(sockets))
         except RuntimeError:
-            if not self._broken_off:  # that the loop was stopped
+            if not self._broken_off:  # by break_off, which stops the loop
                 raise
         finally:
             hold_signals()
@@ -80,7 +83,7 @@ class ServingProcess(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals from here on. They are held when the handlers are no longer of use."""
+        """Handle signals from here on. `run` holds them once the server has ended."""
         for number in self._actions:
             signal.signal(number, self.handle_exit)
         yield
@@ -104,13 +107,14 @@ class ServingProcess(uvicorn.Server):
             self._announce()
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn calls it ten times a second."""
+        """Check for free files once a second: uvicorn calls this ten times a second."""
         if counter % 10 == 0:
-            self._open_files.look()
+            self._open_files.check()
         return await super().on_tick(counter)
 
     def drain(self) -> None:
-        """Drain, and then stop; stop at once where no drain is configured. Without effect on a process that ends."""
+        """Drain, then stop. Stops at once where no drain is configured, and does nothing in a process that already
+        ends."""
         if self.stage is Stage.SERVING and self._drain:
             self.stage = Stage.LEAVING
             self._runner.get_loop().call_soon_threadsafe(self._begin_draining)
@@ -118,8 +122,8 @@ class ServingProcess(uvicorn.Server):
             self.stop()
 
     def retire(self) -> None:
-        """Stop taking connections at once, and let the open ones end one after the other. For a process that another
-        has replaced at the same listening socket: the service as a whole stays ready."""
+        """Stop listening at once, and close each open connection after its next answer. For a process that another has
+        replaced at the same listening socket: the service as a whole stays ready."""
         if self.stage is Stage.SERVING:
             self.stage = Stage.LEAVING
             self.should_exit = True
@@ -127,23 +131,23 @@ class ServingProcess(uvicorn.Server):
             self.stop()
 
     def stop(self) -> None:
-        """Answer what is in flight and end. What is left of a drain is skipped."""
+        """Answer what is in flight, and end. Skips the rest of a drain."""
         self.stage = Stage.STOPPING
         self.should_exit = True
         if self._preparing is not None and not self._preparing.done():
             self._runner.get_loop().call_soon_threadsafe(self._preparing.cancel)
 
     def break_off(self) -> None:
-        """Close every connection, and leave the event loop wherever its tasks are."""
+        """Close every connection, and stop the event loop without waiting for its tasks."""
         if not self._broken_off:
             self._broken_off = True
-            self._runner.get_loop().call_soon_threadsafe(self._leave_loop)
+            self._runner.get_loop().call_soon_threadsafe(self._stop_loop)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._end_of_drain is not None:
             self._end_of_drain.cancel()
         if self.stage is Stage.LEAVING:
-            await self._let_go(sockets or [])
+            await self._finish_connections(sockets or [])
         self.stage = Stage.STOPPING
         logger.info("stopping; what is in flight has %d s to be answered", self.config.timeout_graceful_shutdown)
         await super().shutdown(sockets)
@@ -161,15 +165,15 @@ class ServingProcess(uvicorn.Server):
     def _end_draining(self) -> None:
         self.should_exit = True
 
-    async def _let_go(self, sockets: list[socket.socket]) -> None:
-        """Stop listening, and answer what comes on open connections until none waits for a request, or for LINGER s."""
+    async def _finish_connections(self, sockets: list[socket.socket]) -> None:
+        """Stop listening, and answer requests on open connections until none is idle, for LINGER seconds at most."""
         self._close_after_answers()
         await self._stop_listening(sockets)
         logger.info("no more connections are taken; requests on open ones have %g s to arrive", LINGER)
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
-                # uvicorn waits in the same way for the end of its connections, which sets no event.
-                while self._waiting_connections() and self.stage is Stage.LEAVING:  # noqa: ASYNC110
+                # uvicorn too waits so for its connections to close, for which there is no event.
+                while self._has_idle_connections() and self.stage is Stage.LEAVING:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
     def _close_after_answers(self) -> None:
@@ -178,17 +182,18 @@ class ServingProcess(uvicorn.Server):
             if isinstance(connection, BoundedHttp):
                 connection.close_after_answer()
 
-    def _waiting_connections(self) -> bool:
+    def _has_idle_connections(self) -> bool:
         return any(
             isinstance(connection, BoundedHttp) and connection.idle for connection in self.server_state.connections
         )
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Accept the connections that wait in the kernel, which would be reset otherwise, and close the sockets."""
+        """Accept the connections that wait in the kernel, which would otherwise be reset, and close the listening
+        sockets."""
         accepted: list[socket.socket] = []
         for listening in sockets:
             listening.setblocking(False)
-            with suppress(OSError):  # BlockingIOError when none waits
+            with suppress(OSError):  # such as BlockingIOError, when none waits
                 while True:
                     accepted.append(listening.accept()[0])
         for server in self.servers:
@@ -198,7 +203,7 @@ class ServingProcess(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for connection in accepted:
             connection.setblocking(False)
-            with suppress(OSError):  # its client has left meanwhile
+            with suppress(OSError):  # its client has disconnected meanwhile
                 await loop.connect_accepted_socket(self._make_protocol, connection)
 
     def _make_protocol(self) -> asyncio.Protocol:
@@ -209,12 +214,12 @@ class ServingProcess(uvicorn.Server):
             _loop=asyncio.get_running_loop(),
         )
 
-    def _leave_loop(self) -> None:
+    def _stop_loop(self) -> None:
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
         loop = self._runner.get_loop()
-        loop.call_soon(loop.stop)  # after the connections' own last calls
+        loop.call_soon(loop.stop)  # after the last calls of the connections
 
 
 def _drain_or_stop(serving: ServingProcess) -> None:
@@ -231,6 +236,6 @@ def _stop_or_break_off(serving: ServingProcess) -> None:
         serving.stop()
 
 
-SIGNALS_ALONE = {signal.SIGTERM: _drain_or_stop, signal.SIGINT: _stop_or_break_off}
-"""What signals do to a server of one process. SIGTERM breaks nothing off: some supervisors send it to a whole group of
-processes, each of which passes it on."""
+SINGLE_PROCESS_ACTIONS = {signal.SIGTERM: _drain_or_stop, signal.SIGINT: _stop_or_break_off}
+"""What signals do to a server of one process. However often SIGTERM arrives, it breaks nothing off: some supervisors
+send it to a whole group of processes, each of which passes it on."""

@@ -1,8 +1,9 @@
-"""The figures of all worker processes of a server, in files that each of them reads, so that one scrape is their sum.
+"""The figures of all worker processes of a server, in files that each worker reads, so that one scrape is their sum.
 
-The files and their sums are those of prometheus_client's multiprocess mode. That mode names files after process ids:
-files of dead processes pile up, and their gauges count until somebody removes them. Here a process takes a place, by a
-lock that the system lets go of when the process ends, however it ends. Its successor takes the place and counts on.
+It borrows the files of prometheus_client's multiprocess mode, and how they are summed. That mode names files after
+process ids: files of dead processes pile up, and their gauges count until somebody removes them. Here a process locks a
+place, and the system releases the lock when the process ends, however it ends. Its successor takes the place and counts
+on.
 """
 
 import asyncio
@@ -26,21 +27,22 @@ from prometheus_client.samples import Sample
 logger = logging.getLogger("dropzero.metrics")
 
 COPY_INTERVAL = 0.25
-"""Seconds between two copies of a process's figures: how old they are at most in another's answer, and how many
-seconds of a process that was killed are not counted. A copy takes 0.1 ms."""
+"""Seconds between two copies of a process's figures. So old are they at most in the answer of another worker, and so
+much is lost of a process that is killed. A copy takes 0.1 ms."""
 
 FILE_SIZE = 64 * 1024
-"""Bytes of a file, for 250 figures; prometheus_client makes it larger when it has to. A file is written whole before
-it has its name: writing to memory of a file for which the disk has no room ends a process."""
+"""Bytes of a file, for 250 figures; prometheus_client extends it if necessary. A file is written whole before it gets
+its name: a process dies when it writes to the mapped memory of a file for which the disk has no room."""
 
 MEMORY = Path("/dev/shm")  # noqa: S108
-"""Where Linux keeps files in memory. A write to the memory of a file on a disk can wait as long as the disk is busy."""
+"""Where Linux keeps files in memory. Writing to the mapped memory of a file on a disk can block while the disk is
+busy."""
 
 
 _PREFIX = "dropzero-figures-"
 
 _OWNER = "owner"
-"""The file of a folder that its owner holds a lock on, which the system lets go of when the owner ends."""
+"""The file of a folder that its owner has locked. The system releases the lock when the owner ends."""
 
 
 def figures_parent(memory: Path = MEMORY) -> Path | None:
@@ -50,20 +52,20 @@ def figures_parent(memory: Path = MEMORY) -> Path | None:
 
 @contextmanager
 def shared_folder(memory: Path = MEMORY) -> Iterator[Path]:
-    """A new folder for the figures of several processes, until the block is left. Those of owners that were killed are
-    removed. Raises OSError."""
+    """Make a folder for the figures of several processes, until the block is left. Removes the folders of owners that
+    were killed. Raises OSError."""
     import fcntl  # not on Windows, where this module is imported but not used
 
     parent = figures_parent(memory) or Path(tempfile.gettempdir())
     for leftover in parent.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # such as that of another user
+        with suppress(OSError):  # such as a folder of another user
             if not _is_held(leftover / _OWNER) and not _live_places(leftover):
                 shutil.rmtree(leftover, ignore_errors=True)
     unnamed = Path(tempfile.mkdtemp(prefix="dropzero-new-", dir=parent))
     folder = parent / unnamed.name.replace("dropzero-new-", _PREFIX)
     with (unnamed / _OWNER).open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        unnamed.rename(folder)  # only now, so that nobody takes it for a leftover
+        unnamed.rename(folder)  # only now, locked, so that no other server removes it
         try:
             yield folder
         finally:
@@ -71,11 +73,11 @@ def shared_folder(memory: Path = MEMORY) -> Iterator[Path]:
 
 
 class SharedFigures(Collector):
-    """The figures that one process shares with others. Counters are summed over all processes that there have been,
-    gauges over those that live, except those in `largest`, of which the largest counts."""
+    """The figures that one process shares with others. Counters are summed over all processes, ended ones included;
+    gauges over those that run, except the gauges in `largest`, which show the largest."""
 
     def __init__(self, folder: Path, own: CollectorRegistry, largest: frozenset[str]) -> None:
-        """`own` collects the figures of this process, whose counters begin with 0. Takes a place. Raises OSError."""
+        """Take a place. `own` collects the figures of this process, whose counters begin with 0. Raises OSError."""
         self._folder = folder
         self._own = own
         self._largest = largest
@@ -83,17 +85,18 @@ class SharedFigures(Collector):
         kinds = {"counter": False, "gauge_livesum": True, "gauge_livemax": True}
         self._files = {kind: _open(folder / f"{kind}_{self._place}.db", fresh=fresh) for kind, fresh in kinds.items()}
         self._inherited: dict[str, float] = {}
-        """What a counter had when this process took the place."""
+        """The value of each counter when this process took the place."""
         self._keys: dict[tuple[str, ...], str] = {}
 
     def copy(self) -> None:
-        """Copy the process's figures to where the others read them."""
+        """Copy the figures of this process to its files, which the others read."""
         for metric in self._own.collect():
             for sample in metric.samples:
                 self._write(metric, sample)
 
     def collect(self) -> Iterator[Metric]:
-        """The figures of all processes: this one's are of this moment, the others' up to COPY_INTERVAL older."""
+        """Yield the figures of all processes: current ones of this process, and up to COPY_INTERVAL old ones of
+        others."""
         self.copy()
         files = sorted(self._folder.glob("counter_*.db"))
         for place in _live_places(self._folder):
@@ -101,7 +104,7 @@ class SharedFigures(Collector):
         yield from MultiProcessCollector.merge([str(file) for file in files])
 
     async def keep_copying(self) -> None:
-        """Copy once per COPY_INTERVAL, until this is cancelled."""
+        """Copy once per COPY_INTERVAL, until cancelled."""
         while True:
             await asyncio.sleep(COPY_INTERVAL)
             try:
@@ -110,7 +113,7 @@ class SharedFigures(Collector):
                 logger.exception("defect: the figures of this process are missing in the answers of others")
 
     def close(self) -> None:
-        """Copy for the last time, and leave the place."""
+        """Copy for the last time, and release the place."""
         self.copy()
         for file in self._files.values():
             file.close()
@@ -129,7 +132,7 @@ class SharedFigures(Collector):
         file.write_value(key, value, 0.0)
 
     def _key(self, metric: Metric, sample: Sample) -> str:
-        """The name of a figure in the file; to make it anew each time would take half of a copy's time."""
+        """The name of a figure in the file, made once: making it for each copy would take half of the copy's time."""
         known = sample.name, *sample.labels.values()
         key = self._keys.get(known)
         if key is None:
@@ -140,7 +143,7 @@ class SharedFigures(Collector):
 
 
 def _take_place(folder: Path) -> tuple[int, IO[str]]:
-    """The lowest free place, and the file whose lock holds it."""
+    """Take the lowest free place. Returns its number, and the file whose lock holds it."""
     import fcntl  # not on Windows, where this module is imported but not used
 
     for place in itertools.count():
@@ -160,7 +163,7 @@ def _live_places(folder: Path) -> list[int]:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a process holds the lock on a file. Raises OSError where there is no such file."""
+    """Whether a process has locked a file. Raises OSError where there is no such file."""
     import fcntl  # not on Windows, where this module is imported but not used
 
     with path.open(encoding="ascii") as lock:
@@ -172,7 +175,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _open(path: Path, *, fresh: bool) -> MmapedDict:
-    """The file of figures, which others may read at any moment: made anew where `fresh`, or where there is none."""
+    """Open a file of figures, which others may read at any moment. Makes it where there is none, or anew if `fresh`."""
     if fresh or not path.exists():
         whole = path.with_suffix(".new")
         whole.write_bytes(bytes(FILE_SIZE))

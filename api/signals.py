@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM for the command that serves: they unwind the stack, they wait, or they cancel a coroutine.
+"""SIGINT and SIGTERM in `dropzero serve`: a signal unwinds the stack, waits, or cancels a coroutine.
 
-`ServingProcess` and `Workers` handle signals by themselves while they run. From their end on signals wait until the
-embedded database has stopped, so that nothing interrupts what stops it.
+`ServingProcess` and `Workers` handle signals while they run. After them signals wait until the embedded database has
+stopped, so that no signal interrupts its stop.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class BrokenOff(Exception):
-    """A second Ctrl-C ended the server; what is left is to end the process with os._exit.
+    """A second Ctrl-C ended the server. The process has to end with os._exit.
 
-    Keep the exception until then. It holds the event loop, whose tasks do not run again: were they cancelled or
-    collected, each would run its cleanup and write why it ended.
+    Keep the exception until then: it holds the event loop, whose tasks must not run again. If they were cancelled or
+    collected, each would run its cleanup and print why it ended.
     """
 
     def __init__(self, runner: asyncio.Runner | None = None) -> None:
@@ -27,35 +27,35 @@ class BrokenOff(Exception):
 
 
 def hold_signals() -> None:
-    """Let SIGINT and SIGTERM wait, until `release_signals` or the end of the process."""
+    """Hold SIGINT and SIGTERM back until `release_signals` or the end of the process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
 
 def release_signals() -> None:
-    """Let SIGINT and SIGTERM through again; one that waited is handled now."""
+    """Let SIGINT and SIGTERM through again, one that waited at once."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 def unwind_on_signals() -> None:
-    """Let SIGINT and SIGTERM unwind the stack, so that the embedded database is stopped."""
+    """Let SIGINT and SIGTERM unwind the stack, so that context managers stop the embedded database."""
     for number in STOPPING:
         signal.signal(number, _unwind)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
-    hold_signals()  # a second one would interrupt the unwinding
+    hold_signals()  # a second signal would interrupt the unwinding
     end_as_signalled(number)
 
 
 def end_as_signalled(number: int) -> NoReturn:
-    """End a command as the signal is expected to: SIGINT with status 130, SIGTERM with 0."""
+    """End the command with the status of the signal: 130 for SIGINT, 0 for SIGTERM."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(0)
 
 
 def run_until_signal(main: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Run a coroutine function to its end. A signal cancels it, and then ends the command."""
+    """Run a coroutine function to its end. A signal cancels it and ends the command."""
     signals: list[int] = []
 
     async def run() -> None:

@@ -1,4 +1,9 @@
-"""uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end."""
+"""uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end.
+
+It borrows much of uvicorn's websockets_sansio_impl.py, and websockets' parser and its errors; tests/test_borrowed.py
+lists every name. Until uvicorn limits fragments and the time to accept, lets the application choose how a socket ends
+when the server stops, and answers floods of pings once.
+"""
 
 import asyncio
 from typing import Any
@@ -15,19 +20,19 @@ from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
 
 MAX_FRAGMENTS = 1_000
-"""Frames of one message. Clients send one, or one for each of their own buffers; each is an object of its own here, and
-those without a byte count towards no other bound."""
+"""Frames of one message. Clients send one, or one for each of their own buffers. Each frame is an object here, and no
+other bound counts an empty one."""
 
 PONG = bytes([0x80 | Opcode.PONG])
 """The first byte of a pong."""
 
 
 class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
-    """Holds little back for a client that reads slowly. When the server stops, the application receives a disconnect
-    with 1012, and decides how the socket ends.
+    """Buffers little for a client that reads slowly. When the server stops, the application receives a disconnect with
+    1012, and decides how the socket ends.
 
-    Takes over a connection whose client has sent a handshake, and ends it when the application has not accepted the
-    socket by the deadline.
+    It takes a connection over with the client's handshake, and closes it unless the application accepts the socket by
+    the deadline.
     """
 
     close_timeout: float
@@ -54,24 +59,24 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_accepting()
         super().connection_lost(exc)
-        # The connection refers to each of these, which refer to it: exceptions by way of their tracebacks.
+        # The parser and the errors, by their tracebacks, are in reference cycles with the connection.
         self.conn.parser.close()
         for error in (self.conn.parser_exc, self.conn.handshake_exc):
             _forget_traceback(error)
 
     def eof_received(self) -> None:
-        self.disconnected = True  # for the application that still has to accept it; the transport closes by itself
+        self.disconnected = True  # for an application that has not accepted it yet; the transport closes by itself
 
     def shutdown(self) -> None:
         if self.handshake_complete and not self.close_sent:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
         else:
             super().shutdown()
-            self.disconnected = True  # else accepting it now would be a mistake of the application's
+            self.disconnected = True  # else uvicorn would log accepting it now as an error of the application
             self._hang_up_later()
 
     def data_received(self, data: bytes) -> None:
-        if self._leaving:
+        if self._sends_no_more:
             self._drop(data)
         elif not self.handshake_initiated:
             self._receive_handshake(data)
@@ -79,7 +84,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._refuse(EARLY)
         else:
             for start in range(0, len(data), PIECE):
-                if self._leaving or self.transport.is_closing():
+                if self._sends_no_more or self.transport.is_closing():
                     break
                 super().data_received(data[start : start + PIECE])
 
@@ -88,25 +93,25 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is None:
             self.handle_events()
             return
-        # websockets has prepared an answer to some handshakes, and to others the end alone.
+        # To some invalid handshakes websockets has an answer ready; on others it only ends.
         answer = b"".join(self.conn.data_to_send())
         self._refuse(INVALID_HANDSHAKE, answer)
 
     def _refuse(self, refusal: Refusal, answer: bytes = b"") -> None:
         """Answer the handshake, and close the connection."""
-        self._refused(refusal.kind)
+        self._count_refusal(refusal.kind)
         self._answer(answer or refusal.response(self.default_headers))
 
     def _answer(self, answer: bytes) -> None:
         self.transport.write(answer)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.handshake_initiated = self.handshake_complete = self.close_sent = self.disconnected = True
-        self._leave()
+        self._stop_sending()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.close_sent:
-            self._refused("handshake")
+            self._count_refusal("handshake")
             self._hang_up_later()
 
     def start_keepalive(self) -> None:
@@ -128,7 +133,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):
-            # uvicorn writes a traceback to the log
+            # else uvicorn logs a traceback
             self._fail(CloseCode.INVALID_DATA, "Text must be UTF-8")
         else:
             self.arrived += 1
@@ -142,7 +147,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def keepalive_timeout(self) -> None:
-        # uvicorn closes with 1011, after which graphql-ws stays away for good. A client that slept may return.
+        # uvicorn closes with 1011, after which graphql-ws never reconnects. A client that slept should.
         self.conn.fail(1001, "keepalive ping timeout")
         super().keepalive_timeout()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})
@@ -150,31 +155,31 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self._hang_up_later()
 
     def handle_parser_exception(self) -> None:
-        """Close the socket as uvicorn does, but so that the client sees the code."""
-        self._refused("frame")
+        """Close the socket as uvicorn does, but read on, so that the client receives the close code."""
+        self._count_refusal("frame")
         closing = self.conn.close_sent
-        if closing is not None:  # else the client has left
+        if closing is not None:  # else the client has disconnected
             self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        # From here on sending fails as it does to any client that has left. For uvicorn it would be the application's
-        # mistake until the connection is lost, which can be `times.send` seconds later.
+        # From here on sending raises what it raises once a client has disconnected. uvicorn would raise an error of the
+        # application until the connection is lost, which can be `times.send` seconds later.
         self.close_sent = self.disconnected = True
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self._leave()
+        self._stop_sending()
 
     def handle_ping(self) -> None:
-        # websockets has answered each of the pings in a piece. The last answer is enough (RFC 6455, section 5.5.3), and
-        # none is sent to a client that does not read.
+        # websockets has a pong ready for each ping in a piece. The last pong is enough (RFC 6455, section 5.5.3), and a
+        # client that does not read gets none.
         frames = self.conn.data_to_send()
         pongs = [frame for frame in frames if frame[:1] == PONG]
         others = [frame for frame in frames if frame[:1] != PONG]
         self.transport.write(b"".join(pongs[-1:] + others if self.writable.is_set() else others))
 
     async def run_asgi(self) -> None:
-        """uvicorn's, but the application begins when it is its client's turn, as with a request, and makes no mistake
-        when it refuses a handshake."""
+        """Run the application as uvicorn does, but in its client's turn, like a request. When it refuses a handshake,
+        that is no error."""
         gate = self.admission.gate
         client = self.admission.clients.of(self.scope)
         try:
@@ -193,7 +198,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             if not self.handshake_complete and not self.disconnected and self.initial_response is None:
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
-        if self.close_timer is None and not self._leaving:
+        if self.close_timer is None and not self._sends_no_more:
             self.transport.close()
         if not self.disconnected:
             self._hang_up_later()

@@ -1,4 +1,8 @@
-"""Several processes that serve at one listening socket, and the supervisor that starts, replaces and stops them."""
+"""Several processes that serve at one listening socket, and the supervisor that starts, replaces and stops them.
+
+It borrows uvicorn's supervisor and its pipe to each worker, until uvicorn retires a worker without a pause, lets
+workers drain, and judges a silent worker by its own time. tests/test_borrowed.py lists every name.
+"""
 
 import logging
 import multiprocessing
@@ -23,33 +27,33 @@ from api.signals import STOPPING, BrokenOff
 logger = logging.getLogger("dropzero.server")
 
 START_TIMEOUT = 60.0
-"""Seconds that worker processes are given until they accept connections. They do not answer while they import."""
+"""Seconds until worker processes must accept connections. They do not answer the supervisor while they import."""
 
 ANSWER_TIMEOUT = 30.0
-"""Seconds of silence after which a worker is killed and replaced. Its event loop may be busy, another thread answers;
-uvicorn's 5 s were too short on a busy machine."""
+"""Seconds of silence after which a worker is killed and replaced. A busy event loop causes none: another thread
+answers. uvicorn's 5 s were too short on a busy machine."""
 
-_ASK = 1.0
-"""Seconds that one answer of a worker is waited for. Signals to the supervisor wait for as long."""
+_ANSWER_WAIT = 1.0
+"""Seconds to wait for one answer of a worker. Signals to the supervisor wait as long."""
 
-_LOOK = 0.05
-"""Seconds between two looks at workers that start or stop, and at the signals that came meanwhile."""
+_CHECK_INTERVAL = 0.05
+"""Seconds between two checks of workers that start or stop, and of the signals that arrived."""
 
 STOP = signal.SIGUSR2
-"""What the supervisor sends to workers that are to stop without a drain. They ignore SIGINT, which a terminal sends to
-every process: how often it came is for the supervisor to count."""
+"""The supervisor's signal to a worker to stop without a drain. Workers ignore SIGINT, which a terminal sends to every
+process: the supervisor counts it."""
 
 RETIRE = signal.SIGUSR1
-"""What the supervisor sends to a worker that another has replaced. SIGTERM would take the whole service off its load
-balancer: /readyz answers 503 then."""
+"""The supervisor's signal to a worker that another has replaced. On SIGTERM the worker's /readyz would answer 503,
+which would take the whole service off its load balancer."""
 
 _ACTIONS = {signal.SIGTERM: ServingProcess.drain, STOP: ServingProcess.stop, RETIRE: ServingProcess.retire}
-"""What signals do to a worker. Another SIGTERM changes nothing: some send it to every process of a service, and the
-supervisor sends one too."""
+"""What signals do to a worker. A second SIGTERM changes nothing: some service managers send it to every process, and
+the supervisor sends one too."""
 
 
 class _Worker(Process):
-    """A process that serves, in the hands of its supervisor."""
+    """A process that serves, as its supervisor sees it."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], drain: float) -> None:
         self._drain = drain
@@ -57,7 +61,7 @@ class _Worker(Process):
         super().__init__(config, sockets)
 
     def start(self) -> None:
-        with _ctrl_c_held():  # for good in the new process, until it ignores it
+        with _ctrl_c_held():  # the new process inherits this, until it ignores SIGINT
             super().start()
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
@@ -67,31 +71,31 @@ class _Worker(Process):
         serving.run(sockets)
 
     def _answer_supervisor(self, serving: ServingProcess) -> None:
-        """Answer for as long as the supervisor runs. A worker whose supervisor was killed would serve for ever, and
-        keep its address from the next server."""
-        ended = multiprocessing.parent_process().sentinel  # type: ignore[union-attr]  # there is one in a worker
-        with suppress(EOFError, OSError):  # it can end in the middle of a question
+        """Send the stage for each ping, until the supervisor has ended; then stop this worker. A worker whose
+        supervisor was killed would otherwise serve for ever, and occupy the address."""
+        ended = multiprocessing.parent_process().sentinel  # type: ignore[union-attr]  # a worker has one
+        with suppress(EOFError, OSError):  # it can end in the middle of a ping
             while ended not in wait([self.child_conn, ended]):
                 self.child_conn.recv()
                 self.child_conn.send(serving.stage)
         logger.error("the supervisor of worker process %d is gone: it stops as on SIGTERM", os.getpid())
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def ask(self) -> Stage | None:
-        """How far the process is; None if it ends, or does not answer in time."""
-        self._hear()  # late answers to questions before
+    def query_stage(self) -> Stage | None:
+        """Ping the process, and return its stage; None if it has ended, or does not answer in time."""
+        self._receive()  # late answers to earlier pings
         try:
             self.parent_conn.send(b"ping")
         except OSError:
             return None
-        wait([self.parent_conn, self.process.sentinel], _ASK)
-        stage = self._hear()
+        wait([self.parent_conn, self.process.sentinel], _ANSWER_WAIT)
+        stage = self._receive()
         if stage is None:
-            self._silence_left -= _ASK
+            self._silence_left -= _ANSWER_WAIT
         return stage
 
-    def _hear(self) -> Stage | None:
-        """The latest answer that has arrived."""
+    def _receive(self) -> Stage | None:
+        """Return the latest answer that has arrived, if any."""
         stage = None
         try:
             while self.parent_conn.poll():
@@ -102,9 +106,9 @@ class _Worker(Process):
         return stage
 
     def is_well(self) -> bool:
-        """Whether the process runs, and has not been silent for too long. What counts is the time that this process
-        was waiting for an answer, not the time for which it was itself suspended."""
-        return self.process.is_alive() and (self.ask() is not None or self._silence_left > 0)
+        """Whether the process runs, and was not silent for too long. Only time spent waiting for an answer counts, not
+        time for which this process was itself suspended."""
+        return self.process.is_alive() and (self.query_stage() is not None or self._silence_left > 0)
 
     def send(self, number: int) -> None:
         """Send a signal, if the process still runs."""
@@ -113,11 +117,11 @@ class _Worker(Process):
 
 
 class Workers(Multiprocess):
-    """uvicorn's supervisor of worker processes, which announces when all of them accept connections.
+    """uvicorn's supervisor of worker processes, with an announcement when all of them accept connections.
 
-    The first SIGTERM drains them all, the first SIGINT stops them without a drain. During the drain another of the two
-    skips the rest of it; SIGINT after that kills the workers. SIGHUP replaces them one by one, and each goes only after
-    another has begun to serve.
+    The first SIGTERM drains all workers; the first SIGINT stops them without a drain. During the drain either signal
+    skips the rest of it. A SIGINT after that kills the workers. SIGHUP replaces the workers one by one: each retires
+    after its replacement has begun to serve.
     """
 
     processes: list[_Worker]  # type: ignore[assignment]
@@ -126,7 +130,7 @@ class Workers(Multiprocess):
         self, config: uvicorn.Config, listening: socket.socket, drain: float, announce: Callable[[], None]
     ) -> None:
         """`drain` in seconds; see ServingProcess."""
-        resource_tracker.ensure_running()  # multiprocessing starts it with the first worker, and releases signals then
+        resource_tracker.ensure_running()  # else it starts with the first worker, and unblocks signals
         super().__init__(config, [listening])
         self._drain = drain
         self._announce = announce
@@ -135,7 +139,7 @@ class Workers(Multiprocess):
         self._broken_off = False
         self.started = False
         self.signalled: int | None = None
-        """The signal that stops the server."""
+        """The signal that stopped the server."""
 
     def run(self) -> None:
         """Serve until a signal. Raises BrokenOff."""
@@ -149,11 +153,11 @@ class Workers(Multiprocess):
         if self.started:
             self._announce()
         else:
-            self.signalled = self._next_to_stop()
+            self.signalled = self._next_stop_signal()
             self.should_exit.set()
 
     def handle_signals(self) -> None:
-        """Handle what came, up to the first signal to stop. `join_all` handles those after it."""
+        """Handle the signals that arrived, up to the first that stops the server. `join_all` handles later ones."""
         actions = {signal.SIGHUP: self.restart_all, signal.SIGTTIN: self._add, signal.SIGTTOU: self._remove}
         while self.signal_queue and not self.should_exit.is_set():
             number = self.signal_queue.pop(0)
@@ -169,7 +173,7 @@ class Workers(Multiprocess):
             if not self._is_started(new):
                 new.kill()
                 new.join()
-                if not self._is_told_to_stop():
+                if not self._must_stop():
                     logger.error("a new worker process did not start; process %s and those after it stay", old.pid)
                 return
             self.processes[index] = new
@@ -182,13 +186,13 @@ class Workers(Multiprocess):
             if not worker.is_well():
                 worker.process.kill()
         for index, worker in enumerate(self.processes):
-            if self._is_told_to_stop():
+            if self._must_stop():
                 return
             if worker.is_well():
                 continue
             worker.kill()
             worker.join()
-            if worker.exitcode == STARTUP_FAILURE:  # another would fail in the same way
+            if worker.exitcode == STARTUP_FAILURE:  # a new one would fail in the same way
                 logger.error("worker process %s could not start; the others are stopped", worker.pid)
                 self.should_exit.set()
                 return
@@ -197,22 +201,22 @@ class Workers(Multiprocess):
 
     def terminate_all(self) -> None:
         for listening in self.sockets:
-            listening.close()  # the workers have it too, and while anybody has it, it takes connections
+            listening.close()  # the workers have it open too; while any process has it open, it accepts connections
         self._draining = self.signalled == signal.SIGTERM and self._drain > 0
         self._send(signal.SIGTERM if self._draining else STOP)
 
     def join_all(self) -> None:
-        """Wait for the end of all workers. Another signal to stop skips what is left of the drain; SIGINT when there is
-        none breaks off what is in flight."""
+        """Wait until all workers have ended. A signal to stop skips the rest of the drain. Without a drain, SIGINT
+        kills the workers, with what is in flight."""
         while any(worker.process.is_alive() for worker in (*self.processes, *self._retired)):
-            number = self._next_to_stop()
+            number = self._next_stop_signal()
             if number is not None and self._is_draining():
                 self._draining = False
                 self._send(STOP)
             elif number == signal.SIGINT and not self._broken_off:
                 self._broken_off = True
                 self._send(signal.SIGKILL)
-            time.sleep(_LOOK)
+            time.sleep(_CHECK_INTERVAL)
 
     def _start_worker(self) -> _Worker:
         worker = _Worker(self.config, self.sockets, self._drain)
@@ -237,26 +241,27 @@ class Workers(Multiprocess):
             worker.send(number)
 
     def _is_started(self, worker: _Worker) -> bool:
-        """Wait until the worker accepts connections; False if it ends before, or this process is told to stop."""
+        """Wait until the worker accepts connections. False if it ends before, or this process receives a signal to
+        stop."""
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and worker.process.is_alive() and not self._is_told_to_stop():
-            stage = worker.ask()
+        while time.monotonic() < deadline and worker.process.is_alive() and not self._must_stop():
+            stage = worker.query_stage()
             if stage is not None and stage >= Stage.SERVING:
                 return True
-            time.sleep(_LOOK)
+            time.sleep(_CHECK_INTERVAL)
         return False
 
     def _is_draining(self) -> bool:
-        """Whether the drain of any worker goes on. Each keeps the time by itself, and stops when its time is over."""
+        """Whether any worker still drains. Each worker measures its drain, and stops at its end."""
         if self._draining:
-            self._draining = any(worker.ask() in (Stage.SERVING, Stage.LEAVING) for worker in self.processes)
+            self._draining = any(worker.query_stage() in (Stage.SERVING, Stage.LEAVING) for worker in self.processes)
         return self._draining
 
-    def _is_told_to_stop(self) -> bool:
+    def _must_stop(self) -> bool:
         return self.should_exit.is_set() or any(number in STOPPING for number in self.signal_queue)
 
-    def _next_to_stop(self) -> int | None:
-        """The next signal to stop that came; the signals before it have no effect any more."""
+    def _next_stop_signal(self) -> int | None:
+        """Return the next signal to stop, if any, and drop the signals before it, which have no effect any more."""
         while self.signal_queue:
             number = self.signal_queue.pop(0)
             if number in STOPPING:
@@ -266,7 +271,7 @@ class Workers(Multiprocess):
 
 @contextmanager
 def _ctrl_c_held() -> Iterator[None]:
-    """Hold SIGINT back for the time of the block. A process that is started in it does so for good."""
+    """Hold SIGINT until the block is left. A process that starts in the block keeps holding it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -275,4 +280,4 @@ def _ctrl_c_held() -> Iterator[None]:
 
 
 async def _nothing() -> None:
-    """What a worker prepares: the supervisor has done it."""
+    """Prepare nothing in a worker: the supervisor has prepared the database."""

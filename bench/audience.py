@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 import uvloop
 
-from api.server import raise_file_limit
+from api.process import raise_file_limit
 from bench.database import Level
 from bench.watching_socket import LAST_FIELD, Watch, WatchingSocket, connect
 

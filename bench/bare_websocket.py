@@ -16,7 +16,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from api.graphql.websocket import PROTOCOL
-from api.server import MAX_MESSAGE, raise_file_limit
+from api.process import raise_file_limit
+from api.server import MAX_MESSAGE
 
 
 def create_app() -> Starlette:

@@ -50,7 +50,8 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running_nginx(port: int, configuration: str) -> AsyncIterator[Path]:
-    """The file of the errors of an nginx that listens at this port. `configuration` is what stands within `http`."""
+    """Run an nginx at this port, and yield the file of its errors. `configuration` is the content of its `http`
+    block."""
     options = ["-c", "nginx.conf", "-e", "errors.log"]
     with _folder("nginx") as folder:
         (folder / "nginx.conf").write_text(NGINX.format(configuration=configuration))
@@ -60,7 +61,7 @@ async def running_nginx(port: int, configuration: str) -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def running_haproxy(port: int, server: int) -> AsyncIterator[None]:
-    """An haproxy that listens at one port, and speaks to the server at the other."""
+    """Run an haproxy that listens at one port, and connects to the server at the other."""
     with _folder("haproxy") as folder:
         configuration = folder / "haproxy.cfg"
         configuration.write_text(HAPROXY.format(port=port, server=server))
@@ -74,7 +75,7 @@ def _user() -> str | None:
 
 @contextmanager
 def _folder(name: str) -> Iterator[Path]:
-    """A folder of the user that a proxy runs as. Not in the test's folder, which belongs to this user alone."""
+    """Make a folder of the user that the proxy runs as, who has no access to the folder of the test."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as path:
         user = _user()
         if user is not None:
@@ -84,7 +85,7 @@ def _folder(name: str) -> Iterator[Path]:
 
 @asynccontextmanager
 async def _running(program: str, arguments: list[str], port: int) -> AsyncIterator[None]:
-    """The program, once it listens at this port. It ends with the block."""
+    """Run the program until the block is left. Yields once it listens at this port."""
     process = await asyncio.create_subprocess_exec(program, *arguments, user=_user(), start_new_session=True)
     try:
         await until(lambda: process.returncode is not None or _accepts(port))

@@ -20,8 +20,8 @@ from tests.patience import until
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
 
 REUSED_FOR = 1.0
-"""Seconds that the requests' client keeps a connection without a request. uvicorn closes it after 5: a request that is
-sent at that moment is reset."""
+"""Seconds that the client keeps a connection without a request. The server keeps it for longer: a request that is sent
+while the server closes the connection would be reset."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Server:
     async def ask(
         self, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
     ) -> dict[str, Any]:
-        """The whole response to an operation, data and errors."""
+        """Execute an operation, and return the whole response, data and errors."""
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         body = {"query": query, "variables": variables}
         async with self.session.post(f"{self.url}/graphql", json=body, headers=headers) as response:
@@ -49,7 +49,7 @@ class Server:
     async def data(
         self, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
     ) -> dict[str, Any]:
-        """The data of an operation that must go well."""
+        """Execute an operation that must succeed, and return its data."""
         answer = await self.ask(query, variables, token=token)
         assert "errors" not in answer, answer["errors"]
         data: dict[str, Any] = answer["data"]
@@ -58,14 +58,14 @@ class Server:
     async def refusal(
         self, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
     ) -> tuple[str, str]:
-        """The code and the message of the one error that an operation must end with."""
+        """Execute an operation that must fail with one error, and return its code and message."""
         answer = await self.ask(query, variables, token=token)
         assert "errors" in answer, answer
         [error] = answer["errors"]
         return error["extensions"]["code"], error["message"]
 
     async def metrics(self) -> dict[str, float]:
-        """What /metrics says now, without what has labels."""
+        """Return the current figures of /metrics that have no labels."""
         async with self.session.get(f"{self.url}/metrics") as response:
             assert response.status == 200
             lines = (await response.text()).splitlines()
@@ -73,7 +73,7 @@ class Server:
         return {name: float(figure) for name, _, figure in figures}
 
     async def create_product(self, stock: int = 10, **more: Any) -> str:
-        """The id of a new product."""
+        """Create a product, and return its id."""
         product = {"name": "Tee", "dropName": "First Light", "stock": stock, **more}
         created = await self.data(
             "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }",
@@ -84,7 +84,7 @@ class Server:
         return product_id
 
     async def purchase(self, product_id: str, user_ref: str = "ada", **more: Any) -> dict[str, Any]:
-        """The outcome of a purchase."""
+        """Buy, and return the result of the purchase."""
         wanted = {"productId": product_id, "userRef": user_ref, **more}
         outcome: dict[str, Any] = (await self.data(PURCHASE, {"input": wanted}))["purchase"]
         return outcome
@@ -105,7 +105,7 @@ mutation ($input: PurchaseInput!) {
 
 
 class _InstantUvicorn(uvicorn.Server):
-    """uvicorn's server looks ten times a second whether it should stop; this one stops at once."""
+    """uvicorn's server checks ten times a second whether it should stop; this server stops at once."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -120,10 +120,10 @@ class _InstantUvicorn(uvicorn.Server):
 async def serving(
     settings: Settings, port: int = 0, make_app: Callable[[Admission], Any] | None = None
 ) -> AsyncIterator[Server]:
-    """Run a server in this event loop until the block is left, on a free port unless one is named. `make_app` makes
-    another ASGI application than ours."""
-    # The protocol is named because asyncio switches Nagle's algorithm off only where it is: a reused connection
-    # would wait 40 ms for each answer.
+    """Run a server in this event loop until the block is left, on a free port unless one is named. `make_app` makes its
+    application, ours by default."""
+    # asyncio disables Nagle's algorithm only for a socket with its protocol named. With it a reused connection would
+    # wait 40 ms for each answer.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""What the server answers beside GraphQL: the page, health, readiness, metrics."""
+"""The answers beside GraphQL: the page, health, readiness, metrics."""
 
 from dataclasses import replace
 
@@ -31,14 +31,14 @@ async def test_metrics_count_purchases_and_transactions(server: Server) -> None:
     assert 'dropzero_purchases_waiting{region="ap-northeast-1"} 0.0' in text
 
 
-async def test_metrics_are_the_operators_where_an_endpoint_is_configured(settings: Settings) -> None:
+async def test_metrics_need_the_operators_token_where_an_endpoint_is_configured(settings: Settings) -> None:
     async with serving(replace(settings, open_metrics=False)) as server:
         assert (await get(server, "/metrics"))[0] == 401
         assert (await get(server, "/metrics", "wrong" * 8))[0] == 401
         assert (await get(server, "/metrics", ADMIN_TOKEN))[0] == 200
 
 
-async def test_who_guesses_the_operators_token_at_metrics_has_to_wait(settings: Settings) -> None:
+async def test_guesses_of_the_operators_token_at_metrics_are_limited(settings: Settings) -> None:
     async with serving(replace(settings, open_metrics=False)) as server:
         headers = {"authorization": f"Bearer {'wrong' * 8}"}
         for number in range(FREE_GUESSES):
@@ -71,16 +71,14 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
-async def test_every_answer_says_once_that_its_type_is_to_be_believed(
-    server: Server, method: str, path: str, status: int
-) -> None:
+async def test_every_answer_forbids_sniffing_once(server: Server, method: str, path: str, status: int) -> None:
     asks = {"origin": server.url, "access-control-request-method": "POST"} if method == "OPTIONS" else {}
     async with server.session.request(method, f"{server.url}{path}", headers=asks) as response:
         assert response.status == status
         assert response.headers.getall("x-content-type-options") == ["nosniff"]
 
 
-async def test_graphiql_and_answers_to_broken_requests_say_it_too(server: Server) -> None:
+async def test_graphiql_and_answers_to_broken_requests_forbid_sniffing_too(server: Server) -> None:
     async with server.session.get(f"{server.url}/graphql", headers={"accept": "text/html"}) as response:
         assert response.content_type == "text/html"
         assert response.headers.getall("x-content-type-options") == ["nosniff"]
@@ -88,7 +86,7 @@ async def test_graphiql_and_answers_to_broken_requests_say_it_too(server: Server
         await stranger.send(b"nothing of HTTP\r\n\r\n", until=b"x-content-type-options: nosniff\r\n")
 
 
-async def test_readiness_speaks_of_the_home_endpoint_and_health_of_none(settings: Settings) -> None:
+async def test_readiness_checks_the_home_endpoint_and_health_checks_none(settings: Settings) -> None:
     home, _ = settings.endpoints
     away = Endpoint("ap-northeast-2", "postgresql://postgres@127.0.0.1:1/postgres")
     async with serving(replace(settings, endpoints=(home, away))) as server:

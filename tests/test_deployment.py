@@ -70,6 +70,8 @@ class TestImage:
         metadata = project["project"]
         made_of = {*wheel["only-include"], metadata["readme"], *metadata["license-files"], "pyproject.toml"}
         assert copied == made_of | {"constraints.txt"}, "and the versions of the packages beside it"
+        [install] = [value for name, value in instructions() if name == "RUN" and "pip install" in value]
+        assert "-c constraints.txt" in install
         assert all((ROOT / source).exists() for source in copied)
 
     def test_it_serves_on_every_address_at_the_port_that_it_exposes(self) -> None:

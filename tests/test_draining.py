@@ -1,4 +1,4 @@
-"""How a server leaves its load balancer: it says that it is not ready, answers whatever comes, and only then stops."""
+"""How a server leaves its load balancer: /readyz answers 503, every request is answered, and only then it stops."""
 
 import asyncio
 import re
@@ -28,13 +28,13 @@ from tests.server import PURCHASE
 SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 WATCH = "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock } }"
 LONG = str(int(PATIENCE) * 2)
-"""Seconds of a drain that no test waits for."""
+"""Seconds of a drain, longer than any test waits."""
 
 pytestmark = pytest.mark.slow
 
 
 async def buy(server: Serving, buyer: str, session: aiohttp.ClientSession | None = None) -> tuple[str, str]:
-    """The outcome of a purchase, and what its answer says about the connection."""
+    """Buy one. Returns the status, and the Connection header of the answer."""
     body = {"query": PURCHASE, "variables": {"input": {"productId": SAMPLE, "userRef": buyer}}}
     async with (session or server.session).post(f"{server.url}/graphql", json=body) as response:
         answer = await response.json()
@@ -47,7 +47,7 @@ async def readiness(server: Serving) -> tuple[int, Any]:
 
 
 async def is_refused(server: Serving) -> bool:
-    """Whether nobody listens at the server's address."""
+    """Whether connections to the server's address are refused."""
     address = urlsplit(server.url)
     try:
         _, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -66,7 +66,7 @@ async def until_draining(server: Serving) -> None:
 
 @asynccontextmanager
 async def kept_connection(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client with one connection, which it has used and keeps."""
+    """A client with one connection, used and kept open."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=PATIENCE)) as session:
         assert await buy(server, "early", session) == ("CONFIRMED", "")
         yield session
@@ -117,7 +117,7 @@ async def test_when_it_has_drained_it_stops_listening_and_ends(tmp_path: Path, w
         assert "Traceback" not in server.log
 
 
-async def test_ctrl_c_does_not_wait_and_neither_does_a_laptop(tmp_path: Path) -> None:
+async def test_ctrl_c_skips_the_drain_and_a_laptop_has_none(tmp_path: Path) -> None:
     for how, drain in ((signal.SIGINT, LONG), (signal.SIGTERM, "0")):
         async with dropzero_serve(tmp_path / "data", DROPZERO_DRAIN_S=drain) as server:
             async with asyncio.timeout(PATIENCE):
@@ -126,7 +126,7 @@ async def test_ctrl_c_does_not_wait_and_neither_does_a_laptop(tmp_path: Path) ->
 
 
 async def test_a_request_on_its_way_when_the_listening_socket_closes_is_answered(tmp_path: Path) -> None:
-    """A connection that was opened before has its request answered after, and no other is taken."""
+    """A request on an open connection is answered, and no new connection is accepted."""
     async with dropzero_serve(tmp_path / "data", DROPZERO_DRAIN_S="1") as server:
         address = urlsplit(server.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)

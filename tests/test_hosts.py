@@ -1,4 +1,4 @@
-"""Host names: which ones the server answers to, and what the page of a rebound name gets."""
+"""Host names: the names that the server answers to, and what a page of a rebound name receives."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -105,7 +105,7 @@ def test_configured_names_are_answered_too(configured: str, host: str, allowed: 
     "text",
     ["https://shop.example", "shop.example:443", "shop.example/", "*.*.example", "shop.*", "a b", "münchen.example"],
 )
-def test_what_is_no_host_name_is_refused_with_what_is_expected(text: str) -> None:
+def test_an_invalid_host_name_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(InvalidSettings, match=r"^DROPZERO_HOSTS: expected host names such as shop\.example"):
         read_settings({"DROPZERO_HOSTS": text})
 
@@ -127,7 +127,7 @@ def test_the_host_that_the_server_is_bound_to_is_answered(settings: Settings) ->
     assert Hosts(everywhere.hosts).allows(b"0.0.0.0:8000", "127.0.0.1")
 
 
-def test_a_server_with_endpoints_and_without_names_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_with_endpoints_and_without_names_logs_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     def warnings(environment: dict[str, str]) -> list[str]:
         caplog.clear()
         warn_of_names(read_settings(environment))
@@ -179,7 +179,7 @@ async def test_a_page_of_a_name_that_was_bound_to_this_address_reaches_nothing(
 
 
 @pytest.mark.parametrize("path", sorted(PROBES))
-async def test_load_balancers_ask_by_any_name(server: Server, path: str) -> None:
+async def test_health_and_readiness_are_answered_under_any_name(server: Server, path: str) -> None:
     assert (await status(server, path, "10.0.3.7:8000"))[0] == 200
 
 
@@ -189,7 +189,7 @@ async def test_a_websocket_under_another_name_is_refused(server: Server) -> None
     async def open_as(host: str) -> None:
         url, protocols = f"ws://{host}:{port}/graphql", [Subprotocol(PROTOCOL)]
         origin = Origin(f"http://{host}:{port}")
-        # Connected to this server, whatever the name's address is.
+        # Connects to this server, whatever address the name has.
         where: dict[str, Any] = {"host": "127.0.0.1", "port": port, "proxy": None, "open_timeout": PATIENCE}
         async with connect(url, origin=origin, subprotocols=protocols, **where):
             pass

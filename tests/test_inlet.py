@@ -1,4 +1,4 @@
-"""What a client may send before it waits for its turns."""
+"""Input that is free for a client, and input that waits for its turns."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.patience import until
 
 
 class Wire(asyncio.Transport):
-    """A transport that shows whether it is read."""
+    """A transport that records whether it is read."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -33,7 +33,7 @@ class Wire(asyncio.Transport):
 
 
 class Parser(asyncio.Protocol):
-    """A protocol of which each piece does something."""
+    """A protocol that calls a function for each piece."""
 
     arrived = 0
     reading_paused = False
@@ -59,12 +59,12 @@ def opened(read: Callable[[Parser], None]) -> tuple[Inlet, Wire]:
 
 
 def send(inlet: Inlet) -> None:
-    """A piece of one byte."""
+    """Deliver a piece of one byte."""
     inlet.get_buffer(-1)[:1] = b"a"
     inlet.buffer_updated(1)
 
 
-async def test_what_costs_a_turn_waits_for_one() -> None:
+async def test_input_that_takes_a_turns_time_waits_for_its_turn() -> None:
     inlet, wire = opened(lambda _: work(LENGTH))
 
     send(inlet)
@@ -98,7 +98,7 @@ async def test_messages_alone_never_wait() -> None:
     assert wire.reading
 
 
-async def test_a_connection_whose_protocol_fails_on_what_waited_is_cut() -> None:
+async def test_a_connection_is_cut_when_its_protocol_fails_on_input_that_waited() -> None:
     pieces: list[str] = ["costly", "bad"]
 
     def read(_: Parser) -> None:
@@ -112,7 +112,7 @@ async def test_a_connection_whose_protocol_fails_on_what_waited_is_cut() -> None
     loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
     try:
         send(inlet)
-        send(inlet)  # the protocol has resumed reading by itself
+        send(inlet)  # the protocol has resumed reading
         await until(lambda: wire.aborted)
     finally:
         loop.set_exception_handler(None)

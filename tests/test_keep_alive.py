@@ -1,4 +1,4 @@
-"""Connections that are kept between requests: for how long, and when they are not."""
+"""Connections between requests: how long they are kept, and when they are closed."""
 
 import asyncio
 from dataclasses import replace
@@ -23,7 +23,7 @@ REQUEST = (
 
 
 class Connection:
-    """One connection to a server, on which requests are sent one after the other."""
+    """One connection to a server, for one request after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -35,7 +35,7 @@ class Connection:
         return cls(*await asyncio.open_connection(host, int(port)))
 
     async def ask(self) -> bytes:
-        """The head of the answer to one request."""
+        """Send one request, and return the head of its answer."""
         self.writer.write(REQUEST)
         async with asyncio.timeout(PATIENCE):
             head = await self.reader.readuntil(b"\r\n\r\n")
@@ -43,7 +43,7 @@ class Connection:
         return head.lower()
 
     async def ended(self) -> bool:
-        """Wait for the server to close the connection; whether it did so without a word."""
+        """Wait until the server closes the connection. Returns whether it sent nothing before."""
         async with asyncio.timeout(PATIENCE):
             return await self.reader.read() == b""
 
@@ -58,7 +58,7 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_keep_theirs() -> No
         assert uvicorn_config(settings, partial(create_app, settings)).timeout_keep_alive > 90
 
 
-def test_how_long_is_for_the_operator_to_say() -> None:
+def test_the_operator_sets_how_long_a_connection_is_kept() -> None:
     settings = read_settings({"DROPZERO_KEEP_ALIVE_S": "620"})
     assert uvicorn_config(settings, partial(create_app, settings)).timeout_keep_alive == 620
 
@@ -77,7 +77,7 @@ async def test_a_connection_outlives_the_time_that_a_request_has_to_arrive(setti
     async with serving(replace(settings, socket_times=times)) as server:
         kept, unused = await Connection.to(server), await Connection.to(server)
         await kept.ask()
-        assert await unused.ended()  # so that the time to arrive is over for whatever it is counted from
+        assert await unused.ended()  # by now the time to arrive is over, whenever it began
         assert b"connection: close" not in await kept.ask()
         for connection in (kept, unused):
             connection.close()

@@ -1,4 +1,4 @@
-"""Servers that are killed while they sell: nobody is told more than was committed, and what was sold is found again."""
+"""Servers that are killed while they sell: no answer says more than was committed, and every sale is found again."""
 
 import asyncio
 import signal
@@ -34,8 +34,8 @@ mutation ($product: ID!, $buyer: String!) {
 
 @dataclass
 class Told:
-    """What buyers were told, by the id of the order that they would have: of those who asked until they knew, and of
-    those who asked once."""
+    """The answers to buyers, by the id of their order: of buyers who repeat their request until it is answered, and of
+    buyers who send it once."""
 
     confirmed: set[UUID] = field(default_factory=set)
     sold_out: set[UUID] = field(default_factory=set)
@@ -74,12 +74,12 @@ class TwoServers:
         return dropzero_serve(self._directory / f"server-{number}", **variables)
 
     def another(self, number: int) -> Serving:
-        """A server that is not being killed. The port of one that was may be another's by now."""
+        """Return a server that is not being killed. Another program may have the port of a killed one by now."""
         up = [server for server in self.servers if server is not self._killed]
         return up[number % len(up)]
 
     async def kill(self, number: int) -> None:
-        """End a server without a word, and start it again."""
+        """Kill a server, and start it again."""
         self._killed = self.servers[number]
         await self.servers[number].stop(signal.SIGKILL)
         await self._running[number].aclose()
@@ -88,7 +88,7 @@ class TwoServers:
 
 
 async def ask(url: str, session: aiohttp.ClientSession, purchase: Purchase) -> str | None:
-    """The status of a purchase, or the code of its error; None when there was no answer."""
+    """Buy one. Returns the status, or the code of the error; None when there was no answer."""
     variables = {"product": str(purchase.product_id), "buyer": purchase.user_ref}
     try:
         async with session.post(f"{url}/graphql", json={"query": BUY, "variables": variables}) as response:
@@ -111,7 +111,7 @@ async def cut_some_commits(endpoints: list[StandIn]) -> None:
 
 
 @pytest.mark.slow
-async def test_whoever_is_killed_no_answer_says_more_than_was_committed(
+async def test_no_answer_says_more_than_was_committed_when_servers_are_killed(
     tmp_path: Path, home: StandIn, peer: StandIn, behind: Pool
 ) -> None:
     product_id = await new_product(behind, stock=UNITS)

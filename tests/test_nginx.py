@@ -31,13 +31,13 @@ STOCK = "query ($id: ID!) { product(id: $id) { stock } }"
 UNITS = 100_000
 BUYERS = 4
 DRAIN = "1"
-"""Seconds. nginx does not look at /readyz: it sends requests until nobody listens."""
+"""Seconds. nginx does not read /readyz: it sends requests until the port refuses connections."""
 
 pytestmark = pytest.mark.slow
 
 
 def configuration(port: int, servers: list[int]) -> str:
-    """What the page shows, for these ports."""
+    """Return the page's configuration, with these ports."""
     [shown] = re.findall(r"^```nginx\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     addresses = iter(servers)
     here = re.sub(r"server 10\.[\d.]+:8000", lambda _: f"server 127.0.0.1:{next(addresses)}", shown)
@@ -48,7 +48,8 @@ def configuration(port: int, servers: list[int]) -> str:
 
 @asynccontextmanager
 async def nginx_before(servers: list[int]) -> AsyncIterator[tuple[str, Path]]:
-    """The URL of an nginx before servers at these ports, and the file of its errors. It ends with the block."""
+    """Run an nginx before servers at these ports until the block is left. Yields its URL, and the file of its
+    errors."""
     port = free_port()
     async with running_nginx(port, configuration(port, servers)) as errors:
         yield f"http://127.0.0.1:{port}", errors
@@ -56,7 +57,7 @@ async def nginx_before(servers: list[int]) -> AsyncIterator[tuple[str, Path]]:
 
 @dataclass
 class Buying:
-    """What buyers were answered."""
+    """The answers to buyers."""
 
     answers: Counter[str] = field(default_factory=Counter)
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,7 +68,7 @@ class Buying:
         await until(lambda: self.answers.total() >= before + 50)
 
     async def buy(self, shop: Server, product_id: str, buyer: str) -> None:
-        """Buy one unit after the other, each with a key of its own, until it is over."""
+        """Buy one unit after the other, each with its own key, until the sale is over."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
             while not self.over.is_set():
                 wanted = {"productId": product_id, "userRef": buyer, "idempotencyKey": str(uuid.uuid4())}
@@ -81,12 +82,12 @@ class Buying:
                     continue
                 outcome = orjson.loads(text)["data"]["purchase"]["status"] if status == 200 else str(status)
                 self.answers[outcome] += 1
-                await asyncio.sleep(short(0.01))  # so that a server can start beside them
+                await asyncio.sleep(short(0.01))  # leaves a starting server time
 
 
 @dataclass
 class Watcher:
-    """A client of live stock, which comes back whenever its connection ends."""
+    """A watcher, which reconnects whenever its connection ends."""
 
     seen: list[list[int]] = field(default_factory=list)
     """The stock, connection by connection."""
@@ -116,7 +117,7 @@ class Watcher:
                 f"{shop.url}/graphql", json=body, headers={"accept": "text/event-stream"}, timeout=timeout
             ) as response:
                 if response.status == 502:
-                    # nginx has used the connection of the stream that ended just now, whose end it had not seen yet.
+                    # nginx has reused the connection of the stream that has just ended, before it noticed the end.
                     continue
                 assert response.status == 200
                 seen: list[int] = []
@@ -126,7 +127,7 @@ class Watcher:
                         seen.append(orjson.loads(line[6:])["data"]["stockChanged"]["stock"])
 
 
-async def test_servers_that_are_restarted_one_after_the_other_lose_no_purchase_and_no_watcher(
+async def test_servers_that_are_restarted_in_turn_lose_no_purchase_and_no_watcher(
     tmp_path: Path, postgres_url: str
 ) -> None:
     variables = {

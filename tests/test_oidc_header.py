@@ -1,4 +1,4 @@
-"""On Vercel: where its OIDC token is taken from, and where it is not."""
+"""Vercel's OIDC token: which header it is read from, and where that header is ignored."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A process that can open no more files says so, once a minute, and serves again when it can."""
+"""A process that can open no more files logs it, once a minute, and serves again when it can."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ LINE = "Too many open files: new connections are closed at once; allow this proc
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux alone changes the limits of another process")
-async def test_a_server_without_a_file_left_says_so_and_serves_again(tmp_path: Path) -> None:
+async def test_a_server_without_a_free_file_logs_it_and_serves_again(tmp_path: Path) -> None:
     async with dropzero_serve(tmp_path / "data") as server, contextlib.AsyncExitStack() as clients:
         assert "Too many open files" not in server.log
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (100, 100))
@@ -41,19 +41,19 @@ async def test_a_server_without_a_file_left_says_so_and_serves_again(tmp_path: P
         assert "Traceback" not in server.log
 
 
-def test_a_shortage_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_shortage_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     files = OpenFiles(lambda: now)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with caplog.at_level(logging.ERROR, "dropzero.server"):
-        files.look()
+        files.check()
         assert caplog.messages == []
         lowest_free = os.open(os.devnull, os.O_RDONLY)
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
         try:
             for now in (0.0, 1.0, 59.0, 60.0, 61.0):  # noqa: B007 - the clock reads it
-                files.look()
+                files.check()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(caplog.messages) == 2

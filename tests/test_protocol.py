@@ -14,7 +14,7 @@ BODY = b'{"query":"{ __typename }"}'
 
 
 async def exchange(server: Server, request: bytes) -> bytes:
-    """What the server answers to these bytes before it hangs up or says nothing more."""
+    """Send these bytes, and return what the server sends before it closes the connection or falls silent."""
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -27,7 +27,7 @@ async def exchange(server: Server, request: bytes) -> bytes:
 
 
 def is_refusal(answer: bytes) -> bool:
-    # It hangs up with a part unread, and that can overtake its answer.
+    # The server closes the connection with a part unread, and the reset can overtake its answer.
     return answer == b"" or answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
@@ -39,7 +39,7 @@ def request_with(headers: bytes) -> bytes:
 
 
 async def test_a_large_head_is_refused(server: Server) -> None:
-    # More than fits into one read, which is what is looked at together.
+    # More than one read takes.
     many = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 1000) for number in range(3000))
 
     assert is_refusal(await exchange(server, request_with(many)))
@@ -57,13 +57,13 @@ async def test_an_ordinary_head_and_a_large_body_pass(server: Server) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /graphql HT", request_with(b"")[:-5]])
-async def test_a_request_that_does_not_come_to_its_end_is_not_waited_for(settings: Settings, begun: bytes) -> None:
+async def test_an_incomplete_request_is_cut_off(settings: Settings, begun: bytes) -> None:
     times = SocketTimes(receive=short(0.1))
     async with serving(replace(settings, socket_times=times)) as server, asyncio.timeout(PATIENCE):
         assert await exchange(server, begun) == b""
 
 
-async def test_a_connection_that_is_used_is_not_given_up(settings: Settings) -> None:
+async def test_a_connection_in_use_is_not_cut_off(settings: Settings) -> None:
     request = request_with(b"").replace(b"connection: close", b"connection: keep-alive")
     answer = b'{"data":{"__typename":"Query"}}'
     times = SocketTimes(receive=short(0.5))
@@ -72,7 +72,7 @@ async def test_a_connection_that_is_used_is_not_given_up(settings: Settings) -> 
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(request)
         assert (await reader.readuntil(answer)).endswith(answer)
-        # One that sends nothing is given up, so that the time of the other, which is older, has passed too.
+        # An idle connection is cut off, so the time of the older one has passed too.
         assert await exchange(server, b"") == b""
         writer.write(request)
         assert (await reader.readuntil(answer)).endswith(answer)

@@ -1,4 +1,4 @@
-"""What the system refuses a start ends the command with one line that says what to do, and leaves no process."""
+"""When the system refuses what a start needs, the command ends with one line of advice, and leaves no process."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from api.server import LEAST_FILES
+from api.process import LEAST_FILES
 from tests.command import DROPZERO, Run, dropzero, dropzero_here, ended, environment, started
 from tests.database.owner import processes_on
 from tests.database.test_embedded import directory, made
@@ -27,7 +27,7 @@ os.execvp(sys.argv[3], sys.argv[3:])
 
 
 async def limited(directory: Path, limit: str, most: int, **variables: str) -> Run:
-    """`dropzero serve` under a limit of the system."""
+    """Run `dropzero serve` under a limit of the system."""
     serve = [sys.executable, "-c", LIMITED, limit, str(most), *DROPZERO, "serve", "--port", "0"]
     there = environment({"DROPZERO_DATA": str(directory), **variables})
     async with started(*serve, env=there, stdout=PIPE, stderr=PIPE) as process:
@@ -40,7 +40,7 @@ def assert_one_line(run: Run, pattern: str) -> None:
     assert re.fullmatch(rf"dropzero: {pattern}", line), line
 
 
-async def test_a_folder_in_the_place_of_the_token_is_one_line(directory: Path) -> None:
+async def test_a_folder_in_the_place_of_the_token_ends_the_start_with_one_line(directory: Path) -> None:
     (directory / "operator-token").mkdir()
     run = await dropzero("serve", "--port", "0", DROPZERO_DATA=str(directory))
     assert_one_line(run, rf"cannot keep the operator's token in {directory}/operator-token: Is a directory; remove .*")
@@ -48,7 +48,7 @@ async def test_a_folder_in_the_place_of_the_token_is_one_line(directory: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="for its own processes another user has too few to tell")
-async def test_a_process_that_the_system_does_not_start_is_one_line(directory: Path) -> None:
+async def test_a_process_that_cannot_start_ends_the_start_with_one_line(directory: Path) -> None:
     run = await limited(directory, "RLIMIT_NPROC", 0)
     assert_one_line(
         run, r"cannot start PostgreSQL's program .*/postgres: Resource temporarily unavailable; .*ulimit -u.*"
@@ -58,7 +58,9 @@ async def test_a_process_that_the_system_does_not_start_is_one_line(directory: P
 
 @pytest.mark.parametrize("files", [6, 8, 24, LEAST_FILES - 1])
 @pytest.mark.parametrize("endpoints", [{}, {"DROPZERO_ENDPOINTS": "ap-northeast-1=postgresql://ada@127.0.0.1:9/shop"}])
-async def test_too_few_files_are_one_line(directory: Path, files: int, endpoints: dict[str, str]) -> None:
+async def test_too_few_files_end_the_start_with_one_line(
+    directory: Path, files: int, endpoints: dict[str, str]
+) -> None:
     run = await limited(directory, "RLIMIT_NOFILE", files, **endpoints)
     assert_one_line(
         run, rf"this process may open {files} files, and needs {LEAST_FILES}; raise the limit \(ulimit -n\)"
@@ -78,7 +80,7 @@ async def test_too_few_files_are_one_line(directory: Path, files: int, endpoints
     ],
     ids=repr,
 )
-async def test_what_has_no_words_of_its_own_is_one_line(
+async def test_an_error_without_a_message_of_ours_ends_the_start_with_one_line(
     error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> NoReturn:

@@ -1,4 +1,4 @@
-"""A server that is told to stop a second time: it ends at once, and leaves nothing behind."""
+"""A second signal to stop: the server ends at once, and leaves nothing behind."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 WATCH = f'subscription {{ stockChanged(productIds: ["{SAMPLE}"]) {{ stock }} }}'
 AGAIN = "WARNING dropzero.server: told to stop a second time: what was in flight is broken off"
 DEADLINE = {"DROPZERO_DEADLINE_MS": "120000"}
-"""Longer than the test is patient: without the second signal the server would wait for what is in flight."""
+"""Longer than the test waits: without a second signal the server would wait for what is in flight."""
 
 
 def left(data: Path) -> list[str]:
@@ -45,7 +45,7 @@ def left(data: Path) -> list[str]:
 
 @asynccontextmanager
 async def stuck(server: Serving, data: Path, buyers: int = 10) -> AsyncIterator[None]:
-    """Purchases that the database does not answer, an event stream and a websocket, until the block is left."""
+    """Hold purchases that the database does not answer, an event stream and a websocket, until the block is left."""
     connection = await asyncpg.connect(running_embedded_url(data))
     await connection.execute("BEGIN; LOCK TABLE inventory")
     watching, streaming = asyncio.Event(), asyncio.Event()
@@ -57,7 +57,7 @@ async def stuck(server: Serving, data: Path, buyers: int = 10) -> AsyncIterator[
 
     async def stream() -> None:
         headers = {"accept": "text/event-stream"}
-        with suppress(aiohttp.ClientError):  # a stream may end before
+        with suppress(aiohttp.ClientError):  # the stream may have ended
             async with server.session.post(f"{server.url}/graphql", json={"query": WATCH}, headers=headers) as response:
                 streaming.set()
                 await response.read()
@@ -120,7 +120,7 @@ async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("skipped", [True, False])
-async def test_ctrl_c_skips_the_drain_and_breaks_off_what_is_in_flight_only_after_it(
+async def test_ctrl_c_first_skips_the_drain_and_then_breaks_off_what_is_in_flight(
     tmp_path: Path, workers: int, skipped: bool
 ) -> None:
     data = tmp_path / "data"
@@ -177,7 +177,7 @@ async def test_the_terminals_first_ctrl_c_leaves_workers_the_time_to_answer(tmp_
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_second_sigterm_changes_nothing(tmp_path: Path, workers: int) -> None:
-    """Supervisors that send it to a group of processes, each of which passes it on, send it more than once."""
+    """Some supervisors send SIGTERM to a group of processes, each of which passes it on: it arrives more than once."""
     data = tmp_path / "data"
     async with dropzero_serve(data, "--workers", str(workers), DROPZERO_COMMIT_DELAY_MS="100") as server:
         purchases = [asyncio.create_task(server.purchase(SAMPLE, f"buyer-{number}")) for number in range(20)]

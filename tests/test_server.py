@@ -1,4 +1,4 @@
-"""The life of a server, as the real command: how it opens, how it closes, and what it says when things go wrong."""
+"""The life of a server, as the real command: how it starts, how it stops, and what it prints when something fails."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,8 @@ from api.database.embedded import embedded_postgres
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
-from api.server import CannotServe, address, bind
+from api.process import CannotServe
+from api.server import address, bind
 from tests.command import DROPZERO, Serving, dropzero, dropzero_here, dropzero_serve, ended, environment, started
 from tests.patience import PATIENCE, PATIENT_TIMES, until
 from tests.server import ADMIN_TOKEN, PURCHASE
@@ -30,7 +31,7 @@ SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 STOCK = f'{{ product(id: "{SAMPLE}") {{ stock }} }}'
 DROPPED = "Traceback"
 ATTEMPTS = "5"
-"""Transactions that a purchase is tried for, so that one without a database fails before its deadline."""
+"""Attempts of a purchase: so few that it fails before its deadline when the database is away."""
 
 
 def processes_on(data: Path) -> list[str]:
@@ -62,7 +63,7 @@ def is_running(pid: str) -> bool:
 
 
 async def kill_database(data: Path) -> None:
-    """Kill the postmaster, and wait for the end of its processes, which answer on their connections a bit longer."""
+    """Kill the postmaster, and wait until its processes, which answer a bit longer, have ended."""
     pid = postmaster(data)
     processes = children(pid)
     assert processes
@@ -72,7 +73,7 @@ async def kill_database(data: Path) -> None:
 
 @pytest.fixture
 async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
-    """Blocks that are left at the end of the test, in whatever order they overlap."""
+    """Context managers that are left at the end of the test, so that they can overlap in any order."""
     async with contextlib.AsyncExitStack() as stack:
         yield stack
 
@@ -98,7 +99,7 @@ async def until_not_ready(server: Serving) -> None:
 
 
 @pytest.mark.slow
-async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_again(tmp_path: Path) -> None:
+async def test_it_announces_itself_stops_cleanly_and_finds_the_data_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with dropzero_serve(data) as server:
         assert server.announced.startswith("DROPZERO is open. Ctrl-C stops it.\n")
@@ -135,7 +136,7 @@ async def test_it_says_where_everything_is_stops_cleanly_and_finds_the_data_agai
 
 
 @pytest.mark.slow
-async def test_told_to_stop_it_answers_purchases_in_flight_and_sends_watchers_away(
+async def test_a_stop_answers_purchases_in_flight_and_closes_watchers_sockets(
     tmp_path: Path, postgres_url: str, behind: Pool
 ) -> None:
     there = {"DROPZERO_ENDPOINTS": f"here={postgres_url}", "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}
@@ -190,14 +191,14 @@ async def test_it_can_be_stopped_while_it_starts(tmp_path: Path, stage: str, how
         assert process.returncode is None
         process.send_signal(how)
         run = await ended(process)
-    # A start that was all but done ends as a stop.
+    # A start that was nearly complete ends as a stop.
     assert run.status == (0 if "open" in run.out else status), run.err
     assert DROPPED not in run.err
     assert processes_on(data) == []
 
 
 @pytest.mark.slow
-async def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
+async def test_a_port_in_use_ends_the_start_with_one_line_and_no_database(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -220,12 +221,12 @@ def test_a_host_that_is_not_ours_is_named(host: str) -> None:
 def test_the_address_of_a_socket_is_a_url(host: str, url: str) -> None:
     with bind(host, 0) as listening:
         assert re.fullmatch(url, address(listening))
-        # asyncio switches Nagle's algorithm off only where the protocol is named.
+        # asyncio disables Nagle's algorithm only for a socket with its protocol named.
         assert listening.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.slow
-async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_started(tmp_path: Path) -> None:
+async def test_a_server_whose_database_dies_logs_it_and_can_be_restarted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with dropzero_serve(data, DROPZERO_ATTEMPTS=ATTEMPTS) as server:
         assert (await buy(server))["data"]["purchase"]["status"] == "CONFIRMED"
@@ -248,7 +249,7 @@ async def test_when_the_database_dies_the_server_says_so_and_can_be_stopped_and_
 
 @pytest.mark.slow
 async def test_a_database_that_comes_back_is_used_again(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
-    # A short path, so that its socket is where it was when it comes back.
+    # A short path, so that the database has its socket at the same place after its restart.
     database = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropzero-"))) / "elsewhere"
     token = "the-operators-token"
     with embedded_postgres(database) as url:

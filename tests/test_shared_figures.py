@@ -1,4 +1,4 @@
-"""The figures that the workers of a server share: sums that never go down, whoever comes and goes."""
+"""The figures that the workers of a server share: counters never go down when workers end and start."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from api.shared_figures import SharedFigures
 
 
 class Process(Collector):
-    """The figures of one process, and those that it tells of all."""
+    """The figures of one process, and those that it shows of all."""
 
     def __init__(self, folder: Path) -> None:
         self.sold = 0
@@ -37,7 +37,7 @@ class Process(Collector):
         return {sample.name: sample.value for metric in self.figures.collect() for sample in metric.samples}
 
     def die(self) -> None:
-        """End without a last copy, as a process that is killed; to die again changes nothing."""
+        """End without a last copy, like a killed process. A second call does nothing."""
         for file in self.figures._files.values():
             file.close()
         self.figures._lock.close()
@@ -65,7 +65,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_each_process_tells_the_sum_and_of_some_gauges_the_largest(start: Callable[[], Process]) -> None:
+def test_each_process_shows_sums_and_the_largest_of_some_gauges(start: Callable[[], Process]) -> None:
     ada, bob = start(), start()
     ada.sold, ada.open, ada.away = 3, 10, 1
     bob.sold, bob.open = 4, 20
@@ -75,7 +75,7 @@ def test_each_process_tells_the_sum_and_of_some_gauges_the_largest(start: Callab
     assert bob.told() == ada.told()
 
 
-def test_what_a_process_counted_stays_and_what_it_had_open_goes(start: Callable[[], Process]) -> None:
+def test_counters_of_an_ended_process_stay_and_its_gauges_go(start: Callable[[], Process]) -> None:
     ada, bob = start(), start()
     bob.sold, bob.open, bob.away = 4, 20, 1
     bob.figures.close()

@@ -1,16 +1,15 @@
-"""A start on a database that fails for a moment: it costs the start nothing, and one that is away still ends it."""
+"""Starts while the database fails: a moment's failure does not stop a start, a database that stays away does."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from api.app import START_BUDGET
 from api.database.endpoint import Endpoint
 from api.database.errors import Unavailable
 from api.database.pool import Pool
-from api.server import prepare
 from api.settings import Settings
+from api.startup import START_BUDGET, prepare
 from tests.command import dropzero_serve
 from tests.dsql.stand_in import StandIn
 from tests.dsql.token import CREDENTIALS
@@ -23,7 +22,7 @@ REGIONS = "{ regions { healthy } }"
 
 @pytest.fixture
 def settings(settings: Settings, home: StandIn) -> Settings:
-    """With one endpoint, so that nothing but the start speaks to the database."""
+    """Settings with one endpoint, so that nothing but the start connects to the database."""
     return replace(settings, endpoints=(Endpoint(HOME, home.url),))
 
 
@@ -43,7 +42,7 @@ async def test_a_server_serves_wherever_a_connection_was_lost_during_its_start(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [LOST, CONFLICT])
-async def test_what_precedes_serving_is_done_wherever_two_steps_in_a_row_have_failed(
+async def test_the_start_succeeds_wherever_two_steps_in_a_row_fail(
     settings: Settings, home: StandIn, behind: Pool, how: str | None
 ) -> None:
     await prepare(settings, embedded=True)
@@ -62,7 +61,7 @@ async def test_worker_processes_start_whose_connections_are_lost(
     settings: Settings, home: StandIn, tmp_path: Path
 ) -> None:
     await prepare(settings, embedded=False)
-    before = home.steps  # and as many are those of the process that starts the workers
+    before = home.steps  # the process that starts the workers takes as many steps
     home.failing_steps = {2 * before + step: LOST for step in (1, 2, 20, 40)}
     variables = {"DROPZERO_ENDPOINTS": f"{HOME}={home.url}", **CREDENTIALS}
     async with dropzero_serve(tmp_path / "unused", "--workers", "2", **variables) as server:
@@ -79,4 +78,4 @@ async def test_a_database_that_is_away_ends_a_start_with_its_reason(
     home.refusing = True
     with pytest.raises(Unavailable, match="too many open connections; run fewer servers"):
         await prepare(settings, embedded=embedded)
-    assert 1 < home.connections_opened <= START_BUDGET.attempts * 3  # a read is tried three times by itself
+    assert 1 < home.connections_opened <= START_BUDGET.attempts * 3  # each read is tried three times

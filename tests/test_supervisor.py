@@ -1,5 +1,5 @@
-"""The supervisor of worker processes: workers that are silent, that still start, that are told to stop twice, and those
-whose supervisor is gone."""
+"""The supervisor of worker processes: with workers that are silent, that still start, or that receive two signals to
+stop; and workers without a supervisor."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ from tests.patience import PATIENCE, until
 from tests.server import ADMIN_TOKEN
 
 LONG = str(int(PATIENCE) * 2)
-"""Seconds of a drain that no test waits for."""
+"""Seconds of a drain, longer than any test waits."""
 
 GATE = """
 import pathlib, sys, time
 while any("spawn_main" in argument for argument in sys.orig_argv) and pathlib.Path({gate!r}).exists():
     time.sleep(0.01)
 """
-"""Keeps a worker from importing anything for as long as a file is there."""
+"""Keeps a worker from importing anything while a file exists."""
 
 
 def worker_pids(server: Serving) -> list[int]:
@@ -55,7 +55,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> workers._Worker:
-    """A worker that runs and says nothing by itself; nobody waits for its answers."""
+    """A worker that runs and never answers; no time is spent on waiting for its answers."""
     settings = read_settings({})
     silent = workers._Worker(uvicorn_config(settings, partial(create_app, settings)), [], 0)
     monkeypatch.setattr(silent, "process", SimpleNamespace(is_alive=lambda: True, sentinel=Pipe()[0]))
@@ -64,28 +64,28 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> workers._Worker:
 
 
 def patience_with(worker: workers._Worker) -> float:
-    """For how many seconds of silence the worker is well."""
+    """Return the seconds of silence after which the worker counts as stuck."""
     seconds = 0.0
     while worker.is_well():
-        seconds += workers._ASK
-    return seconds + workers._ASK
+        seconds += workers._ANSWER_WAIT
+    return seconds + workers._ANSWER_WAIT
 
 
-def test_a_worker_that_has_never_answered_is_given_the_time_to_start(worker: workers._Worker) -> None:
+def test_a_worker_that_has_never_answered_has_the_time_to_start(worker: workers._Worker) -> None:
     assert patience_with(worker) == START_TIMEOUT
 
 
-def test_a_worker_that_falls_silent_is_stuck_and_every_answer_counts(worker: workers._Worker) -> None:
+def test_a_silent_worker_counts_as_stuck_and_every_answer_resets_its_time(worker: workers._Worker) -> None:
     for _ in range(3):
         worker.child_conn.send(Stage.SERVING)
         assert worker.is_well()
-        worker.ask()
+        worker.query_stage()
     worker.child_conn.send(Stage.SERVING)
     assert patience_with(worker) == ANSWER_TIMEOUT
     assert not worker.is_well()
 
 
-def test_what_counts_is_the_latest_answer(worker: workers._Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_answer_counts(worker: workers._Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     worker.child_conn.send(Stage.SERVING)
 
     def answer(*_: object) -> list[object]:
@@ -94,7 +94,7 @@ def test_what_counts_is_the_latest_answer(worker: workers._Worker, monkeypatch: 
         return []
 
     monkeypatch.setattr(workers, "wait", answer)
-    assert worker.ask() is Stage.STOPPING
+    assert worker.query_stage() is Stage.STOPPING
 
 
 @pytest.mark.slow
@@ -133,8 +133,8 @@ async def has_waiting(server: Serving, number: int) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_worker_drains_on_however_often_sigterm_comes(tmp_path: Path) -> None:
-    """Some send it to every process of a service, and the supervisor passes it on."""
+async def test_a_worker_drains_on_however_often_sigterm_arrives(tmp_path: Path) -> None:
+    """Some service managers send SIGTERM to every process, and the supervisor passes it on."""
     async with dropzero_serve(tmp_path / "data", "--workers", "2", DROPZERO_DRAIN_S=LONG) as server:
         processes = worker_pids(server)
         for pid in (*processes, server.process.pid):

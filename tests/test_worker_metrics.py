@@ -1,4 +1,4 @@
-"""/metrics of a server with several workers: whichever answers, it speaks for all of them."""
+"""/metrics of a server with several workers: each worker answers with the figures of all."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ def command_line(pid: str) -> str:
 
 
 async def buy(server: Serving, purchases: int) -> None:
-    """Buy, each time on a connection of its own: the system spreads connections over the workers."""
+    """Buy, each time on a new connection: the system spreads connections over the workers."""
 
     async def one(number: int) -> None:
         async with aiohttp.ClientSession() as session:
@@ -49,7 +49,7 @@ async def buy(server: Serving, purchases: int) -> None:
 
 
 class Scrapes:
-    """Scrapes, each on a connection of its own, and what no scrape may show less than one before."""
+    """Scrapes, each on a new connection, and the counters, which no later scrape may show lower."""
 
     def __init__(self, server: Serving) -> None:
         self._server = server
@@ -73,7 +73,7 @@ class Scrapes:
         return total(await self.look(), "dropzero_purchases_total")
 
     async def shows(self, purchases: int) -> bool:
-        """Whether several scrapes, of whichever workers, all show just that many."""
+        """Whether several scrapes, of any workers, all show exactly so many."""
         return [await self.purchases() for _ in range(8)] == [purchases] * 8
 
 
@@ -87,7 +87,7 @@ async def two_workers(tmp_path: Path) -> AsyncIterator[Serving]:
         yield server
 
 
-async def test_every_scrape_is_the_sum_of_the_workers_and_none_shows_less_than_one_before(tmp_path: Path) -> None:
+async def test_every_scrape_is_the_sum_of_the_workers_and_no_counter_goes_down(tmp_path: Path) -> None:
     async with two_workers(tmp_path) as server:
         scrapes = Scrapes(server)
         buying = asyncio.create_task(buy(server, 200))
@@ -123,11 +123,11 @@ async def test_a_worker_that_is_killed_keeps_its_counts_and_loses_its_gauges(tmp
 
 
 async def limits(scrapes: Scrapes) -> bool:
-    """Whether the gauges are those of two live workers again."""
+    """Whether the gauges are those of two running workers again."""
     try:
         return total(await scrapes.look(), "dropzero_sockets_limit") == 2 * 15_000
     except aiohttp.ClientError:
-        return False  # the killed worker had taken the connection
+        return False  # the killed worker had accepted the connection
 
 
 async def test_workers_that_are_replaced_on_request_take_their_last_counts_along(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def waiting(scrapes: Scrapes, number: int) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_the_folder_of_the_figures_goes_with_the_server(tmp_path: Path, how: signal.Signals) -> None:
+async def test_the_folder_of_the_figures_is_removed_with_the_server(tmp_path: Path, how: signal.Signals) -> None:
     async with two_workers(tmp_path) as server:
         folders = {Path(path) for path in open_folders(min(workers(server)))}
         assert len(folders) == 1

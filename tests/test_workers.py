@@ -1,4 +1,4 @@
-"""Several processes that serve at one address, and meet only in the database."""
+"""Several processes that serve at one address, and share only the database."""
 
 import asyncio
 import signal

@@ -1,4 +1,5 @@
-"""The test's PostgreSQL over TCP and TLS, which the embedded one is built without: a front that ends TLS before it."""
+"""PostgreSQL over TCP and TLS for tests: a front that terminates TLS, which the embedded PostgreSQL is built
+without."""
 
 import asyncio
 import contextlib
@@ -21,7 +22,7 @@ class Front:
 
 @contextlib.asynccontextmanager
 async def tls_front(postgres_url: str, context: ssl.SSLContext | None) -> AsyncIterator[Front]:
-    """Pass connections on until the block is left. Without a context TLS is refused, as by a server that has none."""
+    """Pass connections on until the block is left. Without a context it refuses TLS, like a server without TLS."""
     socket_path = f"{parse_qs(urlsplit(postgres_url).query)['host'][0]}/.s.PGSQL.5432"
     tasks: set[asyncio.Task[None]] = set()
 
@@ -42,10 +43,10 @@ async def tls_front(postgres_url: str, context: ssl.SSLContext | None) -> AsyncI
             backend.write(head)
             await asyncio.gather(_copy(reader, backend), _copy(backend_reader, writer))
         except (OSError, EOFError):
-            pass  # the client went away, or does not trust the certificate
+            pass  # the client has disconnected, or does not trust the certificate
         finally:
             for end in writers:
-                if end.transport is not None:  # as it is when the client went away during the TLS handshake
+                if end.transport is not None:  # None when the client disconnected during the TLS handshake
                     end.transport.abort()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection as Pipe
 
 import uvloop
 
-from api.server import raise_file_limit
+from api.process import raise_file_limit
 from bench.abuse.attack import Attack, Manner, Tally, Target
 from bench.abuse.catalogue import ATTACKS
 from bench.abuse.sockets import CLASSES, Connection

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from api.app import require_ready_database
 from api.database.backoff import Backoff
 from api.database.connect import ConnectionRate, Connector, ConnectTimes
 from api.database.endpoint import Endpoint
@@ -24,6 +23,7 @@ from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.drops.rights import GRANTS, RightsMissing
 from api.settings import Settings
+from api.startup import require_ready_database
 from tests import command
 from tests.clock import pass_time
 from tests.dsql.certificates import Authority

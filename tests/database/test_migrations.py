@@ -29,8 +29,8 @@ from api.database.migrations import (
     read_schema,
 )
 from api.database.pool import Pool
-from api.server import prepare
 from api.settings import Settings
+from api.startup import prepare
 from tests import command
 from tests.database.mortal import Killed, Mortal
 from tests.patience import PATIENT_TIMES, until

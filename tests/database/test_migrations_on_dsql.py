@@ -11,7 +11,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api.app import SchemaBehind, require_ready_database
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown
 from api.database.index_jobs import IndexBudget
@@ -20,6 +19,7 @@ from api.database.pool import Pool
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
+from api.startup import SchemaBehind, require_ready_database
 from tests import command
 from tests.database.mortal import Killed, Mortal
 from tests.dsql.certificates import Authority

@@ -1,4 +1,4 @@
-"""A server that a module of tests shares, and a product that nobody may buy."""
+"""One server for each module of tests, and a product in it whose stock no test may change."""
 
 import pytest
 

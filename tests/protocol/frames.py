@@ -29,7 +29,7 @@ def frame(
     mask: bytes | None = b"\x37\xfa\x21\x3d",
     length: int | None = None,
 ) -> bytes:
-    """`length` is what the frame says of the payload, where it does not tell the truth."""
+    """Return a frame. `length`: the length to write into it, where it is to be wrong."""
     size = len(payload) if length is None else length
     masked = 0x80 if mask else 0
     head = bytes([fin << 7 | reserved << 4 | opcode])
@@ -47,7 +47,7 @@ def frame(
 
 
 def fragments(*payloads: bytes, opcode: int = TEXT) -> bytes:
-    """One message in as many frames."""
+    """Return one message, with each payload in a frame of its own."""
     last = len(payloads) - 1
     return b"".join(
         frame(CONTINUATION if number else opcode, payload, fin=number == last)
@@ -61,12 +61,12 @@ def close(code: int, reason: bytes = b"") -> bytes:
 
 @dataclass(frozen=True)
 class Socket:
-    """A websocket on a raw connection, whose handshake is done."""
+    """A websocket on a raw connection, after its handshake."""
 
     connection: Connection
 
     async def frame(self) -> tuple[int, bytes]:
-        """The opcode and the payload of the next frame, which must be whole and not masked."""
+        """Receive one frame, which must be whole and not masked. Returns its opcode and payload."""
         first, second = await self.connection.exactly(2)
         assert first & 0xF0 == 0x80
         assert second < 128
@@ -76,7 +76,7 @@ class Socket:
         return first & 0x0F, await self.connection.exactly(size)
 
     async def frames(self) -> list[tuple[int, bytes]]:
-        """Every frame up to the one that closes the socket, which is answered."""
+        """Receive every frame up to the close frame, and answer that one."""
         received = [await self.frame()]
         while received[-1][0] != CLOSE:
             received.append(await self.frame())
@@ -87,7 +87,7 @@ class Socket:
 
 @contextlib.asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[Socket]:
-    """A socket for as long as the block. The client has not sent connection_init."""
+    """Open a socket until the block is left. It has not sent connection_init."""
     async with connection_to(server) as connection:
         await connection.send(request(LINE, *HANDSHAKE))
         assert (await connection.answer()).status == 101

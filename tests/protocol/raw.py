@@ -14,7 +14,7 @@ from tests.patience import PATIENCE
 from tests.server import PURCHASE, Server
 
 ANYTHING = "00000000-0000-0000-0000-000000000000"
-"""Stands for the product's id, which is as long, in bytes that are written before there is a product."""
+"""A placeholder of the same length for a product's id, in bytes that are written before the product exists."""
 
 TYPENAME = b'{"query":"{ __typename }"}'
 
@@ -33,7 +33,7 @@ class Answer:
 
 
 def request(line: bytes, *headers: bytes, body: bytes | None = None) -> bytes:
-    """A request with a Host, and with a Content-Length where there is a body."""
+    """Return a request with a Host, and with a Content-Length if it has a body."""
     fields = [b"Host: test", *headers]
     if body is not None:
         fields += [b"Content-Type: application/json", b"Content-Length: %d" % len(body)]
@@ -46,7 +46,7 @@ def purchase(product_id: str = ANYTHING, buyer: str = "ada") -> bytes:
 
 
 def pieces_of(data: bytes, how: str) -> list[bytes]:
-    """The bytes whole, or cut behind the first head, or in pieces that are as short as is bearable."""
+    """Return the bytes whole, or cut behind the first head, or in pieces as short as the time of a test allows."""
     if how == "whole":
         return [data]
     if how == "head, rest":
@@ -67,21 +67,21 @@ class Connection:
     writer: asyncio.StreamWriter
 
     async def send(self, *pieces: bytes) -> None:
-        """Send these pieces one by one. The server need not be there for all of them."""
+        """Send these pieces one by one. The server may close the connection meanwhile."""
         with contextlib.suppress(ConnectionError):
             for piece in pieces:
                 self.writer.write(piece)
                 await self.writer.drain()
-                for _ in range(3):  # turns of the loop in which the server can read it
+                for _ in range(3):  # rounds of the loop in which the server can read the piece
                     await asyncio.sleep(0)
 
     async def exactly(self, size: int) -> bytes:
-        """As many bytes as these. Raises IncompleteReadError when there are fewer."""
+        """Read so many bytes. Raises IncompleteReadError when there are fewer."""
         async with asyncio.timeout(PATIENCE):
             return await self.reader.readexactly(size)
 
     async def answer(self) -> Answer:
-        """The next answer. Raises IncompleteReadError when there is none."""
+        """Read the next answer. Raises IncompleteReadError when there is none."""
         async with asyncio.timeout(PATIENCE):
             line, *fields = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
             status = int(re.fullmatch(r"HTTP/1.1 (\d{3}) .+", line)[1])  # type: ignore[index]
@@ -90,7 +90,7 @@ class Connection:
         return Answer(status, headers, body)
 
     async def answers(self) -> list[Answer]:
-        """Every answer until the server closes the connection."""
+        """Read every answer until the server closes the connection."""
         received = []
         try:
             while True:
@@ -103,7 +103,7 @@ class Connection:
         return received
 
     async def closed(self) -> bytes:
-        """What still comes before the server closes the connection."""
+        """Read what the server still sends before it closes the connection."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read()
@@ -113,7 +113,7 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connection_to(server: Server) -> AsyncIterator[Connection]:
-    """A connection for as long as the block."""
+    """Connect until the block is left."""
     address = urlsplit(server.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
@@ -123,9 +123,9 @@ async def connection_to(server: Server) -> AsyncIterator[Connection]:
 
 
 async def exchange(server: Server, pieces: Sequence[bytes]) -> list[Answer]:
-    """The answers to these pieces, until the server closes the connection."""
+    """Send these pieces, and return the answers until the server closes the connection."""
     async with connection_to(server) as connection:
-        # Read meanwhile: what is sent behind an answer that closes the connection resets it.
+        # Read while sending: bytes sent behind an answer that closes the connection reset it.
         answers = asyncio.create_task(connection.answers())
         await connection.send(*pieces)
         return await answers

@@ -1,4 +1,4 @@
-"""Handshakes of websockets, on raw sockets: each is answered, and none waits for ever."""
+"""Handshakes of websockets, on raw sockets: each is answered in time."""
 
 import asyncio
 import logging
@@ -19,12 +19,12 @@ from tests.protocol.raw import PIECES, connection_to, exchange, pieces_of, reque
 from tests.server import Server, serving
 
 UPGRADE, CONNECTION, _, VERSION, PROTOCOL = HANDSHAKE
-KEEP = b"Connection: close, Upgrade"
-"""For a request that is answered as if it had not asked for an upgrade."""
+CLOSING = b"Connection: close, Upgrade"
+"""For a request whose upgrade is ignored: the server would keep its connection otherwise."""
 
 
 def handshake(*more: bytes, without: bytes = b"", line: bytes = LINE) -> bytes:
-    """The handshake with more headers, and without one of its own."""
+    """Return the handshake with more headers, and without one of its own."""
     name = without.partition(b":")[0]
     kept = [field for field in HANDSHAKE if not name or not field.startswith(name)]
     return request(line, *kept, *more)
@@ -79,12 +79,12 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "too many headers of the names of cookies": (handshake(*[b"Cookie: 1"] * 100), 431),
     "a target of 9 kB": (handshake(line=b"GET /graphql?%s HTTP/1.1" % (b"a" * 9_000)), 414),
     "another path": (handshake(line=b"GET /sockets HTTP/1.1"), 403),
-    # These do not ask for a websocket.
-    "a POST": (handshake(KEEP, line=b"POST /graphql HTTP/1.1", without=CONNECTION), 415),
-    "HTTP/1.0": (handshake(KEEP, line=b"GET /graphql HTTP/1.0", without=CONNECTION), 400),
-    "another upgrade": (handshake(KEEP, b"Upgrade: h2c", without=CONNECTION), 400),
-    "a list of upgrades": (handshake(b"Upgrade: websocket, h2c", without=UPGRADE).replace(CONNECTION, KEEP), 400),
-    "no upgrade": (handshake(without=UPGRADE).replace(CONNECTION, KEEP), 400),
+    # These do not open a websocket.
+    "a POST": (handshake(CLOSING, line=b"POST /graphql HTTP/1.1", without=CONNECTION), 415),
+    "HTTP/1.0": (handshake(CLOSING, line=b"GET /graphql HTTP/1.0", without=CONNECTION), 400),
+    "another upgrade": (handshake(CLOSING, b"Upgrade: h2c", without=CONNECTION), 400),
+    "a list of upgrades": (handshake(b"Upgrade: websocket, h2c", without=UPGRADE).replace(CONNECTION, CLOSING), 400),
+    "no upgrade": (handshake(without=UPGRADE).replace(CONNECTION, CLOSING), 400),
     "no connection": (handshake(b"Connection: close", without=CONNECTION), 400),
 }
 
@@ -127,13 +127,13 @@ async def test_a_handshake_that_is_not_valid_is_answered_and_closed(
     [frame(PING), request(b"GET /healthz HTTP/1.1"), b"\r\n", b"\0"],
     ids=["a frame", "a request", "an empty line", "a NUL"],
 )
-async def test_what_comes_with_a_handshake_is_refused_with_it(server: Server, behind: bytes) -> None:
+async def test_bytes_behind_a_handshake_are_refused_with_it(server: Server, behind: bytes) -> None:
     [answer] = await exchange(server, [handshake() + behind])
 
     assert answer.status == 400
 
 
-async def test_a_protocol_of_nobody_is_closed_with_4406(server: Server) -> None:
+async def test_an_unknown_subprotocol_is_closed_with_4406(server: Server) -> None:
     async with connection_to(server) as connection:
         await connection.send(handshake(b"Sec-WebSocket-Protocol: graphql-ws", without=PROTOCOL))
         assert (await connection.answer()).status == 101
@@ -142,7 +142,7 @@ async def test_a_protocol_of_nobody_is_closed_with_4406(server: Server) -> None:
     assert (opcode, int.from_bytes(payload[:2])) == (CLOSE, 4406)
 
 
-async def test_a_handshake_that_the_application_does_not_answer_is_ended(settings: Settings) -> None:
+async def test_a_handshake_that_the_application_does_not_answer_is_cut_off(settings: Settings) -> None:
     hanging, times = Hanging(), SocketTimes(receive=short(0.3))
     async with (
         serving(replace(settings, socket_times=times), make_app=lambda _: hanging) as server,
@@ -153,7 +153,7 @@ async def test_a_handshake_that_the_application_does_not_answer_is_ended(setting
         await asyncio.wait_for(hanging.left.wait(), PATIENCE)
 
 
-async def test_a_handshake_behind_an_answer_is_ended_too(settings: Settings) -> None:
+async def test_a_handshake_behind_an_answer_is_cut_off_too(settings: Settings) -> None:
     hanging, times = Hanging(), SocketTimes(receive=short(0.3))
     async with (
         serving(replace(settings, socket_times=times), make_app=lambda _: hanging) as server,
@@ -166,7 +166,9 @@ async def test_a_handshake_behind_an_answer_is_ended_too(settings: Settings) -> 
         await asyncio.wait_for(hanging.left.wait(), PATIENCE)
 
 
-async def test_what_comes_before_the_answer_is_refused(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_frames_before_the_answer_to_a_handshake_are_refused(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     hanging = Hanging()
     async with serving(settings, make_app=lambda _: hanging) as server, connection_to(server) as connection:
         await connection.send(handshake())
@@ -182,12 +184,12 @@ async def test_what_comes_before_the_answer_is_refused(settings: Settings, caplo
 async def test_an_accepted_socket_outlives_the_time_for_its_handshake(settings: Settings) -> None:
     times = SocketTimes(receive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, opened(server) as socket:
-        async with connection_to(server) as other:  # is younger, and ends when the time is over
+        async with connection_to(server) as other:  # opened later, it ends when the time is over
             assert await other.closed() == b""
         await is_open(socket)
 
 
-async def test_a_refused_origin_is_no_mistake_of_the_application(
+async def test_a_refused_origin_is_not_logged_as_an_error_of_the_application(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     [answer] = await exchange(server, [handshake(b"Origin: http://evil")])
@@ -197,7 +199,7 @@ async def test_a_refused_origin_is_no_mistake_of_the_application(
 
 
 class Hanging:
-    """An application that accepts no socket. To a request it answers 204."""
+    """An application that never accepts a socket, and answers 204 to a request."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -240,7 +242,7 @@ async def test_a_handshake_waits_for_its_clients_turn(settings: Settings, patien
 
     async with serving(settings, make_app=make_app) as server, connection_to(server) as connection:
         gates[0]._patience = patience
-        gates[0].charge("127.0.0.1", 1e6)  # seconds: all others come before it
+        gates[0].charge("127.0.0.1", 1e6)  # seconds: every other client comes first
         for _ in range(2 * ROUND):
             again(True)
         await connection.send(handshake())

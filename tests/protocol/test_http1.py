@@ -1,4 +1,4 @@
-"""HTTP/1.1 as RFC 9112 has it, on raw sockets: what is answered, what is refused, and that no body is ever executed.
+"""HTTP/1.1 as RFC 9112 defines it, on raw sockets: what is answered, what is refused, and that no body is executed.
 
 Each case ends with the server closing the connection: a request that is valid asks for it.
 """
@@ -18,7 +18,7 @@ POST = b"POST /graphql HTTP/1.1"
 LAST = request(GET, CLOSE)
 BUY = purchase()
 HIDDEN = request(POST, CLOSE, body=BUY)
-"""A whole request. Where it is a body, or stands behind the end, it must not run."""
+"""A whole request. As a body, or behind the last request, it must not run."""
 
 
 def get(*headers: bytes) -> bytes:
@@ -26,7 +26,7 @@ def get(*headers: bytes) -> bytes:
 
 
 def bare(*lines: bytes) -> bytes:
-    """A head of exactly these lines."""
+    """Return a head of exactly these lines."""
     return b"\r\n".join([*lines, b"", b""])
 
 
@@ -212,7 +212,7 @@ REFUSED: dict[str, tuple[bytes, list[int]]] = {
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("case", [*VALID, *REFUSED])
-async def test_a_request_is_answered_as_rfc_9112_has_it(
+async def test_a_request_is_answered_as_rfc_9112_requires(
     server: Server, product_id: str, case: str, pieces: str
 ) -> None:
     data, statuses = (VALID | REFUSED)[case]

@@ -22,7 +22,7 @@ CHUNKS = (b"Content-Type: application/json", b"Transfer-Encoding: chunked")
 
 
 async def bought(server: Server, number: int) -> bytes:
-    """Purchases of one product, as many."""
+    """Return so many purchases of one product, as bytes."""
     product_id = await server.create_product(stock=10)
     return request(POST, body=purchase(product_id)) * number
 
@@ -42,18 +42,18 @@ async def bought(server: Server, number: int) -> bytes:
     ],
     ids=["garbage", "LF", "no Host", "CONNECT", "a chunk", "two lengths", "a long target", "a frame"],
 )
-async def test_a_request_that_is_not_valid_waits_for_the_answers_before_it(
+async def test_an_invalid_request_is_refused_after_the_answers_before_it(
     server: Server, behind: bytes, status: int, pieces: str
 ) -> None:
     sent = await bought(server, 3) + behind
-    # In pieces the frame behind the handshake can come behind its answer.
+    # In pieces the frame behind the handshake can arrive after its answer.
     answers = await exchange(server, pieces_of(sent, "whole" if behind.endswith(frame(PING)) else pieces))
 
     assert [answer.status for answer in answers] == [200, 200, 200, status]
     assert [answer.data["purchase"]["remaining"] for answer in answers[:3]] == [9, 8, 7]
 
 
-async def test_a_body_that_is_not_valid_is_refused_though_its_request_is_begun(server: Server) -> None:
+async def test_an_invalid_body_is_refused_although_its_request_has_begun(server: Server) -> None:
     async with connection_to(server) as connection:
         await connection.send(request(POST, *CHUNKS) + b"5\r\n12345\r\n")
         await connection.send(GET)
@@ -80,8 +80,8 @@ async def test_thousands_of_requests_at_once_are_answered_in_order(server: Serve
     assert [answer.status for answer in answers] == [200] * 3_000 + [404]
 
 
-async def test_what_is_sent_behind_an_event_stream_is_not_taken(settings: Settings) -> None:
-    """The stream goes on as long as its client is there, and no request behind it can be answered."""
+async def test_requests_behind_an_event_stream_are_not_read(settings: Settings) -> None:
+    """The stream goes on until its client disconnects, and no request behind it can be answered."""
     before, times = waiting(), SocketTimes(comment=short(0.2))
     async with serving(replace(settings, socket_times=times)) as server:
         product_id = await server.create_product()
@@ -99,19 +99,19 @@ async def test_what_is_sent_behind_an_event_stream_is_not_taken(settings: Settin
 
 
 def waiting() -> int:
-    """Requests in this process that are not forgotten."""
+    """Count the requests that this process keeps."""
     return sum(type(each) is RequestResponseCycle for each in gc.get_objects())
 
 
 def is_held(each: object) -> bool:
-    # Not isinstance, which asks proxies of objects that are no more.
+    # Not isinstance, which fails on weak proxies of objects that are gone.
     return type(each) is BoundedHttp and each.flow is not None and each.flow.read_paused
 
 
 @pytest.mark.parametrize(
     "trailer", [b"Authorization: Bearer " + ADMIN_TOKEN.encode(), b"X: 1"], ids=["a token", "none"]
 )
-async def test_a_trailer_gives_no_right(server: Server, trailer: bytes) -> None:
+async def test_a_trailer_is_not_read_as_an_authorization_header(server: Server, trailer: bytes) -> None:
     query = 'mutation { createProduct(input: {name: "Tee", dropName: "None", stock: 1}) { id } }'
     body = orjson.dumps({"query": query})
     chunks = b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, trailer)
@@ -120,7 +120,7 @@ async def test_a_trailer_gives_no_right(server: Server, trailer: bytes) -> None:
     assert orjson.loads(answer.body)["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
-async def test_a_trailer_gives_no_content_type(server: Server) -> None:
+async def test_a_trailer_is_not_read_as_a_content_type_header(server: Server) -> None:
     chunks = b"%x\r\n%s\r\n0\r\nContent-Type: application/json\r\n\r\n" % (len(TYPENAME), TYPENAME)
     [answer] = await exchange(server, [request(POST, b"Connection: close", b"Transfer-Encoding: chunked"), chunks])
 
@@ -128,7 +128,7 @@ async def test_a_trailer_gives_no_content_type(server: Server) -> None:
 
 
 @pytest.mark.parametrize("line", [b"\r\n", b"\r\n\r\n"], ids=["one", "two"])
-async def test_empty_lines_do_not_keep_a_connection(settings: Settings, line: bytes) -> None:
+async def test_empty_lines_do_not_keep_a_connection_open(settings: Settings, line: bytes) -> None:
     times = SocketTimes(keep_alive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, connection_to(server) as connection:
         await connection.send(GET)
@@ -137,8 +137,8 @@ async def test_empty_lines_do_not_keep_a_connection(settings: Settings, line: by
         assert await connection.closed() == b""
 
 
-async def test_a_request_that_lasts_is_not_cut_off_by_the_time_between_requests(settings: Settings) -> None:
-    """The time begins while the second request has begun and is not complete."""
+async def test_the_time_between_requests_does_not_cut_off_a_long_request(settings: Settings) -> None:
+    """The time begins when the second request has begun, and is incomplete."""
     times = SocketTimes(keep_alive=short(0.3))
     async with serving(replace(settings, socket_times=times)) as server, connection_to(server) as connection:
         product_id = await server.create_product()
@@ -148,7 +148,7 @@ async def test_a_request_that_lasts_is_not_cut_off_by_the_time_between_requests(
         assert (await connection.answer()).status == 200
         await connection.send(stream[50:])
         await asyncio.wait_for(connection.reader.readuntil(b'"stock":10'), PATIENCE)
-        async with connection_to(server) as other:  # is younger, and ends when the time is over
+        async with connection_to(server) as other:  # opened later, it ends when the time is over
             await other.send(GET)
             assert (await other.answer()).status == 200
             assert await other.closed() == b""

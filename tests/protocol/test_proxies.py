@@ -33,7 +33,7 @@ server {{
     }}
 }}
 """
-"""nginx with websockets, as most pages show it."""
+"""nginx with websockets, as most web pages configure it."""
 
 PADDING = {"": b"", "padded": b"\r\n" * 1_000, "padded beyond one read": b"\r\n" * 40_000}
 CUSTOMERS = 3
@@ -54,7 +54,7 @@ async def proxy(request: pytest.FixtureRequest, server: Server) -> AsyncIterator
 
 
 async def asked(proxy: Server, data: bytes) -> Answer:
-    """The first answer to a client with a connection of its own."""
+    """Return the first answer to a client with a new connection."""
     async with connection_to(proxy) as connection:
         await connection.send(data)
         return await connection.answer()
@@ -63,7 +63,7 @@ async def asked(proxy: Server, data: bytes) -> Answer:
 @pytest.mark.parametrize("padding", PADDING)
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("upgrade", UPGRADES)
-async def test_the_next_customer_has_an_answer_of_their_own(
+async def test_the_next_client_of_a_proxy_receives_its_own_answer(
     proxy: Server, product_id: str, upgrade: str, framing: str, padding: str
 ) -> None:
     attack = await asked(proxy, smuggling(UPGRADES[upgrade], framing, product_id, PADDING[padding]))
@@ -75,7 +75,7 @@ async def test_the_next_customer_has_an_answer_of_their_own(
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_a_handshake_with_a_body_hides_nothing(proxy: Server, product_id: str, framing: str) -> None:
+async def test_a_purchase_hidden_in_a_handshake_does_not_run(proxy: Server, product_id: str, framing: str) -> None:
     upgrade = (
         b"Connection: Upgrade",
         b"Upgrade: websocket",
@@ -99,7 +99,7 @@ async def test_a_request_for_an_upgrade_buys(proxy: Server) -> None:
     assert await stock_of(proxy, product_id) == 4
 
 
-async def test_a_websocket_passes(proxy: Server) -> None:
+async def test_a_websocket_passes_through_a_proxy(proxy: Server) -> None:
     product_id = await proxy.create_product(stock=5)
     async with connected(proxy) as client:
         stock = await client.answer("query ($id: ID!) { product(id: $id) { stock } }", {"id": product_id})

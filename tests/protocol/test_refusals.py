@@ -1,4 +1,4 @@
-"""What a stranger sends leaves nothing behind: no line in the log, no memory, no connection."""
+"""Invalid input leaves nothing behind: no line in the log, no memory, no connection."""
 
 import contextlib
 import gc
@@ -45,7 +45,9 @@ FRAMES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", [*REQUESTS, *FRAMES])
-async def test_a_stranger_leaves_nothing_behind(server: Server, caplog: pytest.LogCaptureFixture, what: str) -> None:
+async def test_invalid_input_leaves_no_log_line_and_no_memory(
+    server: Server, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
     async def visit() -> None:
         if what in REQUESTS:
             assert await exchange(server, [REQUESTS[what]])
@@ -75,7 +77,7 @@ async def test_a_stranger_leaves_nothing_behind(server: Server, caplog: pytest.L
 
 
 async def test_pongs_do_not_pile_up_for_a_client_that_does_not_read(settings: Settings) -> None:
-    """It sends pings for as long as the server stands it, which is `send` seconds."""
+    """The client sends pings until the server disconnects it, after `send` seconds."""
     pings, most = frame(PING, b"a" * 125) * 1_000, 0
     times = SocketTimes(send=short(0.5))
     async with serving(replace(settings, socket_times=times)) as server, opened(server) as socket:
@@ -99,7 +101,7 @@ async def test_an_answer_is_seen_before_a_connection_with_bytes_unread_is_closed
         assert [answer.status for answer in await connection.answers()] == [400]
 
 
-async def test_a_client_that_goes_on_behind_a_refusal_is_disconnected(server: Server) -> None:
+async def test_a_client_that_keeps_sending_after_a_refusal_is_disconnected(server: Server) -> None:
     async with connection_to(server) as connection:
         await connection.send(b"\0")
         while not connection.writer.transport.is_closing():

@@ -1,4 +1,4 @@
-"""Websocket frames as RFC 6455 has them, on raw sockets: what is answered, and the code of every close."""
+"""Websocket frames as RFC 6455 defines them, on raw sockets: what is answered, and with which code a socket closes."""
 
 import asyncio
 import struct
@@ -27,7 +27,7 @@ ACK = (TEXT, b'{"type":"connection_ack"}')
 BYE = close(1000)
 EURO = '{"type":"connection_init","payload":{"a":"€"}}'.encode()
 MIDDLE = EURO.index("€".encode()) + 1
-"""Within the bytes of one character."""
+"""A cut within the bytes of one character."""
 
 Frames = list[tuple[int, bytes]]
 
@@ -37,7 +37,7 @@ def closed(code: int) -> tuple[int, bytes]:
 
 
 def padded(size: int) -> bytes:
-    """connection_init in as many bytes."""
+    """Return a connection_init of so many bytes."""
     return INIT + b" " * (size - len(INIT))
 
 
@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[bytes, int]] = (
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("case", ANSWERED)
-async def test_frames_are_answered(server: Server, case: str, pieces: str) -> None:
+async def test_valid_frames_are_answered(server: Server, case: str, pieces: str) -> None:
     data, expected = ANSWERED[case]
     async with opened(server) as socket:
         await socket.connection.send(*pieces_of(data, pieces))
@@ -156,10 +156,10 @@ async def test_frames_are_answered(server: Server, case: str, pieces: str) -> No
 
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("case", CLOSED)
-async def test_a_close_is_answered_with_the_same(server: Server, case: str, pieces: str) -> None:
+async def test_a_close_is_answered_with_the_same_code(server: Server, case: str, pieces: str) -> None:
     data, expected = CLOSED[case]
     async with opened(server) as socket:
-        frames = asyncio.create_task(socket.frames())  # what is sent behind the close may reset the connection
+        frames = asyncio.create_task(socket.frames())  # bytes sent behind the close may reset the connection
         await socket.connection.send(*pieces_of(data, pieces))
 
         assert await frames == [expected]
@@ -183,7 +183,7 @@ async def test_frames_that_are_not_valid_close_the_socket(
 
 @pytest.mark.parametrize("pieces", PIECES)
 async def test_the_last_of_many_pings_is_answered(server: Server, pieces: str) -> None:
-    """Those before it need no answer of their own (section 5.5.3)."""
+    """Earlier pings need no answer (section 5.5.3)."""
     pings = b"".join(frame(PING, b"%d" % number) for number in range(10))
     async with opened(server) as socket:
         await socket.connection.send(*pieces_of(pings + BYE, pieces))

@@ -1,5 +1,4 @@
-"""Requests for an upgrade that this server does not know are answered as if they had not asked for one: their bodies
-are theirs, and are never executed."""
+"""The server ignores upgrades to anything but a websocket. A request's body stays its body, and is never executed."""
 
 import asyncio
 import shutil
@@ -59,7 +58,7 @@ async def test_a_handshake_with_a_body_is_refused_with_it(
 
 @pytest.mark.parametrize("how", ["--http2", "--http1.1"])
 async def test_curl_buys_with_every_version_of_http_that_it_offers(server: Server, how: str) -> None:
-    """`--http2` over http:// asks for an upgrade to h2c with the first request, body and all."""
+    """With `--http2` over http:// the first request, with its body, asks for an upgrade to h2c."""
     curl = shutil.which("curl") or cannot_run("there is no curl; on Debian: apt-get install curl")
     product_id = await server.create_product(stock=5)
     process = await asyncio.create_subprocess_exec(
@@ -74,5 +73,5 @@ async def test_curl_buys_with_every_version_of_http_that_it_offers(server: Serve
     assert await stock_of(server, product_id) == 4
 
 
-def test_what_stands_for_the_product_is_as_long_as_its_id() -> None:
+def test_the_placeholder_is_as_long_as_the_id_of_a_product() -> None:
     assert len(ANYTHING) == 36

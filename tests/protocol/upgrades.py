@@ -34,8 +34,8 @@ FRAMINGS = ("a length", "chunks", "small chunks")
 def smuggling(
     upgrade: Fields, framing: str, product_id: str, padding: bytes = b"", line: bytes = b"POST /graphql HTTP/1.1"
 ) -> bytes:
-    """A request for an upgrade, with a purchase in its body. Empty lines before the purchase make the body long enough
-    for a read of its own."""
+    """Return a request for an upgrade, with a purchase in its body. Empty lines before the purchase make the body so
+    long that the server reads it apart."""
     body = padding + request(b"POST /graphql HTTP/1.1", body=purchase(product_id))
     if framing == "a length":
         return request(line, *upgrade, body=body)
