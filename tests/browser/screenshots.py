@@ -20,7 +20,7 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.settings import read_settings
-from api.storefront.pages import LANGUAGES
+from api.storefront.languages import LANGUAGES
 from tests.browser.visits import CHROMIUM_FLAGS
 from tests.server import ADMIN_TOKEN, Server, serving
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from api.storefront.pages import LANGUAGES
+from api.storefront.languages import LANGUAGES
 from tests.browser.drop_page import DropPage, english
 from tests.browser.visits import Visits, packaged
 from tests.patience import until

@@ -13,7 +13,8 @@ from playwright.async_api import Request, Route, WebSocketRoute, expect
 
 from api.database.pool import Pool
 from api.settings import Settings
-from api.storefront.pages import LANGUAGES, read_messages
+from api.storefront.languages import LANGUAGES
+from api.storefront.pages import read_messages
 from tests.browser.drop_page import DropPage, english, orders_of, stop_clock
 from tests.browser.visits import Look, Tabs, Visit, Visits, visiting
 from tests.server import Server, serving
