@@ -413,7 +413,7 @@ class TestOutage:
             await expect(page.connection).to_have_text(english("last_known"))
             await expect(page.units).to_have_text("5")
             await page.buy()
-            await expect(page.verdict).to_have_text(english("answer_asking"))
+            await expect(page.verdict).to_have_text(english("answer_checking"))
 
             async with serving(settings, port) as server:
                 await page.expect_confirmed()

@@ -79,7 +79,7 @@ def test_every_text_that_a_page_names_exists_and_every_text_is_named() -> None:
     made_by_the_server |= {"again", "texts"}
     made_by_the_server |= {"language_name", "at_drops", "at_architecture"}
     in_templates = set(re.findall(r"\{\{(\w+)\}\}", templates)) - made_by_the_server
-    literally = set(re.findall(r"\btext\(\s*\"(\w+)\"", scripts)) | set(re.findall(r"\bsay\(\"(\w+)\"", scripts))
+    literally = set(re.findall(r"\btext\(\s*\"(\w+)\"", scripts)) | set(re.findall(r"\bshowNotice\(\"(\w+)\"", scripts))
     titles = {page.title for page in PAGES}
     assert in_templates | literally | titles <= keys
     named = in_templates | titles | {word for word in re.findall(r'"(\w+)"', scripts) if word in keys}
