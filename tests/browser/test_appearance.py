@@ -49,8 +49,8 @@ AXE_RUN = """
 async (tags) => {
   const { passes, violations } = await axe.run(document, { runOnly: tags, resultTypes: ["violations"] });
   const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  const said = serious.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target} ${node.failureSummary}`));
-  return { passed: passes.length, violations: said };
+  const found = serious.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target} ${node.failureSummary}`));
+  return { passed: passes.length, violations: found };
 }
 """
 """Returns only the serious findings: sending a whole report takes longer than making it."""
