@@ -38,8 +38,8 @@ from api.metrics import Metrics
 from api.oidc_header import OidcHeader
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
-from api.storefront.pages import Storefront
 from api.storefront.pages import documents as storefront_documents
+from api.storefront.routes import Storefront
 
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line have to be answered when the server stops."""

@@ -1,1 +1,1 @@
-"""The storefront: its pages in eight languages, and what they load."""
+"""The storefront: its pages in eight languages, and the files that they load."""

@@ -1,4 +1,4 @@
-"""A real browser before a real server, which the tests of a module share, and each of them finds empty.
+"""A real browser and a real server. The tests of a module share the server, and each test finds it empty.
 
 Nothing leaves this machine: what unpkg.com would serve comes from npm packages. Where there is no chromium or no npm
 these tests are skipped with the reason; where CI=true they fail instead.
@@ -44,7 +44,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="session")
 def packages() -> Path:
-    """A folder with the packages of GraphiQL and axe as npm has them, kept from run to run."""
+    """A folder with the npm packages of GraphiQL and axe, kept from run to run."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dropzero" / "npm"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [package for package in PACKAGES if not (folder / f"{package.replace('@', '-')}.tgz").exists()]
@@ -102,7 +102,7 @@ async def server(settings: Settings) -> AsyncIterator[Server]:
 
 @pytest.fixture(autouse=True)
 async def no_rows(postgres_url: str) -> AsyncIterator[None]:
-    """Leave the module's database without rows, as every test of the module expects it."""
+    """Delete all rows after each test of the module."""
     yield
     connection = await asyncpg.connect(postgres_url)
     try:
@@ -114,6 +114,6 @@ async def no_rows(postgres_url: str) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def visits(tabs: Tabs, server: Server) -> AsyncIterator[Visits]:
-    """Visits to the module's server; at the end nothing may have gone wrong on any of them."""
+    """Visits to the module's server. Fails at the end if any of them had an error."""
     async with visiting(tabs, server) as visits:
         yield visits

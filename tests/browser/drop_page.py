@@ -1,18 +1,20 @@
 """The page of one drop, as a buyer sees it."""
 
+import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from api.storefront.pages import read_messages
+from tests.browser.visits import Look, Visit, Visits
 from tests.server import ADMIN_TOKEN, Server
 
 ORDERS = "query ($id: ID) { orders(productId: $id) { edges { node { id userRef quantity status } } } }"
 
 
 class DropPage:
-    """What there is to see and to press."""
+    """The parts of the page that a buyer sees and presses."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -41,20 +43,33 @@ class DropPage:
         await expect(self.button).to_have_attribute("aria-disabled", "false" if enabled else "true")
 
 
+async def open_drop(visits: Visits, product_id: str, *, beside: Visit | None = None, **look: Unpack[Look]) -> DropPage:
+    return DropPage((await visits.open(f"/drop/{product_id}", beside=beside, **look)).page)
+
+
+def is_purchase(request: Request) -> bool:
+    return "mutation" in (request.post_data or "")
+
+
+def key_of(request: Request) -> str:
+    key: str = json.loads(request.post_data or "")["variables"]["input"]["idempotencyKey"]
+    return key
+
+
 async def stop_clock(page: Page) -> None:
-    """Stop the clock of a page that is still empty: its timers wait until the test lets time pass."""
+    """Stop the clock of a page that is still empty. Its timers wait until the test runs the clock."""
     await page.clock.install()
     await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
 
 
 def english(key: str, number: int = 2, **values: object) -> str:
-    """A text of the page, in the form for a number."""
+    """Return an English text of the page, in the plural form for `number`."""
     message = read_messages("en")[key]
     form: str = message if isinstance(message, str) else message["one" if number == 1 else "other"]
     return form.format(count=number, **values)
 
 
 async def orders_of(server: Server, product_id: str) -> list[dict[str, Any]]:
-    """Everybody's orders of a product."""
+    """Return all buyers' orders of a product."""
     found = await server.data(ORDERS, {"id": product_id}, token=ADMIN_TOKEN)
     return [edge["node"] for edge in found["orders"]["edges"]]

@@ -20,7 +20,7 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.settings import read_settings
-from api.storefront.pages import LANGUAGES
+from api.storefront.languages import LANGUAGES
 from tests.browser.visits import CHROMIUM_FLAGS
 from tests.server import ADMIN_TOKEN, Server, serving
 
@@ -31,7 +31,7 @@ LOOKS: tuple[tuple[Scheme, int], ...] = (("light", 1280), ("dark", 1280), ("ligh
 
 @dataclass(frozen=True)
 class View:
-    """A page, and what is done on it before it is taken."""
+    """A page, and what is done on it before its screenshot."""
 
     name: str
     path: str
@@ -59,7 +59,7 @@ async def nothing(page: Page) -> None:
 
 
 async def stock_up(server: Server) -> list[View]:
-    """Drops in every state, and the views of them."""
+    """Create drops in every state, and return the views of them."""
     soon = (datetime.now(UTC) + timedelta(hours=3, minutes=12)).isoformat()
     gone = await server.create_product(name="Night Runner 01", dropName="After Hours", stock=0)
     later = await server.create_product(

@@ -1,4 +1,4 @@
-"""A gateway that answers 502 for a while: every page shows what it has, throws nothing, and then works."""
+"""A gateway that answers 502 for a while: every page shows what has come, throws nothing, and then works."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from tests.server import Server
 pytestmark = pytest.mark.browser
 
 FAILURES = 2
-"""How often each address is answered by 502 at first: so that a second failure is met, too."""
+"""How often each address is answered by 502 at first. Two, so that a retry fails as well."""
 
 LONGEST_PAUSE = 20_000
 """Milliseconds between two attempts of a page; as in again.js."""
@@ -23,7 +23,7 @@ ATTEMPTS = 12
 
 
 class Gateway:
-    """Answers each address that matches by 502 as often as it is told to, and then lets the server answer."""
+    """Answers each address that matches by 502 `failures` times, and then lets the server answer."""
 
     def __init__(self, visit: Visit, failures: int = FAILURES) -> None:
         self._page = visit.page
@@ -45,7 +45,7 @@ class Gateway:
 
 
 def forgive_refusals(visit: Visit, gateway: Gateway) -> None:
-    """Only refusals were logged, and nothing was thrown."""
+    """Check that only refusals were logged and nothing was thrown, and clear the log."""
     assert gateway.thrown == []
     assert [problem for problem in visit.problems if "502" not in problem] == []
     visit.problems.clear()
@@ -76,9 +76,9 @@ async def test_a_drop_is_bought_after_a_gateway_refused(server: Server, visits: 
     await page.buy()
 
     await page.expect_confirmed()
-    await expect(page.page.locator(".bar")).to_have_css("display", "flex")  # it has its styles
+    await expect(page.page.locator(".bar")).to_have_css("display", "flex")  # the styles have loaded
     assert len(await orders_of(server, product_id)) == 1
-    if addresses != "/locales/":  # of which nothing is asked for any more
+    if addresses != "/locales/":  # the page requests none of these
         assert set(gateway.refused.values()) == {FAILURES}
     forgive_refusals(visit, gateway)
 
@@ -100,9 +100,7 @@ async def test_every_other_page_works_after_a_gateway_refused(server: Server, vi
     forgive_refusals(visit, gateway)
 
 
-async def test_the_page_of_a_gateway_that_refuses_for_good_is_readable_and_quiet(
-    server: Server, visits: Visits
-) -> None:
+async def test_a_page_stays_readable_and_quiet_while_a_gateway_refuses(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=5)
     visit = await visits.blank(alone=True)
     gateway = Gateway(visit, failures=1_000_000)
@@ -112,12 +110,12 @@ async def test_the_page_of_a_gateway_that_refuses_for_good_is_readable_and_quiet
     await visit.goto(f"/drop/{product_id}?lang=ja")
     for _ in range(ATTEMPTS):
         await visit.page.clock.run_for(LONGEST_PAUSE)
-        await visit.page.evaluate("fetch('/healthz')")  # which is answered after those before it
+        await visit.page.evaluate("fetch('/healthz')")  # its answer comes after those to the requests before it
 
     await expect(visit.page.locator("#buy")).to_have_text(read_messages("ja")["buy"])
     await expect(visit.page.locator("#buy")).to_have_attribute("aria-disabled", "true")
     await visit.page.locator(".languages summary").click()
     await expect(visit.page.get_by_role("link", name="한국어")).to_be_visible()
-    # Once by the page, and then at most six times while the pauses grow, and once in each longest pause.
+    # One request by the page, at most six while the pauses grow, and then at most two in each longest pause.
     assert 2 <= max(gateway.refused.values()) <= 1 + 6 + 2 * ATTEMPTS
     forgive_refusals(visit, gateway)

@@ -1,4 +1,4 @@
-"""GraphiQL at /graphql, in a browser: three tabs that work as they stand, and a token that stays nowhere."""
+"""GraphiQL at /graphql, in a browser: three tabs that work as they are, and a token that is stored nowhere."""
 
 import json
 from typing import Any
@@ -52,7 +52,7 @@ async def open_tab(page: Page, name: str) -> None:
 
 
 async def result(page: Page, expected: str) -> dict[str, Any]:
-    """The data of the result once it has this text in it."""
+    """Return the data of the result, once the result contains this text."""
     await expect(page.locator(".result-window")).to_contain_text(expected)
     answer = json.loads(
         await page.evaluate("document.querySelector('.result-window .CodeMirror').CodeMirror.getValue()")
@@ -63,7 +63,7 @@ async def result(page: Page, expected: str) -> dict[str, Any]:
 
 
 async def stored(page: Page, expected: str) -> str:
-    """All that the page has put into the browser's storage, once it has this text in it."""
+    """Return everything in the browser's storage, once it contains this text."""
     kept = ""
 
     async def has_stored_it() -> bool:
@@ -75,7 +75,7 @@ async def stored(page: Page, expected: str) -> str:
     return kept
 
 
-async def test_the_three_tabs_work_as_they_stand(page: Page, server: Server) -> None:
+async def test_the_three_tabs_work_as_they_are(page: Page, server: Server) -> None:
     await expect(page.get_by_role("tab", name="ListProducts")).to_have_attribute("aria-selected", "true")
     await run(page)
     [edge] = (await result(page, "edges"))["products"]["edges"]
@@ -113,7 +113,7 @@ async def test_the_operators_token_works_in_the_headers_and_is_stored_nowhere(pa
     await run(page)
 
     assert await result(page, "Cap") == {"createProduct": {"name": "Cap", "stock": 3}}
-    # GraphiQL keeps its tabs a little later; by the time it has kept this one, the token would be there too.
+    # GraphiQL stores its tabs a little later. Once this tab is stored, the token would be stored as well.
     assert ADMIN_TOKEN not in await stored(page, "CreateCap")
     await page.reload()
     await expect(page.get_by_role("tab", name="CreateCap")).to_be_visible()
@@ -137,7 +137,7 @@ async def test_without_any_product_the_tabs_say_what_is_missing(visits: Visits) 
     await expect(page.locator(".result-window")).to_contain_text("productId must be a UUID")
 
 
-async def test_what_was_run_is_in_the_history_and_comes_back_from_it(page: Page, server: Server) -> None:
+async def test_the_history_keeps_what_was_run_and_opens_it_again(page: Page, server: Server) -> None:
     await run(page)
     await result(page, "edges")
     await page.get_by_role("button", name="Show History").click()

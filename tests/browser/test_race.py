@@ -44,15 +44,15 @@ def sums(page: Page) -> list[str]:
     return [english(key) for key in ("sum_before", "sum_sold", "sum_after", "sum_verdict", "sum_returned")]
 
 
-async def total(page: Page) -> dict[str, str]:
-    """The sum of the race, once its units are put back."""
+async def sum_of(page: Page) -> dict[str, str]:
+    """Return the sum of the race, once its units are put back."""
     returned = page.locator("#sum dd").last
     await expect(returned).not_to_have_text("–")
     return dict(zip(sums(page), await page.locator("#sum dd").all_inner_texts(), strict=True))
 
 
 async def wait_for_every_version(page: Page) -> None:
-    """Have the page wait for the live stock after each round: it would go on without it after a second."""
+    """Have the page wait for the live stock after each round. By itself it continues after a second."""
     script = (FOLDER / "static" / "race.js").read_text(encoding="utf-8")
     patient, changed = re.subn(r"\bVERSION_DEADLINE = \d+;", f"VERSION_DEADLINE = {PATIENCE};", script)
     assert changed == 1
@@ -68,17 +68,17 @@ async def test_two_buyers_get_different_units_and_the_sum_is_right(server: Serve
 
     await start(page, "race_two_buyers")
 
-    assert await total(page) == {
+    assert await sum_of(page) == {
         english("sum_before"): "100",
         english("sum_sold"): "20",
         english("sum_after"): "80 · 80",
         english("sum_verdict"): english("sum_exact"),
         english("sum_returned"): "20",
     }
-    told = await rows(page)
-    units = [int(found) for row in told for found in re.findall(r"Unit (\d+)", " ".join(row))]
+    shown = await rows(page)
+    units = [int(found) for row in shown for found in re.findall(r"Unit (\d+)", " ".join(row))]
     assert sorted(units) == list(range(81, 101))
-    versions = [int(row[-1]) for row in told]
+    versions = [int(row[-1]) for row in shown]
     assert versions == sorted(set(versions))
     assert await page.locator(".results .first").count() == 10
     assert await stock_of(server, product_id) == 100
@@ -91,8 +91,8 @@ async def test_one_purchase_through_both_regions_is_one_order(server: Server, vi
 
     await start(page, "race_one_purchase")
 
-    total_ = await total(page)
-    assert (total_[english("sum_sold")], total_[english("sum_verdict")]) == ("10", english("sum_exact"))
+    result = await sum_of(page)
+    assert (result[english("sum_sold")], result[english("sum_verdict")]) == ("10", english("sum_exact"))
     for row in await rows(page):
         orders = re.findall(r"([0-9a-f]{8}) (new|same) order", " ".join(row))
         assert len({number for number, _ in orders}) == 1
@@ -106,13 +106,13 @@ async def test_the_last_unit_has_one_winner(server: Server, visits: Visits) -> N
 
     await start(page, "race_two_buyers")
 
-    total_ = await total(page)
-    assert (total_[english("sum_sold")], total_[english("sum_after")]) == ("1", "0 · 0")
+    result = await sum_of(page)
+    assert (result[english("sum_sold")], result[english("sum_after")]) == ("1", "0 · 0")
     first = (await rows(page))[0][1:3]
-    assert sorted(re.sub(r"\s.*", "", told, flags=re.S) for told in first) == ["Sold", "Unit"]
+    assert sorted(re.sub(r"\s.*", "", cell, flags=re.S) for cell in first) == ["Sold", "Unit"]
 
 
-async def test_a_race_that_is_left_gives_its_units_back_next_time(server: Server, visits: Visits) -> None:
+async def test_an_interrupted_race_returns_its_units_on_the_next_visit(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=100)
     visit = await visits.open("/architecture")
     page = visit.page
@@ -127,7 +127,7 @@ async def test_a_race_that_is_left_gives_its_units_back_next_time(server: Server
     await start(page, "race_one_purchase")
     await expect(page.get_by_text(english("race_broken_off"))).to_be_visible()
     assert await stock_of(server, product_id) == 90
-    visit.problems.clear()  # of the request that was cut off
+    visit.problems.clear()  # the error of the aborted request
 
     await page.unroute("**/graphql")
     await page.reload()

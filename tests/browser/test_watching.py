@@ -1,4 +1,4 @@
-"""Watching: live counters over one subscription, marked when they are not live, and what is said aloud."""
+"""Watching: live counters over one subscription, their marks when they are not live, and announcements."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.server import Server, serving
 pytestmark = pytest.mark.browser
 
 FIRST_PAUSE = 500
-"""Milliseconds after which a page has tried to connect again; as in api.js."""
+"""Milliseconds within which a page tries to connect again; as in api.js."""
 
 
 def card(page: Page, name: str = "Tee") -> Locator:
@@ -94,9 +94,7 @@ async def test_a_lost_connection_is_marked_and_comes_back_by_itself(server: Serv
     assert len(sockets) == 4
 
 
-async def test_a_drop_that_is_gone_from_the_database_takes_no_other_along(
-    server: Server, visits: Visits, behind: Pool
-) -> None:
+async def test_other_drops_stay_live_when_one_is_deleted(server: Server, visits: Visits, behind: Pool) -> None:
     await server.create_product(name="Tee", stock=5)
     cap = await server.create_product(name="Cap", stock=5)
     visit = await visits.blank(alone=True)
@@ -120,7 +118,7 @@ async def test_a_drop_that_is_gone_from_the_database_takes_no_other_along(
     await expect(card(page, "Tee").locator(".state")).to_have_text(english("open_now"))
 
 
-async def test_milestones_are_announced_and_ticks_are_not(server: Server, visits: Visits) -> None:
+async def test_milestones_are_announced_and_other_changes_are_not(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=12)
     page = DropPage((await visits.open(f"/drop/{product_id}")).page)
     await page.expect_live("12")
@@ -165,9 +163,7 @@ async def test_names_are_shown_as_they_are_and_never_run(server: Server, visits:
     await expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
-async def test_the_language_that_is_chosen_is_kept_and_a_link_does_not_change_it(
-    server: Server, visits: Visits
-) -> None:
+async def test_a_chosen_language_is_kept_and_a_link_does_not_change_it(server: Server, visits: Visits) -> None:
     page = (await visits.open("/", language="ja")).page
     await expect(page.locator("html")).to_have_attribute("lang", "ja")
 
@@ -182,7 +178,7 @@ async def test_the_language_that_is_chosen_is_kept_and_a_link_does_not_change_it
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 
-async def test_a_language_can_be_chosen_where_no_cookie_is_kept(server: Server, visits: Visits) -> None:
+async def test_a_language_can_be_chosen_without_cookies(server: Server, visits: Visits) -> None:
     page = (await visits.open("/architecture")).page
     await page.evaluate("Object.defineProperty(document, 'cookie', { get: () => '', set() {} })")
 

@@ -1,6 +1,6 @@
-"""Visits to the pages of a server, by pages of one browser that are used again and again.
+"""Visits to the pages of a server. The browser's pages are used again by later tests.
 
-A new page costs a process of the browser's, and takes three times as long as the next address on an old one.
+A new page needs a process of its own, and takes three times as long as another address on an old page.
 """
 
 import re
@@ -24,11 +24,11 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    # Nothing leaves this machine: all but its own addresses are behind a proxy that does not exist.
+    # Nothing leaves this machine: requests to other hosts go to a proxy that does not exist.
     "--proxy-server=http://127.0.0.1:9",
 ]
 PATIENCE = patience.PATIENCE * 1000
-"""Milliseconds after which a test that waits for the page has failed."""
+"""Milliseconds after which a test that waits for the page fails."""
 
 UNPKG = re.compile(r"https://unpkg\.com/([a-z-]+)@([\d.]+)/(.+)")
 TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -36,7 +36,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 @cache
 def packaged(archive: Path, path: str) -> bytes:
-    """A file of an npm package."""
+    """Return the content of a file in an npm package."""
     with tarfile.open(archive) as package:
         file = package.extractfile(f"package/{path}")
         assert file is not None
@@ -44,9 +44,9 @@ def packaged(archive: Path, path: str) -> bytes:
 
 
 class Look(TypedDict, total=False):
-    """How a page is looked at.
+    """The settings of the browser that visits a page.
 
-    `language` is the one that the browser accepts; `width` in CSS pixels; `still` for who prefers reduced motion.
+    `language` is the one that the browser accepts. `width` is in CSS pixels. `still`: its reader prefers no motion.
     """
 
     dark: bool
@@ -57,7 +57,7 @@ class Look(TypedDict, total=False):
 
 @dataclass
 class Tabs:
-    """The pages of a browser, each in a profile of its own. One that comes back remembers nothing of its last test."""
+    """A browser's pages, each in a profile of its own. A page that is used again keeps nothing of its last test."""
 
     browser: Browser
     packages: Path
@@ -72,7 +72,7 @@ class Tabs:
         return await context.new_page()
 
     async def give_back(self, page: Page, server: Server) -> None:
-        """Keep the page for the next test, or close it where that cannot be."""
+        """Clear the page and keep it for the next test, or close it if that fails."""
         try:
             for other in page.context.pages:
                 if other is not page:
@@ -88,13 +88,13 @@ class Tabs:
 
 
 class Visit:
-    """A page of a browser before a server: what it asked for, what of it of other hosts, and what went wrong on it."""
+    """A browser's page on a server. Records what the page requested, what of it from other hosts, and its errors."""
 
     def __init__(self, page: Page, server: Server) -> None:
         self.page = page
         self.problems: list[str] = []
-        self.strangers: list[str] = []
-        self.asked: list[str] = []
+        self.foreign: list[str] = []
+        self.requested: list[str] = []
         self._server = server
         page.on("pageerror", self._on_error)
         page.on("console", self._on_console)
@@ -104,7 +104,7 @@ class Visit:
         await self.page.goto(f"{self._server.url}{path}")
 
     def end(self) -> None:
-        """Take no more notice of the page."""
+        """Record nothing more of the page."""
         self.page.remove_listener("pageerror", self._on_error)
         self.page.remove_listener("console", self._on_console)
         self.page.remove_listener("request", self._on_request)
@@ -112,14 +112,14 @@ class Visit:
     def _on_error(self, error: Error) -> None:
         self.problems.append(str(error))
 
-    def _on_console(self, said: ConsoleMessage) -> None:
-        if said.type == "error":
-            self.problems.append(said.text)
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
 
     def _on_request(self, request: Request) -> None:
-        self.asked.append(request.url)
+        self.requested.append(request.url)
         if not request.url.startswith((f"{self._server.url}/", "data:", "blob:")) and not UNPKG.fullmatch(request.url):
-            self.strangers.append(request.url)
+            self.foreign.append(request.url)
 
 
 class Visits:
@@ -141,8 +141,9 @@ class Visits:
         return visit
 
     async def blank(self, *, alone: bool = False, **look: Unpack[Look]) -> Visit:
-        """A page that is still empty, in a fresh profile. `alone` is for a test that changes the page for good, as with
-        a clock: no other test gets the page.
+        """Return a page that is still empty, in a fresh profile.
+
+        `alone` is for a test that changes the page for good, as with a clock: no other test gets the page.
         """
         page = await (self._tabs.new() if alone else self._tabs.take())
         if alone:
@@ -157,7 +158,7 @@ class Visits:
         return self._visit(page)
 
     async def serve_packages(self, visit: Visit) -> None:
-        """Answer for unpkg.com, out of the npm packages."""
+        """Answer requests to unpkg.com from the npm packages."""
 
         async def answer(route: Route) -> None:
             match = UNPKG.fullmatch(route.request.url)
@@ -170,7 +171,7 @@ class Visits:
         await visit.page.route(UNPKG, answer)
 
     async def end(self) -> None:
-        """Give the pages back, or close those that nobody else is to have."""
+        """Give the pages back, and close those that were `alone`."""
         for visit in self.made:
             visit.end()
         for context in {visit.page.context: None for visit in self.made}:
@@ -187,10 +188,10 @@ class Visits:
 
 @asynccontextmanager
 async def visiting(tabs: Tabs, server: Server) -> AsyncIterator[Visits]:
-    """Visits to a server; at the end nothing may have gone wrong on any of them."""
+    """Yield visits to a server. Fails at the end if any of them had an error or sent a request to another host."""
     visits = Visits(tabs, server)
     try:
         yield visits
     finally:
         await visits.end()
-    assert [visit.problems + visit.strangers for visit in visits.made if visit.problems or visit.strangers] == []
+    assert [visit.problems + visit.foreign for visit in visits.made if visit.problems or visit.foreign] == []

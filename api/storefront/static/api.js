@@ -1,4 +1,4 @@
-// The API: operations over fetch, live stock over one websocket, and what time it is at the database.
+// The API: operations over fetch, live stock over one websocket, and the database's clock.
 
 const GRAPHQL = new URL("/graphql", location.href);
 const STOCK = `subscription Watch($ids: [ID!]!) {
@@ -10,20 +10,22 @@ const CONNECT_DEADLINE = 10_000; // ms until the connection is acknowledged
 const PING_INTERVAL = 20_000; // ms; a pong is due before the next ping
 const FIRST_PAUSE = 500; // ms
 const LONGEST_PAUSE = 20_000; // ms
-const DOUBT = 1000; // ms between two clocks after which neither is believed
-const COME_BACK_LATER = 1013; // the close code of a server that has all the sockets it takes
+const MAX_DRIFT = 1000; // ms between two clocks of this machine; beyond it neither is trusted
+const TRY_AGAIN_LATER = 1013; // the close code of a server whose limit of sockets is reached
 
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// Exponential, and jittered by half: the pages of one server do not all come back to it in the same moment.
+// Milliseconds until the next attempt: exponential, with a random half, so that the pages of one server do not all
+// return to it in the same moment.
 export function backoff(failures) {
   const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
   return longest * (0.5 + Math.random() / 2);
 }
 
-// The data of an operation. An error carries the `code` of the API's contract; one without any had no answer.
-export async function ask(query, variables) {
-  const sent = here();
+// Sends an operation and returns its data. Throws an error of the API with its `code`. An error without a `code` means
+// that no answer came.
+export async function request(query, variables) {
+  const sent = localClock();
   const response = await fetch(GRAPHQL, {
     method: "POST",
     headers: { "content-type": "application/json", accept: "application/json" },
@@ -32,61 +34,63 @@ export async function ask(query, variables) {
   });
   const { data, errors } = await response.json();
   if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code });
-  if (data.now) readClock(data.now, sent, here());
+  if (data.now) readClock(data.now, sent, localClock());
   return data;
 }
 
-// The database's clock, by which drops open, as the answers with a `now` tell it: it showed that at some moment between
-// sending and receiving, and the middle is taken. The answer that was quickest tells it best, until one contradicts it: a
-// clock was set, or this machine slept.
+// The database's clock, by which drops open. An answer's `now` was read at some moment between sending and receiving:
+// the middle is taken. The quickest answer is the most exact. It is kept until another contradicts it: then a clock was
+// set, or this machine slept.
 const clock = { ahead: 0, within: Infinity, drift: drift() }; // ms
 
-// Nobody sets it while the page is open, but on some machines it stands still while they sleep.
-function here() {
+// Nobody can set this clock while the page is open, but on some machines it stands still while they sleep.
+function localClock() {
   return performance.timeOrigin + performance.now();
 }
 
-// How far the clock on the wall is from it: this changes while the machine sleeps, or when that clock is set.
+// How far the system's clock is ahead of the local one. It changes while the machine sleeps, or when the system's clock
+// is set.
 function drift() {
-  return Date.now() - here();
+  return Date.now() - localClock();
 }
 
 function readClock(shown, sent, received) {
-  const heard = { ahead: Date.parse(shown) - (sent + received) / 2, within: (received - sent) / 2 };
-  const contradicts = Math.abs(heard.ahead - clock.ahead) > heard.within + clock.within;
-  if (heard.within <= clock.within || contradicts) Object.assign(clock, heard);
+  const reading = { ahead: Date.parse(shown) - (sent + received) / 2, within: (received - sent) / 2 };
+  const contradicts = Math.abs(reading.ahead - clock.ahead) > reading.within + clock.within;
+  if (reading.within <= clock.within || contradicts) Object.assign(clock, reading);
   clock.drift = drift();
 }
 
-export const now = () => here() + clock.ahead;
-const isDoubtful = () => Math.abs(drift() - clock.drift) > DOUBT;
+export const now = () => localClock() + clock.ahead;
+const clockHasDrifted = () => Math.abs(drift() - clock.drift) > MAX_DRIFT;
 
-// Watches products' stock over one socket and one subscription, for as long as the page is open. `onChange` hears every
-// change, only upwards in version whichever connection brings it; `onLost` is called when the connection is lost; and
-// `onDoubt` where the page may have missed more than that, to read it over fetch: more than one attempt has failed, the
-// machine has slept, or the reader has come back to a page that the browser had put away.
+// Watches the stock of products over one socket and one subscription, for as long as the page is open.
+// - `onChange` gets every change. Versions never fall, even over several connections.
+// - `onLost` is called when the connection is lost.
+// - `onMissed` is called when the page may have missed more than changes of stock, and has to read it over fetch: more
+//   than one attempt to connect has failed, the machine slept, or the browser shows the page out of its cache.
 export class StockWatch {
   #versions = new Map();
   #failures = 0;
   #ids;
   #retry;
-  #end;
+  #close;
 
-  constructor({ onChange, onLost, onDoubt }) {
-    Object.assign(this, { onChange, onLost, onDoubt });
-    const comeBack = () => {
+  constructor({ onChange, onLost, onMissed }) {
+    Object.assign(this, { onChange, onLost, onMissed });
+    const retryNow = () => {
       if (this.#retry === undefined || document.visibilityState === "hidden") return;
       this.#connect();
     };
-    addEventListener("pageshow", ({ persisted }) => persisted && this.onDoubt());
-    addEventListener("online", comeBack);
-    document.addEventListener("visibilitychange", comeBack);
+    addEventListener("pageshow", ({ persisted }) => persisted && this.onMissed());
+    addEventListener("online", retryNow);
+    document.addEventListener("visibilitychange", retryNow);
   }
 
-  // From now on these, over a new socket where another one is open.
+  // Watches these products from now on. An open socket is replaced by a new one.
   watch(ids) {
     this.#ids = ids;
-    this.#end?.();
+    this.#close?.();
     this.#connect();
   }
 
@@ -97,55 +101,55 @@ export class StockWatch {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url, "graphql-transport-ws");
     const send = (message) => socket.send(JSON.stringify(message));
-    let heard = true;
+    let answered = true;
     const pinging = setInterval(() => {
-      if (!heard) return lose();
-      heard = false;
-      if (isDoubtful()) this.onDoubt();
+      if (!answered) return retryLater();
+      answered = false;
+      if (clockHasDrifted()) this.onMissed();
       if (socket.readyState === WebSocket.OPEN) send({ type: "ping" });
     }, PING_INTERVAL);
-    const connecting = setTimeout(() => lose(), CONNECT_DEADLINE);
+    const connecting = setTimeout(() => retryLater(), CONNECT_DEADLINE);
 
-    const end = () => {
+    const close = () => {
       clearInterval(pinging);
       clearTimeout(connecting);
       socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.close(); // which a dead network makes slow: nobody waits for it
-      this.#end = undefined;
+      socket.close(); // not awaited: it is slow on a dead network
+      this.#close = undefined;
     };
-    const lose = (code) => {
-      end();
+    const retryLater = (code) => {
+      close();
       this.onLost();
-      const later = code === COME_BACK_LATER ? 4 : 0;
-      this.#retry = setTimeout(() => this.#comeBack(), backoff(this.#failures + later));
+      const later = code === TRY_AGAIN_LATER ? 4 : 0;
+      this.#retry = setTimeout(() => this.#reconnect(), backoff(this.#failures + later));
       this.#failures += 1;
     };
-    this.#end = end;
+    this.#close = close;
 
-    socket.onclose = ({ code }) => lose(code);
+    socket.onclose = ({ code }) => retryLater(code);
     socket.onopen = () => send({ type: "connection_init" });
     socket.onmessage = ({ data }) => {
-      heard = true;
+      answered = true;
       const { type, payload } = JSON.parse(data);
       if (type === "connection_ack") {
         clearTimeout(connecting);
-        if (isDoubtful()) this.onDoubt();
+        if (clockHasDrifted()) this.onMissed();
         send({ id: "stock", type: "subscribe", payload: { query: STOCK, variables: { ids: this.#ids } } });
       } else if (type === "next" && payload.data) {
         this.#failures = 0;
-        this.#hear(payload.data.stockChanged);
+        this.#receive(payload.data.stockChanged);
       } else if (type === "ping") send({ type: "pong" });
-      else if (type !== "pong") lose(); // the subscription has ended, by an error or otherwise
+      else if (type !== "pong") retryLater(); // the subscription has ended, by an error or otherwise
     };
   }
 
-  async #comeBack() {
+  async #reconnect() {
     this.#retry = undefined;
-    if (this.#failures > 1) await this.onDoubt();
-    if (!this.#end) this.#connect();
+    if (this.#failures > 1) await this.onMissed();
+    if (!this.#close) this.#connect();
   }
 
-  #hear(change) {
+  #receive(change) {
     if (change.version < (this.#versions.get(change.productId) ?? 0)) return;
     this.#versions.set(change.productId, change.version);
     this.onChange(change);

@@ -1,6 +1,6 @@
-// One drop: when it opens, what is left, one button, one answer, and the buyer's own orders.
+// One drop: its opening, its stock, one button, one answer, and the buyer's own orders.
 
-import { StockWatch, ask, backoff, now, pause } from "./api.js";
+import { StockWatch, backoff, now, pause, request } from "./api.js";
 import { ago, announce, countdown, isolated, moment, number, text } from "./locale.js";
 import { buy, buyer, isRecent, lastOutcome, unanswered } from "./purchase.js";
 
@@ -9,31 +9,34 @@ const DROP = `query Drop($id: ID!, $buyer: String!) {
   product(id: $id) { name dropName stock opensAt limitPerBuyer }
   orders(productId: $id, userRef: $buyer, first: 20) { edges { node { id quantity status region createdAt } } }
 }`;
-const FEW = 10; // units left that are worth saying
-// ms after an answer until the next click counts: the second of a double click is no second wish.
+const FEW = 10; // units; a stock that falls this low is announced
+// ms after an answer, in which clicks do not count: a double click is one purchase.
 const REST = 1000;
 const AGE_INTERVAL = 60_000; // ms
 
 const id = location.pathname.split("/").pop();
-const part = Object.fromEntries([...document.querySelectorAll("#drop [id], #drop, #notice")].map((at) => [at.id, at]));
+const parts = Object.fromEntries(
+  [...document.querySelectorAll("#drop [id], #drop, #notice")].map((element) => [element.id, element]),
+);
 const answer = document.getElementById("answer");
 
-// What the page knows; `live` is null until the first connection, and false once it was lost; `phase` is "ready",
-// "buying" (then `told` says what it waits for), "resting" or "unanswered".
-const state = { product: null, stock: null, live: null, orders: [], phase: "ready", told: null, outcome: null };
+// `live` is null until the first connection, and false after it was lost. `phase` is "ready", "buying" (then `waiting`
+// is what the purchase waits for), "resting" or "unanswered".
+const state = { product: null, stock: null, live: null, orders: [], phase: "ready", waiting: null, outcome: null };
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
-const held = () =>
+const unitsHeld = () =>
   state.orders.filter(({ status }) => status === "CONFIRMED").reduce((sum, { quantity }) => sum + quantity, 0);
-const limitReached = () => state.product.limitPerBuyer !== null && held() >= state.product.limitPerBuyer;
+const limitReached = () => state.product.limitPerBuyer !== null && unitsHeld() >= state.product.limitPerBuyer;
 
-function show(element, said) {
-  if (element.textContent !== said) element.textContent = said;
+function setText(element, content) {
+  if (element.textContent !== content) element.textContent = content;
 }
 
-function offer() {
+// The key of the button's text, and whether it can be pressed.
+function buttonState() {
   if (state.phase === "buying") return ["buying", false];
-  if (state.phase === "unanswered") return ["ask_again", true];
+  if (state.phase === "unanswered") return ["check_again", true];
   if (state.phase === "resting" && state.outcome?.status === "CONFIRMED") return ["confirmed", false];
   if (opensIn() > 0) return ["not_open_yet", false];
   if (state.stock === 0) return ["sold_out", false];
@@ -43,21 +46,21 @@ function offer() {
 
 function render() {
   if (!state.product) return;
-  show(part.units, number(state.stock));
-  show(part.label, text("units_left", { count: state.stock }));
-  show(part.connection, text({ null: "connecting", true: "live", false: "last_known" }[state.live]));
-  part.drop.classList.toggle("live", state.live === true);
-  part.drop.classList.toggle("gone", state.stock === 0);
+  setText(parts.units, number(state.stock));
+  setText(parts.label, text("units_left", { count: state.stock }));
+  setText(parts.connection, text({ null: "connecting", true: "live", false: "last_known" }[state.live]));
+  parts.drop.classList.toggle("live", state.live === true);
+  parts.drop.classList.toggle("gone", state.stock === 0);
 
   const wait = opensIn();
   const left = countdown(wait);
   const days = left.days > 0 ? text("days", { count: left.days }) : "";
-  show(part.opening, wait > 0 ? `${text("opens_in")} ${days}` : text(state.stock === 0 ? "sold_out" : "open_now"));
-  show(part.countdown, wait > 0 ? left.clock : "");
+  setText(parts.opening, wait > 0 ? `${text("opens_in")} ${days}` : text(state.stock === 0 ? "sold_out" : "open_now"));
+  setText(parts.countdown, wait > 0 ? left.clock : "");
 
-  const [label, enabled] = offer();
-  show(part.buy, text(label));
-  part.buy.setAttribute("aria-disabled", String(!enabled));
+  const [label, enabled] = buttonState();
+  setText(parts.buy, text(label));
+  parts.buy.setAttribute("aria-disabled", String(!enabled));
   renderAnswer();
 }
 
@@ -74,27 +77,27 @@ const ANSWERS = {
   UNANSWERED: () => ["answer_unanswered", text("answer_unanswered_detail")],
   BUSY: () => ["answer_busy", text("answer_busy_detail")],
   OPENING: () => ["answer_opening", text("answer_opening_detail")],
-  ASKING: () => ["answer_asking", text("answer_asking_detail")],
+  CHECKING: () => ["answer_checking", text("answer_checking_detail")],
 };
 
 function renderAnswer() {
-  const outcome = state.phase === "buying" ? state.told && { status: state.told } : state.outcome;
+  const outcome = state.phase === "buying" ? state.waiting && { status: state.waiting } : state.outcome;
   const [verdict, detail] = outcome ? ANSWERS[outcome.status](outcome) : [null, text("answer_none")];
   answer.dataset.status = outcome?.status ?? "";
-  show(answer.querySelector(".verdict"), verdict ? text(verdict) : "");
-  show(answer.querySelector(".detail"), detail);
+  setText(answer.querySelector(".verdict"), verdict ? text(verdict) : "");
+  setText(answer.querySelector(".detail"), detail);
   const order = outcome?.order;
   answer.querySelector(".order").hidden = !order;
-  show(answer.querySelector(".order bdi"), order?.id ?? "");
+  setText(answer.querySelector(".order bdi"), order?.id ?? "");
 }
 
 function renderOrders() {
-  part["no-orders"].hidden = state.orders.length > 0;
+  parts["no-orders"].hidden = state.orders.length > 0;
   const template = document.getElementById("order").content;
-  part.orders.replaceChildren(
+  parts.orders.replaceChildren(
     ...state.orders.map((order) => {
       const item = template.cloneNode(true);
-      const put = (selector, said) => (item.querySelector(selector).textContent = said);
+      const put = (selector, content) => (item.querySelector(selector).textContent = content);
       put("strong", text("units", { count: order.quantity }));
       put(".order-state", text(order.status === "CONFIRMED" ? "confirmed" : "cancelled"));
       put(".order-id bdi", order.id);
@@ -109,11 +112,11 @@ function renderOrders() {
 
 async function purchase() {
   state.phase = "buying";
-  state.told = null;
+  state.waiting = null;
   render();
-  state.outcome = await buy(id, (told) => {
-    if (state.told !== told) announce(text(ANSWERS[told]()[0]));
-    state.told = told;
+  state.outcome = await buy(id, (waiting) => {
+    if (state.waiting !== waiting) announce(text(ANSWERS[waiting]()[0]));
+    state.waiting = waiting;
     render();
   });
   state.phase = state.outcome.status === "UNANSWERED" ? "unanswered" : "resting";
@@ -135,10 +138,10 @@ async function purchase() {
     state.product.opensAt = opensAt;
     tick();
   }
-  if (status === "LIMIT_REACHED") await read().catch(() => {}); // bought elsewhere
+  if (status === "LIMIT_REACHED") await read().catch(() => {}); // the buyer bought in another tab
 }
 
-function hear({ stock, stale }) {
+function showLive({ stock, stale }) {
   const before = state.stock;
   state.stock = stock;
   state.live = !stale;
@@ -147,7 +150,7 @@ function hear({ stock, stale }) {
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name: state.product.name, count: stock }));
 }
 
-// Once a second while it is not open, at the moment when the second changes, and then once more at the opening.
+// Renders the countdown each time its second changes, and once more at the opening.
 function tick() {
   clearTimeout(state.ticking);
   const wait = opensIn();
@@ -156,11 +159,11 @@ function tick() {
   else announce(text("announce_open", { name: state.product.name }));
 }
 
-// Throws NotFound's code when there is no such drop.
+// Reads the drop and the buyer's orders. Throws an error with the code NOT_FOUND when the drop does not exist.
 async function read() {
-  const { product, orders } = await ask(DROP, { id, buyer: buyer() });
+  const { product, orders } = await request(DROP, { id, buyer: buyer() });
   if (product === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
-  if (state.product === null) begin(product);
+  if (state.product === null) showProduct(product);
   else if (!state.live) state.stock = product.stock;
   state.orders = orders.edges.map(({ node }) => node);
   renderOrders();
@@ -168,39 +171,40 @@ async function read() {
   else render();
 }
 
-function begin(product) {
+function showProduct(product) {
   Object.assign(state, { product, stock: product.stock });
   document.title = `${product.name} · DROPZERO`;
-  show(part["drop-name"], product.dropName);
-  show(part.name, product.name);
-  part.opens.hidden = opensIn() <= 0;
-  if (product.opensAt) show(part.opens, text("opens_at", { moment: moment(product.opensAt) }));
-  show(part.limit, product.limitPerBuyer === null ? text("no_limit") : text("limit", { count: product.limitPerBuyer }));
-  part.units.style.setProperty("--digits", number(product.stock).length);
-  part.drop.setAttribute("aria-busy", "false");
+  setText(parts["drop-name"], product.dropName);
+  setText(parts.name, product.name);
+  parts.opens.hidden = opensIn() <= 0;
+  if (product.opensAt) setText(parts.opens, text("opens_at", { moment: moment(product.opensAt) }));
+  const count = product.limitPerBuyer;
+  setText(parts.limit, count === null ? text("no_limit") : text("limit", { count }));
+  parts.units.style.setProperty("--digits", number(product.stock).length);
+  parts.drop.setAttribute("aria-busy", "false");
 }
 
-// A key held down clicks once.
-part.buy.addEventListener("keydown", (event) => {
+// A key that is held down clicks once.
+parts.buy.addEventListener("keydown", (event) => {
   if (event.repeat) event.preventDefault();
 });
-// A button that is aria-disabled keeps the focus, and its clicks.
-part.buy.addEventListener("click", () => {
-  if (part.buy.getAttribute("aria-disabled") === "false") purchase();
+// A button with aria-disabled keeps the focus, and still gets clicks.
+parts.buy.addEventListener("click", () => {
+  if (parts.buy.getAttribute("aria-disabled") === "false") purchase();
 });
 
 for (let failures = 0; state.product === null; failures += 1) {
   try {
     await read();
-    part.notice.hidden = true;
+    parts.notice.hidden = true;
   } catch (error) {
-    part.notice.hidden = false;
+    parts.notice.hidden = false;
     const missing = ["NOT_FOUND", "BAD_USER_INPUT"].includes(error.code);
-    show(part.notice, text(missing ? "no_such_drop" : "unreachable"));
+    setText(parts.notice, text(missing ? "no_such_drop" : "unreachable"));
     if (missing) {
-      part.drop.classList.add("missing");
-      part.drop.setAttribute("aria-busy", "false");
-      show(part.name, text("missing_heading"));
+      parts.drop.classList.add("missing");
+      parts.drop.setAttribute("aria-busy", "false");
+      setText(parts.name, text("missing_heading"));
       break;
     }
     await pause(backoff(failures));
@@ -208,16 +212,16 @@ for (let failures = 0; state.product === null; failures += 1) {
 }
 
 if (state.product) {
-  const begun = unanswered(id);
+  const pending = unanswered(id);
   state.outcome = lastOutcome(id);
-  if (begun && isRecent(begun)) purchase();
-  else if (begun) Object.assign(state, { phase: "unanswered", outcome: { status: "UNANSWERED" } });
+  if (pending && isRecent(pending)) purchase();
+  else if (pending) Object.assign(state, { phase: "unanswered", outcome: { status: "UNANSWERED" } });
   render();
   const onLost = () => {
     state.live = false;
     render();
   };
-  new StockWatch({ onChange: hear, onLost, onDoubt: () => read().catch(() => {}) }).watch([id]);
+  new StockWatch({ onChange: showLive, onLost, onMissed: () => read().catch(() => {}) }).watch([id]);
   setInterval(renderOrders, AGE_INTERVAL);
   performance.mark("interactive");
 }

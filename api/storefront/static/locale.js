@@ -1,5 +1,5 @@
-// The reader's language: texts by key, and numbers, moments and plurals as Intl has them. The texts come in the page, so
-// that no answer of their own can fail.
+// The reader's language: texts by key, and numbers, moments and plurals as Intl has them. The page itself carries the
+// texts: a request for them could fail.
 
 export const language = document.documentElement.lang;
 
@@ -10,16 +10,16 @@ const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
 const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
-const ANNOUNCED = 5; // milestones that can still be read again
+const ANNOUNCED = 5; // announcements that stay in the page, where they can be read again
 const LEFT_TO_RIGHT = "\u2066";
 const END_OF_ISOLATE = "\u2069";
 
 export const number = (value) => numbers.format(value);
 export const moment = (value) => moments.format(new Date(value));
-// An id keeps its own direction amid text of the other.
+// An id runs left to right, also within text that runs right to left.
 export const isolated = (id) => LEFT_TO_RIGHT + id + END_OF_ISOLATE;
 
-// The text of a key. Where it has plural forms, `count` chooses among them.
+// The text of a key. Where it has plural forms, `values.count` chooses one of them.
 export function text(key, values = {}) {
   const message = messages[key];
   const form = typeof message === "string" ? message : (message[plurals.select(values.count)] ?? message.other);
@@ -29,7 +29,7 @@ export function text(key, values = {}) {
   });
 }
 
-// How long ago, in the largest unit that fits. `milliseconds` have passed.
+// How long ago it was, in the largest unit that fits.
 export function ago(milliseconds) {
   const units = [
     ["day", 86_400_000],
@@ -40,31 +40,31 @@ export function ago(milliseconds) {
   return ages.format(-Math.max(0, Math.floor(milliseconds / length)), unit);
 }
 
-// What a clock shows for the time left: hours, minutes, seconds, behind the days where there are any.
+// The time left: the number of days, and a clock of hours, minutes and seconds.
 export function countdown(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const clock = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
   return { days: Math.floor(seconds / 86_400), clock: clock.map((part) => twoDigits.format(part)).join(":") };
 }
 
-// Says it to those who hear the page, after what is being read to them. For milestones only. Each is a paragraph of its
-// own, so that one that follows at once does not take another's place.
-export function announce(said) {
+// Has a screen reader read a message, after what it is reading now. For milestones only. Each message is a paragraph of
+// its own, so that the next one does not replace it.
+export function announce(message) {
   const paragraph = document.createElement("p");
-  paragraph.textContent = said;
+  paragraph.textContent = message;
   const announcer = document.getElementById("announcer");
   announcer.append(paragraph);
   if (announcer.childElementCount > ANNOUNCED) announcer.firstElementChild.remove();
 }
 
-// The choice of a language lasts; a link with ?lang= does not change what its reader chose before.
+// A language that the reader chooses is kept in a cookie. A link with ?lang= does not change it.
 const menu = document.querySelector(".languages");
 menu.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link) return;
   const choice = `dropzero_language=${link.lang}`;
   document.cookie = `${choice}; path=/; max-age=31536000; samesite=lax`;
-  if (!document.cookie.includes(choice)) return; // nothing is kept here: the link's ?lang= says it for this page
+  if (!document.cookie.includes(choice)) return; // no cookies: follow the link, whose ?lang= works for one page
   event.preventDefault();
   const address = new URL(location.href);
   address.searchParams.delete("lang");

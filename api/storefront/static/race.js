@@ -1,6 +1,6 @@
-// The race through two Regions: real purchases at the same instant, what each was told, and whether the sum is right.
+// The race through two Regions: real purchases at the same instant, the outcome of each, and whether the sum is right.
 
-import { StockWatch, ask, backoff, now, pause } from "./api.js";
+import { StockWatch, backoff, now, pause, request } from "./api.js";
 import { announce, number, text } from "./locale.js";
 import { decide, lasting, randomKey } from "./purchase.js";
 
@@ -17,8 +17,8 @@ const ORDERS = `query Orders($buyer: String!) { orders(userRef: $buyer) { edges 
 const CANCEL = `mutation Return($input: CancelOrderInput!) { cancelOrder(input: $input) { id } }`;
 
 const ROUNDS = 10;
-const TO_RETURN = "dropzero.race"; // the made-up buyers whose orders are yet to be cancelled
-const VERSION_DEADLINE = 1000; // ms for the live stock to show what a round did
+const UNRETURNED = "dropzero.race"; // made-up buyers whose orders are still to be cancelled
+const VERSION_DEADLINE = 1000; // ms until the live stock has to show a round's purchases
 
 const form = document.getElementById("race");
 const start = form.querySelector("button");
@@ -29,77 +29,78 @@ const [before, sold, after, verdict, returned] = document.querySelectorAll("#sum
 
 let regions = [];
 let running = false;
-let latest = { version: 0 }; // of the product that is raced for
-let heard = () => {};
+let latest = { version: 0 }; // the latest change of the product that is raced for
+let onVersion = () => {};
 const watch = new StockWatch({
   onChange(change) {
     latest = change;
-    heard();
+    onVersion();
   },
   onLost() {},
-  onDoubt: () => Promise.resolve(),
+  onMissed: () => Promise.resolve(),
 });
 
-function say(key, values) {
+function showNotice(key, values) {
   notice.textContent = text(key, values);
   notice.hidden = false;
 }
 
-function offer(enabled) {
+function enableStart(enabled) {
   start.setAttribute("aria-disabled", String(!enabled));
 }
 
-function clearBoard() {
-  const row = () => {
+function clearResults() {
+  const emptyRow = () => {
     const cells = [document.createElement("th"), ...Array.from({ length: 3 }, () => document.createElement("td"))];
     cells[0].scope = "row";
     for (const cell of cells) cell.textContent = "–";
-    const made = document.createElement("tr");
-    made.append(...cells);
-    return made;
+    const row = document.createElement("tr");
+    row.append(...cells);
+    return row;
   };
-  rows.replaceChildren(...Array.from({ length: ROUNDS }, row));
+  rows.replaceChildren(...Array.from({ length: ROUNDS }, emptyRow));
   for (const cell of [before, sold, after, verdict, returned]) cell.textContent = "–";
-  for (const [index, made] of [...rows.children].entries()) made.firstChild.textContent = number(index + 1);
+  for (const [index, row] of [...rows.children].entries()) row.firstChild.textContent = number(index + 1);
 }
 
 async function stockInEach(id) {
-  const { one, two } = await ask(STOCK, { id, one: regions[0], two: regions[1] });
+  const { one, two } = await request(STOCK, { id, one: regions[0], two: regions[1] });
   return [one.stock, two.stock];
 }
 
-// One purchase through each Region, both under way before either is answered.
+// Sends one purchase through each Region, both before either is answered. Returns the two outcomes and latencies in ms.
 async function runRound(productId, kind, round) {
   const shared = { buyer: randomKey(), key: randomKey() };
   const entries = regions.map((region) => ({
     region,
     ...(kind === "key" ? shared : { buyer: randomKey(), key: randomKey() }),
   }));
-  toReturn([...unreturned(), ...new Set(entries.map(({ buyer }) => buyer))]);
-  // Whoever is sent first is ahead by some microseconds: it is the other one in every round.
+  saveUnreturned([...unreturned(), ...new Set(entries.map(({ buyer }) => buyer))]);
+  // The purchase that is sent first is some microseconds ahead, so the Regions take turns at it.
   const order = round % 2 ? [0, 1] : [1, 0];
   const finishes = [];
   await Promise.all(
-    order.map(async (lane) => {
-      const { region, buyer, key } = entries[lane];
+    order.map(async (index) => {
+      const { region, buyer, key } = entries[index];
       const sent = performance.now();
       const outcome = await decide({ productId, userRef: buyer, region, idempotencyKey: key });
-      finishes[lane] = { outcome, latency: performance.now() - sent };
+      finishes[index] = { outcome, latency: performance.now() - sent };
     }),
   );
   return finishes;
 }
 
-// Until the live stock has moved past this version, or long enough: it is here to be seen, and decides nothing.
+// Waits until the live stock is past this version, for at most VERSION_DEADLINE. The version is only shown; it decides
+// nothing.
 function versionAfter(version) {
   if (latest.version > version) return Promise.resolve();
-  return Promise.race([new Promise((resolve) => (heard = resolve)), pause(VERSION_DEADLINE)]);
+  return Promise.race([new Promise((resolve) => (onVersion = resolve)), pause(VERSION_DEADLINE)]);
 }
 
 const isConfirmed = ({ outcome }) => outcome.status === "CONFIRMED";
 const isNew = (finish) => isConfirmed(finish) && !finish.outcome.replayed;
 
-// Which lane was first in the order of commits, or -1.
+// The index of the Region whose purchase committed first, or -1.
 function winner(finishes) {
   const left = finishes.map((finish) => (isNew(finish) ? finish.outcome.remaining : -1));
   return Math.max(...left) < 0 ? -1 : left.indexOf(Math.max(...left));
@@ -115,23 +116,23 @@ function describe(finish, kind) {
 
 function showRound(row, finishes, kind) {
   const first = winner(finishes);
-  for (const [lane, finish] of finishes.entries()) {
-    const cell = row.children[lane + 1];
+  for (const [index, finish] of finishes.entries()) {
+    const cell = row.children[index + 1];
     const latency = document.createElement("small");
     latency.textContent = text("milliseconds", { count: Math.round(finish.latency) });
     cell.replaceChildren(describe(finish, kind), " ", latency);
-    cell.classList.toggle("first", lane === first);
+    cell.classList.toggle("first", index === first);
   }
 }
 
 async function race(productId, kind) {
-  clearBoard();
+  clearResults();
   notice.hidden = true;
   latest = { version: 0 };
   watch.watch([productId]);
   await versionAfter(0);
-  const [atFirst] = await stockInEach(productId);
-  before.textContent = number(atFirst);
+  const [stockBefore] = await stockInEach(productId);
+  before.textContent = number(stockBefore);
   const finishes = [];
   for (let round = 1; round <= ROUNDS; round += 1) {
     progress.textContent = text("race_running", { round, rounds: ROUNDS });
@@ -145,83 +146,83 @@ async function race(productId, kind) {
     sold.textContent = number(finishes.filter(isNew).length);
     if (!finished.some(isConfirmed)) break;
   }
-  await sumUp(productId, atFirst, finishes);
+  await sumUp(productId, stockBefore, finishes);
 }
 
-async function sumUp(productId, atFirst, finishes) {
+async function sumUp(productId, stockBefore, finishes) {
   const sales = finishes.filter(isNew);
   const inEach = await stockInEach(productId);
   after.textContent = inEach.map(number).join(" · ");
   const orders = new Set(finishes.filter(isConfirmed).map(({ outcome }) => outcome.order.id));
   const units = new Set(sales.map(({ outcome }) => outcome.remaining));
-  const others = atFirst - sales.length - inEach[0];
+  const movedByOthers = stockBefore - sales.length - inEach[0];
   let result = "sum_exact";
   if (orders.size !== sales.length || units.size !== sales.length || inEach[0] !== inEach[1]) result = "sum_wrong";
-  else if (others !== 0) result = "sum_others";
-  verdict.textContent = text(result, { count: Math.abs(others) });
+  else if (movedByOthers !== 0) result = "sum_others";
+  verdict.textContent = text(result, { count: Math.abs(movedByOthers) });
   verdict.dataset.result = result;
   progress.textContent = text("race_done");
   announce(`${text("race_done")} ${verdict.textContent}`);
 }
 
-const unreturned = () => JSON.parse(lasting.getItem(TO_RETURN)) ?? [];
-const toReturn = (buyers) => lasting.setItem(TO_RETURN, JSON.stringify(buyers));
+const unreturned = () => JSON.parse(lasting.getItem(UNRETURNED)) ?? [];
+const saveUnreturned = (buyers) => lasting.setItem(UNRETURNED, JSON.stringify(buyers));
 
-// Cancels what the made-up buyers hold, also those of a race that this browser broke off earlier.
+// Cancels the orders of all made-up buyers, also of an earlier race that was interrupted. Returns how many.
 async function returnUnits() {
   let count = 0;
   for (const buyer of unreturned()) {
-    const { orders } = await ask(ORDERS, { buyer });
+    const { orders } = await request(ORDERS, { buyer });
     for (const { node } of orders.edges) {
       if (node.status !== "CONFIRMED") continue;
-      await ask(CANCEL, { input: { orderId: node.id, userRef: buyer } });
+      await request(CANCEL, { input: { orderId: node.id, userRef: buyer } });
       count += 1;
     }
-    toReturn(unreturned().filter((other) => other !== buyer));
+    saveUnreturned(unreturned().filter((other) => other !== buyer));
   }
   return count;
 }
 
-function lineUp(products) {
+function showProducts(products) {
   const ready = products.filter(({ stock, opensAt }) => stock > 0 && !(Date.parse(opensAt) > now()));
   const options = ready.map(({ id, name, dropName }) => new Option(`${name} · ${dropName}`, id));
   form.product.replaceChildren(...options);
   form.product.disabled = options.length === 0;
-  if (regions.length < 2) say("race_one_region");
-  else if (options.length === 0) say("race_no_product");
-  offer(regions.length >= 2 && options.length > 0);
+  if (regions.length < 2) showNotice("race_one_region");
+  else if (options.length === 0) showNotice("race_no_product");
+  enableStart(regions.length >= 2 && options.length > 0);
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (running || start.getAttribute("aria-disabled") === "true") return;
   running = true;
-  offer(false);
+  enableStart(false);
   try {
     await race(form.product.value, form.elements.kind.value);
     returned.textContent = number(await returnUnits());
   } catch {
-    say("race_broken_off");
+    showNotice("race_broken_off");
   }
   running = false;
-  offer(true);
+  enableStart(true);
 });
 
-clearBoard();
+clearResults();
 for (let failures = 0; regions.length === 0; failures += 1) {
   try {
-    const course = await ask(COURSE);
+    const course = await request(COURSE);
     regions = course.regions.map(({ name }) => name);
-    for (const place of document.querySelectorAll("[data-region]")) {
-      const name = regions[place.dataset.region];
-      (place.querySelector("bdi") ?? place).textContent = name ?? "–";
+    for (const element of document.querySelectorAll("[data-region]")) {
+      const name = regions[element.dataset.region];
+      (element.querySelector("bdi") ?? element).textContent = name ?? "–";
     }
-    lineUp(course.products.edges.map(({ node }) => node));
+    showProducts(course.products.edges.map(({ node }) => node));
     notice.hidden = !start.matches("[aria-disabled=true]");
     performance.mark("interactive");
   } catch {
-    say("unreachable");
+    showNotice("unreachable");
     await pause(backoff(failures));
   }
 }
-await returnUnits().catch(() => {}); // what is left is returned when the page is opened again
+await returnUnits().catch(() => {}); // the rest is returned when the page is opened again

@@ -1,13 +1,13 @@
 // All drops, each with its live counter: one subscription for the whole page.
 
-import { StockWatch, ask, backoff, now, pause } from "./api.js";
+import { StockWatch, backoff, now, pause, request } from "./api.js";
 import { announce, moment, number, text } from "./locale.js";
 
 const DROPS = `query Drops {
   now
   products(first: 100) { edges { node { id name dropName stock opensAt } } }
 }`;
-const FEW = 10; // units left that are worth saying
+const FEW = 10; // units; a stock that falls this low is announced
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
 
 const cards = new Map();
@@ -24,7 +24,7 @@ class Card {
     part("h2 bdi").textContent = this.name;
     part("h2 a").href = `/drop/${this.id}`;
     this.units.style.setProperty("--digits", number(this.stock).length);
-    this.live = null; // until the first connection, and false once it was lost
+    this.live = null; // null until the first connection, false after it was lost
     this.awaitOpening();
   }
 
@@ -37,32 +37,32 @@ class Card {
 
   opensIn = () => (this.opensAt ? Date.parse(this.opensAt) - now() : 0);
 
-  // What can be bought comes first, then what soon can.
+  // The order of the cards: open, then not open yet, then sold out.
   rank() {
     if (this.stock === 0) return 2;
     return this.opensIn() > 0 ? 1 : 0;
   }
 
   render() {
-    const put = (element, said) => element.textContent !== said && (element.textContent = said);
-    put(this.units, number(this.stock));
-    put(this.label, text("units_left", { count: this.stock }));
+    const setText = (element, content) => element.textContent !== content && (element.textContent = content);
+    setText(this.units, number(this.stock));
+    setText(this.label, text("units_left", { count: this.stock }));
     this.element.classList.toggle("live", this.live === true);
     this.element.classList.toggle("gone", this.stock === 0);
     this.element.classList.toggle("open", this.rank() === 0);
-    if (this.stock === 0) put(this.state, text("sold_out"));
-    else if (this.live === false) put(this.state, text("last_known"));
-    else if (this.opensIn() > 0) put(this.state, text("opens_at", { moment: moment(this.opensAt) }));
-    else put(this.state, text("open_now"));
+    if (this.stock === 0) setText(this.state, text("sold_out"));
+    else if (this.live === false) setText(this.state, text("last_known"));
+    else if (this.opensIn() > 0) setText(this.state, text("opens_at", { moment: moment(this.opensAt) }));
+    else setText(this.state, text("open_now"));
   }
 
-  // A reading may be older than what is heard live: then its stock does not count.
-  read(stock) {
+  // A stock that was read may be older than a live one: then it does not count.
+  showRead(stock) {
     if (!this.live) this.stock = stock;
     this.awaitOpening();
   }
 
-  hear({ stock, stale }) {
+  showLive({ stock, stale }) {
     const before = this.stock;
     this.stock = stock;
     this.live = !stale;
@@ -73,14 +73,14 @@ class Card {
 }
 
 function showConnection(live) {
-  const said = text(live ? "live" : "reconnecting");
-  if (connection.textContent !== said) connection.textContent = said;
+  const state = text(live ? "live" : "reconnecting");
+  if (connection.textContent !== state) connection.textContent = state;
   connection.classList.toggle("live", live);
 }
 
 const watch = new StockWatch({
   onChange(change) {
-    cards.get(change.productId)?.hear(change);
+    cards.get(change.productId)?.showLive(change);
     showConnection(!change.stale);
   },
   onLost() {
@@ -90,32 +90,32 @@ const watch = new StockWatch({
       card.render();
     }
   },
-  onDoubt: () => read().catch(() => {}),
+  onMissed: () => read().catch(() => {}),
 });
 
-// A card keeps its place while the page is open, also when it is sold out: nothing moves under the reader's finger. One
-// that is not found any more goes, since nobody could watch the others together with it.
+// Reads all drops. A card keeps its place while the page is open, also when it is sold out: nothing moves under the
+// reader's finger. The card of a drop that no longer exists is removed: a subscription with its id would fail for all.
 async function read() {
-  const { products } = await ask(DROPS);
+  const { products } = await request(DROPS);
   const found = products.edges.map(({ node }) => node);
-  const lost = [...cards.values()].filter(({ id }) => !found.some((product) => product.id === id));
-  for (const { id, element } of lost) {
+  const gone = [...cards.values()].filter(({ id }) => !found.some((product) => product.id === id));
+  for (const { id, element } of gone) {
     cards.delete(id);
     element.remove();
   }
-  for (const { id, stock } of found) cards.get(id)?.read(stock);
+  for (const { id, stock } of found) cards.get(id)?.showRead(stock);
   const added = found.filter(({ id }) => !cards.has(id));
   const fresh = added.map((product) => new Card(product)).sort((one, other) => one.rank() - other.rank());
   for (const card of fresh) cards.set(card.id, card);
   document.getElementById("drops").append(...fresh.map(({ element }) => element));
-  if (cards.size > 0 && added.length + lost.length > 0) watch.watch([...cards.keys()]);
+  if (cards.size > 0 && added.length + gone.length > 0) watch.watch([...cards.keys()]);
   connection.hidden = cards.size === 0;
   notice.hidden = cards.size > 0;
   notice.textContent = text("no_drops");
 }
 
-for (let looks = 0; cards.size === 0; looks += 1) {
-  if (looks > 0) await pause(backoff(looks));
+for (let attempts = 0; cards.size === 0; attempts += 1) {
+  if (attempts > 0) await pause(backoff(attempts));
   try {
     await read();
     performance.mark("interactive");

@@ -1,0 +1,112 @@
+"""The storefront's routes: each page in the reader's language, and the files that the pages load.
+
+All of them are read and rendered once, when the application is made.
+"""
+
+import base64
+import hashlib
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from api.graphql.headers import read_headers
+from api.storefront.files import read_files
+from api.storefront.languages import LANGUAGES, choose_language, language_in_cookies, language_in_query
+from api.storefront.pages import (
+    ARCHITECTURE,
+    ARCHITECTURE_WITH_RACE,
+    DROP,
+    LOAD_AGAIN,
+    MISSING,
+    SHOP,
+    Page,
+    render_page,
+)
+
+_LOAD_AGAIN_HASH = base64.b64encode(hashlib.sha256(LOAD_AGAIN.encode()).digest()).decode()
+
+_HEADERS = {
+    # Browsers send each request again, and get 304 where nothing changed: no stale script after an upgrade.
+    "cache-control": "no-cache",
+    # Nothing from elsewhere runs or loads, and no text becomes markup. No other site may put the Buy button into a
+    # frame. Of inline scripts, only the one with this hash runs.
+    "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "referrer-policy": "no-referrer",
+}
+
+_READ = frozenset({b"accept-language", b"cookie", b"if-none-match"})
+
+
+class Storefront:
+    """The ASGI application that answers for all of the storefront's addresses."""
+
+    def __init__(self, *, graphiql: bool, race: bool) -> None:
+        """`graphiql`: the pages link to GraphiQL at /graphql. `race`: the page about the architecture has the race, in
+        which readers buy units for made-up buyers and give them back."""
+        architecture = ARCHITECTURE_WITH_RACE if race else ARCHITECTURE
+        self._router = Router(
+            [
+                _page_route("/", SHOP, graphiql=graphiql),
+                _page_route("/drop/{id:uuid}", DROP, graphiql=graphiql),
+                _page_route("/architecture", architecture, graphiql=graphiql),
+                _static_route(),
+                _page_route("/{path:path}", MISSING, graphiql=graphiql),
+            ]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._router(scope, receive, send_with_headers)
+
+
+def _page_route(path: str, page: Page, *, graphiql: bool) -> Route:
+    """The route of a page in all languages."""
+    rendered = {language: render_page(page, language, graphiql=graphiql).encode() for language in LANGUAGES}
+    answers = {language: (body, _etag(body)) for language, body in rendered.items()}
+
+    async def answer(request: Request) -> Response:
+        sent = read_headers(request.scope, _READ)
+        language = choose_language(
+            language_in_query(request.scope["query_string"]),
+            language_in_cookies(sent.get("cookie", "")),
+            sent.get("accept-language", ""),
+        )
+        body, etag = answers[language]
+        headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
+        if page.status == 200 and etag in sent.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, status_code=page.status, media_type="text/html", headers=headers)
+
+    return Route(path, answer)
+
+
+def _static_route() -> Route:
+    """The route of the files. Starlette's StaticFiles reads the disk for each request, in a thread, which took up to
+    16 ms of the event loop and cost more than a purchase."""
+    files = {name: (content, media_type, _etag(content)) for name, (content, media_type) in read_files().items()}
+
+    async def answer(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in files:
+            raise HTTPException(404)
+        body, media_type, etag = files[name]
+        headers = {"etag": etag}
+        if etag in read_headers(request.scope, _READ).get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=media_type, headers=headers)
+
+    return Route("/static/{name}", answer)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -1,0 +1,89 @@
+"""The pages as they are rendered, and the files that they load, without a browser."""
+
+import json
+import re
+
+import pytest
+
+from api.storefront.files import STYLES, read_files, stylesheet
+from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
+from api.storefront.pages import DROP, FOLDER, PAGES, SCRIPTS, Page, read_messages, render_page, script_texts
+
+MAX_CODE = 60_000
+"""Bytes of all scripts and the stylesheet together."""
+
+MAX_REQUESTS = 8
+"""Requests of one page load, the websocket included."""
+
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.files[-1])
+
+
+@every_language
+@every_page
+def test_a_page_is_complete_and_names_its_language_and_direction(page: Page, language: str) -> None:
+    document = render_page(page, language, graphiql=True)
+    direction = "rtl" if language in RIGHT_TO_LEFT else "ltr"
+    assert f'<html lang="{language}" dir="{direction}">' in document
+    assert "{{" not in document
+    assert document.count("<h1") == 1
+    assert all(f"<{landmark}" in document for landmark in ("header", "nav", "main", "footer"))
+
+
+@every_page
+def test_a_page_has_one_inline_script_and_no_inline_style(page: Page) -> None:
+    document = render_page(page, "en", graphiql=True)
+    script, texts = re.findall(r"<script(?![^>]*\bsrc=)([^>]*)>", document)
+    assert (script, texts) == ("", ' id="texts" type="application/json"')
+    assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", document) == []
+
+
+@every_language
+@every_page
+def test_a_page_carries_the_texts_that_its_modules_name(page: Page, language: str) -> None:
+    code = "".join((SCRIPTS / module).read_text() for module in page.modules)
+    named = set(re.findall(r'"(\w+)"', code))
+    document = render_page(page, language, graphiql=True)
+    [texts] = re.findall(r'<script id="texts" type="application/json">(.*?)</script>', document)
+    assert json.loads(texts) == {key: read_messages(language)[key] for key in read_messages(language) if key in named}
+
+
+def test_a_text_cannot_end_the_element_that_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = {**read_messages("en"), "buy": "</script><script>alert(1)</script><!--"}
+    monkeypatch.setattr("api.storefront.pages.read_messages", lambda language: messages)
+    assert script_texts(DROP, "en")["buy"] == messages["buy"]
+    assert "alert(1)</script>" not in render_page(DROP, "en", graphiql=True)
+
+
+@every_page
+def test_a_page_requests_nothing_from_other_hosts(page: Page) -> None:
+    document = render_page(page, "en", graphiql=True).replace("http://www.w3.org/2000/svg", "")
+    code = "".join(content.decode() for content, _ in read_files().values())
+    assert [link for link in re.findall(r'(?:href|src)="([^"]*)"', document) if "//" in link] == []
+    assert re.findall(r"https?://|url\(", code) == []
+
+
+@every_page
+def test_a_page_preloads_all_its_modules_with_few_requests(page: Page) -> None:
+    imported, unread = set(), {page.modules[0]}
+    while unread:
+        imported |= unread
+        code = "".join((SCRIPTS / module).read_text() for module in unread)
+        unread = set(re.findall(r'from "\./([\w.]+)"', code)) - imported
+    assert imported == set(page.modules), "a module that is not preloaded waits until another module imports it"
+    document, style, operation, websocket = 1, 1, 1, 1
+    assert document + style + len(imported) + operation + websocket <= MAX_REQUESTS
+
+
+def test_scripts_and_styles_are_small() -> None:
+    scripts = {path.name for path in SCRIPTS.glob("*.js")}
+    files = read_files()
+    assert files.keys() == scripts | {"storefront.css"}
+    assert {path.name for path in SCRIPTS.iterdir()} == scripts
+    assert sum(len(content) for content, _ in files.values()) < MAX_CODE
+
+
+def test_the_stylesheet_has_every_style_once() -> None:
+    styles = {path.stem: path.read_bytes() for path in (FOLDER / "styles").iterdir()}
+    assert sorted(STYLES) == sorted(styles)
+    assert all(stylesheet().count(style) == 1 for style in styles.values())
