@@ -23,12 +23,13 @@ from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
 from api.drops.rights import require_rights
 from api.graphql.broadcast import Broadcasts
-from api.graphql.documents import Documents, InvalidDocument
+from api.graphql.documents import Documents
 from api.graphql.engine import Engine
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
+from api.graphql.validation import InvalidDocument
 from api.graphql.websocket import GraphQLSocket
 from api.hosts import HostCheck, Hosts
 from api.identity.admission import Admission

@@ -17,13 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from api.graphql.broadcast import Operation
 from api.graphql.departure import EXTENSION, Departure
-from api.graphql.documents import Document, InvalidDocument
+from api.graphql.documents import Document
 from api.graphql.engine import Engine
 from api.graphql.errors import client_error, internal_error, rate_limited_error, unavailable_error
 from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
 from api.graphql.event_stream import EventStream, send_events, send_response
 from api.graphql.execution import CannotSubscribe, format_errors
 from api.graphql.graphiql import GraphiQL
+from api.graphql.validation import InvalidDocument
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 

@@ -14,12 +14,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.graphql.broadcast import Broadcast, Operation
 from api.graphql.departure import Departure
-from api.graphql.documents import Document, InvalidDocument
+from api.graphql.documents import Document
 from api.graphql.engine import Engine
 from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, format_errors
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
+from api.graphql.validation import InvalidDocument
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 

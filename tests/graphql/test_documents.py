@@ -11,19 +11,10 @@ from typing import Any
 import pytest
 from graphql import GraphQLSchema, Lexer, OperationDefinitionNode, Source, TokenKind, get_introspection_query
 
-from api.graphql.documents import (
-    KEPT_CHARACTERS,
-    KEPT_DOCUMENTS,
-    KEPT_LENGTH,
-    MAX_ERRORS,
-    MAX_LENGTH,
-    MAX_TOKENS,
-    Document,
-    Documents,
-    InvalidDocument,
-)
+from api.graphql.documents import KEPT_CHARACTERS, KEPT_DOCUMENTS, KEPT_LENGTH, Document, Documents
 from api.graphql.extents import MAX_ALIASES, MAX_DEPTH, MAX_FIELDS, MAX_OPERATIONS, MAX_SAME
 from api.graphql.schema import make_schema
+from api.graphql.validation import MAX_ERRORS, MAX_LENGTH, MAX_TOKENS, InvalidDocument
 from api.identity.turns import Turns
 from tests.graphql.subscriptions import WATCH, streaming
 from tests.server import PURCHASE, Server
