@@ -112,7 +112,7 @@ class Documents:
             async with asyncio.timeout(PATIENCE):
                 return await self._prepare_in_turns(text, client)
         except TimeoutError:
-            message = "this server has more to do than it can, and your document was not prepared; try again later"
+            message = "this server is overloaded, and your document was not prepared; try again later"
             raise RateLimited(message, PATIENCE) from None
 
     def prepare(self, text: str) -> Document:
