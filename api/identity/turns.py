@@ -32,7 +32,7 @@ class Turns:
     def __init__(self, share: float, most: float, patience: float | None = PATIENCE) -> None:
         """`patience` in seconds. A client that has waited longer is refused; None for never."""
         self._share = share
-        self._most = most
+        self._max_share = most
         self._patience = patience
         self._queue: FairQueue[Callable[[], None]] = FairQueue()
         self._taken = False
@@ -121,7 +121,7 @@ class Turns:
 
     def _end_turn(self, used: float) -> None:
         """End a turn that has used `used` seconds."""
-        share = min(self._most, self._share * max(1, self._queue.clients))
+        share = min(self._max_share, self._share * max(1, self._queue.clients))
         self._owed = max(self._owed, 0.0) + used * (1 - share) / share
         self._measured_at = thread_time()
         self._idle_rounds = 0
