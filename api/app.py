@@ -18,12 +18,13 @@ from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts
-from api.graphql.documents import Documents, InvalidDocument
+from api.graphql.documents import Documents
 from api.graphql.engine import Engine
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
+from api.graphql.validation import InvalidDocument
 from api.graphql.websocket import GraphQLSocket
 from api.health import Health
 from api.hosts import HostCheck, Hosts

@@ -22,7 +22,7 @@ from graphql import OverlappingFieldsCanBeMergedRule, parse, specified_rules
 from strawberry.schema import schema as strawberry_schema
 
 from api.database.account import PACKAGE, PROGRAMS
-from api.graphql import documents, outbox
+from api.graphql import outbox, validation
 from api.graphql.schema import make_schema
 from tests.loans import Loan, call, loans, offered
 
@@ -147,12 +147,12 @@ GRAPHQL = [
             ),
         )
     ),
-    *loans("graphql/documents.py", "graphql.language.lexer:Lexer", VALIDATION, "token source"),
-    *loans("graphql/documents.py", "graphql.language:Token", VALIDATION, "next prev"),
-    *loans("graphql/documents.py", "graphql.language", VALIDATION, "ParallelVisitor"),
-    *loans("graphql/documents.py", "graphql", VALIDATION, "TypeInfoVisitor OverlappingFieldsCanBeMergedRule"),
-    call("graphql/documents.py", "graphql.language.parser:Parser.__init__", VALIDATION, "lexer", "max_lexical_tokens"),
-    call("graphql/documents.py", "graphql:ValidationContext.__init__", VALIDATION, "schema", "type_info", "on_error"),
+    *loans("graphql/validation.py", "graphql.language.lexer:Lexer", VALIDATION, "token source"),
+    *loans("graphql/validation.py", "graphql.language:Token", VALIDATION, "next prev"),
+    *loans("graphql/validation.py", "graphql.language", VALIDATION, "ParallelVisitor"),
+    *loans("graphql/validation.py", "graphql", VALIDATION, "TypeInfoVisitor OverlappingFieldsCanBeMergedRule"),
+    call("graphql/validation.py", "graphql.language.parser:Parser.__init__", VALIDATION, "lexer", "max_lexical_tokens"),
+    call("graphql/validation.py", "graphql:ValidationContext.__init__", VALIDATION, "schema", "type_info", "on_error"),
     *loans(
         "graphql/purchase.py",
         "graphql:GraphQLField",
@@ -274,8 +274,8 @@ def test_strawberry_adds_the_two_rules_that_we_add_and_no_other(monkeypatch: pyt
 
     monkeypatch.setattr(strawberry_schema, "validate", validate)
     strawberry_schema.validate_document(make_schema()._schema, parse("{ clock }"), tuple(specified_rules))
-    ours = [*documents._RULES, OverlappingFieldsCanBeMergedRule]
-    assert set(added) == set(ours), "graphql/documents.py validates by itself: add to its _RULES what Strawberry adds"
+    ours = [*validation._RULES, OverlappingFieldsCanBeMergedRule]
+    assert set(added) == set(ours), "graphql/validation.py validates by itself: add to its _RULES what Strawberry adds"
 
 
 async def test_a_task_goes_on_with_a_coroutine_that_was_begun_outside_of_it() -> None:

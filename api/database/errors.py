@@ -1,4 +1,4 @@
-"""The errors of the database, in the three cases that a caller must tell apart."""
+"""The errors of the database, in the three cases that a caller must distinguish."""
 
 import asyncpg
 

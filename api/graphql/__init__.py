@@ -1,4 +1,5 @@
-"""What clients see: the GraphQL schema, its resolvers and limits, and the HTTP and websocket handlers. No SQL.
+"""The GraphQL API: the schema, its resolvers and limits, and the handlers of HTTP and websockets. No SQL.
 
-Imports `api.drops`, and of `api.database` only what its errors and Regions are called.
+Imports `api.drops` and `api.identity`. Of `api.database` it imports the errors and the type `Database`: resolvers pass
+`drops.regions` as the database that a function of `api.drops` reads.
 """

@@ -1,4 +1,4 @@
-"""The time by which drops open."""
+"""The clock by which drops open: the query `now`."""
 
 from datetime import datetime
 
@@ -11,8 +11,8 @@ from api.graphql.context import Info
 @strawberry.type
 class ClockQueries:
     @strawberry.field(
-        description="What the database's clock shows, by which drops open: for a countdown that does not depend on "
-        "the buyer's own clock."
+        description="The time of the database's clock. Drops open by it, so a countdown need not depend on the buyer's "
+        "own clock."
     )
     async def now(self, info: Info) -> datetime:
         return await read_clock(info.context.drops.regions)

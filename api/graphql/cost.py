@@ -1,4 +1,4 @@
-"""The cost of an operation: the fields that it resolves at most, known before it runs."""
+"""The cost of an operation: the fields that it resolves at most. It is known before the operation runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,29 +23,29 @@ from graphql import (
 )
 
 MAX_COST = 2_000
-"""Fields, rows times fields of a row, that an operation resolves at most. Each takes some 10 µs (measured with
-`products(first: 100)` on 2 shared cores), so that the dearest takes 20 ms. A hundred products with all their fields
-have 1,207."""
+"""Fields that an operation resolves at most: rows times the fields of a row. Each field takes some 10 µs (measured with
+`products(first: 100)` on 2 shared cores), so that the most expensive operation takes 20 ms. A hundred products with all
+their fields have 1,207."""
 
 MAX_ROWS = 100
-"""Rows of a page at most, as `first` allows."""
+"""Rows of a page at most: the limit of `first`."""
 
 UNPAGED_ROWS = 10
-"""Rows of a list that no argument bounds, such as that of the Regions."""
+"""Rows that are assumed for a list that no argument bounds, such as the list of Regions."""
 
 PAGE_ARGUMENT = "first"
-"""The argument of a field that bounds the rows of the list in it."""
+"""The argument that bounds the rows of a field's list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Rows that a variable of the operation names, or `default` where it is left out."""
+    """Rows that a variable of the operation asks for. `default` applies where the variable is left out."""
 
     name: str
     default: int
 
     def rows(self, variables: Mapping[str, Any]) -> int:
-        """Never more than MAX_ROWS: a page of more is refused by itself, and so is a value of another type."""
+        """The rows, MAX_ROWS at most. Execution refuses a larger page, and a value of another type."""
         value = variables.get(self.name, self.default)
         return _bounded(value if isinstance(value, int) else MAX_ROWS)
 
@@ -55,13 +55,13 @@ Rows: TypeAlias = int | Variable
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Fields that are resolved once, and parts that are resolved once for each row."""
+    """`fields` are resolved once. `lists` are the parts that are resolved once for each row."""
 
     fields: int = 0
     lists: "tuple[tuple[Rows, Cost], ...]" = ()
 
     def of(self, variables: Mapping[str, Any]) -> int:
-        """The fields in all with these variables."""
+        """The number of fields with these variables."""
         fields = self.fields
         for rows, each in self.lists:
             fields += (rows if isinstance(rows, int) else rows.rows(variables)) * each.of(variables)
@@ -119,7 +119,7 @@ class Costs:
 
 
 def _rows_of(node: FieldNode, defaults: Mapping[str, str], default: Any) -> Rows:
-    """The rows that a field's argument asks for."""
+    """The rows that a field's PAGE_ARGUMENT asks for, or `default` of the schema."""
     for argument in node.arguments or ():
         if argument.name.value == PAGE_ARGUMENT:
             if isinstance(argument.value, IntValueNode):

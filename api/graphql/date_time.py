@@ -7,7 +7,7 @@ from graphql import GraphQLError
 
 
 def _parse(value: object) -> datetime:
-    """Raises GraphQLError, with an example, for what is no moment."""
+    """The moment in an input value. Raises GraphQLError, with an example, for any other value."""
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)

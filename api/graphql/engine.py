@@ -9,8 +9,9 @@ from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts, Topic
 from api.graphql.context import Context
 from api.graphql.departure import Departure
-from api.graphql.documents import Document, Documents, InvalidDocument
+from api.graphql.documents import Document, Documents
 from api.graphql.execution import CannotSubscribe, Executor, format_errors
+from api.graphql.validation import InvalidDocument
 from api.identity.admission import Admission
 from api.identity.caller import Authenticator, Caller
 

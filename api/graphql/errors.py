@@ -1,4 +1,4 @@
-"""How an error is told to clients: a message, a code of the contract, and nothing of our inside."""
+"""Errors as clients get them: a message and a code of the contract, and no detail of the server."""
 
 import logging
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class ErrorCode(StrEnum):
 
 
 # Errors whose own message is written for the client.
-_SPOKEN: Mapping[type, ErrorCode] = {
+_CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     InvalidInput: ErrorCode.BAD_USER_INPUT,
     UnknownRegion: ErrorCode.BAD_USER_INPUT,
     NotFound: ErrorCode.NOT_FOUND,
@@ -40,72 +40,72 @@ _SPOKEN: Mapping[type, ErrorCode] = {
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
 }
 
-# Faults of the database: their own messages name hosts and statements, so clients get these.
-_FAULTS: Mapping[type, str] = {
+# Errors of the database. Their own messages name hosts and statements, so clients get these messages instead.
+_DATABASE_ERRORS: Mapping[type, str] = {
     Unavailable: "The database cannot be reached right now, and nothing was changed by this request. "
     "Try again in a moment.",
     Conflict: "Others kept changing the same row, and nothing was changed by this request. Try again in a moment.",
     OutcomeUnknown: "The connection to the database was lost at the moment of commit, so it is not known yet whether "
-    "this was done. Look before sending it again; a purchase under an idempotencyKey can be sent again as it is.",
+    "this was done. Check before sending it again; a purchase under an idempotencyKey can be sent again as it is.",
 }
 
 
-# Below the field that was asked for, such as the product of an order that has just been bought.
+# The message for a field below the root, such as the product of an order that has just been bought.
 _PART_UNREAD = (
-    "The database cannot be reached right now, so this part of the answer could not be read. What a mutation has "
-    "done before is done: look before sending it again."
+    "The database cannot be reached right now, so this part of the answer could not be read. If this request is "
+    "a mutation, its change was made: check before sending it again."
 )
 
 MAX_MESSAGE = 500
-"""Characters of a message. Those of syntax and validation repeat what was sent, however long it was."""
+"""Characters of a message. The messages of syntax and validation errors repeat what was sent, however long it was."""
 
 
 def format_error(error: GraphQLError) -> dict[str, Any]:
-    """One entry of `errors`. A defect of ours is logged with its traceback and told as a reference only."""
-    return {**error.formatted, **_told(error)}
+    """One entry of `errors`. A defect of the server is logged with its traceback; the client gets a reference only."""
+    return {**error.formatted, **_entry_of(error)}
 
 
 def client_error(message: str) -> dict[str, Any]:
-    """One entry of `errors` for a request that never became an operation."""
+    """One entry of `errors` for a request that cannot be executed."""
     return _entry(message, ErrorCode.BAD_USER_INPUT)
 
 
 def unavailable_error(message: str) -> dict[str, Any]:
-    """One entry of `errors` for what cannot be done at this moment."""
+    """One entry of `errors` for a request that cannot be executed at this moment."""
     return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
 
 
 def rate_limited_error(error: RateLimited) -> dict[str, Any]:
-    """One entry of `errors` for a client whose share is used."""
+    """One entry of `errors` for a client that has used its share of the server."""
     entry = _entry(str(error), ErrorCode.RATE_LIMITED)
     entry["extensions"]["retryAfterMs"] = round(error.retry_after * 1000)
     return entry
 
 
 def internal_error(error: Exception, place: object) -> dict[str, Any]:
-    """One entry of `errors` for a defect of ours: the traceback goes to the log, the client gets a reference."""
+    """One entry of `errors` for a defect of the server: the traceback is logged, and the client gets a reference."""
     reference = uuid4().hex[:12]
     logger.error("defect, told to the client as reference %s, at %s", reference, place, exc_info=error)
     return _entry(f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL)
 
 
-def _told(error: GraphQLError) -> dict[str, Any]:
+def _entry_of(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     if error.path is None or cause is None or isinstance(cause, GraphQLError):
         return client_error(error.message)  # syntax, validation, variables
     if isinstance(cause, RateLimited):
         return rate_limited_error(cause)
-    # A subclass, such as that of a cluster that is waking up, is what its base is.
+    # A subclass is answered as its base: WakingUp, of a cluster that is waking up, as Unavailable.
     for kind in type(cause).__mro__:
-        if kind in _SPOKEN:
-            return _entry(str(cause), _SPOKEN[kind])
-        if kind in _FAULTS:
+        if kind in _CLIENT_ERRORS:
+            return _entry(str(cause), _CLIENT_ERRORS[kind])
+        if kind in _DATABASE_ERRORS:
             logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
-            message = _FAULTS[kind] if len(error.path) == 1 else _PART_UNREAD
+            message = _DATABASE_ERRORS[kind] if len(error.path) == 1 else _PART_UNREAD
             return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
     return internal_error(cause, error.path)
 
 
 def _entry(message: str, code: ErrorCode) -> dict[str, Any]:
-    told = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
-    return {"message": told, "extensions": {"code": code}}
+    short = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+    return {"message": short, "extensions": {"code": code}}

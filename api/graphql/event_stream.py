@@ -1,6 +1,6 @@
-"""GraphQL over server-sent events, for where websockets do not pass: npm's graphql-sse in distinct connections mode.
+"""GraphQL over server-sent events, for networks that block websockets: npm's graphql-sse in distinct connections mode.
 
-The rules are those of its PROTOCOL.md. Its clients come back to a stream that ends without `complete`.
+The rules are those of its PROTOCOL.md. Its clients reconnect when a stream ends without `complete`.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ MEDIA_TYPE = "text/event-stream"
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),  # nginx would keep events back until it has a page of them
+    (b"x-accel-buffering", b"no"),  # nginx would buffer events until it has a page of them
 ]
 _COMMENT = ":\n\n"
 _NEXT = "event: next\ndata: "
-_COMPLETE = "event: complete\ndata:\n\n"  # browsers tell their page of no event without data
+_COMPLETE = "event: complete\ndata:\n\n"  # browsers do not dispatch an event without data
 
 
 async def send_response(send: Send, response: dict[str, Any]) -> None:
-    """Answer with the one response of a query, of a mutation, or of what cannot be executed."""
+    """Send the one response of a query or a mutation, or the errors of a request that cannot be executed."""
     await _start(send)
     await send({"type": "http.response.body", "body": (_next(orjson.dumps(response).decode()) + _COMPLETE).encode()})
 
@@ -39,16 +39,16 @@ async def send_events(
     leave: Callable[[Broadcast, "EventStream"], None],
     comment_interval: float,
 ) -> None:
-    """Answer with the responses of a subscription, until it ends, its client leaves or the server stops. `join` makes
-    the stream a subscriber, and `leave` ends that.
+    """Send the responses of a subscription, until it ends, its client disconnects or the server stops. `join`
+    subscribes the stream to its broadcast, and `leave` unsubscribes it.
 
-    `comment_interval` in seconds: a comment is sent so often, for proxies that end a stream without traffic.
+    A comment is sent every `comment_interval` seconds: some proxies close a stream without traffic.
     """
     await _start(stream.send)
-    # After the request's body nothing is received but that the client has left, or that the server stops.
+    # After the request's body the only message received is that the client disconnected, or that the server stops.
     leaving = asyncio.create_task(_receive(receive), name="event stream")
     broadcast = join()
-    del join  # the broadcast has its own document; this one may wait for hours
+    del join  # frees the document of this request: the stream may last for hours, and the broadcast keeps its own
     try:
         while not (leaving.done() or stream.ended.done()):
             stream.outbox.put("", "", (_COMMENT,))
@@ -64,7 +64,7 @@ async def send_events(
 
 
 class EventStream:
-    """A broadcast's subscriber whose messages are events of one response."""
+    """A subscriber of a broadcast. Its messages are the events of one HTTP response."""
 
     def __init__(self, send: Send) -> None:
         self.send = send
@@ -80,7 +80,7 @@ class EventStream:
         self.give_way()
 
     def give_way(self) -> None:
-        """End the response. Where it has no `complete`, the client comes back later."""
+        """End the response. Without `complete` in it, the client reconnects later."""
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -90,7 +90,7 @@ async def _receive(receive: Receive) -> None:
 
 
 async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
-    """Put together only now, so that events that wait share the response within them."""
+    """Join the parts and send them. They are joined only now, so that waiting events share one text of the response."""
     await send({"type": "http.response.body", "body": "".join(parts).encode(), "more_body": True})
 
 

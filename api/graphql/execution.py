@@ -28,8 +28,9 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from api.graphql.context import Context
-from api.graphql.documents import MAX_ERRORS, Document
+from api.graphql.documents import Document
 from api.graphql.errors import format_error
+from api.graphql.validation import MAX_ERRORS
 from api.identity.turns import LENGTH
 
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""Extents: how much a document asks for, measured before anything that costs more than reading it."""
+"""Extents: how much a document asks for, measured before any work that costs more than parsing it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ MAX_DEPTH = 20
 """Levels of fields in an operation. The deepest useful query of this schema has 5, introspection 15."""
 
 MAX_FIELDS = 600
-"""Fields in all definitions of a document, those of fragments wherever they are used. Introspection has 473."""
+"""Fields in all definitions of a document. The fields of a fragment count at each use. Introspection has 473."""
 
 MAX_OPERATIONS = 50
-"""Operations in a document. Validation looks at the variables of each by itself: 100 of them took it 7 ms."""
+"""Operations in a document. Validation checks the variables of each operation by itself: 100 operations took 7 ms."""
 
 MAX_ALIASES = 10
-"""Aliased fields in an operation, those of fragments wherever they are used: each can be one more page to read."""
+"""Aliased fields in an operation. Those of a fragment count at each use. Each can be one more page to read."""
 
 MAX_SAME = 20
-"""Selections of one response name in one place, those of fragments included. Validation compares them pair by pair, and
-497 of them took it 160 ms. A name is selected more than once where fragments overlap, such as those of a page's
-components, each of which asks for the id."""
+"""Selections of one response name in one place, those of fragments included. Validation compares them pair by pair: 497
+selections took 160 ms. A name is selected more than once where fragments overlap. An example is a page whose components
+each have a fragment that selects the id."""
 
 
 def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
-    """What is wrong with the extents of a document, `most` errors of it."""
+    """An error for each limit that a document exceeds, `most` errors at most."""
     fragments = {
         definition.name.value: definition
         for definition in document.definitions
@@ -67,7 +67,7 @@ def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """How deep a selection goes, and how many fields it has, aliased ones among them, fragments included."""
+    """The depth of a selection, its fields, and how many of them have an alias. Fragments are included."""
 
     depth: int = 0
     fields: int = 0
@@ -75,8 +75,8 @@ class _Extent:
 
 
 class _Extents:
-    """Measures selections, each fragment once: fragments that spread each other twice would double the work
-    with every step, and that is what an attacker sends."""
+    """Measures selections, and each fragment only once. An attacker sends a chain of fragments, each of which spreads
+    the next one twice: measured at each use, every link of the chain would double the work."""
 
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
@@ -109,14 +109,14 @@ class _Extents:
         if name not in self._fragments:
             return _Extent()
         if name not in self._measured:
-            self._measured[name] = _Extent()  # ends a cycle, which validation then reports
+            self._measured[name] = _Extent()  # ends a cycle; validation reports it
             self._measured[name] = self.of(self._fragments[name].selection_set)
         return self._measured[name]
 
 
 def _repeated_too_often(document: DocumentNode, fragments: Mapping[str, FragmentDefinitionNode]) -> list[GraphQLError]:
-    """An error for the first response name that is selected too often in one place. All places together have
-    MAX_FIELDS fields at most, unless a fragment spreads itself: validation reports that."""
+    """An error for the first response name that is found more than MAX_SAME times in one place. All places together
+    have MAX_FIELDS fields at most, unless a fragment spreads itself: validation reports that."""
     left = MAX_FIELDS
     places: list[list[FieldNode]] = []
     for definition in document.definitions:
@@ -141,7 +141,7 @@ def _repeated_too_often(document: DocumentNode, fragments: Mapping[str, Fragment
 def fields_of(
     selection_sets: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
 ) -> list[FieldNode]:
-    """The fields in one place, those of fragments among them; each fragment once, as execution collects them."""
+    """The fields in one place, those of fragments included. Each fragment counts once, as in execution."""
     fields: list[FieldNode] = []
     spread: set[str] = set()
     waiting = list(reversed(selection_sets))

@@ -1,4 +1,4 @@
-"""GraphiQL, the in-browser IDE, with tabs that are ready to run."""
+"""GraphiQL, the IDE in the browser, with tabs that are ready to run."""
 
 import asyncio
 import secrets
@@ -51,8 +51,8 @@ subscription WatchStock($productIds: [ID!]!) {
 """
 
 
-# All that the page may do: run the four scripts that carry this response's nonce, fetch GraphiQL's styles (with their
-# inline styles and fonts), and talk to this server. Nobody may put it into a frame.
+# The page may run the four scripts that carry this response's nonce, fetch GraphiQL's styles (with their inline styles
+# and fonts), and connect to this server. It may do nothing else, and no other page may put it into a frame.
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -68,14 +68,14 @@ _POLICY = "; ".join(
 )
 
 DATABASE_TIMEOUT = 2.0
-"""Seconds to look for a product to show. Without one the page opens just as well."""
+"""Seconds to read a product to show. The page opens without one as well."""
 
 
 class GraphiQL:
     """The ASGI application that answers a browser's GET /graphql with the IDE."""
 
     def __init__(self, drops: Drops, timeout: float = DATABASE_TIMEOUT) -> None:
-        """`timeout` in seconds, to look for a product to show."""
+        """`timeout`: seconds to read a product to show."""
         self._drops = drops
         self._timeout = timeout
 
@@ -92,7 +92,7 @@ class GraphiQL:
         await HTMLResponse(page, headers=headers)(scope, receive, send)
 
     async def _product_to_show(self) -> Product | None:
-        """The newest product that can be bought, else the newest; None when there is none, or no database."""
+        """The newest product that can be bought, or the newest of all. None without products or without a database."""
         try:
             async with asyncio.timeout(self._timeout):
                 newest = (await list_products(self._drops.regions, first=20)).items
@@ -102,12 +102,12 @@ class GraphiQL:
 
 
 def _can_be_bought(product: Product) -> bool:
-    # By this host's clock, which decides nothing here but what is shown first.
+    # By this host's clock: it decides only which product is shown.
     return product.stock > 0 and (product.opens_at is None or product.opens_at <= datetime.now(UTC))
 
 
 def ready_tabs(product_id: str) -> list[dict[str, str]]:
-    """GraphiQL's tabs: list the products, buy this one, watch its stock."""
+    """GraphiQL's tabs: list the products, buy this product, watch its stock."""
     return [
         {"query": _LIST_PRODUCTS},
         {"query": _BUY_ONE, "variables": _json({"input": {"productId": product_id, "userRef": "graphiql"}})},
@@ -116,7 +116,7 @@ def ready_tabs(product_id: str) -> list[dict[str, str]]:
 
 
 def render_page(tabs: list[dict[str, str]], nonce: str) -> str:
-    """The page with these tabs, whose scripts may run under this nonce of the response's policy."""
+    """The page with these tabs. Its scripts carry the `nonce` that the response's policy allows."""
     # Escaped so that nothing in the tabs can close the script element that holds them.
     data = orjson.dumps(tabs).decode().replace("<", "\\u003c")
     return _PAGE.replace("{{nonce}}", nonce).replace("{{tabs}}", data)

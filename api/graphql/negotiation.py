@@ -8,8 +8,8 @@ from api.graphql.requests import BLANKS, Refusal
 
 MAX_ACCEPT = 1_000
 """Characters of an Accept header; browsers send 150. A longer one is refused: if it was ignored, a
-client that asks for the newer media type would silently get the older one. RFC 9110 asks for a 4xx when a server does
-not wish to process a field (section 5.4)."""
+client that asks for the newer media type would silently get the older one. RFC 9110 asks for a 4xx when a server will
+not process a field (section 5.4)."""
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"

@@ -1,4 +1,4 @@
-"""Orders: the type, its connection, the queries, and cancelling."""
+"""Orders: the type, its connection, the queries and the cancellation."""
 
 from datetime import datetime
 from enum import Enum
@@ -7,29 +7,31 @@ from uuid import UUID
 
 import strawberry
 
-from api.drops import orders, products
 from api.drops.limits import checked_id, checked_text
+from api.drops.orders import Order as StoredOrder
+from api.drops.orders import get_order, list_orders
+from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
 from api.graphql.products import DEFAULT_PAGE, Product
 from api.graphql.relay import PageInfo, page_info
 
 
-@strawberry.enum(description="What an order has come to.")
+@strawberry.enum(description="Whether an order is confirmed or cancelled.")
 class OrderStatus(Enum):
-    CONFIRMED = strawberry.enum_value("CONFIRMED", description="Its units are the buyer's.")
-    CANCELLED = strawberry.enum_value("CANCELLED", description="Its units went back to stock.")
+    CONFIRMED = strawberry.enum_value("CONFIRMED", description="The buyer has its units.")
+    CANCELLED = strawberry.enum_value("CANCELLED", description="Its units were returned to stock.")
 
 
 @strawberry.type(description="Units of one product that one buyer bought.")
 class Order:
-    id: strawberry.ID = strawberry.field(description="A UUID; derived from the idempotency key where there was one.")
+    id: strawberry.ID = strawberry.field(description="A UUID; derived from the idempotency key, if there was one.")
     user_ref: str = strawberry.field(description="The buyer, as the purchase named them.")
     quantity: int = strawberry.field(description="Units bought.")
-    status: OrderStatus = strawberry.field(description="Confirmed, or cancelled since.")
+    status: OrderStatus = strawberry.field(description="Whether the order is confirmed or cancelled.")
     region: str = strawberry.field(description="The regional endpoint that committed the purchase.")
     created_at: datetime = strawberry.field(description="When it was bought, by the database's clock.")
     product_id: strawberry.Private[UUID]
-    read_product: strawberry.Private[products.Product | None] = None
+    read_product: strawberry.Private[StoredProduct | None] = None
 
     @strawberry.field(description="The product, with its stock at the moment of reading.")
     async def product(self, info: Info) -> Product:
@@ -38,8 +40,9 @@ class Order:
         return Product.of(product)
 
     @classmethod
-    def of(cls, order: orders.Order, product: products.Product | None = None) -> "Order":
-        """`product` where it was read together with the order: another read could fail, and hide the order."""
+    def of(cls, order: StoredOrder, product: StoredProduct | None = None) -> "Order":
+        """`product`, if it was read together with the order: a second read could fail, and the answer would lack the
+        order."""
         return cls(
             id=strawberry.ID(str(order.id)),
             user_ref=order.user_ref,
@@ -54,29 +57,29 @@ class Order:
 
 @strawberry.type(description="An order and its place in the list.")
 class OrderEdge:
-    cursor: str = strawberry.field(description="The order's place, to be passed as `after`.")
+    cursor: str = strawberry.field(description="The order's place in the list; pass it as `after`.")
     node: Order = strawberry.field(description="The order.")
 
 
 @strawberry.type(description="A page of orders, newest first.")
 class OrderConnection:
     edges: list[OrderEdge] = strawberry.field(description="The orders of this page.")
-    page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
+    page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
 
 
-@strawberry.input(description="An order to cancel, and who asks.")
+@strawberry.input(description="An order to cancel, and the buyer who cancels it.")
 class CancelOrderInput:
     order_id: strawberry.ID = strawberry.field(description="The order.")
     user_ref: str | None = strawberry.field(
-        default=None, description="The buyer who placed it; left out by the operator."
+        default=None, description="The buyer who placed it; the operator leaves it out."
     )
 
 
 @strawberry.type
 class OrderQueries:
     @strawberry.field(
-        description="A buyer's orders, newest first. Without userRef it is the operator's view, "
-        "and asks for the operator's token."
+        description="Orders, newest first, in pages (Relay cursor connections): those of the buyer `userRef`. Without "
+        "`userRef` those of all buyers, for the operator only."
     )
     async def orders(
         self,
@@ -84,16 +87,18 @@ class OrderQueries:
         first: Annotated[int | None, strawberry.argument(description="Orders in the page, 1 to 100.")] = DEFAULT_PAGE,
         after: Annotated[
             str | None,
-            strawberry.argument(description="The `endCursor` of the page before; the newest if left out."),
+            strawberry.argument(description="The `endCursor` of the previous page; the newest orders if left out."),
         ] = None,
-        user_ref: Annotated[str | None, strawberry.argument(description="The buyer; left out by the operator.")] = None,
+        user_ref: Annotated[
+            str | None, strawberry.argument(description="The buyer; optional for the operator.")
+        ] = None,
         product_id: Annotated[
             strawberry.ID | None, strawberry.argument(description="Only orders of this product.")
         ] = None,
     ) -> OrderConnection:
         if user_ref is None:
             info.context.caller.require_operator()
-        page = await orders.list_orders(
+        page = await list_orders(
             info.context.drops.regions,
             DEFAULT_PAGE if first is None else first,
             after,
@@ -109,23 +114,24 @@ class OrderQueries:
             page_info=page_info(cursors, has_next=page.has_next, after=after),
         )
 
-    @strawberry.field(description="One order; null when there is none of this id.")
+    @strawberry.field(description="One order; null when no order has this id.")
     async def order(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The order's UUID.")]
     ) -> Order | None:
-        order = await orders.get_order(info.context.drops.regions, checked_id("id", id))
+        order = await get_order(info.context.drops.regions, checked_id("id", id))
         return None if order is None else Order.of(order)
 
 
 @strawberry.type
 class OrderMutations:
     @strawberry.mutation(
-        description="The buyer who placed it, or the operator. Returns its units to stock exactly once."
+        description="Cancels an order, for the buyer who placed it or for the operator. Returns its units to stock "
+        "exactly once."
     )
     async def cancel_order(
         self,
         info: Info,
-        input: Annotated[CancelOrderInput, strawberry.argument(description="The order, and who asks.")],
+        input: Annotated[CancelOrderInput, strawberry.argument(description="The order, and the buyer who cancels it.")],
     ) -> Order | None:
         order_id = checked_id("orderId", input.order_id)
         user_ref = None if input.user_ref is None else checked_text("userRef", input.user_ref)

@@ -1,4 +1,4 @@
-"""Origins: which pages may open a websocket."""
+"""Origins: the web pages that may open a websocket."""
 
 import re
 
@@ -9,17 +9,17 @@ from strawberry.http.websocket_origin import is_same_origin
 from api.identity.admission import Admission
 
 REFUSED_ORIGINS = "websockets of pages of other origins"
-"""The kind of refusals."""
+"""The kind under which refusals are counted."""
 
-_NO_SNIFFING = {"x-content-type-options": "nosniff"}  # uvicorn's default headers are not in an answer to a handshake
+_NO_SNIFFING = {"x-content-type-options": "nosniff"}  # uvicorn adds no default headers to a refused handshake
 
 
 def may_connect(websocket: WebSocket, allowed: re.Pattern[str]) -> bool:
-    """Whether the page that opens the websocket is one of ours, or of an origin that `allowed` matches. Browsers let
-    any page open a socket to any host and say whose page it is; this is the only check there is.
+    """Whether the page that opens the websocket is from this server, or from an origin that `allowed` matches.
+    Browsers let any page open a websocket to any host, and send the page's origin along: nothing else checks it.
 
-    Without an Origin it is no browser. Sec-Fetch-Site is the browser's own word too, and holds where a proxy has
-    changed the Host.
+    A request without Origin does not come from a browser. Browsers set Sec-Fetch-Site as well. It stays true where a
+    proxy has changed the Host.
     """
     headers = websocket.headers
     origin = headers.get("origin")
@@ -32,7 +32,7 @@ def may_connect(websocket: WebSocket, allowed: re.Pattern[str]) -> bool:
 
 
 async def refuse_page(websocket: WebSocket, admission: Admission) -> None:
-    """Answer the handshake of a page that may not connect with 403, and count it."""
+    """Answer 403 to the handshake of a page that may not connect, and count the refusal."""
     client = admission.clients.of(websocket.scope)
     admission.refusals.count(REFUSED_ORIGINS, client, websocket.headers["origin"])
     refusal = PlainTextResponse("pages of this origin may not connect\n", 403, headers=_NO_SNIFFING)

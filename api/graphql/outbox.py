@@ -1,4 +1,4 @@
-"""The outbox of a connection: what it is to be sent next, without anybody waiting for it."""
+"""The outbox of a connection: the messages to send next. Nobody waits until they are sent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -10,25 +10,30 @@ M = TypeVar("M")
 
 
 class Outbox(Generic[M]):
-    """Sends messages in order while the client takes them. While it does not, each subject of an operation has a slot,
-    where the latest message replaces one that still waits: a slow reader skips to the present and costs no more memory.
+    """Sends messages in order while the client reads them. While the client does not read, each subject of an operation
+    has one slot. A new message replaces the waiting message in its slot: a slow reader skips to the present, and costs
+    no more memory.
 
-    Whoever never takes anything is not this one's to give up: the connection's protocol does that.
+    A client that never reads is disconnected by the connection's protocol (`api/impatient.py`), not here.
     """
 
     def __init__(self, send: Callable[[M], Coroutine[Any, Any, None]]) -> None:
-        """`send` returns when the connection has room for more, and raises OSError when it is gone."""
+        """`send` returns when the connection has room for more, and raises OSError when the connection is closed."""
         self._send = send
         self._slots: dict[tuple[str, str], M] = {}
         self._draining: asyncio.Task[None] | None = None
 
     def put(self, operation_id: str, subject: str, message: M) -> None:
-        """Send a message now, or as soon as the client has taken what was sent before."""
+        """Send a message now, or as soon as the client has read the messages before it."""
         if self._draining is not None:
             self._slots[operation_id, subject] = message
             return
-        # Nearly always there is room, and the sending ends at its first step: a task for it would cost more than
-        # all the rest. Python 3.12 calls this an eager task.
+        # Nearly always there is room, and `send` returns at its first step. A task for it would cost more than all the
+        # rest, so the first step is made here, by hand. If `send` returns (StopIteration), the message is sent. If it
+        # waits, it yields a future, and a task makes the remaining steps once that future is done.
+        # This relies on asyncio: a task may resume a coroutine that was begun outside of it, and waits for whatever
+        # future the coroutine yielded. In its first step `send` must not use asyncio.timeout or current_task: they
+        # would find the caller's task. It stays until Python 3.12's eager tasks, which do the same, are the floor.
         sending = self._send(message)
         try:
             awaited = sending.send(None)
@@ -37,17 +42,17 @@ class Outbox(Generic[M]):
         self._draining = asyncio.create_task(self._drain(_resumed(sending, awaited)), name="outbox")
 
     def drop(self, operation_id: str) -> None:
-        """Forget what still waits for an operation: its id may be used again."""
+        """Drop the waiting messages of an operation: its id may be used again."""
         for slot in [slot for slot in self._slots if slot[0] == operation_id]:
             del self._slots[slot]
 
     async def flush(self) -> None:
-        """Wait until nothing waits any more, or the connection is gone."""
+        """Wait until no message waits any more, or the connection is closed."""
         if self._draining is not None:
             await asyncio.wait([self._draining])
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Drop the waiting messages, and stop sending."""
         self._slots.clear()
         if self._draining is not None:
             self._draining.cancel()
@@ -62,7 +67,7 @@ class Outbox(Generic[M]):
 
 @coroutine
 def _resumed(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that was begun outside of a task, and waits for something."""
+    """The rest of a coroutine whose first step yielded `awaited`. The task that runs it waits for `awaited` first."""
     try:
         yield awaited
     except BaseException:

@@ -1,12 +1,13 @@
-"""Products: the type, its connection, the queries, and the operator's mutations."""
+"""Products: the type, its connection, the queries and the operator's mutations."""
 
 from datetime import datetime
 from typing import Annotated
 
 import strawberry
 
-from api.drops import products
 from api.drops.limits import checked_id
+from api.drops.products import NewProduct, list_products
+from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
 from api.graphql.relay import PageInfo, page_info
 
@@ -20,12 +21,12 @@ class Product:
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
     stock: int = strawberry.field(description="Units that can be bought now.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
-    stocked: int = strawberry.field(description="Units that were ever put in: the stock, and those sold.")
+    stocked: int = strawberry.field(description="Units put in and not taken back: the stock and the units sold.")
     version: int = strawberry.field(
-        description="Rises by one with every change of the stock; `stockChanged` counts the same."
+        description="Rises by one with every change of the stock; the same as `version` in `stockChanged`."
     )
     opens_at: datetime | None = strawberry.field(
-        description="When buying begins, by the database's clock, which `now` tells; null when it is open already."
+        description="When buying begins, by the database's clock (see `now`); null when it began with the creation."
     )
     limit_per_buyer: int | None = strawberry.field(
         description="Units that one buyer can hold in confirmed orders; null for no limit."
@@ -33,7 +34,7 @@ class Product:
     created_at: datetime = strawberry.field(description="When the operator created it.")
 
     @classmethod
-    def of(cls, product: products.Product) -> "Product":
+    def of(cls, product: StoredProduct) -> "Product":
         return cls(
             id=strawberry.ID(str(product.id)),
             name=product.name,
@@ -50,14 +51,14 @@ class Product:
 
 @strawberry.type(description="A product and its place in the list.")
 class ProductEdge:
-    cursor: str = strawberry.field(description="The product's place, to be passed as `after`.")
+    cursor: str = strawberry.field(description="The product's place in the list; pass it as `after`.")
     node: Product = strawberry.field(description="The product.")
 
 
 @strawberry.type(description="A page of products, newest first.")
 class ProductConnection:
     edges: list[ProductEdge] = strawberry.field(description="The products of this page.")
-    page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
+    page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
 
 
 @strawberry.input(description="A new product.")
@@ -77,25 +78,25 @@ class CreateProductInput:
 class RestockInput:
     product_id: strawberry.ID = strawberry.field(description="The product.")
     delta: int = strawberry.field(
-        description="Units to add; negative to take back units that nobody has bought. Not 0."
+        description="Units to add; a negative number takes back units that nobody has bought. Not 0."
     )
 
 
 @strawberry.type
 class ProductQueries:
-    @strawberry.field(description="Keyset-paginated (Relay cursor connections), newest drop first.")
+    @strawberry.field(description="Products, newest first, in pages (Relay cursor connections).")
     async def products(
         self,
         info: Info,
         first: Annotated[int | None, strawberry.argument(description="Products in the page, 1 to 100.")] = DEFAULT_PAGE,
         after: Annotated[
             str | None,
-            strawberry.argument(description="The `endCursor` of the page before; the newest if left out."),
+            strawberry.argument(description="The `endCursor` of the previous page; the newest products if left out."),
         ] = None,
         drop_name: Annotated[str | None, strawberry.argument(description="Only the products of this drop.")] = None,
     ) -> ProductConnection:
-        pool = info.context.drops.regions
-        page = await products.list_products(pool, DEFAULT_PAGE if first is None else first, after, drop_name)
+        database = info.context.drops.regions
+        page = await list_products(database, DEFAULT_PAGE if first is None else first, after, drop_name)
         cursors = [product.cursor for product in page.items]
         return ProductConnection(
             edges=[
@@ -105,7 +106,7 @@ class ProductQueries:
             page_info=page_info(cursors, has_next=page.has_next, after=after),
         )
 
-    @strawberry.field(description="One product; null when there is none of this id.")
+    @strawberry.field(description="One product; null when no product has this id.")
     async def product(
         self,
         info: Info,
@@ -130,7 +131,7 @@ class ProductMutations:
         input: Annotated[CreateProductInput, strawberry.argument(description="The new product.")],
     ) -> Product | None:
         info.context.caller.require_operator()
-        product = products.NewProduct.checked(
+        product = NewProduct.checked(
             name=input.name,
             drop_name=input.drop_name,
             stock=input.stock,
@@ -140,7 +141,7 @@ class ProductMutations:
         return Product.of(await info.context.drops.create_product(product))
 
     @strawberry.mutation(
-        description="Operator only. Adds units; a negative delta takes units back but never below zero."
+        description="Operator only. Adds units to the stock; a negative delta takes units back, never below zero."
     )
     async def restock(
         self,

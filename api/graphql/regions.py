@@ -1,4 +1,4 @@
-"""The regional endpoints, as clients see them."""
+"""The regional endpoints: the type and the query."""
 
 import strawberry
 
@@ -7,8 +7,8 @@ from api.graphql.context import Info
 
 @strawberry.type(description="A regional endpoint of the one database.")
 class Region:
-    name: str = strawberry.field(description="The Region's name, to be passed as `region` of a purchase.")
-    home: bool = strawberry.field(description="Whether purchases go through it that name no Region.")
+    name: str = strawberry.field(description="The Region's name; pass it as `region` of a purchase.")
+    home: bool = strawberry.field(description="Whether purchases that name no Region go through it.")
     healthy: bool = strawberry.field(description="Whether it answered just now.")
     latency_ms: float | None = strawberry.field(
         description="Milliseconds of one round trip just now; null when it did not answer."
@@ -17,7 +17,7 @@ class Region:
 
 @strawberry.type
 class RegionQueries:
-    @strawberry.field(description="The regional endpoints this server can reach, home first.")
+    @strawberry.field(description="The regional endpoints that this server uses, home first.")
     async def regions(self, info: Info) -> list[Region]:
         return [
             Region(name=region.name, home=region.home, healthy=region.healthy, latency_ms=region.latency_ms)

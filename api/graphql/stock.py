@@ -7,25 +7,25 @@ from typing import Annotated
 import strawberry
 from graphql import located_error
 
-from api.drops import stock as live
 from api.drops.limits import checked_id
+from api.drops.stock import StockChange as Change
 from api.graphql.context import Info
 
 PAUSE = 0.1
-"""Seconds between two rounds of changes: nobody reads a number that changes more often, and a product that sells in
-fifty commits a second would have fifty messages sent to each of its watchers."""
+"""Seconds between two rounds of changes. Nobody reads a number that changes more often. Without the pause, each watcher
+of a product that sells in fifty commits a second would get fifty messages a second."""
 
 
 @strawberry.type(description="The stock of a product at one version.")
 class StockChange:
     product_id: strawberry.ID = strawberry.field(description="The product.")
-    stock: int = strawberry.field(description="Units that can be bought.")
+    stock: int = strawberry.field(description="Units that can be bought now.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
     version: int = strawberry.field(description="Rises by one with every change of the stock.")
-    stale: bool = strawberry.field(description="The database is away; this is the last value known before.")
+    stale: bool = strawberry.field(description="Whether this is the last known stock, because the database is away.")
 
     @classmethod
-    def of(cls, change: live.StockChange) -> "StockChange":
+    def of(cls, change: Change) -> "StockChange":
         level = change.level
         return cls(
             product_id=strawberry.ID(str(level.product_id)),
@@ -37,12 +37,13 @@ class StockChange:
 
 
 @strawberry.type(
-    description="What is pushed, over a websocket (graphql-transport-ws) or as server-sent events (graphql-sse)."
+    description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
+    "(graphql-sse)."
 )
 class Subscription:
     @strawberry.subscription(
-        description="The current stock of each product at once, then every change, in order of version; "
-        "a slow reader skips to the latest."
+        description="The current stock of each product at once, then every change, in order of version. "
+        "A client that reads slowly skips to the latest change."
     )
     async def stock_changed(
         self,
@@ -54,9 +55,9 @@ class Subscription:
             async with info.context.drops.publisher.watch(ids) as watcher:
                 while True:
                     for change in await watcher.take():
-                        # Telling thousands of the one before took its time.
+                        # Sending the previous change to thousands took a while; a newer one may have come since.
                         yield StockChange.of(watcher.latest(change))
                     await asyncio.sleep(PAUSE)
         except Exception as error:
-            # Graphql-core names the field only in errors of its own making, not in those of a source of events.
+            # graphql-core adds the field to the errors that it raises itself, not to those of a source of events.
             raise located_error(error, path=info.path.as_list()) from error

@@ -1,1 +1,1 @@
-"""Who is calling, and which share of the server each client has. Knows neither GraphQL nor SQL."""
+"""Callers, clients, and the share of the server that each client has. Imports neither GraphQL nor SQL."""

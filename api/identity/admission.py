@@ -1,4 +1,4 @@
-"""Admission: what one process shares itself out with between its clients."""
+"""Admission: the objects by which one process shares its time and connections between its clients."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from api.identity.turns import Turns
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """One of each for a whole process: its protocols and its application use the same.
+    """Each object exists once in a process: its protocols and its application use the same.
 
     `gate`: the order in which requests begin.
-    `turns`: for what takes more than a moment, such as new documents, long lists, and floods of input.
-    `connections`: those that are open.
-    `sockets`: websockets and event streams, which stay open.
+    `turns`: for long work, such as new documents, long lists, and floods of input.
+    `connections`: the quota of open connections.
+    `sockets`: the quota of open websockets and event streams.
     """
 
     clients: Clients
@@ -28,5 +28,5 @@ class Admission:
 
     @property
     def no_socket(self) -> str:
-        """The message for a client that wants to stay connected when nobody holds more than it would."""
+        """The message for a client that gets no socket: all are open, and no other client would have to give way."""
         return f"All {self.sockets.size} sockets of this server are open; try again later"

@@ -1,4 +1,4 @@
-"""Who is calling: decided here once per request or socket, and handed to resolvers as a value."""
+"""Who is calling: decided once for each request or socket, and passed to resolvers as a value."""
 
 import hmac
 import math
@@ -10,33 +10,35 @@ from api.identity.errors import RateLimited
 from api.identity.refusals import Refusals
 
 FREE_GUESSES = 10
-"""Wrong tokens of one client that are compared as fast as they come. A person who mistypes needs fewer."""
+"""Wrong tokens of one client that are compared without a wait. A person who mistypes needs fewer."""
 
 GUESS_INTERVAL = 1.0
-"""Seconds until the next comparison, for a client that has used its free guesses. One free guess comes back in each."""
+"""Seconds between two comparisons, for a client that has used its free guesses. One free guess returns every
+GUESS_INTERVAL."""
 
 MAX_GUESSERS = 10_000
-"""Clients whose guesses are remembered; the client that guessed longest ago is forgotten first."""
+"""Clients whose guesses are remembered. The client that guessed longest ago is forgotten first."""
 
 REFUSED_TOKENS = "operator's tokens"
-"""The kind of refusals."""
+"""The kind under which refusals are counted."""
 
 _BLANKS = " \t"
 
 
 class Unauthenticated(Exception):
-    """The operation is the operator's, and the caller did not show to be the operator."""
+    """Only the operator may execute the operation, and the caller did not send the operator's token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`operator`: a valid operator's token was shown. `objection`: why not, for those who ask for more."""
+    """`operator`: whether the caller sent a valid operator's token. `objection`: why the caller is not the operator; it
+    is the message for an operation that requires the operator."""
 
     operator: bool
     objection: str = ""
 
     def require_operator(self) -> None:
-        """Raises Unauthenticated."""
+        """Raises Unauthenticated when the caller is not the operator."""
         if not self.operator:
             raise Unauthenticated(self.objection)
 
@@ -61,22 +63,22 @@ _CLOSED = Caller(
 
 
 class Authenticator:
-    """Knows the operator's token, and slows clients that guess it: after FREE_GUESSES wrong tokens of a client, one
-    token in GUESS_INTERVAL is compared, and every other is refused, be it right or wrong."""
+    """Checks the operator's token, and slows down clients that guess it. After FREE_GUESSES wrong tokens of a client,
+    one token every GUESS_INTERVAL is compared. All other tokens are refused, right ones as well."""
 
     def __init__(
         self, admin_token: str | None, refusals: Refusals, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`admin_token` is None when there is none, and then nobody is the operator. `clock` in seconds."""
+        """With None as `admin_token` nobody is the operator. `clock` returns seconds."""
         self._admin_token = admin_token
         self._refusals = refusals
         self._clock = clock
         self._guessed_until: dict[str, float] = {}
-        """When each client has all its free guesses again, in the order of their latest guesses."""
+        """When each client has all its free guesses again. Clients are in the order of their latest guesses."""
 
     def identify(self, authorization: str | None, client: str) -> Caller:
-        """The caller that an Authorization header of this client, or its like in connection_init, stands for. Raises
-        RateLimited."""
+        """The caller of a request with this Authorization header, or with this value in connection_init's payload.
+        Raises RateLimited when the client must wait before its next token is compared."""
         if self._admin_token is None:
             return _CLOSED
         if not authorization:
@@ -86,14 +88,14 @@ class Authenticator:
         if scheme.lower() != "bearer" or not token:
             return _NOT_BEARER
         self._require_guess(client)
-        # Compared as bytes: compare_digest refuses text that is not ASCII.
+        # Compared as bytes: compare_digest raises TypeError for text that is not ASCII.
         if hmac.compare_digest(token.encode(), self._admin_token.encode()):
             return OPERATOR
         self._count_guess(client)
         return _WRONG_TOKEN
 
     def _require_guess(self, client: str) -> None:
-        """Raises RateLimited."""
+        """Raises RateLimited when the client has no guess left."""
         wait = self._guessed_until.get(client, -math.inf) - self._clock() - (FREE_GUESSES - 1) * GUESS_INTERVAL
         if wait > 0:
             self._refusals.count(REFUSED_TOKENS, client)

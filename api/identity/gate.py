@@ -1,4 +1,4 @@
-"""The gate: the order in which requests begin when more of them come than the process can begin at once."""
+"""The gate: the order in which requests begin, when more of them arrive than the process can begin at once."""
 
 import asyncio
 from collections import deque
@@ -12,79 +12,82 @@ from api.identity.fair_queue import FairQueue, Usage
 
 R = TypeVar("R")
 
-LENGTH = 0.002
-"""Seconds of requests in one round of the event loop. A transaction needs a round for each of its statements, so that
-purchases wait for seven rounds at least: the longer each of them is, the fewer purchases there are beside requests that
-take long. Shorter rounds cost more by themselves."""
+ROUND_LENGTH = 0.002
+"""Seconds that the requests of one round of the event loop take. A transaction needs a round for each of its
+statements, so a purchase waits for seven rounds at least. Longer rounds leave fewer purchases a second beside
+requests that take long. Shorter rounds have more overhead."""
 
 ROUND = 16
-"""Requests in one round at most."""
+"""Requests that begin or go on in one round, at most."""
 
-ALONE = 1.0
-"""Seconds without a request of another client after which a client is alone, and waits for nobody."""
+ALONE_AFTER = 1.0
+"""A client is alone, and does not wait, after this many seconds without a request of another client."""
 
-EACH = 0.0001
-"""Seconds that a request is charged when it begins: what a small one takes. What it really takes is charged later."""
+FIRST_CHARGE = 0.0001
+"""Seconds that a request is charged when it begins: the time of a small request. Its real time is charged later."""
 
 SAMPLE = 64
-"""Requests over which their mean time is taken, the latest of them above all."""
+"""Requests over which the mean time of a request is taken. The latest requests weigh most."""
 
 PATIENCE = 10.0
-"""Seconds that a request waits at most before it begins."""
-
+"""Seconds that a request waits before it begins, at most."""
 
 CHUNK = 0.0005
-"""Seconds of a coroutine's steps that are charged together."""
-
+"""Steps of a coroutine are charged together until they have taken this many seconds."""
 
 MOST_OWED = 0.1
-"""Seconds that a client is behind another of those who wait, at most, whatever it has used. Those with one address, of
-whom one is hostile, are not kept out."""
+"""Seconds of processor time that a client can be behind the other waiting clients, at most, whatever it has used. So
+users who share one address with a hostile user are not kept out."""
 
-LOOK_INTERVAL = 0.5
-"""Seconds between two looks for requests that have waited too long."""
+EXPIRY_INTERVAL = 0.5
+"""Seconds between two searches for requests that have waited too long."""
 
 
 class Gate:
-    """Lets requests begin, and go on after they have waited together for the database: at once while they are few, and
-    otherwise those of the client first that has used least of the processor's time. What goes on comes before what
-    begins."""
+    """Lets requests begin. Lets them go on, after many of them have waited for the same answer of the database.
+
+    While requests are few, they do so at once. Otherwise the client that has used the least processor time comes first.
+    Requests that go on come before requests that begin.
+    """
 
     def __init__(self, patience: float = PATIENCE) -> None:
-        """`patience` in seconds, after which a request is refused instead of begun."""
+        """`patience` in seconds. A request that has waited longer is refused."""
         self._patience = patience
         self._usage = Usage(MOST_OWED)
         self._queue: FairQueue[tuple[float, Callable[[bool], None]]] = FairQueue(self._usage)
         self._resuming: FairQueue[asyncio.Future[None]] = FairQueue(self._usage)
         self._begun = 0
         """Requests that have begun or gone on in this round."""
-        self._latest = ""
-        self._mixed_until = 0.0
-        self._seconds, self._number = EACH * SAMPLE, float(SAMPLE)
+        self._latest_client = ""
+        self._shared_until = 0.0
+        """When the latest client will be alone, by the event loop's clock."""
+        self._sample_seconds, self._sample_size = FIRST_CHARGE * SAMPLE, float(SAMPLE)
         self._next_round: asyncio.Handle | None = None
-        self._late: deque[tuple[float, Callable[[bool], None]]] = deque()
-        self._next_look = 0.0
+        self._expired: deque[tuple[float, Callable[[bool], None]]] = deque()
+        """Requests that have waited too long, and are still to be refused."""
+        self._next_expiry = 0.0
         self._in_step = False
+        """Whether a step of a metered coroutine is running."""
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
-        """Call `begin`, now or when it is the client's turn: with True, or with False when that took too long."""
+        """Call `begin`, now or when it is the client's turn: with True in time, with False after the patience."""
         now = asyncio.get_running_loop().time()
-        if client != self._latest:
-            self._latest, self._mixed_until = client, now + ALONE
-        elif now >= self._mixed_until and not len(self._queue):
+        if client != self._latest_client:
+            self._latest_client, self._shared_until = client, now + ALONE_AFTER
+        elif now >= self._shared_until and not len(self._queue):
             self._queue.serve(client)
             begin(True)
             return
-        if self._begun < self._most and not len(self._queue):
+        if self._begun < self._most_in_round and not len(self._queue):
             self._queue.serve(client)
             self._count(client)
             begin(True)
         else:
             self._queue.push(client, (now + self._patience, begin))
-        self._come_again()
+        self._schedule_round()
 
     async def entered(self, client: str) -> None:
-        """Return when it is the client's turn. Raises RateLimited when that took too long."""
+        """Return when it is the client's turn to begin. Raises RateLimited after the patience."""
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def begin(in_time: bool) -> None:
@@ -96,33 +99,34 @@ class Gate:
             raise self.refusal()
 
     async def resumed(self, client: str) -> None:
-        """Return when it is the client's turn to go on. Hundreds of requests that wait for one transaction, or for one
-        read, are answered by it in the same moment, and nothing else would be done until each had sent its answer."""
+        """Return when it is the client's turn to go on. One transaction, or one read, answers hundreds of waiting
+        requests in the same moment. Without turns, nothing else would run until each of them had sent its response."""
         loop = asyncio.get_running_loop()
-        if loop.time() >= self._mixed_until and not len(self._resuming):
+        if loop.time() >= self._shared_until and not len(self._resuming):
             return
-        if self._begun < self._most and not len(self._resuming):
+        if self._begun < self._most_in_round and not len(self._resuming):
             self._count(client)
-            self._come_again()
+            self._schedule_round()
             return
         turn: asyncio.Future[None] = loop.create_future()
         self._resuming.push(client, turn)
-        self._come_again()
+        self._schedule_round()
         await turn
 
     def refusal(self) -> RateLimited:
-        """The error of a request that waited too long."""
+        """The error for a request that waited too long."""
         return RateLimited("too many requests wait, and your share of them is used; try again later", self._patience)
 
     def charge(self, client: str, seconds: float) -> None:
-        """Count processor time that a client's requests have used."""
-        self._seconds += seconds
+        """Charge a client with processor time that its requests have used, in seconds."""
+        self._sample_seconds += seconds
         self._usage.charge(client, seconds)
 
     async def metered(self, client: str, running: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine, and charge the client with the seconds that its steps take. What runs in a task of its own,
-        such as a field of a query, is to be metered by itself. A step within another step is charged once."""
-        if self._in_step:  # of the coroutine that awaits this one, in the same task
+        """Run a coroutine, and charge the client with the seconds that its steps take. Returns what the coroutine
+        returns. A task that it starts, such as a field of a query, must be metered by itself. A metered coroutine that
+        awaits another one is charged once."""
+        if self._in_step:  # a metered coroutine awaits this one in the same task, and is charged for it
             return await running
         return await self._stepwise(client, running)
 
@@ -142,7 +146,7 @@ class Gate:
                 finally:
                     self._in_step = False
                     used += perf_counter() - begun
-                    thrown = None  # it refers to this frame, and would keep it
+                    thrown = None  # its traceback and this frame would refer to each other
                 if used >= CHUNK:
                     self.charge(client, used)
                     used = 0.0
@@ -154,19 +158,19 @@ class Gate:
             self.charge(client, used)
 
     @property
-    def _most(self) -> int:
-        """Requests that take LENGTH together, by what the latest took."""
-        return max(1, min(ROUND, round(LENGTH * self._number / self._seconds)))
+    def _most_in_round(self) -> int:
+        """Requests that take ROUND_LENGTH together, by the mean time of the latest requests."""
+        return max(1, min(ROUND, round(ROUND_LENGTH * self._sample_size / self._sample_seconds)))
 
     def _count(self, client: str) -> None:
         self._begun += 1
-        self._usage.charge(client, EACH)
-        self._number += 1
-        if self._number > 2 * SAMPLE:
-            self._number /= 2
-            self._seconds /= 2
+        self._usage.charge(client, FIRST_CHARGE)
+        self._sample_size += 1
+        if self._sample_size > 2 * SAMPLE:
+            self._sample_size /= 2
+            self._sample_seconds /= 2
 
-    def _come_again(self) -> None:
+    def _schedule_round(self) -> None:
         if self._next_round is None:
             self._next_round = asyncio.get_running_loop().call_soon(self._begin_round)
 
@@ -174,24 +178,25 @@ class Gate:
         self._next_round = None
         self._begun = 0
         try:
-            self._begin_some(self._most)
+            self._begin_some(self._most_in_round)
         finally:
-            if self._begun or self._late:
-                self._come_again()
+            if self._begun or self._expired:
+                self._schedule_round()
 
     def _begin_some(self, most: int) -> None:
         now = asyncio.get_running_loop().time()
         while len(self._resuming) and self._begun < most:
             client, turn = self._resuming.pop()
             self._count(client)
-            if not turn.done():  # its caller has left
+            if not turn.done():  # done when its caller was cancelled
                 turn.set_result(None)
         for _ in range(min(len(self._queue), max(1, most - self._begun))):
             client, (deadline, begin) = self._queue.pop()
             self._count(client)
             begin(now <= deadline)
-        if now >= self._next_look:
-            self._next_look = now + LOOK_INTERVAL
-            self._late.extend(self._queue.drop_heads(lambda waiting: waiting[0] < now))
-        if self._late:  # one in each round: to refuse a thousand takes time as well
-            self._late.popleft()[1](False)
+        if now >= self._next_expiry:
+            self._next_expiry = now + EXPIRY_INTERVAL
+            self._expired.extend(self._queue.drop_heads(lambda request: request[0] < now))
+        if self._expired:  # one in each round, since refusing a thousand of them takes time as well
+            _, begin = self._expired.popleft()
+            begin(False)

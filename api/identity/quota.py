@@ -1,4 +1,4 @@
-"""Quotas: a bound that all clients share. When it is reached, the client that has most gives way."""
+"""Quotas: a bound that all clients share. When it is reached, the client with most units gives way."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 
 class QuotaSpent(Exception):
-    """The quota is used up, and no other client has so much more of it that it would have to give way."""
+    """The quota is used up, and no other client has so many units more that it would have to give way."""
 
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """Units of a quota that a client has. `valid` is False once they were given back, or taken for another client."""
+    """Units of a quota that a client has. `valid` is False once they are given back, or taken for another client."""
 
     client: str
     units: int
@@ -21,7 +21,7 @@ class Claim:
 
 
 class Quota:
-    """`size` units, and how many of them each client has. A client that is alone can have all of them."""
+    """`size` units, shared by all clients. A client that is alone can have all of them."""
 
     def __init__(self, size: float) -> None:
         self.size = size
@@ -31,11 +31,14 @@ class Quota:
         """The claims of each client, oldest first."""
 
     def take(self, client: str, units: int, give_way: Callable[[], None]) -> Claim:
-        """Claim units until `give_back`. `give_way` is called, at most once, when they are taken for a client that has
-        less; it must neither wait nor raise. Raises QuotaSpent."""
-        for newest in self._giving_way(client, units):
-            self.give_back(newest)
-            newest.give_way()
+        """Claim units until `give_back`. Returns the claim. Raises QuotaSpent.
+
+        `give_way` is called, at most once, when the units are taken for a client that has fewer. It must neither wait
+        nor raise.
+        """
+        for ending in self._claims_to_end(client, units):
+            self.give_back(ending)
+            ending.give_way()
         claim = Claim(client, units, give_way)
         self.taken += units
         self._claims.setdefault(client, {})[claim] = None
@@ -43,7 +46,7 @@ class Quota:
         return claim
 
     def give_back(self, claim: Claim) -> None:
-        """End a claim. Without effect when it has ended."""
+        """End a claim. Without effect when the claim has ended already."""
         if not claim.valid:
             return
         claim.valid = False
@@ -63,9 +66,9 @@ class Quota:
         finally:
             self.give_back(claim)
 
-    def _giving_way(self, client: str, units: int) -> list[Claim]:
-        """The claims that must end before the client can take so many units: the newest of the client with most units.
-        Raises QuotaSpent when they are not enough, or when that client would be left with less."""
+    def _claims_to_end(self, client: str, units: int) -> list[Claim]:
+        """The claims that must end before `client` can take `units`: the newest claims of the client with most units.
+        Raises QuotaSpent when they are not enough, or when that client would then have fewer units than `client`."""
         missing = units - (self.size - self.taken)
         if missing <= 0:
             return []

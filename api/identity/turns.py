@@ -1,4 +1,4 @@
-"""Turns: how work that takes long shares the event loop with everything else, purchases first of all."""
+"""Turns: work that takes long shares the event loop with all other work, above all with purchases."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,58 +9,58 @@ from api.identity.errors import RateLimited
 from api.identity.fair_queue import FairQueue
 
 LENGTH = 0.001
-"""Seconds of a turn. Everything else that becomes ready during a turn is late by as much."""
+"""Seconds of a turn. All other work that becomes ready during a turn waits up to this long."""
 
 IDLE = 0.00005
-"""Seconds. A round of the event loop that takes no longer than this had nothing else to do."""
+"""Seconds of processor time. A round of the event loop that takes less had no other work to do."""
 
 IDLE_ROUNDS = 5
-"""As many in a row that had nothing to do mean that nobody waits: one alone is found between any two purchases."""
+"""Idle rounds in a row after which no other work waits. A single idle round occurs between any two purchases."""
 
 PATIENCE = 10.0
-"""Seconds that a client waits for a turn at most."""
+"""Seconds that a client waits for a turn, at most."""
 
 
 class Turns:
-    """Gives the event loop to one piece of work at a time, for a moment, and then to all others until they had their
-    share of the processor's time, or have nothing to do. Among those who wait, the client comes first that has had
-    least.
+    """Gives the event loop to one piece of long work for a turn. Then all other work runs, until it has had its share
+    of the processor time or is idle. Of the clients that wait for a turn, the client that has used least comes first.
 
-    The share of the work is `share` of the processor's time for each client that waits, and `most` at most. Where the
-    others leave the processor idle, the work has all of it.
+    Long work gets `share` of the processor time for each client that waits, and `most` at most. Where other work leaves
+    the processor idle, long work gets all of it.
     """
 
     def __init__(self, share: float, most: float, patience: float | None = PATIENCE) -> None:
-        """`patience` in seconds, after which a client that waits is refused; None for never."""
+        """`patience` in seconds. A client that has waited longer is refused; None for never."""
         self._share = share
-        self._most = most
+        self._max_share = most
         self._patience = patience
         self._queue: FairQueue[Callable[[], None]] = FairQueue()
         self._taken = False
         self._owed = 0.0
-        """Seconds of the processor's time that are the others' before the next turn. Below zero they had more."""
-        self._since = thread_time()
+        """Seconds of processor time that other work must get before the next turn. Below zero it has had more."""
+        self._measured_at = thread_time()
+        """Until when the time of other work is counted in `_owed`, as a time of `thread_time`."""
         self._idle_rounds = 0
-        self._looking: asyncio.Handle | None = None
+        self._next_check: asyncio.Handle | None = None
 
     @asynccontextmanager
     async def turn(self, client: str = "", *, begun: bool = False) -> AsyncIterator[float]:
-        """Wait for a turn; its end as `perf_counter` will show it, at which the block is to be left. Raises
-        RateLimited when none came in time. Work that has `begun` comes before other work of its client, so that a
+        """Wait for a turn. Yields the end of the turn as a time of `perf_counter`: the block must end by then. Raises
+        RateLimited when no turn came in time. Work that has `begun` comes before other work of its client, so that a
         client has little unfinished work in memory."""
         await self._wait(client, begun)
-        # Time on the processor: what the system gives to other processes meanwhile is nobody's share here.
+        # Processor time of this thread: time that the system gives to other processes is not charged.
         start = thread_time()
         try:
             yield perf_counter() + LENGTH
         finally:
             used = thread_time() - start
             self._queue.charge(client, used)
-            self._pass_on(used)
+            self._end_turn(used)
 
     def later(self, client: str, used: float, resume: Callable[[], None]) -> Callable[[], None]:
-        """Call `resume` once the client has a turn to pay for `used` seconds that it has had already. Returns what
-        withdraws it."""
+        """Call `resume` when the client gets a turn that pays for `used` seconds, which it has used already. Returns a
+        function that withdraws the call."""
         wanted: Callable[[], None] | None = resume
 
         def granted() -> None:
@@ -68,23 +68,23 @@ class Turns:
             try:
                 if wanted is not None:
                     wanted()
-            finally:  # else one that fails would keep the turn, and nobody had another
-                self._pass_on(owing)
+            finally:  # a callback that raises must not keep the turn
+                self._end_turn(owing)
 
         def withdraw() -> None:
             nonlocal wanted
-            wanted = None  # all that it refers to need not wait
+            wanted = None  # frees what the callback refers to
 
         self._queue.charge(client, used)
         self._push(client, granted, begun=False)
         return withdraw
 
     async def pay(self, client: str, used: float) -> None:
-        """Wait for a turn to pay for `used` seconds that the client has had already. Raises RateLimited when none came
-        in time."""
+        """Wait for a turn that pays for `used` seconds, which the client has used already. Raises RateLimited when no
+        turn came in time."""
         self._queue.charge(client, used)
         await self._wait(client, begun=True)
-        self._pass_on(used)
+        self._end_turn(used)
 
     async def _wait(self, client: str, begun: bool) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
@@ -95,7 +95,7 @@ class Turns:
 
         def grant() -> None:
             if granted.done():
-                self._pass_on(0.0)
+                self._end_turn(0.0)
             else:
                 granted.set_result(None)
 
@@ -104,51 +104,52 @@ class Turns:
             async with asyncio.timeout(self._patience):
                 await granted
         except TimeoutError:
-            self._withdraw(granted)
-            message = "this server has more to do than it can, and your share of it is used; try again in a moment"
+            self._return_turn(granted)
+            message = "this server is overloaded, and your share of it is used; try again in a moment"
             raise RateLimited(message, PATIENCE) from None
         except asyncio.CancelledError:
-            self._withdraw(granted)
+            self._return_turn(granted)
             raise
 
-    def _withdraw(self, granted: "asyncio.Future[None]") -> None:
+    def _return_turn(self, granted: "asyncio.Future[None]") -> None:
         if granted.done() and not granted.cancelled():
-            self._pass_on(0.0)  # the turn came at the moment when nobody wanted it any more
+            self._end_turn(0.0)  # the turn was granted just as the caller stopped waiting
 
     def _push(self, client: str, grant: Callable[[], None], begun: bool) -> None:
         self._queue.push(client, grant, begun=begun)
-        self._look_again()
+        self._schedule_check()
 
-    def _pass_on(self, used: float) -> None:
-        """End a turn that has used so many seconds."""
-        share = min(self._most, self._share * max(1, self._queue.clients))
+    def _end_turn(self, used: float) -> None:
+        """End a turn that has used `used` seconds."""
+        share = min(self._max_share, self._share * max(1, self._queue.clients))
         self._owed = max(self._owed, 0.0) + used * (1 - share) / share
-        self._since = thread_time()
+        self._measured_at = thread_time()
         self._idle_rounds = 0
         self._taken = False
-        self._look_again()
+        self._schedule_check()
 
-    def _look_again(self) -> None:
-        if self._looking is None and not self._taken and len(self._queue):
-            self._looking = asyncio.get_running_loop().call_soon(self._look)
+    def _schedule_check(self) -> None:
+        if self._next_check is None and not self._taken and len(self._queue):
+            self._next_check = asyncio.get_running_loop().call_soon(self._check)
 
-    def _look(self) -> None:
-        """Once in each round of the event loop while somebody waits: grant the next turn, if it is time for it."""
-        self._looking = None
+    def _check(self) -> None:
+        """Grant the next turn, if other work has had its share. Runs in each round of the event loop while a client
+        waits."""
+        self._next_check = None
         if self._taken or not len(self._queue):
             return
-        self._idle_rounds = self._idle_rounds + 1 if thread_time() - self._since < IDLE else 0
+        self._idle_rounds = self._idle_rounds + 1 if thread_time() - self._measured_at < IDLE else 0
         if self._idle_rounds >= IDLE_ROUNDS:
             self._owed = 0.0
         if self._owes_nothing():
             self._taken = True
             _, grant = self._queue.pop()
             grant()
-        self._look_again()
+        self._schedule_check()
 
     def _owes_nothing(self) -> bool:
-        """Whether the others have had their share since the last turn."""
+        """Whether other work has had its share since the last turn."""
         now = thread_time()
-        self._owed -= now - self._since
-        self._since = now
+        self._owed -= now - self._measured_at
+        self._measured_at = now
         return self._owed <= 0

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from graphql import Lexer, Source, TokenKind, get_introspection_query
 
-from api.graphql.documents import MAX_LENGTH, MAX_TOKENS, Documents, InvalidDocument
+from api.graphql.documents import Documents
+from api.graphql.validation import MAX_LENGTH, MAX_TOKENS, InvalidDocument
 from api.identity.turns import Turns
 
 

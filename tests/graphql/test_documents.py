@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from graphql import GraphQLSchema
 
-from api.graphql.documents import KEPT_CHARACTERS, KEPT_DOCUMENTS, KEPT_LENGTH, Document, Documents, InvalidDocument
+from api.graphql.documents import KEPT_CHARACTERS, KEPT_DOCUMENTS, KEPT_LENGTH, Document, Documents
+from api.graphql.validation import InvalidDocument
 from tests.graphql.documents import refusal, turns
 from tests.server import PURCHASE
 

@@ -151,7 +151,7 @@ class HeldTurns:
             yield server
 
 
-MESSAGE = "this server has more to do than it can, and your share of it is used; try again in a moment"
+MESSAGE = "this server is overloaded, and your share of it is used; try again in a moment"
 LIMITED = {"message": MESSAGE, "extensions": {"code": "RATE_LIMITED", "retryAfterMs": 10_000}}
 
 

@@ -1,4 +1,4 @@
-"""The operator's token: who shows it is the operator, and who guesses it is slowed down."""
+"""The operator's token: a caller that sends it is the operator, and a client that guesses it is slowed down."""
 
 from collections.abc import AsyncIterator
 
@@ -43,7 +43,7 @@ def guess(authenticator: Authenticator, times: int, client: str = "198.51.100.1"
 
 
 def wait_for(authenticator: Authenticator, authorization: str, client: str = "198.51.100.1") -> float:
-    """Seconds until the client may come back, which it is told instead of an answer."""
+    """Seconds that the client has to wait, from the error that it gets instead of a caller."""
     with pytest.raises(RateLimited) as limited:
         authenticator.identify(authorization, client)
     return limited.value.retry_after
@@ -52,31 +52,33 @@ def wait_for(authenticator: Authenticator, authorization: str, client: str = "19
 @pytest.mark.parametrize(
     "authorization", [RIGHT, f"bearer {TOKEN}", f"BEARER  {TOKEN}", f"Bearer {TOKEN}\t "], ids=lambda text: repr(text)
 )
-def test_the_token_is_the_operators(authenticator: Authenticator, authorization: str) -> None:
+def test_a_caller_with_the_token_is_the_operator(authenticator: Authenticator, authorization: str) -> None:
     assert authenticator.identify(authorization, "198.51.100.1") == OPERATOR
 
 
 @pytest.mark.parametrize(
-    "authorization",
+    ("authorization", "reason"),
     [
-        None,
-        "",
-        "Bearer",
-        "Bearer ",
-        TOKEN,
-        f"Basic {TOKEN}",
-        f"Bearer {TOKEN}x",
-        f"Bearer {TOKEN}\u00a0",
-        "Bearer \u00e9",
+        (None, "this is for the operator: send the operator's token"),
+        ("", "this is for the operator: send the operator's token"),
+        ("Bearer", "Authorization must read: Bearer TOKEN"),
+        ("Bearer ", "Authorization must read: Bearer TOKEN"),
+        (TOKEN, "Authorization must read: Bearer TOKEN"),
+        (f"Basic {TOKEN}", "Authorization must read: Bearer TOKEN"),
+        (f"Bearer {TOKEN}x", "the token that was sent is not the operator's token"),
+        (f"Bearer {TOKEN}\u00a0", "the token that was sent is not the operator's token"),
+        ("Bearer \u00e9", "the token that was sent is not the operator's token"),
     ],
 )
-async def test_nothing_else_is_and_it_says_why(authenticator: Authenticator, authorization: str | None) -> None:
+async def test_any_other_authorization_is_refused_with_a_reason(
+    authenticator: Authenticator, authorization: str | None, reason: str
+) -> None:
     caller = authenticator.identify(authorization, "198.51.100.1")
     assert not caller.operator
-    assert caller.objection
+    assert caller.objection.startswith(reason)
 
 
-async def test_after_ten_wrong_tokens_of_a_client_even_the_right_one_has_to_wait(
+async def test_after_ten_wrong_tokens_even_the_right_token_has_to_wait(
     authenticator: Authenticator, clock: Clock
 ) -> None:
     guess(authenticator, FREE_GUESSES)
@@ -113,7 +115,7 @@ async def test_free_guesses_come_back_with_time(authenticator: Authenticator, cl
     assert wait_for(authenticator, WRONG) == 1.0
 
 
-async def test_other_clients_and_whoever_shows_no_token_wait_for_nobody(authenticator: Authenticator) -> None:
+async def test_other_clients_and_callers_without_a_token_do_not_wait(authenticator: Authenticator) -> None:
     guess(authenticator, FREE_GUESSES)
     assert authenticator.identify(RIGHT, "198.51.100.2") == OPERATOR
     for authorization in (None, "", "Basic dXNlcjpwYXNz"):
@@ -138,7 +140,7 @@ async def test_a_flood_of_addresses_is_not_remembered_for_ever(authenticator: Au
     guess(authenticator, FREE_GUESSES, "second")
     for number in range(MAX_GUESSERS - 2):
         guess(authenticator, 1, f"client-{number}")
-    wait_for(authenticator, WRONG, "first")  # which is no guess, since it is not compared
+    wait_for(authenticator, WRONG, "first")  # no guess, since it is not compared
     guess(authenticator, 1, "another")
 
     assert len(authenticator._guessed_until) == MAX_GUESSERS

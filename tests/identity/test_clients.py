@@ -1,4 +1,4 @@
-"""Who a request comes from."""
+"""The client that a request comes from."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -30,7 +30,7 @@ def test_an_address_or_a_network_of_64_bits_is_one_client(peer: str | None, clie
     assert Clients().of(scope(peer)) == client
 
 
-def test_nobody_but_a_trusted_proxy_says_who_a_client_is() -> None:
+def test_only_a_trusted_proxy_can_name_the_client() -> None:
     assert Clients().of(scope("192.0.2.7", "198.51.100.1")) == "192.0.2.7"
     assert Clients(PROXIES).of(scope("192.0.2.7", "198.51.100.1")) == "192.0.2.7"
     assert Clients(PROXIES).of(scope("10.0.0.1", "198.51.100.1")) == "198.51.100.1"
@@ -51,5 +51,5 @@ def test_nobody_but_a_trusted_proxy_says_who_a_client_is() -> None:
         ((",".join(["198.51.100.1"] + 30 * ["10.9.9.9"]),), "10.9.9.9"),
     ],
 )
-def test_the_client_is_the_nearest_address_that_is_no_trusted_proxy(forwarded: tuple[str, ...], client: str) -> None:
+def test_the_client_is_the_nearest_address_that_is_not_a_trusted_proxy(forwarded: tuple[str, ...], client: str) -> None:
     assert Clients(PROXIES).of(scope("10.0.0.1", *forwarded)) == client

@@ -1,8 +1,8 @@
-"""Who comes next where more waits than can be done."""
+"""The client that is served next, when more items wait than can be served."""
 
 import pytest
 
-from api.identity.fair_queue import KEPT, FairQueue
+from api.identity.fair_queue import MAX_REMEMBERED, FairQueue
 
 
 def filled(**items: int) -> FairQueue[int]:
@@ -17,7 +17,7 @@ def order(queue: FairQueue[int], pops: int) -> list[str]:
     return [queue.pop(1.0)[0] for _ in range(pops)]
 
 
-def test_a_client_with_much_does_not_keep_another_waiting() -> None:
+def test_a_client_with_many_items_does_not_keep_another_waiting() -> None:
     queue = filled(many=100, few=3)
 
     assert order(queue, 6) == ["many", "few"] * 3
@@ -34,7 +34,7 @@ def test_the_items_of_a_client_keep_their_order() -> None:
     assert [item for client, item in popped if client == "b"] == [0, 1, 2]
 
 
-def test_what_a_client_has_used_meanwhile_counts() -> None:
+def test_a_client_that_is_charged_while_it_waits_comes_later() -> None:
     queue = filled(dear=10, cheap=10)
     assert order(queue, 2) == ["dear", "cheap"]
 
@@ -44,7 +44,7 @@ def test_what_a_client_has_used_meanwhile_counts() -> None:
     assert set(order(queue, 2)) == {"cheap", "dear"}
 
 
-def test_nobody_saves_up_a_share_by_staying_away() -> None:
+def test_a_client_cannot_save_up_its_share_by_staying_away() -> None:
     queue = filled(busy=100)
     order(queue, 50)
 
@@ -54,7 +54,7 @@ def test_nobody_saves_up_a_share_by_staying_away() -> None:
     assert order(queue, 10).count("late") == 5
 
 
-def test_a_debt_is_not_lost_by_leaving_the_line() -> None:
+def test_a_client_that_leaves_the_queue_still_owes_what_it_used() -> None:
     queue = filled(dear=1, other=3)
     order(queue, 1)
     queue.charge("dear", 2.0)
@@ -65,26 +65,26 @@ def test_a_debt_is_not_lost_by_leaving_the_line() -> None:
 
 
 @pytest.mark.parametrize("taken", range(1, 10))
-def test_what_is_put_back_comes_out_in_the_same_order_again(taken: int) -> None:
+def test_items_that_are_put_back_come_out_in_the_same_order(taken: int) -> None:
     def queue() -> FairQueue[int]:
         return filled(a=3, b=1, c=4, d=1)
 
-    untouched, parted = queue(), queue()
-    for client, item in reversed([parted.pop(1.0) for _ in range(taken)]):
-        parted.put_back(client, item, 1.0)
+    untouched, refilled = queue(), queue()
+    for client, item in reversed([refilled.pop(1.0) for _ in range(taken)]):
+        refilled.put_back(client, item, 1.0)
 
-    assert [parted.pop(1.0) for _ in range(9)] == [untouched.pop(1.0) for _ in range(9)]
+    assert [refilled.pop(1.0) for _ in range(9)] == [untouched.pop(1.0) for _ in range(9)]
 
 
 def test_clients_that_owe_nothing_are_forgotten() -> None:
     queue: FairQueue[int] = FairQueue()
-    for number in range(2 * KEPT):
+    for number in range(2 * MAX_REMEMBERED):
         queue.push(f"client {number}", 0)
         queue.pop(1.0)
 
-    assert len(queue._usage._used) <= KEPT
+    assert len(queue._usage._used) <= MAX_REMEMBERED
 
 
-def test_an_empty_queue_has_no_next() -> None:
+def test_popping_from_an_empty_queue_raises() -> None:
     with pytest.raises(IndexError):
         FairQueue[int]().pop(1.0)

@@ -1,4 +1,4 @@
-"""The order in which requests begin, and what their steps are charged."""
+"""The order in which requests begin, and what clients are charged for their steps."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ def busy(seconds: float) -> None:
 
 
 class Arrivals:
-    """Requests that enter a gate, and which of them have begun, in their order."""
+    """Requests that enter a gate. `begun` and `refused` are their clients, in order."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -65,7 +65,7 @@ async def test_a_client_with_many_requests_does_not_keep_another_waiting() -> No
     assert Counter(arrivals.begun)["few"] == ROUND
 
 
-async def test_whoever_has_used_more_of_the_processor_waits_longer() -> None:
+async def test_a_client_that_has_used_more_processor_time_waits_longer() -> None:
     gate = Gate()
     arrivals = Arrivals(gate)
     arrivals.enter("cheap", ROUND)  # so that the others wait
@@ -78,8 +78,8 @@ async def test_whoever_has_used_more_of_the_processor_waits_longer() -> None:
     assert arrivals.begun == ["cheap"] * (3 * ROUND) + ["dear"] * ROUND
 
 
-async def test_what_a_client_used_while_nobody_waited_does_not_keep_it_out_when_others_come() -> None:
-    """An office, or a shop's backend, in front of fifty new buyers who leave no moment free."""
+async def test_a_client_that_used_much_while_alone_gets_in_beside_fifty_busy_ones() -> None:
+    """An office, or a shop's backend, comes before fifty new buyers who keep the server busy all the time."""
     gate = Gate()
     for _ in range(1_000):
         await gate.entered("office")
@@ -115,7 +115,7 @@ async def test_a_request_that_waited_too_long_is_refused() -> None:
         await gate.entered("one")
 
 
-async def test_a_caller_that_leaves_while_it_waits_does_no_harm() -> None:
+async def test_a_request_that_is_cancelled_while_it_waits_does_not_stop_the_others() -> None:
     gate = Gate()
     waiting = [asyncio.create_task(gate.entered("one")) for _ in range(3 * ROUND)]
     await asyncio.sleep(0)
@@ -127,7 +127,7 @@ async def test_a_caller_that_leaves_while_it_waits_does_no_harm() -> None:
 
 
 class Charged(Gate):
-    """A gate that notes what is charged."""
+    """A gate that records its charges."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ async def test_short_steps_are_charged_together() -> None:
     assert [client for client, _ in gate.charged] == ["one"]
 
 
-async def test_a_step_within_a_step_is_charged_once_and_one_in_a_task_of_its_own_by_itself() -> None:
+async def test_an_awaited_step_is_charged_once_and_a_step_in_another_task_by_itself() -> None:
     gate = Charged()
 
     async def work() -> None:
@@ -181,7 +181,7 @@ async def test_a_step_within_a_step_is_charged_once_and_one_in_a_task_of_its_own
     assert len(gate.charged) == 3
 
 
-async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
+async def test_a_metered_coroutine_can_be_cancelled_and_can_raise() -> None:
     gate = Charged()
     cleaned = asyncio.Event()
 
@@ -205,10 +205,10 @@ async def test_a_metered_coroutine_can_be_cancelled_and_fail_as_any() -> None:
         await gate.metered("one", fail())
 
 
-async def test_what_a_client_used_while_nobody_waited_does_not_count_when_others_come() -> None:
+async def test_time_used_while_no_request_waited_does_not_count() -> None:
     gate = Gate()
     arrivals = Arrivals(gate)
-    for _ in range(100):  # such as a load balancer's questions, one after another
+    for _ in range(100):  # such as a load balancer's health checks, one after another
         gate.charge("old", 1.0)
         await gate.entered("old")
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Places that clients share."""
+"""Units that clients share."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from api.identity.quota import Claim, Quota, QuotaSpent
 
 
 class Crowd:
-    """Clients that take one place after the other."""
+    """Clients that take one unit after the other, and how often each client gave way."""
 
     def __init__(self, size: int) -> None:
         self.quota = Quota(size)
@@ -27,14 +27,14 @@ class Crowd:
             taken += 1
 
 
-def test_a_client_alone_can_hold_all() -> None:
+def test_a_client_alone_can_have_all_units() -> None:
     crowd = Crowd(100)
 
     assert crowd.take_all("one") == 100
     assert crowd.quota.taken == 100
 
 
-def test_whoever_holds_most_gives_way_to_the_next_one() -> None:
+def test_the_client_with_most_units_gives_way() -> None:
     crowd = Crowd(100)
     crowd.take_all("greedy")
 
@@ -49,8 +49,12 @@ def test_many_greedy_clients_cannot_keep_another_out() -> None:
     crowd = Crowd(100)
     for number in range(20):
         crowd.take_all(f"greedy {number}")
+    before = crowd.gave_way.total()
 
-    assert crowd.take("honest").valid
+    crowd.take("honest")
+
+    assert (crowd.quota.taken, crowd.gave_way.total()) == (100, before + 1)
+    assert crowd.gave_way["honest"] == 0
 
 
 def test_among_equals_nobody_gives_way() -> None:
@@ -64,7 +68,7 @@ def test_among_equals_nobody_gives_way() -> None:
     assert crowd.gave_way == {"one": 5}
 
 
-def test_the_newest_place_is_the_one_that_is_given_up() -> None:
+def test_the_newest_claim_ends_first() -> None:
     crowd = Crowd(3)
     claims = [crowd.take("greedy") for _ in range(3)]
 
@@ -73,17 +77,17 @@ def test_the_newest_place_is_the_one_that_is_given_up() -> None:
     assert [claim.valid for claim in claims] == [True, True, False]
 
 
-def test_places_that_are_given_back_can_be_taken_again() -> None:
+def test_units_that_are_given_back_can_be_taken_again() -> None:
     crowd = Crowd(3)
     claims = [crowd.take("one") for _ in range(3)]
     for claim in claims:
         crowd.quota.give_back(claim)
-        crowd.quota.give_back(claim)  # such as at its end, after it had to give way
+        crowd.quota.give_back(claim)  # a second time: without effect
 
     assert (crowd.quota.taken, crowd.take_all("one")) == (0, 3)
 
 
-def test_more_than_one_place_is_taken_whole_or_not_at_all() -> None:
+def test_several_units_are_taken_together_or_not_at_all() -> None:
     crowd = Crowd(100)
     crowd.take("one", 60)
     crowd.take("one", 30)
@@ -95,7 +99,7 @@ def test_more_than_one_place_is_taken_whole_or_not_at_all() -> None:
     assert (crowd.quota.taken, crowd.gave_way) == (100, {"one": 1})
 
 
-def test_what_no_quota_can_hold_moves_nobody() -> None:
+def test_a_claim_larger_than_the_quota_makes_nobody_give_way() -> None:
     crowd = Crowd(100)
     crowd.take("one", 60)
 
@@ -105,7 +109,7 @@ def test_what_no_quota_can_hold_moves_nobody() -> None:
     assert crowd.gave_way == {}
 
 
-def test_nobody_gives_way_in_vain() -> None:
+def test_nobody_gives_way_to_a_claim_that_still_would_not_fit() -> None:
     crowd = Crowd(100)
     crowd.take_all("many")
 

@@ -1,4 +1,4 @@
-"""What strangers send in vain is counted, and logged once a while."""
+"""Refusals are counted, and logged once an interval."""
 
 import logging
 
@@ -8,7 +8,7 @@ from api.identity.refusals import Refusals
 from tests.patience import short, until
 
 
-async def test_the_first_of_a_kind_is_logged_at_once_and_the_others_in_one_line(
+async def test_the_first_refusal_of_a_kind_is_logged_at_once_and_the_others_in_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     refusals = Refusals(interval=short(0.2))
@@ -26,7 +26,7 @@ async def test_the_first_of_a_kind_is_logged_at_once_and_the_others_in_one_line(
     assert refusals.counts == {"a wrong token": 7}
 
 
-async def test_what_was_counted_is_logged_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+async def test_close_logs_the_refusals_since_the_last_line(caplog: pytest.LogCaptureFixture) -> None:
     refusals = Refusals()
     with caplog.at_level(logging.WARNING, "dropzero.refusals"):
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""How long work shares the event loop."""
+"""Turns: work that takes long shares the event loop."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ def work(seconds: float) -> None:
 
 
 class Others:
-    """What else the event loop does: a piece of work in each of its rounds, until the block is left."""
+    """Other work of the event loop: a piece in each of its rounds, until the block ends."""
 
     def __init__(self) -> None:
         self.used = 0.0
@@ -50,11 +50,11 @@ async def take_turns(turns: Turns, client: str, number: int, taken: Counter[str]
                 taken[client] += 1
 
 
-async def test_long_work_takes_its_share_and_no_more() -> None:
+async def test_long_work_gets_its_share_and_no_more() -> None:
     async with asyncio.timeout(PATIENCE), Others() as others:
         await take_turns(Turns(SHARE, SHARE), "one", 10)
 
-    # The last turn is not waited for, and what the two measure differs a little.
+    # Nobody waits after the last turn, and the two measure a little differently.
     assert others.used > 8 * LENGTH * (1 - SHARE) / SHARE
 
 
@@ -71,7 +71,7 @@ async def test_long_work_that_is_alone_need_not_wait() -> None:
     await take_turns(Turns(SHARE, SHARE), "one", 10)
     counting.cancel()
 
-    assert rounds < 2_000  # a share of a tenth would be some 90 ms of rounds that do nothing
+    assert rounds < 2_000  # at a share of a tenth, some 90 ms of idle rounds
 
 
 async def test_clients_that_wait_have_the_same_share_each() -> None:
@@ -96,7 +96,7 @@ async def test_more_clients_that_wait_have_a_larger_share_together() -> None:
     assert await others_share(4) < await others_share(1) / 2
 
 
-async def test_what_was_used_before_is_paid_before_more_is_done() -> None:
+async def test_time_used_before_is_paid_before_more_work_is_done() -> None:
     turns = Turns(SHARE, SHARE)
     async with asyncio.timeout(PATIENCE), Others() as others:
         for _ in range(5):
@@ -106,7 +106,7 @@ async def test_what_was_used_before_is_paid_before_more_is_done() -> None:
     assert others.used > 3 * LENGTH * (1 - SHARE) / SHARE
 
 
-async def test_a_callback_comes_when_its_turn_is_paid_and_not_when_it_was_withdrawn() -> None:
+async def test_a_callback_is_called_in_its_turn_unless_it_is_withdrawn() -> None:
     turns, called = Turns(SHARE, SHARE), []
     async with asyncio.timeout(PATIENCE), Others():
         turns.later("one", LENGTH, lambda: called.append("first"))
@@ -119,7 +119,7 @@ async def test_a_callback_comes_when_its_turn_is_paid_and_not_when_it_was_withdr
     assert called == ["first", "last"]
 
 
-async def test_a_callback_that_fails_keeps_no_turn() -> None:
+async def test_a_turn_can_be_paid_after_a_callback_has_raised() -> None:
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     turns = Turns(SHARE, SHARE)
@@ -135,7 +135,7 @@ async def test_a_callback_that_fails_keeps_no_turn() -> None:
     assert [str(error["exception"]) for error in errors] == ["a defect"]
 
 
-async def test_nobody_waits_for_ever() -> None:
+async def test_a_client_that_waits_too_long_for_a_turn_is_refused() -> None:
     turns = Turns(SHARE, SHARE, patience=short(0.05))
     async with turns.turn("holder"):
         with pytest.raises(RateLimited):
@@ -145,7 +145,7 @@ async def test_nobody_waits_for_ever() -> None:
         pass
 
 
-async def test_a_turn_whose_waiter_has_left_goes_to_the_next() -> None:
+async def test_the_turn_of_a_cancelled_task_goes_to_the_next() -> None:
     turns = Turns(SHARE, SHARE)
     async with turns.turn("holder"):
         leaving = asyncio.create_task(take_turns(turns, "leaving", 1))
@@ -157,7 +157,7 @@ async def test_a_turn_whose_waiter_has_left_goes_to_the_next() -> None:
         await staying
 
 
-async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
+async def test_a_callback_is_called_after_another_has_raised() -> None:
     turns, called = Turns(SHARE, SHARE), []
     failures: list[BaseException] = []
 
@@ -178,11 +178,11 @@ async def test_a_callback_that_fails_does_not_keep_the_turn() -> None:
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
 
 
-async def test_turns_that_nobody_waited_for_do_not_count_when_others_come() -> None:
+async def test_turns_while_no_client_waited_do_not_count() -> None:
     turns, taken = Turns(SHARE, SHARE), []
     for _ in range(20):
         await take_turns(turns, "old", 1)
-        work(2 * LENGTH * (1 - SHARE) / SHARE)  # of others, so that the next turn need not be waited for
+        work(2 * LENGTH * (1 - SHARE) / SHARE)  # other work, so that the next turn comes at once
 
     async def take(client: str) -> None:
         async with turns.turn(client):
