@@ -40,7 +40,7 @@ class ConnectTimes:
     `lifetime`: a connection is retired after a time that is drawn evenly from this range. So connections that were
     opened together are not retired together. Aurora DSQL drops connections after 60 minutes, even in a transaction.
     `attempts` and `backoff`: attempts to open one connection while an idle cluster wakes up, and the waits between
-    them: some 2 seconds in all.
+    them, 2.5 seconds at most in all.
     `per_second` and `burst`: new connections from one process to one endpoint. An Aurora DSQL cluster accepts 100 per
     second from all its clients together, and 1,000 in a burst.
     """
@@ -104,7 +104,7 @@ class Connector:
             else:
                 connection = await self._connect_to_postgres(self._address)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            # For any reason: a refused login, a database that accepts no connections, too many connections.
+            # The reason can be any: a refused login, a database that accepts no connections, too many connections.
             raise Unavailable(f"no connection: {str(error) or type(error).__name__}") from error
         connection.opened_at = asyncio.get_running_loop().time()
         connection.retire_at = connection.opened_at + random.uniform(*self._times.lifetime)  # noqa: S311

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: a real server in a folder, started and stopped by the process that serves.
 
-One process owns it, by a lock on the folder; other processes on the same machine only connect. A start or a stop that
-is interrupted leaves neither half a database nor a folder that the next start cannot use.
+One process owns it, by a lock on the folder; other processes on the same machine only connect. An interrupted start
+or stop leaves no half-made database, and no folder that the next start cannot use.
 """
 
 import logging
@@ -32,7 +32,7 @@ POSTGRES_VERSION = 16
 """The major version that Aurora DSQL is compatible with."""
 
 START_TIMEOUT = 60.0
-"""Seconds for a start. After a crash PostgreSQL replays its log of committed transactions in that time."""
+"""Seconds for a start. After a crash, PostgreSQL replays its log of committed transactions within them."""
 
 STOP_TIMEOUT = 30.0
 """Seconds for a clean stop. A server that needs longer is stopped at once, and recovers at its next start."""

@@ -112,9 +112,9 @@ def _next_step(job: _Job | None, valid: bool | None, *, doubted: bool) -> _Step:
 async def build_index(pool: Pool, name: str, statement: str, budget: IndexBudget, say: Callable[[str], None]) -> None:
     """Have the index built by its `statement`, CREATE INDEX ASYNC IF NOT EXISTS, and return when it is valid.
 
-    Waits for an index of an earlier run while a job builds it; drops and orders it again if its job failed. Calls `say`
-    with a line for each step. Raises IndexNotBuilt; DatabaseError when the budget of faults is spent; and PostgresError
-    for a statement that the database refuses.
+    Waits for an index of an earlier run while a job builds it, and drops and orders it again if its job failed. Calls
+    `say` with a line for each step. Raises IndexNotBuilt; DatabaseError when the budget of faults is spent; and
+    PostgresError for a statement that the database refuses.
     """
     backoff = Backoff(base=0.02, cap=1.0)
     started = reported = at_work = time.monotonic()

@@ -228,7 +228,7 @@ async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: obje
 
 @contextmanager
 def _explained(what: str, endpoint: Endpoint) -> Iterator[None]:
-    """Raise an error with the name of its migration, and with what to do."""
+    """Raise each error as MigrationError, with the name of its migration and with what to do."""
     try:
         yield
     except IndexNotBuilt as error:

@@ -198,7 +198,7 @@ class Pool:
                     with suppress(Exception):  # a broken connection cannot roll back, and need not
                         await transaction.rollback()
                     raise
-                with suppress(DatabaseError):  # it need not: what was read in the transaction is true all the same
+                with suppress(DatabaseError):  # a failed rollback does no harm: what the transaction read is true
                     await transaction.rollback()
         except TimeoutError:
             raise Unavailable(f"no answer within {timeout:g} seconds") from None

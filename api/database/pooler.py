@@ -1,8 +1,8 @@
 """Finds a pooler before the database that loses prepared statements, as PgBouncer does in transaction mode.
 
 dropzero keeps the statements that it has prepared on each connection. A pooler that shares a database's sessions among
-its clients has to keep them, too. Most of the time a statement runs in a session that has it. So the loss shows only
-under load, as an error that names no pooler.
+its clients has to keep these statements, too. Most of the time a statement runs in a session that has it. So the loss
+shows only under load, as an error that names no pooler.
 """
 
 import asyncio

@@ -133,7 +133,7 @@ class Regions:
         return await read_again(list(pools), statement, arguments, timeout)
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
-        """Run one read and return its first row, if any. Raises Unavailable."""
+        """Run one read and return its first row, if any. Raises as `fetch` does."""
         rows = await self.fetch(statement, *arguments)
         return rows[0] if rows else None
 
@@ -142,8 +142,8 @@ class Regions:
         return self.active.begin(timeout)
 
     async def health(self) -> list[RegionHealth]:
-        """Ping all endpoints at once, and return their health, home first. Never raises. Takes the `ping_timeout` at
-        most, and more only while this process itself is late; see Probe.ping."""
+        """Ping all endpoints at once, and return their health, home first. Raises nothing. Takes the `ping_timeout`
+        at most, and more only while this process itself is late; see Probe.ping."""
         return list(await asyncio.gather(*(self._health(pool) for pool in self)))
 
     async def _health(self, pool: Pool) -> RegionHealth:

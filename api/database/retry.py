@@ -29,10 +29,10 @@ async def run_again(
 ) -> T:
     """Run `attempt`, one whole transaction, until it succeeds, and return its result.
 
-    `safe_after_lost_commit` promises that another attempt after OutcomeUnknown does no harm, as when it writes under
-    the same primary keys. Without it OutcomeUnknown is raised at once. When the budget is spent, raises the last
-    Conflict or Unavailable; but OutcomeUnknown if any attempt raised it, since a later failure does not say whether
-    that COMMIT succeeded.
+    `safe_after_lost_commit`: another attempt after OutcomeUnknown does no harm, since it writes under the same primary
+    keys, for example. Without it OutcomeUnknown is raised at once. When the budget is spent, raises the last
+    Conflict or Unavailable. If any attempt raised OutcomeUnknown, raises that instead: a later failure does not show
+    whether that COMMIT succeeded.
     """
     deadline = time.monotonic() + budget.seconds
     failures = 0

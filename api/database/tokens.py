@@ -1,7 +1,7 @@
 """The passwords of Aurora DSQL: tokens signed with the AWS credentials of this machine, one for each new connection.
 
 Signing needs no network. Credentials come from botocore's own chain (environment, profile, container, instance), or
-on Vercel from its OIDC token, which STS exchanges. None of them is part of our configuration.
+on Vercel from its OIDC token, which AWS STS exchanges. None of them is part of our configuration.
 """
 
 import asyncio

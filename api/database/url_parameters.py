@@ -173,7 +173,7 @@ _RULES: dict[str, _Rule] = {
     "load_balance_hosts": _Dropped(),
     "client_encoding": _ENCODING,
     "encoding": _ENCODING,
-    # Dropping one of these would lose something without a message.
+    # If one of these was dropped, something would be missing without a message.
     "require_auth": _Refused(_NOT_TLS),
     "requirepeer": _Refused("leave it out, and see to it that only the server's user can write to the socket's folder"),
     "requiressl": _Refused(_WRITE_SSLMODE),

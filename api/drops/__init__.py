@@ -1,4 +1,4 @@
 """What a drop is: products, orders, the purchase, group commit, live stock. No GraphQL, no HTTP.
 
-Imports `api.database` and nothing above it.
+Imports `api.database`, and of `api.identity` the queues and quotas by which clients share a line.
 """

@@ -41,5 +41,5 @@ class AuditLine:
 
 
 async def audit(database: Database) -> list[AuditLine]:
-    """Every product's books in one snapshot, oldest product first. Raises Unavailable."""
+    """Every product's books in one snapshot, oldest product first. Raises Conflict, Unavailable."""
     return [AuditLine(**row) for row in await database.fetch(_AUDIT, timeout=AUDIT_TIMEOUT)]

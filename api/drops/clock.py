@@ -6,7 +6,7 @@ from api.database.database import Database
 
 
 async def read_clock(database: Database) -> datetime:
-    """The time now. Raises Unavailable."""
+    """The time now. Raises Conflict, Unavailable."""
     rows = await database.fetch("SELECT now() AS now")
     moment: datetime = rows[0]["now"]
     return moment

@@ -13,12 +13,13 @@ from api.drops.orders import Order, OrderStatus
 from api.drops.products import Product
 
 _ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
-"""Never to change: the ids of all orders placed under a key derive from it."""
+"""It must never change: the ids of all orders placed under a key derive from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What a buyer asks for. The order's id is known before the order exists, so that the order can be found again."""
+    """Units of one product for one buyer. The order's id is known before the order exists, so that the order can be
+    found again."""
 
     order_id: UUID
     product_id: UUID
@@ -82,7 +83,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class SoldOut:
-    """Fewer units are left than the purchase asks for: `remaining`."""
+    """`remaining` units are left, fewer than the purchase is for."""
 
     remaining: int
 
@@ -96,7 +97,7 @@ class NotOpen:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The buyer has `held` confirmed units of at most `limit`, and asked for more than the difference."""
+    """The buyer has `held` confirmed units and may have `limit`. The purchase is for more than the difference."""
 
     limit: int
     held: int

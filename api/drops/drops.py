@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 
 class Drops:
-    """The drops of one database, through the endpoints of all its Regions."""
+    """The drops of one database, used through the endpoints of all its Regions."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Drops:
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
-        """Buy through a Region; for None through home, or a peer while home is away. `client` is where the purchase
+        """Buy through a Region. None means home, or a peer while home is away. `client` is where the purchase
         came from. Looking up a product that is not known yet counts towards the purchase's deadline.
 
         Raises UnknownRegion, NotFound, and the errors of GroupCommit.submit.

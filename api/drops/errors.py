@@ -1,4 +1,4 @@
-"""Errors of requests that can never be executed, however often they are sent. Each message says what to do instead.
+"""Errors of requests that can never be executed, however often they are sent. Each message says why.
 
 A business outcome, such as sold out, is no error: see `api.drops.decisions`.
 """

@@ -76,7 +76,7 @@ class GroupCommit:
         return await ticket.answer
 
     async def close(self, grace: float) -> None:
-        """Answer every request in line; after `grace` seconds, cancel the transactions that are still in flight."""
+        """Answer every request in line; cancel the transactions that are still in flight after `grace` seconds."""
         serving = [task for line in self._lines.values() for task in line.serving]
         if serving:
             _, late = await asyncio.wait(serving, timeout=grace)

@@ -42,7 +42,7 @@ def checked_text(name: str, value: str) -> str:
         text = value.strip()
     else:
         _refuse(name, value, _is_unseen)
-        text = unicodedata.normalize("NFKC", value).strip()  # up to 18 times as long, so the length comes first
+        text = unicodedata.normalize("NFKC", value).strip()  # up to 18 times as long, so the length is checked first
         _refuse(name, text, _is_unseen)
         _check_length(name, text, least=0)
     if not text:

@@ -25,7 +25,7 @@ from api.identity.quota import Quota, QuotaSpent
 logger = logging.getLogger("dropzero.purchase")
 
 LEAST_TIME = 0.1
-"""Seconds that a transaction is given even when the deadlines of all in it have passed."""
+"""Seconds that a transaction has even when the deadlines of all its tickets have passed."""
 
 EXPIRY_INTERVAL = 0.05
 """Seconds between two searches for tickets whose deadline has passed: each search looks at every client."""
@@ -40,7 +40,7 @@ class GroupPolicy:
     index entries.
     `in_flight`: transactions of one product at a time.
     `max_unanswered`: purchases at one endpoint that are not answered yet, of all products, at most. Past it, the
-    newest purchase of the client with most of them is answered Busy: the one that arrives, or one that waits.
+    client with most of them gives way: its newest purchase, arriving or waiting, is answered Busy.
     """
 
     size: int = 500
@@ -92,8 +92,8 @@ class Line:
         self._expiry: asyncio.TimerHandle | None = None
         self._unknown: set[UUID] = set()
         """Ids of orders that a COMMIT of unknown outcome was to write or cancel, and that no transaction has read
-        since. Until then no request for such an order is answered that nothing was sold, not even a request that was in
-        no such COMMIT."""
+        since. Until one reads it, no request for such an order is answered as if nothing was sold. That holds for
+        requests that were in no such COMMIT, too."""
 
     def join(self, ticket: Ticket) -> None:
         """Add a ticket at the end. It is answered Busy at once when there is no room for it."""
@@ -110,8 +110,8 @@ class Line:
             self.serving.add(asyncio.create_task(self._serve(), name="group commit"))
 
     async def _serve(self) -> None:
-        """Take a group, run its transaction, answer; after a failure, run it again together with the tickets that have
-        joined meanwhile. Returns when no ticket waits."""
+        """Take a group, run its transaction, and answer its tickets. After a failure, run the group again, together
+        with the tickets that have joined meanwhile. Returns when no ticket waits."""
         terms = self._terms
         group: list[Ticket] = []
         size = terms.policy.size
@@ -124,7 +124,7 @@ class Line:
                 try:
                     batch = await execute_group(terms.database, self._product_id, requests, _time_left(group))
                 except GroupFailed as failed:
-                    in_transaction = False  # and not while it waits to try again
+                    in_transaction = False  # nor while this task waits before the next attempt
                     self._count_failure(group, failed)
                     self._answer_settled(group, failed)
                     if isinstance(failed.error, DatabaseError):
@@ -139,12 +139,12 @@ class Line:
                     failures = 0
                     size = min(terms.policy.size, 2 * size)
         finally:
-            for ticket in group:  # only when this task was cancelled: each ticket is answered
+            for ticket in group:  # there are some only when this task was cancelled
                 self._answer(ticket, self._stopped(ticket, in_transaction))
             self._leave()
 
     def _fill(self, group: list[Ticket], size: int) -> bool:
-        """Move tickets from the queue into the group until it has `size`; whether the group has any."""
+        """Move tickets from the queue into the group until it has `size`. Returns whether the group has any."""
         now = asyncio.get_running_loop().time()
         while len(group) < size and len(self._queue):
             _, ticket = self._queue.pop(1)
@@ -158,8 +158,9 @@ class Line:
         return bool(group)
 
     def _halve(self, group: list[Ticket], error: Exception) -> int:
-        """One of the group cannot be executed, or there is a defect: halve the group until that ticket is alone, so
-        that it fails none of its neighbours. Returns the size of the next group; each that succeeds doubles it."""
+        """Some ticket of this group cannot be executed, or there is a defect. Halve the group until that ticket is
+        alone, so that the others do not fail with it. Returns the size of the next group. Each success doubles the
+        size."""
         if len(group) <= 1:
             for ticket in group:
                 logger.error("purchase %s cannot be executed", ticket.request.order_id, exc_info=error)
@@ -196,9 +197,9 @@ class Line:
     def _answer_decision(self, ticket: Ticket, decision: Decision, product: Product | None, region: str) -> None:
         self._unknown.discard(ticket.request.order_id)
         if isinstance(decision, Confirmed | Replayed):
-            region = decision.order.region  # which committed it, also when its answer was lost and a peer found it
+            region = decision.order.region  # the Region that committed the order, also when a peer found it afterwards
         if isinstance(decision, Replayed) and decision.order.created_at in ticket.written_at:
-            # Not an earlier request's order but this one's, written by the COMMIT whose answer was lost.
+            # The order is this ticket's own: the COMMIT whose answer was lost has written it.
             assert product is not None, "an order has a product"
             decision = Confirmed(decision.order, product.stock)
         self._answer(ticket, decision, product, region)
@@ -237,12 +238,13 @@ class Line:
             self._answer(ticket, Busy.now())
 
     def _give_way(self, ticket: Ticket) -> None:
-        """Answer a ticket that waits in the queue, for one of a client with fewer. What is in flight goes on."""
+        """Answer a ticket that waits in the queue, to make room for a client with fewer. A ticket in a transaction
+        stays."""
         if ticket.queued and not ticket.answer.done():
             self._turn_away(ticket, None)
 
     def _expire(self) -> None:
-        """Answer the tickets whose deadline passed in the queue, and call this again for the next.
+        """Answer the tickets whose deadline passed in the queue, and schedule the next call.
 
         The tickets of one client are in the order of their deadlines, as all have the same budget. Only a ticket whose
         product had to be looked up first can stay beyond its deadline, for as long as that took.
@@ -280,7 +282,7 @@ class Line:
     def _answer(
         self, ticket: Ticket, answer: Answer | Exception, product: Product | None = None, region: str | None = None
     ) -> None:
-        """Answer a ticket and count the answer. `region` decided it; without one, the Region that is in use."""
+        """Answer a ticket and count the answer. `region`: the Region that decided; None for the Region in use."""
         assert not ticket.answered, "a ticket is answered once"
         ticket.answered = True
         region = self._terms.database.region if region is None else region

@@ -45,7 +45,7 @@ async def list_orders(
     user_ref: str | None = None,
     product_id: UUID | None = None,
 ) -> Page[Order]:
-    """One page, newest first. Raises InvalidInput, Unavailable."""
+    """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "orders")
     user_ref = None if user_ref is None else checked_text("userRef", user_ref)
     filters = {"user_ref": user_ref, "product_id": product_id}
@@ -55,7 +55,7 @@ async def list_orders(
 
 
 async def get_order(database: Database, order_id: UUID) -> Order | None:
-    """Raises Unavailable."""
+    """The order; None if there is no such order. Raises Conflict, Unavailable."""
     row = await database.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
     return None if row is None else order_of(row)
 

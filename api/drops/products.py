@@ -35,7 +35,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class NewProduct:
-    """A product to create. Its id is chosen here, so that creating it a second time changes nothing."""
+    """A product to create. Its id is chosen here, so that a second attempt to create it changes nothing."""
 
     id: UUID
     name: str
@@ -89,7 +89,7 @@ WHERE product_id = $1 AND stock + $2::bigint >= 0 AND stocked + $2 <= 2147483647
 async def list_products(
     database: Database, first: int, after: str | None = None, drop_name: str | None = None
 ) -> Page[Product]:
-    """One page, newest first. Raises InvalidInput, Unavailable."""
+    """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
     drop_name = None if drop_name is None else checked_name("dropName", drop_name)
     statement, arguments = keyset_query(SELECT_PRODUCTS, "products", {"drop_name": drop_name}, cursor, first)
@@ -98,14 +98,14 @@ async def list_products(
 
 
 async def get_products(database: Database, ids: Iterable[UUID]) -> dict[UUID, Product]:
-    """Those of the ids that exist, by id, in one read. Raises Unavailable."""
+    """Those of the ids that exist, by id, in one read. Raises Conflict, Unavailable."""
     statement = f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::text[]::uuid[])"
     rows = await database.fetch(statement, [str(product_id) for product_id in set(ids)])
     return {row["id"]: product_of(row) for row in rows}
 
 
 async def get_product(database: Database, product_id: UUID) -> Product:
-    """Raises NotFound, Unavailable."""
+    """The product. Raises NotFound, Conflict, Unavailable."""
     products = await get_products(database, [product_id])
     if product_id not in products:
         raise NotFound(f"there is no product {product_id}")
@@ -113,9 +113,9 @@ async def get_product(database: Database, product_id: UUID) -> Product:
 
 
 async def read_product(transaction: Transaction, product_id: UUID) -> Product:
-    """The product as this transaction sees it. Raises NotFound.
+    """The product as this transaction sees it. Raises NotFound, Conflict, Unavailable.
 
-    Read before COMMIT on purpose: a read that fails after it would report an error for a change that was made.
+    It is read before COMMIT on purpose: a read that fails after it would report an error for a change that was made.
     """
     row = await transaction.fetchrow(f"{SELECT_PRODUCTS} WHERE products.id = $1", product_id)
     if row is None:

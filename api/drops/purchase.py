@@ -51,7 +51,7 @@ class Batch:
 
 
 class GroupFailed(Exception):
-    """The transaction changed nothing; or, if `error` is OutcomeUnknown, nobody knows whether it did.
+    """The transaction changed nothing. If `error` is OutcomeUnknown, it is not known whether it did.
 
     `error`: what ended the transaction, at the endpoint of `region`. `sale`: what had been decided by then.
     Its `settled` decisions are true all the same. Its other decisions are not.
@@ -74,8 +74,8 @@ async def execute_group(
 ) -> Batch:
     """Decide all requests, which are of this one product, in one transaction: all of it or nothing.
 
-    `timeout` in seconds, up to the COMMIT. Raises GroupFailed. After Conflict, Unavailable and OutcomeUnknown the
-    caller runs the group again; any other error shows that one of the requests can never be executed.
+    `timeout` in seconds, up to the COMMIT. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the
+    caller runs the group again. Any other error shows that one of the requests can never be executed.
     """
     region = database.region  # when an error arrives, `database` can already use another
     sale: Sale | None = None

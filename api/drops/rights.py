@@ -24,7 +24,7 @@ class RightsMissing(Exception):
 
 
 async def require_rights(database: Database) -> None:
-    """Raises RightsMissing, Conflict, Unavailable."""
+    """Check each right of GRANTS. Raises RightsMissing, Conflict, Unavailable."""
     for table, rights in GRANTS.items():
         for right in rights:
             if not await is_allowed(database, _PROBES[right].format(table=table, column=_COLUMNS.get(table))):

@@ -17,7 +17,10 @@ SAMPLE = NewProduct(
 
 
 async def create_sample_drop(database: Database) -> Product | None:
-    """Create the sample unless there is a product already. Raises Unavailable."""
+    """Create the sample unless there is a product already. Returns it; None if nothing was created.
+
+    Raises Conflict, Unavailable, OutcomeUnknown.
+    """
     if (await list_products(database, first=1)).items:
         return None
     return await create_product(database, SAMPLE)

@@ -58,7 +58,7 @@ class StockLevel:
 
 @dataclass(frozen=True, slots=True)
 class StockChange:
-    """What a watcher gets. `stale`: the database does not answer, and this is the last value known."""
+    """What a watcher is sent. `stale`: the database does not answer, and this is the last value known."""
 
     level: StockLevel
     stale: bool
@@ -100,7 +100,7 @@ class _Watched:
 class StockPublisher:
     """Reads the stock of all watched products once per interval, and nothing while nobody watches.
 
-    Versions only rise: a reading that is older than the last change sent is dropped. While the database does not
+    Versions only rise. A reading that is older than the last change sent is dropped. While the database does not
     answer, watchers are sent the last value once more, as stale, and the pauses between readings grow.
     """
 
@@ -124,7 +124,8 @@ class StockPublisher:
     async def watch(self, product_ids: Iterable[UUID]) -> AsyncIterator[Watcher]:
         """A watcher that finds the current stock of each product at once, and then every change.
 
-        Raises InvalidInput, NotFound, and Unavailable when the first reading fails; never later.
+        Raises InvalidInput, NotFound; and Conflict or Unavailable when the first reading fails, but not for a later
+        reading.
         """
         ids = list(dict.fromkeys(product_ids))
         if not 1 <= len(ids) <= MAX_WATCHED:
@@ -177,7 +178,7 @@ class StockPublisher:
             self._polling = None
 
     async def _read_first(self, ids: list[UUID]) -> None:
-        """Read the products that had no watchers before. Raises NotFound, Unavailable."""
+        """Read the products that had no watchers before. Raises NotFound, Conflict, Unavailable."""
         unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
         if unknown:
             await self._readings.get(unknown)
@@ -208,7 +209,8 @@ class StockPublisher:
                 failures = 0
 
     async def _read(self, product_ids: list[UUID]) -> dict[UUID, StockLevel]:
-        """Read the stock of those products that exist, and send it to their watchers. Raises Unavailable."""
+        """Read the stock of those products that exist, and send it to their watchers. Raises Conflict,
+        Unavailable."""
         self.readings += 1
         try:
             async with asyncio.timeout(self._times.timeout):
