@@ -141,11 +141,11 @@ class Broadcasts:
             await asyncio.wait(tasks)
 
     def _begin(self, topic: Topic, document: Document, client: str) -> "Broadcast":
-        """Raises QuotaSpent."""
+        """Begin a broadcast, and claim its characters. Raises QuotaSpent."""
         broadcast = Broadcast(topic)
-        hold = self._characters.take(client, topic.characters, partial(self._give_way, broadcast))
+        claim = self._characters.take(client, topic.characters, partial(self._give_way, broadcast))
         self._under_way[topic] = broadcast
-        self._claims[broadcast] = hold
+        self._claims[broadcast] = claim
         running = self._run(broadcast, document, client)
         task = self._tasks[broadcast] = asyncio.create_task(running, name="broadcast")
         task.add_done_callback(lambda _: self._tasks.pop(broadcast))
@@ -231,7 +231,8 @@ class Broadcast:
                 more = self._deliver(waiting, event.product_id, response, end)
 
     def _deliver(self, waiting: Iterator[Subscriber], product_id: str, response: str, end: float) -> bool:
-        """Send a response to one subscriber after the other until the end of the turn; whether some still wait."""
+        """Send a response to one subscriber after the other until the end of the turn. Returns whether some still
+        wait."""
         for subscriber in waiting:
             if subscriber in self.subscribers:
                 _call(subscriber.next, product_id, response)

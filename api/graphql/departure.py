@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXTENSION = "dropzero.departure"
-"""The key of the Departure among the `extensions` of an ASGI scope. It is there when the server knows when a client
-leaves."""
+"""The key of the Departure among the `extensions` of an ASGI scope. A server that does not report when a
+client leaves has no such key."""
 
 
 class Departure:

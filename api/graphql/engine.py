@@ -54,7 +54,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One of each for a whole process."""
+    """The objects that all operations of a process share: one of each."""
 
     drops: Drops
     executor: Executor

@@ -40,7 +40,7 @@ PIECE = 10
 (measured on 2 shared cores)."""
 
 KEPT_ANSWERS = 20
-"""Answers to introspection that are kept. The standard query's has 45 kB."""
+"""Answers to introspection that are kept. The answer to the standard query has 45 kB."""
 
 
 class _Execution(StrawberryGraphQLCoreExecutionContext):
@@ -104,7 +104,7 @@ class _Execution(StrawberryGraphQLCoreExecutionContext):
                     item, completed, item_type, field_details_list, info, item_path, position_context
                 ):
                     awaitable.append(index)
-        except Exception:  # such as a turn that did not come; items that wait have to be awaited all the same
+        except Exception:  # such as RateLimited, without a turn in time; items that wait must be awaited all the same
             await gather(*(completed[index] for index in awaitable), return_exceptions=True)
             raise
         if awaitable:

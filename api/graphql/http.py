@@ -65,7 +65,7 @@ class GraphQLHTTP:
             response = await self._respond(request, scope["method"], headers, client, departure)
             if isinstance(response, Watch):
                 if scope["method"] == "GET":
-                    await read_body(headers, receive)  # so that what is received next is the end
+                    await read_body(headers, receive)  # so that the next message received is the disconnect
                 events = self._send_events(send, receive, response, client)
                 del request, response  # the stream can last for hours, and keeps no document of its own
                 await events
@@ -88,7 +88,7 @@ class GraphQLHTTP:
     async def _respond(
         self, request: Request, method: str, headers: Mapping[str, str], client: str, departure: Departure
     ) -> dict[str, Any] | Watch:
-        """The response of a query or a mutation; of a subscription, what a stream has to join. Raises Refusal,
+        """The response of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal,
         RateLimited."""
         engine = self._engine
         caller = engine.authenticator.identify(headers.get("authorization"), client)

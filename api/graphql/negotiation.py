@@ -7,9 +7,9 @@ from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
 from api.graphql.requests import BLANKS, Refusal
 
 MAX_ACCEPT = 1_000
-"""Characters of an Accept header; browsers send 150. A longer one is refused: if it was ignored, a
-client that asks for the newer media type would silently get the older one. RFC 9110 asks for a 4xx when a server will
-not process a field (section 5.4)."""
+"""Characters of an Accept header; browsers send 150. A longer header is refused. If it was ignored, a client that
+requests the newer media type would silently get the older one. RFC 9110 requires a 4xx when a server will not process a
+field (section 5.4)."""
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"

@@ -16,7 +16,7 @@ MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
 
 CONTENT_TYPE = "application/json"
-"""Of bodies."""
+"""The media type of bodies."""
 
 MAX_PARAMETERS = 20
 """Parameters in a query string."""
@@ -38,7 +38,7 @@ class Refusal(Exception):
 
 
 async def read_request(scope: Scope, headers: Mapping[str, str], receive: Receive) -> Request:
-    """Raises Refusal, ClientDisconnect."""
+    """Read the request from its body, or from its query string. Raises Refusal, ClientDisconnect."""
     match scope["method"]:
         case "POST":
             return parse_post(headers, await read_body(headers, receive))
@@ -91,7 +91,7 @@ def _request(parameters: Any) -> Request:
 
 
 def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
-    """Raises Refusal."""
+    """The request in the body of a POST. Raises Refusal."""
     objection = _objection_to(headers.get("content-type", ""), headers.get("content-encoding", "identity"))
     if objection:
         raise Refusal(415, objection)
@@ -113,7 +113,7 @@ def _objection_to(content_type: str, content_encoding: str) -> str:
 
 
 def parse_get(query_string: bytes) -> Request:
-    """Raises Refusal."""
+    """The request in the query string of a GET. Raises Refusal."""
     try:
         pairs = parse_qs(query_string.decode("ascii"), errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:

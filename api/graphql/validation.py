@@ -28,7 +28,7 @@ MAX_LENGTH = 20_000
 """Characters of a document, comments included. The lexer takes a quarter of a microsecond for each."""
 
 MAX_TOKENS = 400
-"""Tokens of a document. Introspection has 191, and a purchase with all its outcomes 69. Parsing 400 tokens takes 2.5 ms
+"""Tokens of a document. Introspection has 191. A purchase with all its outcomes has 69. Parsing 400 tokens takes 2.5 ms
 (measured on 2 shared cores), and parsing cannot be divided into steps."""
 
 MAX_ERRORS = 5

@@ -236,7 +236,7 @@ class Session:
                 await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
 
     def forget(self, operation_id: str) -> None:
-        """Free an operation's id. To be called before its last message is sent: after that the client may use the id
+        """Free an operation's id. Call it before its last message is sent: after that the client may use the id
         again."""
         del self._operations[operation_id]
 

@@ -1,4 +1,4 @@
-"""The errors that a client gets because of its own share."""
+"""The error for a client that has used its share of the server."""
 
 
 class RateLimited(Exception):

@@ -44,10 +44,10 @@ EXPIRY_INTERVAL = 0.5
 
 
 class Gate:
-    """Lets requests begin. Lets them go on, after many of them have waited for the same answer of the database.
+    """Lets requests begin, and lets them go on after many of them have waited for the same answer of the database.
 
-    While requests are few, they do so at once. Otherwise the client that has used the least processor time comes first.
-    Requests that go on come before requests that begin.
+    While requests are few, they begin and go on at once. Otherwise the client that has used the least processor time
+    comes first. Requests that go on come before requests that begin.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
@@ -70,7 +70,7 @@ class Gate:
         """Whether a step of a metered coroutine is running."""
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
-        """Call `begin`, now or when it is the client's turn: with True in time, with False after the patience."""
+        """Call `begin`, now or when it is the client's turn. It gets True in time, and False after the patience."""
         now = asyncio.get_running_loop().time()
         if client != self._latest_client:
             self._latest_client, self._shared_until = client, now + ALONE_AFTER

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class QuotaSpent(Exception):
-    """The quota is used up, and no other client has so many units more that it would have to give way."""
+    """The quota is used up, and no other client has so many more units that it would have to give way."""
 
 
 @dataclass(slots=True, eq=False)
