@@ -32,7 +32,7 @@ class NoSniffing:
 
 
 def _app() -> NoSniffing:
-    """Raises InvalidSettings."""
+    """Make the application from the variables of the environment. Raises InvalidSettings."""
     configure_logging()
     settings = read_settings(os.environ)
     if settings.embedded:

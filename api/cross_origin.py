@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class CrossOrigin:
-    """Starlette's CORS, for requests with an Origin only. For every request it reads the headers and wraps the answer,
-    which took a tenth of the time of a purchase."""
+    """Starlette's CORS, for requests with an Origin only. Starlette's reads the headers of every request and wraps its
+    answer, which took a tenth of the time of a purchase."""
 
     def __init__(self, app: ASGIApp, allowed: re.Pattern[str]) -> None:
         """`allowed` matches the origins whose pages may call."""

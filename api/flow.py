@@ -7,8 +7,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class HeldFlow(FlowControl):
-    """uvicorn's, which does not resume reading while it is held. An event stream would resume it, as it waits for its
-    client to disconnect, and would let requests behind it pile up."""
+    """uvicorn's FlowControl, which does not resume reading while it is held. An event stream waits for its client to
+    disconnect, and resumes reading for that. Requests behind it would pile up."""
 
     _held = False
 

@@ -28,7 +28,7 @@ MAX_HOST = 300
 """Bytes of the longest Host header. A name has 253 at most, and a port 5."""
 
 REFUSED_HOSTS = "requests for other host names"
-"""The kind of refusals."""
+"""The kind under which refusals are counted."""
 
 UNNAMED = (
     "no host names are configured: only localhost, the host of --host and the address that a connection arrives at are "

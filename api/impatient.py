@@ -27,7 +27,7 @@ client would not see the answer."""
 
 class Impatient(asyncio.Protocol):
     """Disconnects a client that does not read for `times.send` seconds, while the transport holds data back or waits to
-    close; and a client whose request is incomplete after `times.receive` seconds."""
+    close. Disconnects a client whose request is incomplete after `times.receive` seconds."""
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None

@@ -41,10 +41,11 @@ class Inner(Protocol):
 class Inlet(asyncio.BufferedProtocol):
     """Stands between a transport and its current protocol.
 
-    FREE seconds are free for each request and message. When a client's input has taken a turn's length more than that,
-    its connection is read again in the client's turn; meanwhile its bytes stay in the kernel.
+    FREE seconds are free for each request and message. When a connection's input has taken a turn's length more than
+    that, the connection is next read in its client's turn. Until then the bytes stay in the kernel.
 
-    A process has a limit of connections. When all are open, the newest connection of the client with most is closed.
+    A process has a limit of connections. When all are open, the newest connection of the client with most connections
+    is closed.
     """
 
     _transport: asyncio.Transport

@@ -25,7 +25,7 @@ from api.identity.quota import Quota
 from api.shared_figures import SharedFigures
 
 _LARGEST = frozenset({"dropzero_region_away"})
-"""Gauges of which /metrics shows the largest of the workers, not the sum."""
+"""Gauges for which /metrics shows the largest value of any worker, not the sum."""
 
 
 class Metrics:
@@ -39,8 +39,8 @@ class Metrics:
         authenticator: Authenticator | None,
         folder: Path | None,
     ) -> None:
-        """`authenticator` is None where anybody may read, as on a laptop. `folder` is shared by the workers of a
-        server; None for a server of one process."""
+        """`authenticator` is None where anybody may read the figures, as on a laptop. `folder` is shared by the workers
+        of a server; None for a server of one process."""
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
         self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.sockets))

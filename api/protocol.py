@@ -1,7 +1,7 @@
 """uvicorn's HTTP/1.1 protocol, with bounds on what a client makes the server keep, and strict framing (RFC 9112).
 
-It borrows much of uvicorn's httptools_impl.py; tests/test_borrowed.py lists every name. Until uvicorn bounds heads and
-trailers, limits the time to receive and to send, and notifies the right request of a disconnect.
+It borrows much of uvicorn's httptools_impl.py, until uvicorn bounds heads and trailers, limits the time to receive and
+to send, and notifies the right request of a disconnect. tests/test_borrowed.py lists every name.
 """
 
 import asyncio
@@ -63,7 +63,8 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     _unparsed = b""
     """Bytes that arrived while a request waits in the pipeline."""
     _end: Refusal | Head | None = None
-    """What ends HTTP here after the answers to earlier requests: a refusal, or a websocket's handshake."""
+    """What ends HTTP on this connection after the answers to earlier requests: a refusal, or a websocket's
+    handshake."""
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _stopping = False
@@ -88,7 +89,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         return self._answering is None or self._answering.response_complete
 
     def close_after_answer(self) -> None:
-        """If an answer is due and has not begun, close the connection after it, and say so in it."""
+        """If an answer is due and has not begun, close the connection after it, and announce that in its headers."""
         if self._answering is not None and not self._answering.response_started:
             self._answering.keep_alive = False
 
@@ -103,7 +104,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         elif self._ignores_input:
             self._dropped += len(data)
             if self._dropped > MAX_DROPPED:
-                self.flow.hold()  # until every request is answered. While it is held, a disconnect goes unnoticed
+                self.flow.hold()  # until every request is answered; a disconnect goes unnoticed until then
         elif self._unparsed or self.pipeline:
             self._hold(data)
         else:

@@ -1,4 +1,4 @@
-"""The database that a command uses: the configured endpoints, or the embedded PostgreSQL, started if need be."""
+"""The database that a command uses: the configured endpoints, or the embedded PostgreSQL, started if necessary."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,8 +1,9 @@
 """`dropzero serve`, called by `api/cli.py`: binds a socket and serves the application of `api/app.py` at it, with
 uvicorn.
 
-It borrows of uvicorn that the protocol classes may be any callable, and that `timeout_keep_alive` may be a fraction of
-a second. The classes themselves are in `protocol.py`, `websocket_protocol.py`, `serving.py` and `workers.py`.
+It relies on two things that uvicorn's types do not allow: the protocol classes may be any callable, and
+`timeout_keep_alive` may be a fraction of a second. The classes themselves are in `protocol.py`,
+`websocket_protocol.py`, `serving.py` and `workers.py`.
 """
 
 import logging

@@ -108,7 +108,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
     What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on `/architecture`
-    (which buys of the drops on sale), the metrics, and pages of localhost.
+    (which buys products that are on sale), the metrics, and pages of localhost.
     """
 
     def read(variable: Variable[T], default: T | None = None) -> T:

@@ -27,8 +27,8 @@ from prometheus_client.samples import Sample
 logger = logging.getLogger("dropzero.metrics")
 
 COPY_INTERVAL = 0.25
-"""Seconds between two copies of a process's figures. So old are they at most in the answer of another worker, and so
-much is lost of a process that is killed. A copy takes 0.1 ms."""
+"""Seconds between two copies of a process's figures. Figures in the answer of another worker are at most so
+old, and a process that is killed loses at most so much. A copy takes 0.1 ms."""
 
 FILE_SIZE = 64 * 1024
 """Bytes of a file, for 250 figures; prometheus_client extends it if necessary. A file is written whole before it gets
@@ -42,7 +42,7 @@ busy."""
 _PREFIX = "dropzero-figures-"
 
 _OWNER = "owner"
-"""The file of a folder that its owner has locked. The system releases the lock when the owner ends."""
+"""The file in a folder that the folder's owner has locked. The system releases the lock when the owner ends."""
 
 
 def figures_parent(memory: Path = MEMORY) -> Path | None:

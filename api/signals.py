@@ -32,7 +32,7 @@ def hold_signals() -> None:
 
 
 def release_signals() -> None:
-    """Let SIGINT and SIGTERM through again, one that waited at once."""
+    """Let SIGINT and SIGTERM through again. A signal that was held arrives at once."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 

@@ -35,7 +35,7 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
     """Bring the embedded database up to date and create the sample drop in it; only check any other database.
 
     Work that a cut connection interrupts is done again within START_BUDGET. Raises StatementsLost, SchemaBehind,
-    MigrationError, RightsMissing, Unavailable.
+    MigrationError, RightsMissing, Conflict, Unavailable, OutcomeUnknown.
     """
     again = partial(run_again, budget=START_BUDGET, safe_after_lost_commit=True, backoff=START_BACKOFF)
     tokens = AuthTokens(web_identity(settings))
@@ -56,7 +56,8 @@ async def require_ready_database(regions: Regions) -> Schema:
     """Check the schema and our rights, through home or else a peer, and open the first connections. Starts over within
     START_BUDGET when a connection was lost or a transaction conflicted.
 
-    Raises StatementsLost, SchemaBehind, MigrationError, RightsMissing, and Unavailable when no Region answers.
+    Raises StatementsLost, SchemaBehind, MigrationError, RightsMissing, Conflict, and Unavailable when no Region
+    answers.
     """
 
     async def attempt() -> Schema:
@@ -70,7 +71,8 @@ async def require_ready_database(regions: Regions) -> Schema:
 
 
 async def require_current_schema(pool: Pool) -> Schema:
-    """Return how the database's schema compares with this version. Raises SchemaBehind, MigrationError, Unavailable."""
+    """Return how the database's schema compares with this version. Raises SchemaBehind, MigrationError, Conflict,
+    Unavailable."""
     schema = await read_schema(pool, load_migrations(migrations_directory()))
     if schema.pending:
         raise SchemaBehind(

@@ -1,8 +1,8 @@
 """uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end.
 
-It borrows much of uvicorn's websockets_sansio_impl.py, and websockets' parser and its errors; tests/test_borrowed.py
-lists every name. Until uvicorn limits fragments and the time to accept, lets the application choose how a socket ends
-when the server stops, and answers floods of pings once.
+It borrows much of uvicorn's websockets_sansio_impl.py, and websockets' parser and its errors. It does so until uvicorn
+limits fragments and the time to accept, lets the application choose how a socket ends when the server stops, and
+answers floods of pings once. tests/test_borrowed.py lists every name.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     """Buffers little for a client that reads slowly. When the server stops, the application receives a disconnect with
     1012, and decides how the socket ends.
 
-    It takes a connection over with the client's handshake, and closes it unless the application accepts the socket by
-    the deadline.
+    It takes over a connection with the client's handshake. It closes the connection unless the application accepts the
+    socket by the deadline.
     """
 
     close_timeout: float
@@ -93,7 +93,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is None:
             self.handle_events()
             return
-        # To some invalid handshakes websockets has an answer ready; on others it only ends.
+        # For some invalid handshakes websockets has an answer ready. For others it has none.
         answer = b"".join(self.conn.data_to_send())
         self._refuse(INVALID_HANDSHAKE, answer)
 
@@ -147,7 +147,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def keepalive_timeout(self) -> None:
-        # uvicorn closes with 1011, after which graphql-ws never reconnects. A client that slept should.
+        # uvicorn closes with 1011, after which graphql-ws never reconnects. A client that was asleep should reconnect.
         self.conn.fail(1001, "keepalive ping timeout")
         super().keepalive_timeout()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1001})
@@ -161,7 +161,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         if closing is not None:  # else the client has disconnected
             self.queue.put_nowait({"type": "websocket.disconnect", "code": closing.code, "reason": closing.reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        # From here on sending raises what it raises once a client has disconnected. uvicorn would raise an error of the
+        # From here on, sending raises the error for a client that has disconnected. uvicorn would raise an error of the
         # application until the connection is lost, which can be `times.send` seconds later.
         self.close_sent = self.disconnected = True
         if self.read_paused:
@@ -178,8 +178,8 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.transport.write(b"".join(pongs[-1:] + others if self.writable.is_set() else others))
 
     async def run_asgi(self) -> None:
-        """Run the application as uvicorn does, but in its client's turn, like a request. When it refuses a handshake,
-        that is no error."""
+        """Run the application as uvicorn does, but in its client's turn, like a request. A handshake that it refuses is
+        no error."""
         gate = self.admission.gate
         client = self.admission.clients.of(self.scope)
         try:

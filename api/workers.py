@@ -120,8 +120,8 @@ class Workers(Multiprocess):
     """uvicorn's supervisor of worker processes, with an announcement when all of them accept connections.
 
     The first SIGTERM drains all workers; the first SIGINT stops them without a drain. During the drain either signal
-    skips the rest of it. A SIGINT after that kills the workers. SIGHUP replaces the workers one by one: each retires
-    after its replacement has begun to serve.
+    skips the rest of the drain. A SIGINT after that kills the workers. SIGHUP replaces the workers one by one: each
+    retires after its replacement has begun to serve.
     """
 
     processes: list[_Worker]  # type: ignore[assignment]

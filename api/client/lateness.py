@@ -26,7 +26,7 @@ async def sampled_lateness() -> AsyncIterator[list[float]]:
 
     A sample counts from when it was due, not from when the thread sent it. So the samples also show when the whole
     process was stopped, such as one that had used up its container's share of CPU time. Where processes wait for the
-    CPU, a sample has waited once more than an answer: in the thread.
+    CPU, a sample waits twice, in the thread and in the task; an answer waits once.
     """
     late: list[float] = []
     sending, receiving = socket.socketpair()

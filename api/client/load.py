@@ -27,7 +27,8 @@ PERCENTILES = (50, 95, 99)
 
 TOO_LATE = 0.1
 """The largest share of a latency that may be this process's own lateness. Above it, the report says that the latency is
-not the server's alone. Answers come in batches, and the last of a batch waits longer than a sample, so it is small."""
+not the server's alone. The share is small because answers come in batches, and the last answer of a batch waits longer
+than a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Load:
     """What to send: `purchases` in all, of one unit each, by `buyers` at the same time, for `units` in stock.
 
     The load stops early when no purchase has had an outcome for `patience` seconds. A purchase whose answer is lost is
-    sent again for as long.
+    sent again for the same time.
     """
 
     purchases: int

@@ -18,7 +18,7 @@ _GENERATIONS = 5
 """Tokens to try. The earlier ones may belong to clusters that were deleted."""
 
 _READS = 6
-"""Reads of a new cluster until AWS returns it; that may take a moment."""
+"""Reads of a new cluster at most: AWS may not return it at once."""
 
 
 @dataclass(frozen=True, slots=True)

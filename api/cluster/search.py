@@ -8,7 +8,7 @@ from api.cluster.control_plane import Cluster, ControlPlane
 from api.cluster.errors import ClusterError
 
 NAME_TAG = "dropzero:name"
-"""The tag that a cluster is found by. Names that AWS makes mean nothing, and idempotency tokens expire."""
+"""The tag by which a cluster is found. The names that AWS gives mean nothing, and idempotency tokens expire."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Wait:
         self._write(f"{self.elapsed:4.0f} s  {text}")
 
     def pause(self) -> bool:
-        """Wait until the next read. Returns False at once when the deadline leaves no time for one."""
+        """Wait until the next read. Returns False at once when the deadline leaves no time for another read."""
         if self.elapsed + INTERVAL > self._timeout:
             return False
         self._aws.sleep(INTERVAL)

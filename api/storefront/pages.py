@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 SCRIPTS = FOLDER / "static"
 
 LOAD_AGAIN = "\n" + (FOLDER / "again.js").read_text(encoding="utf-8")
-"""The one inline script of a page. It loads files again that failed to load."""
+"""The one inline script of a page. It retries files that failed to load."""
 
 _CURRENT = ' aria-current="page"'
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
