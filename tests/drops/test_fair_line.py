@@ -1,4 +1,4 @@
-"""How a line is shared between clients: who is served next, and who gives way when all places are taken."""
+"""How a line is shared between clients: who is served next, and who gives way when the quota is spent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
 SIZE = 100
 
 
-class Desk:
+class Submissions:
     """A line, the purchases of its clients, and in which order those were answered."""
 
     def __init__(self, group_commit: GroupCommit, product_id: UUID) -> None:
@@ -48,7 +48,7 @@ async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
 
 async def test_the_few_of_one_client_are_in_the_next_group_before_the_many_of_another(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=2_000)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
+    group_commit = Submissions(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
     async with stock_held(behind, product_id):
         first = group_commit.submit("first")
         await until_blocked(behind)
@@ -67,7 +67,7 @@ async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have
     pool: Pool, behind: Pool
 ) -> None:
     product_id = await new_product(pool, stock=21)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
+    group_commit = Submissions(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
     async with stock_held(behind, product_id):
         first = group_commit.submit("first")
         await until_blocked(behind)
@@ -83,7 +83,7 @@ async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have
 
 async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1_000)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=30)), product_id)
+    group_commit = Submissions(new_group_commit(pool, GroupPolicy(size=30)), product_id)
     async with stock_held(behind, product_id):
         first = group_commit.submit("first")
         await until_blocked(behind)
@@ -100,7 +100,7 @@ async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind:
 
 async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=31)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
+    group_commit = Submissions(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
     async with stock_held(behind, product_id):
         first = group_commit.submit("first")
         await until_blocked(behind)
@@ -113,12 +113,12 @@ async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, beh
     await results(first)
 
 
-class TestPlaces:
-    """All places are taken."""
+class TestSpentQuota:
+    """The quota of unanswered purchases is spent."""
 
-    async def test_the_newest_of_whoever_has_most_gives_way(self, pool: Pool, behind: Pool) -> None:
+    async def test_the_newest_purchase_of_the_client_with_most_gives_way(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
+        group_commit = Submissions(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
         async with stock_held(behind, product_id):
             [first] = group_commit.submit("many")
             await until_blocked(behind)
@@ -141,9 +141,9 @@ class TestPlaces:
         assert group_commit.line.unanswered == 0
         await assert_books_balance(pool)
 
-    async def test_whoever_has_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
+    async def test_the_client_with_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
+        group_commit = Submissions(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
         async with stock_held(behind, product_id):
             few = group_commit.submit("few")
             await until_blocked(behind)
@@ -158,7 +158,7 @@ class TestPlaces:
     async def test_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
         crowded, quiet = await new_product(pool, stock=100), await new_product(pool, stock=100)
         commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
-        many, few = Desk(commit, crowded), Desk(commit, quiet)
+        many, few = Submissions(commit, crowded), Submissions(commit, quiet)
         async with stock_held(behind, crowded):
             tasks = many.submit("many")
             await until_blocked(behind)
@@ -171,7 +171,7 @@ class TestPlaces:
 
     async def test_what_is_in_a_transaction_goes_on(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=3)), product_id)
+        group_commit = Submissions(new_group_commit(pool, GroupPolicy(max_unanswered=3)), product_id)
         async with stock_held(behind, product_id):
             many = group_commit.submit("many", 3)
             await until_blocked(behind)
@@ -182,9 +182,9 @@ class TestPlaces:
         assert kinds(await results(many, few)) == {"Confirmed": 4}
         assert group_commit.line.unanswered == 0
 
-    async def test_a_place_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
+    async def test_a_purchase_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
         product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=4)), product_id)
+        group_commit = Submissions(new_group_commit(pool, GroupPolicy(max_unanswered=4)), product_id)
         async with stock_held(behind, product_id):
             [first] = group_commit.submit("many")
             await until_blocked(behind)
@@ -224,20 +224,20 @@ def go_away_at_commit(monkeypatch: pytest.MonkeyPatch, database: Faulty) -> None
 
 @pytest.fixture
 async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, over the way that fails."""
+    """The test's database, through the proxy that fails."""
     async with Pool(Endpoint("here", faulty.url), 5, tokens, PATIENT_TIMES.pool) as pool:
         yield pool
 
 
-@pytest.mark.parametrize("places", [1, 2])
-async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
-    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, places: int
+@pytest.mark.parametrize("most", [1, 2])
+async def test_no_request_for_an_order_of_unknown_outcome_is_answered_busy(
+    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """A second request under the same key takes the second of two places, and gives way; or there is but one, and it
-    finds none."""
+    """A second request under the same key makes the second of two claims, and gives way. With a quota of one, the
+    second request gets no claim."""
     product_id = await new_product(behind, stock=100)
     go_away_at_commit(monkeypatch, faulty)
-    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=places), PATIENT_BUDGET, lambda level: None, Never())
+    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=most), PATIENT_BUDGET, lambda level: None, Never())
     first = asyncio.create_task(group_commit.submit(purchase(product_id, key="click"), "many"))
     await until(lambda: bool(group_commit.transactions))
     assert group_commit.transactions == {("here", "OutcomeUnknown"): 1}
