@@ -22,7 +22,7 @@ class BrokenOff(Exception):
     """
 
     def __init__(self, runner: asyncio.Runner | None = None) -> None:
-        super().__init__("told to stop a second time")
+        super().__init__("signalled to stop a second time")
         self.runner = runner
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 SAMPLE = "0d509e70-0000-4000-8000-000000000001"
 WATCH = f'subscription {{ stockChanged(productIds: ["{SAMPLE}"]) {{ stock }} }}'
-AGAIN = "WARNING dropzero.server: told to stop a second time: what was in flight is broken off"
+AGAIN = "WARNING dropzero.server: signalled to stop a second time: what was in flight is broken off"
 DEADLINE = {"DROPZERO_DEADLINE_MS": "120000"}
 """Longer than the test waits: without a second signal the server would wait for what is in flight."""
 

@@ -85,7 +85,7 @@ def rate_limited_error(error: RateLimited) -> dict[str, Any]:
 def internal_error(error: Exception, place: object) -> dict[str, Any]:
     """One entry of `errors` for a defect of the server: the traceback is logged, and the client gets a reference."""
     reference = uuid4().hex[:12]
-    logger.error("defect, told to the client as reference %s, at %s", reference, place, exc_info=error)
+    logger.error("defect, sent to the client as reference %s, at %s", reference, place, exc_info=error)
     return _entry(f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL)
 
 

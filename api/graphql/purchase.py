@@ -41,7 +41,7 @@ class PurchaseStatus(Enum):
     "Top-level errors are for faults and for input that can never work."
 )
 class PurchaseResult:
-    status: PurchaseStatus = strawberry.field(description="The outcome, also told by the type.")
+    status: PurchaseStatus = strawberry.field(description="The outcome, which the type shows as well.")
     message: str = strawberry.field(description="The outcome in an English sentence.")
     attempts: int = strawberry.field(description="Transactions that this purchase went through.")
     region: str = strawberry.field(description="The regional endpoint that decided it.")
