@@ -8,7 +8,7 @@ import pytest
 from api.database.pool import Pool
 from api.drops.stock import StockPublisher
 from tests.drops.purchases import new_product
-from tests.drops.watching import CountingPool, current, told, until_no_polling_task_is_left
+from tests.drops.watching import CountingPool, current, next_change, until_no_polling_task_is_left
 from tests.locks import connections, table_locked, until_blocked
 from tests.patience import until
 
@@ -16,7 +16,7 @@ from tests.patience import until
 def watching(publisher: StockPublisher, product_id: UUID) -> asyncio.Task[None]:
     async def watch() -> None:
         async with publisher.watch([product_id]) as watcher:
-            await told(watcher)
+            await next_change(watcher)
 
     return asyncio.create_task(watch())
 
@@ -35,7 +35,7 @@ async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
         fickle = [watching(seldom, product_id) for _ in range(10)]
         await until_blocked(behind)
         before = await connections(behind)
-        staying = asyncio.create_task(first_told(seldom, product_id))
+        staying = asyncio.create_task(first_change(seldom, product_id))
         await asyncio.sleep(0)
         await leave(*fickle)
         await until_blocked(behind)
@@ -46,9 +46,9 @@ async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
     assert len(counting.reads) <= 2, "of the fickle, and of the one who came during it"
 
 
-async def first_told(publisher: StockPublisher, product_id: UUID) -> object:
+async def first_change(publisher: StockPublisher, product_id: UUID) -> object:
     async with publisher.watch([product_id]) as watcher:
-        return await told(watcher)
+        return await next_change(watcher)
 
 
 @pytest.mark.parametrize("products", [1, 20])
@@ -67,7 +67,7 @@ async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connec
             await leave(fickle)
         await until_blocked(behind)
 
-    assert await first_told(seldom, product_ids[-1]) == current(product_ids[-1], 7, 1)
+    assert await first_change(seldom, product_ids[-1]) == current(product_ids[-1], 7, 1)
     assert await connections(behind) >= before
     assert len(counting.reads) <= 3
     assert (seldom.watchers, seldom.watched_products) == (0, 0)
@@ -87,7 +87,7 @@ async def test_the_last_one_to_leave_amid_a_later_reading_breaks_it_off_for_nobo
         await until_no_polling_task_is_left()
         await until_blocked(behind)
 
-    assert await first_told(often, product_id) == current(product_id, 7, 1)
+    assert await first_change(often, product_id) == current(product_id, 7, 1)
     assert await connections(behind) >= before
 
 

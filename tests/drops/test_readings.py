@@ -20,12 +20,12 @@ from api.drops.stock import PollingTimes, StockChange, StockLevel, StockPublishe
 from tests.drops.purchases import new_product
 from tests.drops.watching import (
     CountingPool,
-    assert_told_nothing,
+    assert_nothing_sent,
     current,
+    next_change,
     polling_tasks,
     publishing,
     stale,
-    told,
     until_no_polling_task_is_left,
 )
 from tests.engines import on_both_engines
@@ -58,7 +58,7 @@ async def joining(publisher: StockPublisher, *product_ids: UUID) -> AsyncIterato
 
     async def watch() -> list[StockChange]:
         async with publisher.watch(product_ids) as watcher:
-            return [await told(watcher) for _ in product_ids]
+            return [await next_change(watcher) for _ in product_ids]
 
     task = asyncio.create_task(watch())
     try:
@@ -103,12 +103,12 @@ async def test_a_product_that_is_left_during_a_reading_does_no_harm(
     kept, left = await new_product(pool), await new_product(pool)
 
     async with often.watch([kept]) as watcher:
-        await told(watcher)
+        await next_change(watcher)
         async with often.watch([left]), readings_held(behind):
             await until_readings_wait(behind, 1)
         assert often.watched_products == 1
         await restock(pool, kept, 1)
-        assert await told(watcher) == current(kept, 11, 2)
+        assert await next_change(watcher) == current(kept, 11, 2)
 
 
 @on_both_engines
@@ -127,14 +127,14 @@ async def test_the_last_to_leave_during_a_reading_ends_it(
         await until_no_polling_task_is_left()
 
     async with often.watch([product_id]) as watcher:  # with the same pool, as if nothing had been
-        assert await told(watcher) == current(product_id, 10, 1)
+        assert await next_change(watcher) == current(product_id, 10, 1)
 
 
 async def hold(publisher: StockPublisher, product_id: UUID) -> None:
     """Watch until cancelled."""
     async with publisher.watch([product_id]) as watcher:
         while True:
-            await told(watcher)
+            await next_change(watcher)
 
 
 @contextlib.asynccontextmanager
@@ -161,18 +161,18 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
 
     with caplog.at_level(logging.INFO, logger="dropzero.stock"):
         async with often.watch([product_id]) as watcher:
-            await told(watcher)
+            await next_change(watcher)
             for version in (1, 2):
                 async with database_away(faulty):
-                    assert await told(watcher) == stale(product_id, 9 + version, version)
+                    assert await next_change(watcher) == stale(product_id, 9 + version, version)
                     async with often.watch([product_id]) as late:  # it gets the last value too
-                        assert await told(late) == stale(product_id, 9 + version, version)
+                        assert await next_change(late) == stale(product_id, 9 + version, version)
                         await until_read(often, 3)
-                        assert_told_nothing(watcher)  # once is enough
-                        assert_told_nothing(late)
-                assert await told(watcher) == current(product_id, 9 + version, version)
+                        assert_nothing_sent(watcher)  # once is enough
+                        assert_nothing_sent(late)
+                assert await next_change(watcher) == current(product_id, 9 + version, version)
                 await restock(pool, product_id, 1)
-                assert await told(watcher) == current(product_id, 10 + version, version + 1)
+                assert await next_change(watcher) == current(product_id, 10 + version, version + 1)
 
     away, back, *again = [record.getMessage() for record in caplog.records]
     assert away.startswith("the stock cannot be read, watchers keep the last: ")
@@ -181,18 +181,18 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
     assert all(record.exc_info is None for record in caplog.records)
 
 
-async def test_a_purchase_that_goes_through_while_readings_fail_is_told_as_current(
+async def test_a_purchase_that_goes_through_while_readings_fail_is_sent_as_current(
     pool: Pool, often: StockPublisher, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
-        await told(watcher)
+        await next_change(watcher)
         async with database_away(faulty):
-            assert await told(watcher) == stale(product_id, 10, 1)
+            assert await next_change(watcher) == stale(product_id, 10, 1)
             often.publish(StockLevel(product_id, 9, 2))
-            assert await told(watcher) == current(product_id, 9, 2)
-            assert await told(watcher) == stale(product_id, 9, 2)
+            assert await next_change(watcher) == current(product_id, 9, 2)
+            assert await next_change(watcher) == stale(product_id, 9, 2)
 
 
 async def test_readings_back_off_while_the_database_is_away(pool: Pool, counting: CountingPool, faulty: Faulty) -> None:
@@ -213,13 +213,13 @@ async def test_readings_back_off_while_the_database_is_away(pool: Pool, counting
         publishing(counting, Times(interval=0.01, timeout=PATIENCE)) as publisher,
         publisher.watch([product_id]) as watcher,
     ):
-        assert await told(watcher) == current(product_id, 10, 1)
+        assert await next_change(watcher) == current(product_id, 10, 1)
         for _ in range(2):
             noted.clear()
             async with database_away(faulty):
-                assert await told(watcher) == stale(product_id, 10, 1)
+                assert await next_change(watcher) == stale(product_id, 10, 1)
                 await until(lambda: len(noted) >= 5)
-            assert await told(watcher) == current(product_id, 10, 1)
+            assert await next_change(watcher) == current(product_id, 10, 1)
 
             assert [failures for failures, _ in noted] == list(range(1, len(noted) + 1))
             waits = [counting.reads[number] - counting.reads[number - 1] for _, number in noted]
@@ -231,7 +231,7 @@ def test_failed_readings_back_off_from_one_interval_on() -> None:
 
 
 @on_both_engines
-async def test_a_first_reading_that_fails_is_told_to_the_one_who_asked(
+async def test_a_first_reading_that_fails_is_raised_to_its_own_watcher(
     pool: Pool, seldom: StockPublisher, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
@@ -243,7 +243,7 @@ async def test_a_first_reading_that_fails_is_told_to_the_one_who_asked(
         assert (seldom.watchers, seldom.watched_products, polling_tasks()) == (0, 0, [])
 
     async with seldom.watch([product_id]) as watcher:
-        assert await told(watcher) == current(product_id, 10, 1)
+        assert await next_change(watcher) == current(product_id, 10, 1)
 
 
 @contextlib.asynccontextmanager
@@ -258,9 +258,9 @@ async def watching_at_last(publisher: StockPublisher, product_id: UUID) -> Async
         yield watcher
 
 
-async def told_at_last(watcher: Watcher, expected: StockChange) -> None:
+async def sent_at_last(watcher: Watcher, expected: StockChange) -> None:
     async with asyncio.timeout(PATIENCE):
-        while await told(watcher) != expected:
+        while await next_change(watcher) != expected:
             pass
 
 
@@ -274,10 +274,10 @@ async def test_a_database_that_says_nothing_counts_as_away(pool: Pool, behind: P
     ):
         async with readings_held(behind):
             refused = asyncio.create_task(hold(publisher, unwatched))
-            await told_at_last(watcher, stale(watched, 10, 1))
+            await sent_at_last(watcher, stale(watched, 10, 1))
             with pytest.raises(Unavailable, match=re.escape(f"no answer within {timeout:g} seconds")):
                 await refused
-        await told_at_last(watcher, current(watched, 10, 1))
+        await sent_at_last(watcher, current(watched, 10, 1))
 
 
 async def test_an_error_that_nobody_expected_does_not_end_the_readings(
@@ -286,10 +286,10 @@ async def test_an_error_that_nobody_expected_does_not_end_the_readings(
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
-        await told(watcher)
+        await next_change(watcher)
         await behind.execute("ALTER TABLE inventory RENAME TO lost")
-        assert await told(watcher) == stale(product_id, 10, 1)
+        assert await next_change(watcher) == stale(product_id, 10, 1)
         await behind.execute("ALTER TABLE lost RENAME TO inventory")
-        assert await told(watcher) == current(product_id, 10, 1)
+        assert await next_change(watcher) == current(product_id, 10, 1)
 
     assert [record.exc_info is not None for record in caplog.records] == [True]

@@ -1,4 +1,4 @@
-"""What the tests of the stock publisher share: its pool, its times, and what watchers are told."""
+"""What the tests of the stock publisher share: its pool, its times, and what watchers are sent."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ async def publishing(pool: Pool, times: PollingTimes) -> AsyncIterator[StockPubl
         await publisher.close()
 
 
-async def told(watcher: Watcher) -> StockChange:
+async def next_change(watcher: Watcher) -> StockChange:
     """The next change, and only that; a test that waits for it in vain has failed."""
     async with asyncio.timeout(PATIENCE):
         change, *others = await watcher.take()
@@ -61,13 +61,13 @@ def stale(product_id: UUID, units: int, version: int) -> StockChange:
     return StockChange(StockLevel(product_id, units, version), stale=True)
 
 
-def assert_told_nothing(watcher: Watcher) -> None:
+def assert_nothing_sent(watcher: Watcher) -> None:
     """Nothing waits to be taken."""
     taking = watcher.take()
     try:
         taking.send(None)  # runs until it waits, which it does only with empty slots
     except StopIteration as taken:
-        pytest.fail(f"told {taken.value}")
+        pytest.fail(f"sent {taken.value}")
     finally:
         taking.close()
 
