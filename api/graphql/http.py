@@ -34,10 +34,10 @@ _READ = frozenset({b"accept", b"authorization", b"content-encoding", b"content-l
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An HTTP response that holds one GraphQL response."""
+    """An HTTP response; `body` is one GraphQL response, encoded."""
 
     status: int
-    response: dict[str, Any]
+    body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,7 +74,7 @@ class GraphQLHTTP:
                 await send_response(send, response)
                 return
             # The older media type reports request errors with status 200, as its clients expect.
-            answer = _Answer(200 if "data" in response or media_type is JSON else 400, response)
+            answer = _Answer(200 if "data" in response or media_type is JSON else 400, orjson.dumps(response))
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
@@ -122,14 +122,18 @@ class GraphQLHTTP:
     def _answer_to(self, error: Exception, path: str) -> _Answer:
         match error:
             case Refusal():
-                return _Answer(error.status, {"errors": [client_error(str(error))]}, error.headers)
+                return _Answer(error.status, _errors(client_error(str(error))), error.headers)
             case QuotaSpent():
-                return _Answer(503, {"errors": [unavailable_error(self._engine.admission.no_socket)]})
+                return _Answer(503, _errors(unavailable_error(self._engine.admission.no_socket)))
             case RateLimited():
                 headers = {"retry-after": str(math.ceil(error.retry_after))}
-                return _Answer(429, {"errors": [rate_limited_error(error)]}, headers)
+                return _Answer(429, _errors(rate_limited_error(error)), headers)
             case _:
-                return _Answer(500, {"errors": [internal_error(error, path)]})
+                return _Answer(500, _errors(internal_error(error, path)))
+
+
+def _errors(error: dict[str, Any]) -> bytes:
+    return orjson.dumps({"errors": [error]})
 
 
 def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
@@ -140,12 +144,11 @@ def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
 
 
 async def _send(send: Send, answer: _Answer, media_type: str) -> None:
-    body = orjson.dumps(answer.response)
     headers = [
         (b"content-type", _CONTENT_TYPES[media_type]),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", str(len(answer.body)).encode()),
         (b"cache-control", b"no-store"),  # the answer to a GET is of this moment, and can be one buyer's
     ]
     headers += [(name.encode(), value.encode()) for name, value in answer.headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -19,16 +19,25 @@ from tests.graphql.operations import ORDERS, stock_of
 from tests.server import PURCHASE, serving
 
 
-async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
-    settings: Settings, schema: GraphQLSchema, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Broken:
-        async def execute(self, *_: object) -> None:
-            raise RuntimeError("password=hunter2")
+class Failing:
+    async def execute(self, *_: object) -> None:
+        raise RuntimeError("password=hunter2")
 
+
+class Unencodable:
+    async def execute(self, *_: object) -> dict[str, Any]:
+        return {"data": {"__typename": 2**64}}
+
+
+@pytest.mark.parametrize(
+    ("executor", "cause"), [(Failing(), "hunter2"), (Unencodable(), "Integer exceeds 64-bit range")]
+)
+async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
+    executor: Any, cause: str, settings: Settings, schema: GraphQLSchema, caplog: pytest.LogCaptureFixture
+) -> None:
     admission = create_admission(settings)
     documents = Documents(schema, admission.turns)
-    engine = Engine(None, Broken(), documents, None, Authenticator(None, admission.refusals), admission)  # type: ignore[arg-type]
+    engine = Engine(None, executor, documents, None, Authenticator(None, admission.refusals), admission)  # type: ignore[arg-type]
     handler = GraphQLHTTP(engine, None, 12.0)
     sent: list[dict[str, Any]] = []
 
@@ -52,7 +61,7 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
     reference = re.fullmatch(r"Internal error; please report the reference (\w{12})\.", error["message"])
     assert reference is not None
     assert reference[1] in caplog.text
-    assert "hunter2" in caplog.text
+    assert cause in caplog.text
 
 
 async def test_a_defect_of_a_resolver_is_answered_with_a_reference_to_the_log(
