@@ -1,7 +1,8 @@
-"""How a line is shared between clients: who is served next, and who gives way when all places are taken."""
+"""How a line is shared between clients: who is served next, and who gives way when no room is left."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -23,22 +24,42 @@ from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
 SIZE = 100
 
 
-class Desk:
-    """A line, the purchases of its clients, and in which order those were answered."""
+class Shoppers:
+    """The clients that buy one product through a group commit, and the order in which they were answered."""
 
     def __init__(self, group_commit: GroupCommit, product_id: UUID) -> None:
-        self.line = group_commit
+        self.group_commit = group_commit
         self._product_id = product_id
         self.answered: list[str] = []
+        """The client of each purchase that was answered."""
 
     def submit(self, client: str, number: int = 1) -> list[asyncio.Task[Outcome]]:
+        """Start `number` purchases of a client. They join the line when their tasks run next."""
         tasks: list[asyncio.Task[Outcome]] = []
         for each in range(number):
-            buying = self.line.submit(purchase(self._product_id, f"{client}-{each}-{id(tasks)}"), client)
+            buying = self.group_commit.submit(purchase(self._product_id, f"{client}-{each}-{id(tasks)}"), client)
             task = asyncio.create_task(buying)
             task.add_done_callback(lambda _: self.answered.append(client))
             tasks.append(task)
         return tasks
+
+    async def queue(self, client: str, number: int = 1) -> list[asyncio.Task[Outcome]]:
+        """Start `number` purchases of a client, and let them join the line."""
+        tasks = self.submit(client, number)
+        await asyncio.sleep(0)
+        return tasks
+
+    @asynccontextmanager
+    async def in_flight(self, behind: Pool, client: str, number: int = 1) -> AsyncIterator[list[asyncio.Task[Outcome]]]:
+        """A first group, of `number` purchases, that cannot commit until the block is left. Later purchases wait."""
+        async with stock_held(behind, self._product_id):
+            tasks = self.submit(client, number)
+            await until_blocked(behind)
+            yield tasks
+
+
+async def shoppers_of(pool: Pool, stock: int, policy: GroupPolicy) -> Shoppers:
+    return Shoppers(new_group_commit(pool, policy), await new_product(pool, stock=stock))
 
 
 async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
@@ -46,85 +67,59 @@ async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
         return await asyncio.gather(*(task for group in groups for task in group))
 
 
-async def test_the_few_of_one_client_are_in_the_next_group_before_the_many_of_another(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=2_000)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
-    async with stock_held(behind, product_id):
-        first = group_commit.submit("first")
-        await until_blocked(behind)
-        many = group_commit.submit("many", 1_000)
-        await asyncio.sleep(0)
-        few = group_commit.submit("few", 5)
-        await asyncio.sleep(0)
+async def test_the_next_group_has_all_of_a_client_with_few_purchases(pool: Pool, behind: Pool) -> None:
+    shoppers = await shoppers_of(pool, 2_000, GroupPolicy(size=SIZE))
+    async with shoppers.in_flight(behind, "first") as first:
+        many = await shoppers.queue("many", 1_000)
+        few = await shoppers.queue("few", 5)
 
     assert kinds(await results(first, many, few)) == {"Confirmed": 1_006}
-    assert set(group_commit.answered[1 : 1 + SIZE]) == {"many", "few"}
-    assert group_commit.answered[1 : 1 + SIZE].count("few") == 5
-    assert sum(group_commit.line.transactions.values()) == 1 + 11  # and the groups are as full as without clients
+    assert set(shoppers.answered[1 : 1 + SIZE]) == {"many", "few"}
+    assert shoppers.answered[1 : 1 + SIZE].count("few") == 5
+    assert sum(shoppers.group_commit.transactions.values()) == 1 + 11  # groups are as full as those of one client
 
 
-async def test_who_came_last_with_few_has_units_of_a_drop_that_others_would_have_emptied(
-    pool: Pool, behind: Pool
-) -> None:
-    product_id = await new_product(pool, stock=21)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
-    async with stock_held(behind, product_id):
-        first = group_commit.submit("first")
-        await until_blocked(behind)
-        many = group_commit.submit("many", 1_000)
-        await asyncio.sleep(0)
-        few = group_commit.submit("few", 5)
-        await asyncio.sleep(0)
+async def test_a_client_that_joins_last_with_few_still_buys_before_a_drop_sells_out(pool: Pool, behind: Pool) -> None:
+    shoppers = await shoppers_of(pool, 21, GroupPolicy(size=SIZE))
+    async with shoppers.in_flight(behind, "first") as first:
+        many = await shoppers.queue("many", 1_000)
+        few = await shoppers.queue("few", 5)
 
     assert kinds(await results(few)) == {"Confirmed": 5}
     assert kinds(await results(first, many)) == {"Confirmed": 16, "SoldOut": 985}
     await assert_books_balance(pool)
 
 
-async def test_three_clients_with_as_many_are_served_in_turn(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=1_000)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=30)), product_id)
-    async with stock_held(behind, product_id):
-        first = group_commit.submit("first")
-        await until_blocked(behind)
-        tasks = []
-        for client in ("a", "b", "c"):
-            tasks.append(group_commit.submit(client, 60))
-            await asyncio.sleep(0)
+async def test_three_clients_with_as_many_purchases_are_served_in_turn(pool: Pool, behind: Pool) -> None:
+    shoppers = await shoppers_of(pool, 1_000, GroupPolicy(size=30))
+    async with shoppers.in_flight(behind, "first") as first:
+        tasks = [await shoppers.queue(client, 60) for client in ("a", "b", "c")]
 
     await results(first, *tasks)
     for group in range(6):
-        served = group_commit.answered[1 + 30 * group : 31 + 30 * group]
+        served = shoppers.answered[1 + 30 * group : 31 + 30 * group]
         assert {client: served.count(client) for client in ("a", "b", "c")} == {"a": 10, "b": 10, "c": 10}
 
 
 async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=31)
-    group_commit = Desk(new_group_commit(pool, GroupPolicy(size=SIZE)), product_id)
-    async with stock_held(behind, product_id):
-        first = group_commit.submit("first")
-        await until_blocked(behind)
-        tasks = group_commit.submit("one", 60)
-        await asyncio.sleep(0)
+    shoppers = await shoppers_of(pool, 31, GroupPolicy(size=SIZE))
+    async with shoppers.in_flight(behind, "first") as first:
+        tasks = await shoppers.queue("one", 60)
 
     outcomes = await results(tasks)
-    assert [len(kinds(outcomes[:30])), len(kinds(outcomes[30:]))] == [1, 1]
-    assert kinds(outcomes) == {"Confirmed": 30, "SoldOut": 30}
+    assert kinds(outcomes[:30]) == {"Confirmed": 30}
+    assert kinds(outcomes[30:]) == {"SoldOut": 30}
     await results(first)
 
 
-class TestPlaces:
-    """All places are taken."""
+class TestWithoutRoom:
+    """As many purchases are unanswered as the policy allows."""
 
-    async def test_the_newest_of_whoever_has_most_gives_way(self, pool: Pool, behind: Pool) -> None:
-        product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
-        async with stock_held(behind, product_id):
-            [first] = group_commit.submit("many")
-            await until_blocked(behind)
-            many = group_commit.submit("many", 9)
-            await asyncio.sleep(0)
-            few = group_commit.submit("few", 2)
+    async def test_the_newest_of_the_client_with_most_gives_way(self, pool: Pool, behind: Pool) -> None:
+        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=10))
+        async with shoppers.in_flight(behind, "many") as first:
+            many = await shoppers.queue("many", 9)
+            few = shoppers.submit("few", 2)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait(many[-2:])
 
@@ -133,21 +128,18 @@ class TestPlaces:
                 assert isinstance(outcome.decision, Busy)
                 assert 500 <= outcome.decision.retry_after_ms <= 1500
                 assert outcome.attempts == 0
-            assert not any(task.done() for task in (first, *many[:-2], *few))
-            assert group_commit.line.unanswered == 10
+            assert not any(task.done() for task in (*first, *many[:-2], *few))
+            assert shoppers.group_commit.unanswered == 10
 
-        assert kinds(await results([first], many[:-2], few)) == {"Confirmed": 10}
-        assert group_commit.line.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
-        assert group_commit.line.unanswered == 0
+        assert kinds(await results(first, many[:-2], few)) == {"Confirmed": 10}
+        assert shoppers.group_commit.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
+        assert shoppers.group_commit.unanswered == 0
         await assert_books_balance(pool)
 
-    async def test_whoever_has_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
-        product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=10)), product_id)
-        async with stock_held(behind, product_id):
-            few = group_commit.submit("few")
-            await until_blocked(behind)
-            many = group_commit.submit("many", 20)
+    async def test_the_client_with_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
+        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=10))
+        async with shoppers.in_flight(behind, "few") as few:
+            many = shoppers.submit("many", 20)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait(many[9:])
             assert [task.done() for task in (*few, *many[:9])] == [False] * 10
@@ -155,61 +147,49 @@ class TestPlaces:
         assert kinds(await results(few, many)) == {"Confirmed": 10, "Busy": 11}
         assert kinds([task.result() for task in many[9:]]) == {"Busy": 11}
 
-    async def test_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
-        crowded, quiet = await new_product(pool, stock=100), await new_product(pool, stock=100)
-        commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
-        many, few = Desk(commit, crowded), Desk(commit, quiet)
-        async with stock_held(behind, crowded):
-            tasks = many.submit("many")
-            await until_blocked(behind)
-            tasks += many.submit("many", 9)
-            await asyncio.sleep(0)
-            assert kinds(await results(few.submit("few"))) == {"Confirmed": 1}
-            assert [task.done() for task in tasks] == [False] * 9 + [True]
+    async def test_purchases_of_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
+        group_commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
+        crowded = Shoppers(group_commit, await new_product(pool, stock=100))
+        quiet = Shoppers(group_commit, await new_product(pool, stock=100))
+        async with crowded.in_flight(behind, "many") as first:
+            many = first + await crowded.queue("many", 9)
+            assert kinds(await results(quiet.submit("few"))) == {"Confirmed": 1}
+            assert [task.done() for task in many] == [False] * 9 + [True]
 
-        assert kinds(await results(tasks)) == {"Confirmed": 9, "Busy": 1}
+        assert kinds(await results(many)) == {"Confirmed": 9, "Busy": 1}
 
-    async def test_what_is_in_a_transaction_goes_on(self, pool: Pool, behind: Pool) -> None:
-        product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=3)), product_id)
-        async with stock_held(behind, product_id):
-            many = group_commit.submit("many", 3)
-            await until_blocked(behind)
-            few = group_commit.submit("few")
-            await asyncio.sleep(0)
+    async def test_a_purchase_in_a_transaction_does_not_give_way(self, pool: Pool, behind: Pool) -> None:
+        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=3))
+        async with shoppers.in_flight(behind, "many", 3) as many:
+            few = await shoppers.queue("few")
             assert not any(task.done() for task in (*many, *few))
 
         assert kinds(await results(many, few)) == {"Confirmed": 4}
-        assert group_commit.line.unanswered == 0
+        assert shoppers.group_commit.unanswered == 0
 
-    async def test_a_place_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
-        product_id = await new_product(pool, stock=100)
-        group_commit = Desk(new_group_commit(pool, GroupPolicy(max_unanswered=4)), product_id)
-        async with stock_held(behind, product_id):
-            [first] = group_commit.submit("many")
-            await until_blocked(behind)
-            many = group_commit.submit("many", 3)
-            await asyncio.sleep(0)
+    async def test_a_ticket_whose_buyer_has_hung_up_gives_way_like_any_other(self, pool: Pool, behind: Pool) -> None:
+        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=4))
+        async with shoppers.in_flight(behind, "many") as first:
+            many = await shoppers.queue("many", 3)
             many[-1].cancel()
             await asyncio.wait([many[-1]])
-            few = group_commit.submit("few")
-            await asyncio.sleep(0)
-            assert not any(task.done() for task in (first, *many[:-1], *few))
+            few = await shoppers.queue("few")
+            assert not any(task.done() for task in (*first, *many[:-1], *few))
 
-        assert kinds(await results([first], many[:-1], few)) == {"Confirmed": 4}
+        assert kinds(await results(first, many[:-1], few)) == {"Confirmed": 4}
         assert len((await list_orders(pool, 100)).items) == 4
-        assert group_commit.line.unanswered == 0
+        assert shoppers.group_commit.unanswered == 0
 
 
 class Never(Backoff):
-    """The next attempt does not come within a test."""
+    """Waits longer than any test before the next attempt."""
 
     def delay(self, failures: int) -> float:
         return 100 * PATIENCE
 
 
 def go_away_at_commit(monkeypatch: pytest.MonkeyPatch, database: Faulty) -> None:
-    """Lose the database at the next COMMIT of this process, when that has arrived."""
+    """Close the database's connections once the next COMMIT of this process has arrived, and refuse new ones."""
     commit = Transaction.commit
 
     async def commit_and_go_away(transaction: Transaction) -> None:
@@ -224,20 +204,20 @@ def go_away_at_commit(monkeypatch: pytest.MonkeyPatch, database: Faulty) -> None
 
 @pytest.fixture
 async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, over the way that fails."""
+    """The test's database, through an endpoint that fails on demand."""
     async with Pool(Endpoint("here", faulty.url), 5, tokens, PATIENT_TIMES.pool) as pool:
         yield pool
 
 
-@pytest.mark.parametrize("places", [1, 2])
-async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
-    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, places: int
+@pytest.mark.parametrize("room", [1, 2])
+async def test_a_purchase_whose_outcome_is_unknown_is_never_answered_busy(
+    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    """A second request under the same key takes the second of two places, and gives way; or there is but one, and it
-    finds none."""
+    """A second request comes under the same key. With room for two it waits, and gives way to another client's
+    purchase. With room for one it does not get into the line at all."""
     product_id = await new_product(behind, stock=100)
     go_away_at_commit(monkeypatch, faulty)
-    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=places), PATIENT_BUDGET, lambda level: None, Never())
+    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=room), PATIENT_BUDGET, lambda level: None, Never())
     first = asyncio.create_task(group_commit.submit(purchase(product_id, key="click"), "many"))
     await until(lambda: bool(group_commit.transactions))
     assert group_commit.transactions == {("here", "OutcomeUnknown"): 1}
@@ -250,7 +230,7 @@ async def test_nobody_is_told_busy_of_an_order_whose_outcome_is_unknown(
 
     assert again.done()
     assert isinstance(again.exception(), OutcomeUnknown)
-    assert not first.done(), "it is in the group, and goes on"
+    assert not first.done(), "a purchase in the group does not give way"
     await group_commit.close(grace=0)
     await asyncio.gather(first, other, return_exceptions=True)
     assert isinstance(first.exception(), OutcomeUnknown)
