@@ -1,4 +1,4 @@
-"""Subscribing to live stock and leaving at once: it breaks off no read, and so costs no connection."""
+"""Watchers that subscribe and leave at once. They cancel no read, as a cancelled read costs its connection."""
 
 import asyncio
 from uuid import UUID
@@ -8,7 +8,7 @@ import pytest
 from api.database.pool import Pool
 from api.drops.stock import StockPublisher
 from tests.drops.purchases import new_product
-from tests.drops.watching import CountingPool, current, told, until_no_polling_task_is_left
+from tests.drops.watching import CountingPool, current, next_change, until_no_polling_task_is_left
 from tests.locks import connections, table_locked, until_blocked
 from tests.patience import until
 
@@ -16,7 +16,7 @@ from tests.patience import until
 def watching(publisher: StockPublisher, product_id: UUID) -> asyncio.Task[None]:
     async def watch() -> None:
         async with publisher.watch([product_id]) as watcher:
-            await told(watcher)
+            await next_change(watcher)
 
     return asyncio.create_task(watch())
 
@@ -27,7 +27,7 @@ async def leave(*watchers: asyncio.Task[None]) -> None:
     await asyncio.wait(watchers)
 
 
-async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
+async def test_watchers_that_leave_during_the_first_reading_do_not_cancel_it(
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool, stock=7)
@@ -35,7 +35,7 @@ async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
         fickle = [watching(seldom, product_id) for _ in range(10)]
         await until_blocked(behind)
         before = await connections(behind)
-        staying = asyncio.create_task(first_told(seldom, product_id))
+        staying = asyncio.create_task(first_change(seldom, product_id))
         await asyncio.sleep(0)
         await leave(*fickle)
         await until_blocked(behind)
@@ -43,16 +43,16 @@ async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
 
     assert await staying == current(product_id, 7, 1)
     assert await connections(behind) >= before
-    assert len(counting.reads) <= 2, "of the fickle, and of the one who came during it"
+    assert len(counting.reads) <= 2, "one for the watchers that left, one for the watcher that came during that read"
 
 
-async def first_told(publisher: StockPublisher, product_id: UUID) -> object:
+async def first_change(publisher: StockPublisher, product_id: UUID) -> object:
     async with publisher.watch([product_id]) as watcher:
-        return await told(watcher)
+        return await next_change(watcher)
 
 
 @pytest.mark.parametrize("products", [1, 20])
-async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connection(
+async def test_a_thousand_watchers_that_leave_at_once_cost_few_reads_and_no_connection(
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher, products: int
 ) -> None:
     product_ids = [await new_product(pool, stock=7) for _ in range(products)]
@@ -67,14 +67,14 @@ async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connec
             await leave(fickle)
         await until_blocked(behind)
 
-    assert await first_told(seldom, product_ids[-1]) == current(product_ids[-1], 7, 1)
+    assert await first_change(seldom, product_ids[-1]) == current(product_ids[-1], 7, 1)
     assert await connections(behind) >= before
     assert len(counting.reads) <= 3
     assert (seldom.watchers, seldom.watched_products) == (0, 0)
     await until_no_polling_task_is_left()
 
 
-async def test_the_last_one_to_leave_amid_a_later_reading_breaks_it_off_for_nobody_either(
+async def test_the_last_watcher_to_leave_during_a_later_reading_does_not_cancel_it(
     pool: Pool, behind: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
     product_id = await new_product(pool, stock=7)
@@ -87,7 +87,7 @@ async def test_the_last_one_to_leave_amid_a_later_reading_breaks_it_off_for_nobo
         await until_no_polling_task_is_left()
         await until_blocked(behind)
 
-    assert await first_told(often, product_id) == current(product_id, 7, 1)
+    assert await first_change(often, product_id) == current(product_id, 7, 1)
     assert await connections(behind) >= before
 
 

@@ -1,4 +1,4 @@
-"""The stock publisher, on the real database: what watchers are told, when, and what it costs while nobody watches."""
+"""The stock publisher, on the real database: which changes watchers get and when, and no reads without watchers."""
 
 import asyncio
 from uuid import uuid4
@@ -13,10 +13,10 @@ from tests.drops.purchases import new_product
 from tests.drops.watching import (
     SELDOM,
     CountingPool,
-    assert_told_nothing,
+    assert_no_change,
     current,
+    next_change,
     polling_tasks,
-    told,
     until_no_polling_task_is_left,
 )
 from tests.engines import on_both_engines
@@ -24,59 +24,59 @@ from tests.patience import PATIENCE
 
 
 @on_both_engines
-async def test_a_watcher_finds_the_current_stock_at_once(pool: Pool, seldom: StockPublisher) -> None:
+async def test_a_watcher_gets_the_current_stock_at_once(pool: Pool, seldom: StockPublisher) -> None:
     product_id = await new_product(pool, stock=7)
     await restock(pool, product_id, 1)
 
     async with seldom.watch([product_id]) as watcher:
-        assert await told(watcher) == current(product_id, 8, 2)
+        assert await next_change(watcher) == current(product_id, 8, 2)
 
 
-async def test_a_second_watcher_finds_what_the_first_was_told_without_another_reading(
+async def test_a_second_watcher_gets_the_last_value_without_another_reading(
     pool: Pool, counting: CountingPool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
 
     async with seldom.watch([product_id]), seldom.watch([product_id]) as second:
-        assert await told(second) == current(product_id, 10, 1)
+        assert await next_change(second) == current(product_id, 10, 1)
         assert len(counting.reads) == 1
 
 
-async def test_changes_made_elsewhere_are_found_by_the_readings_in_order(pool: Pool, often: StockPublisher) -> None:
+async def test_readings_find_the_changes_of_other_processes_in_order(pool: Pool, often: StockPublisher) -> None:
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
-        assert await told(watcher) == current(product_id, 10, 1)
+        assert await next_change(watcher) == current(product_id, 10, 1)
         for version in range(2, 12):
             await restock(pool, product_id, 1)
-            assert await told(watcher) == current(product_id, 9 + version, version)
+            assert await next_change(watcher) == current(product_id, 9 + version, version)
 
 
-async def test_what_this_process_committed_is_told_ahead_of_the_next_reading(
+async def test_a_change_of_this_process_is_published_before_the_next_reading(
     pool: Pool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
 
     async with seldom.watch([product_id]) as watcher, seldom.watch([product_id]) as another:
-        await told(watcher), await told(another)
+        await next_change(watcher), await next_change(another)
         seldom.publish(StockLevel(product_id, 9, 2))
 
-        assert await told(watcher) == await told(another) == current(product_id, 9, 2)
+        assert await next_change(watcher) == await next_change(another) == current(product_id, 9, 2)
 
 
 async def test_an_old_reading_never_follows_a_new_one(pool: Pool, seldom: StockPublisher) -> None:
     product_id = await new_product(pool)
 
     async with seldom.watch([product_id]) as watcher:
-        await told(watcher)
+        await next_change(watcher)
         seldom.publish(StockLevel(product_id, 7, 4))
-        assert await told(watcher) == current(product_id, 7, 4)
+        assert await next_change(watcher) == current(product_id, 7, 4)
 
         for version in (3, 4, 1):
             seldom.publish(StockLevel(product_id, 11 - version, version))
-        assert_told_nothing(watcher)
+        assert_no_change(watcher)
         seldom.publish(StockLevel(product_id, 6, 5))
-        assert await told(watcher) == current(product_id, 6, 5)
+        assert await next_change(watcher) == current(product_id, 6, 5)
 
 
 async def test_a_slow_reader_skips_to_the_latest_and_has_one_slot_per_product(
@@ -89,26 +89,26 @@ async def test_a_slow_reader_skips_to_the_latest_and_has_one_slot_per_product(
             for product_id in (tee, cap):
                 seldom.publish(StockLevel(product_id, 20_000 - version, version))
 
-        latest = [await told(watcher), await told(watcher)]
+        latest = [await next_change(watcher), await next_change(watcher)]
         assert sorted(latest, key=lambda change: change.level.product_id != tee) == [
             current(tee, 10_000, 10_000),
             current(cap, 10_000, 10_000),
         ]
-        assert_told_nothing(watcher)
+        assert_no_change(watcher)
 
 
 async def test_a_busy_product_does_not_hide_the_others_of_a_subscription(pool: Pool, seldom: StockPublisher) -> None:
     busy, quiet = await new_product(pool), await new_product(pool)
 
     async with seldom.watch([busy, quiet]) as watcher:
-        await told(watcher), await told(watcher)
+        await next_change(watcher), await next_change(watcher)
         seldom.publish(StockLevel(busy, 9, 2))
         seldom.publish(StockLevel(quiet, 9, 2))
         seldom.publish(StockLevel(busy, 8, 3))
 
-        assert await told(watcher) == current(busy, 8, 3)
+        assert await next_change(watcher) == current(busy, 8, 3)
         seldom.publish(StockLevel(busy, 7, 4))
-        assert await told(watcher) == current(quiet, 9, 2)
+        assert await next_change(watcher) == current(quiet, 9, 2)
 
 
 async def test_all_watched_products_are_read_in_one_statement(
@@ -117,16 +117,16 @@ async def test_all_watched_products_are_read_in_one_statement(
     products = [await new_product(pool) for _ in range(5)]
 
     async with often.watch(products + products) as watcher, often.watch(products[:2]):
-        assert {(await told(watcher)).level.product_id for _ in products} == set(products)
-        assert_told_nothing(watcher)
+        assert {(await next_change(watcher)).level.product_id for _ in products} == set(products)
+        assert_no_change(watcher)
         assert len(counting.reads) == 1
         await restock(pool, products[4], 1)
-        assert await told(watcher) == current(products[4], 11, 2)
+        assert await next_change(watcher) == current(products[4], 11, 2)
         assert (often.watchers, often.watched_products) == (2, 5)
         assert often.readings == len(counting.reads)
 
 
-async def test_nobody_watching_costs_no_statement(pool: Pool, counting: CountingPool, often: StockPublisher) -> None:
+async def test_without_watchers_no_statement_is_sent(pool: Pool, counting: CountingPool, often: StockPublisher) -> None:
     product_id = await new_product(pool)
     assert (len(counting.reads), polling_tasks()) == (0, [])
 
@@ -140,12 +140,12 @@ async def test_nobody_watching_costs_no_statement(pool: Pool, counting: Counting
     assert (often.watchers, often.watched_products) == (0, 0)
 
 
-async def test_whoever_joins_as_the_last_leaves_is_told_of_changes(
+async def test_a_watcher_that_joins_as_the_last_one_leaves_gets_changes(
     pool: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
 
-    # The event loop's steps, from the beginning of a reading to past its end.
+    # Steps of the event loop, from the beginning of a reading to past its end.
     for version, steps in enumerate((0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256), start=1):
         async with often.watch([product_id]):
             counting.read_begun.clear()
@@ -154,13 +154,13 @@ async def test_whoever_joins_as_the_last_leaves_is_told_of_changes(
             for _ in range(steps):
                 await asyncio.sleep(0)
         async with often.watch([product_id]) as watcher:
-            assert (await told(watcher)).level.version == version
+            assert (await next_change(watcher)).level.version == version
             await restock(pool, product_id, 1)
-            assert await told(watcher) == current(product_id, 10 + version, version + 1)
+            assert await next_change(watcher) == current(product_id, 10 + version, version + 1)
 
 
 @pytest.mark.parametrize("known", [0, 1])
-async def test_an_unknown_product_is_not_found_and_leaves_nobody_behind(
+async def test_an_unknown_product_is_not_found_and_leaves_no_watcher_behind(
     pool: Pool, seldom: StockPublisher, known: int
 ) -> None:
     unknown = uuid4()

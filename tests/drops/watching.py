@@ -1,4 +1,4 @@
-"""What the tests of the stock publisher share: its pool, its times, and what watchers are told."""
+"""What the tests of the stock publisher share: its pool, its times, and the changes that watchers get."""
 
 import asyncio
 import contextlib
@@ -44,8 +44,8 @@ async def publishing(pool: Pool, times: PollingTimes) -> AsyncIterator[StockPubl
         await publisher.close()
 
 
-async def told(watcher: Watcher) -> StockChange:
-    """The next change, and only that; a test that waits for it in vain has failed."""
+async def next_change(watcher: Watcher) -> StockChange:
+    """The next change; changes after it stay with the watcher. Raises TimeoutError when none comes."""
     async with asyncio.timeout(PATIENCE):
         change, *others = await watcher.take()
     for other in others:
@@ -61,13 +61,13 @@ def stale(product_id: UUID, units: int, version: int) -> StockChange:
     return StockChange(StockLevel(product_id, units, version), stale=True)
 
 
-def assert_told_nothing(watcher: Watcher) -> None:
-    """Nothing waits to be taken."""
+def assert_no_change(watcher: Watcher) -> None:
+    """The watcher has no change to take."""
     taking = watcher.take()
     try:
-        taking.send(None)  # runs until it waits, which it does only with empty slots
+        taking.send(None)  # runs until it waits, which it does only without a change
     except StopIteration as taken:
-        pytest.fail(f"told {taken.value}")
+        pytest.fail(f"the watcher got {taken.value}")
     finally:
         taking.close()
 
