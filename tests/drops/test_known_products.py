@@ -1,4 +1,4 @@
-"""A purchase gets a line only for a product that exists, as far as the database can tell."""
+"""A purchase gets a line only if its product exists, or while the database is away."""
 
 import asyncio
 from collections.abc import AsyncIterator
