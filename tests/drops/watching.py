@@ -61,7 +61,7 @@ def stale(product_id: UUID, units: int, version: int) -> StockChange:
     return StockChange(StockLevel(product_id, units, version), stale=True)
 
 
-def assert_no_change(watcher: Watcher) -> None:
+def assert_nothing_sent(watcher: Watcher) -> None:
     """The watcher has no change to take."""
     taking = watcher.take()
     try:
