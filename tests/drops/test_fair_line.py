@@ -1,4 +1,4 @@
-"""How a line is shared between clients: who is served next, and who gives way when no room is left."""
+"""How a line is shared between clients: who is served next, and who gives way when the quota is spent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,8 +24,8 @@ from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, until
 SIZE = 100
 
 
-class Shoppers:
-    """The clients that buy one product through a group commit, and the order in which they were answered."""
+class Submissions:
+    """Purchases of one product by several clients, through a group commit, and the order of their answers."""
 
     def __init__(self, group_commit: GroupCommit, product_id: UUID) -> None:
         self.group_commit = group_commit
@@ -58,8 +58,8 @@ class Shoppers:
             yield tasks
 
 
-async def shoppers_of(pool: Pool, stock: int, policy: GroupPolicy) -> Shoppers:
-    return Shoppers(new_group_commit(pool, policy), await new_product(pool, stock=stock))
+async def submissions_of(pool: Pool, stock: int, policy: GroupPolicy) -> Submissions:
+    return Submissions(new_group_commit(pool, policy), await new_product(pool, stock=stock))
 
 
 async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
@@ -68,22 +68,22 @@ async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
 
 
 async def test_the_next_group_has_all_of_a_client_with_few_purchases(pool: Pool, behind: Pool) -> None:
-    shoppers = await shoppers_of(pool, 2_000, GroupPolicy(size=SIZE))
-    async with shoppers.in_flight(behind, "first") as first:
-        many = await shoppers.queue("many", 1_000)
-        few = await shoppers.queue("few", 5)
+    submissions = await submissions_of(pool, 2_000, GroupPolicy(size=SIZE))
+    async with submissions.in_flight(behind, "first") as first:
+        many = await submissions.queue("many", 1_000)
+        few = await submissions.queue("few", 5)
 
     assert kinds(await results(first, many, few)) == {"Confirmed": 1_006}
-    assert set(shoppers.answered[1 : 1 + SIZE]) == {"many", "few"}
-    assert shoppers.answered[1 : 1 + SIZE].count("few") == 5
-    assert sum(shoppers.group_commit.transactions.values()) == 1 + 11  # groups are as full as those of one client
+    assert set(submissions.answered[1 : 1 + SIZE]) == {"many", "few"}
+    assert submissions.answered[1 : 1 + SIZE].count("few") == 5
+    assert sum(submissions.group_commit.transactions.values()) == 1 + 11  # groups are as full as those of one client
 
 
 async def test_a_client_that_joins_last_with_few_still_buys_before_a_drop_sells_out(pool: Pool, behind: Pool) -> None:
-    shoppers = await shoppers_of(pool, 21, GroupPolicy(size=SIZE))
-    async with shoppers.in_flight(behind, "first") as first:
-        many = await shoppers.queue("many", 1_000)
-        few = await shoppers.queue("few", 5)
+    submissions = await submissions_of(pool, 21, GroupPolicy(size=SIZE))
+    async with submissions.in_flight(behind, "first") as first:
+        many = await submissions.queue("many", 1_000)
+        few = await submissions.queue("few", 5)
 
     assert kinds(await results(few)) == {"Confirmed": 5}
     assert kinds(await results(first, many)) == {"Confirmed": 16, "SoldOut": 985}
@@ -91,20 +91,20 @@ async def test_a_client_that_joins_last_with_few_still_buys_before_a_drop_sells_
 
 
 async def test_three_clients_with_as_many_purchases_are_served_in_turn(pool: Pool, behind: Pool) -> None:
-    shoppers = await shoppers_of(pool, 1_000, GroupPolicy(size=30))
-    async with shoppers.in_flight(behind, "first") as first:
-        tasks = [await shoppers.queue(client, 60) for client in ("a", "b", "c")]
+    submissions = await submissions_of(pool, 1_000, GroupPolicy(size=30))
+    async with submissions.in_flight(behind, "first") as first:
+        tasks = [await submissions.queue(client, 60) for client in ("a", "b", "c")]
 
     await results(first, *tasks)
     for group in range(6):
-        served = shoppers.answered[1 + 30 * group : 31 + 30 * group]
+        served = submissions.answered[1 + 30 * group : 31 + 30 * group]
         assert {client: served.count(client) for client in ("a", "b", "c")} == {"a": 10, "b": 10, "c": 10}
 
 
 async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, behind: Pool) -> None:
-    shoppers = await shoppers_of(pool, 31, GroupPolicy(size=SIZE))
-    async with shoppers.in_flight(behind, "first") as first:
-        tasks = await shoppers.queue("one", 60)
+    submissions = await submissions_of(pool, 31, GroupPolicy(size=SIZE))
+    async with submissions.in_flight(behind, "first") as first:
+        tasks = await submissions.queue("one", 60)
 
     outcomes = await results(tasks)
     assert kinds(outcomes[:30]) == {"Confirmed": 30}
@@ -112,14 +112,14 @@ async def test_purchases_of_one_client_are_served_in_their_order(pool: Pool, beh
     await results(first)
 
 
-class TestWithoutRoom:
-    """As many purchases are unanswered as the policy allows."""
+class TestSpentQuota:
+    """The quota of unanswered purchases is spent."""
 
-    async def test_the_newest_of_the_client_with_most_gives_way(self, pool: Pool, behind: Pool) -> None:
-        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=10))
-        async with shoppers.in_flight(behind, "many") as first:
-            many = await shoppers.queue("many", 9)
-            few = shoppers.submit("few", 2)
+    async def test_the_newest_purchase_of_the_client_with_most_gives_way(self, pool: Pool, behind: Pool) -> None:
+        submissions = await submissions_of(pool, 100, GroupPolicy(max_unanswered=10))
+        async with submissions.in_flight(behind, "many") as first:
+            many = await submissions.queue("many", 9)
+            few = submissions.submit("few", 2)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait(many[-2:])
 
@@ -129,17 +129,17 @@ class TestWithoutRoom:
                 assert 500 <= outcome.decision.retry_after_ms <= 1500
                 assert outcome.attempts == 0
             assert not any(task.done() for task in (*first, *many[:-2], *few))
-            assert shoppers.group_commit.unanswered == 10
+            assert submissions.group_commit.unanswered == 10
 
         assert kinds(await results(first, many[:-2], few)) == {"Confirmed": 10}
-        assert shoppers.group_commit.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
-        assert shoppers.group_commit.unanswered == 0
+        assert submissions.group_commit.outcomes == {("here", "Confirmed"): 10, ("here", "Busy"): 2}
+        assert submissions.group_commit.unanswered == 0
         await assert_books_balance(pool)
 
     async def test_the_client_with_most_is_turned_away_itself(self, pool: Pool, behind: Pool) -> None:
-        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=10))
-        async with shoppers.in_flight(behind, "few") as few:
-            many = shoppers.submit("many", 20)
+        submissions = await submissions_of(pool, 100, GroupPolicy(max_unanswered=10))
+        async with submissions.in_flight(behind, "few") as few:
+            many = submissions.submit("many", 20)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait(many[9:])
             assert [task.done() for task in (*few, *many[:9])] == [False] * 10
@@ -149,8 +149,8 @@ class TestWithoutRoom:
 
     async def test_purchases_of_other_products_count_as_well(self, pool: Pool, behind: Pool) -> None:
         group_commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
-        crowded = Shoppers(group_commit, await new_product(pool, stock=100))
-        quiet = Shoppers(group_commit, await new_product(pool, stock=100))
+        crowded = Submissions(group_commit, await new_product(pool, stock=100))
+        quiet = Submissions(group_commit, await new_product(pool, stock=100))
         async with crowded.in_flight(behind, "many") as first:
             many = first + await crowded.queue("many", 9)
             assert kinds(await results(quiet.submit("few"))) == {"Confirmed": 1}
@@ -159,26 +159,26 @@ class TestWithoutRoom:
         assert kinds(await results(many)) == {"Confirmed": 9, "Busy": 1}
 
     async def test_a_purchase_in_a_transaction_does_not_give_way(self, pool: Pool, behind: Pool) -> None:
-        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=3))
-        async with shoppers.in_flight(behind, "many", 3) as many:
-            few = await shoppers.queue("few")
+        submissions = await submissions_of(pool, 100, GroupPolicy(max_unanswered=3))
+        async with submissions.in_flight(behind, "many", 3) as many:
+            few = await submissions.queue("few")
             assert not any(task.done() for task in (*many, *few))
 
         assert kinds(await results(many, few)) == {"Confirmed": 4}
-        assert shoppers.group_commit.unanswered == 0
+        assert submissions.group_commit.unanswered == 0
 
-    async def test_a_ticket_whose_buyer_has_hung_up_gives_way_like_any_other(self, pool: Pool, behind: Pool) -> None:
-        shoppers = await shoppers_of(pool, 100, GroupPolicy(max_unanswered=4))
-        async with shoppers.in_flight(behind, "many") as first:
-            many = await shoppers.queue("many", 3)
+    async def test_a_purchase_whose_buyer_has_hung_up_gives_way_as_any(self, pool: Pool, behind: Pool) -> None:
+        submissions = await submissions_of(pool, 100, GroupPolicy(max_unanswered=4))
+        async with submissions.in_flight(behind, "many") as first:
+            many = await submissions.queue("many", 3)
             many[-1].cancel()
             await asyncio.wait([many[-1]])
-            few = await shoppers.queue("few")
+            few = await submissions.queue("few")
             assert not any(task.done() for task in (*first, *many[:-1], *few))
 
         assert kinds(await results(first, many[:-1], few)) == {"Confirmed": 4}
         assert len((await list_orders(pool, 100)).items) == 4
-        assert shoppers.group_commit.unanswered == 0
+        assert submissions.group_commit.unanswered == 0
 
 
 class Never(Backoff):
@@ -209,15 +209,15 @@ async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
         yield pool
 
 
-@pytest.mark.parametrize("room", [1, 2])
-async def test_a_purchase_whose_outcome_is_unknown_is_never_answered_busy(
-    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, room: int
+@pytest.mark.parametrize("most", [1, 2])
+async def test_no_request_for_an_order_of_unknown_outcome_is_answered_busy(
+    behind: Pool, fragile: Pool, faulty: Faulty, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    """A second request comes under the same key. With room for two it waits, and gives way to another client's
-    purchase. With room for one it does not get into the line at all."""
+    """A second request under the same key makes the second of two claims, and gives way. With a quota of one, the
+    second request gets no claim."""
     product_id = await new_product(behind, stock=100)
     go_away_at_commit(monkeypatch, faulty)
-    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=room), PATIENT_BUDGET, lambda level: None, Never())
+    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=most), PATIENT_BUDGET, lambda level: None, Never())
     first = asyncio.create_task(group_commit.submit(purchase(product_id, key="click"), "many"))
     await until(lambda: bool(group_commit.transactions))
     assert group_commit.transactions == {("here", "OutcomeUnknown"): 1}
@@ -230,7 +230,7 @@ async def test_a_purchase_whose_outcome_is_unknown_is_never_answered_busy(
 
     assert again.done()
     assert isinstance(again.exception(), OutcomeUnknown)
-    assert not first.done(), "a purchase in the group does not give way"
+    assert not first.done(), "it is in the group, and goes on"
     await group_commit.close(grace=0)
     await asyncio.gather(first, other, return_exceptions=True)
     assert isinstance(first.exception(), OutcomeUnknown)

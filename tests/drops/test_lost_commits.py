@@ -108,7 +108,7 @@ async def test_an_outcome_that_stays_unknown_is_an_error_and_its_key_finds_the_o
     assert (await get_product(behind, product_id)).stock == 4
 
 
-async def test_without_room_a_purchase_of_unknown_outcome_is_not_answered_busy(
+async def test_with_a_spent_quota_a_purchase_of_unknown_outcome_is_not_answered_busy(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=5)

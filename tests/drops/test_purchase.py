@@ -169,7 +169,7 @@ async def test_a_group_commits_together_in_one_transaction(pool: Pool) -> None:
     assert (await get_product(pool, product_id)).version == 1 + 1
 
 
-async def test_purchases_without_room_are_busy_at_once_and_sell_nothing(pool: Pool) -> None:
+async def test_purchases_past_the_quota_are_busy_at_once_and_sell_nothing(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     group_commit = new_group_commit(pool, GroupPolicy(size=5, max_unanswered=10))
 
