@@ -21,7 +21,7 @@ async def counting(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Counting
 
 @pytest.fixture
 async def seldom(counting: Pool) -> AsyncIterator[StockPublisher]:
-    """A publisher that a test does not live to see read again after the first time."""
+    """A publisher that reads once. Its second reading would come long after the end of a test."""
     async with publishing(counting, SELDOM) as publisher:
         yield publisher
 

@@ -1,4 +1,4 @@
-"""What the tests of purchases share: products, purchases, lines, and what became of them."""
+"""What the tests of purchases share: products, purchases, group commits, and the outcomes."""
 
 import asyncio
 from collections import Counter
@@ -23,7 +23,7 @@ ONE_BY_ONE = GroupPolicy(size=1, in_flight=8)
 
 
 class Unhurried(Pool):
-    """A pool whose transactions do not end at their deadline, as a COMMIT under way does not."""
+    """A pool whose transactions do not end at their deadline, as a COMMIT in flight does not."""
 
     @asynccontextmanager
     async def begin(self, timeout: float = PATIENCE) -> AsyncIterator[Transaction]:
@@ -50,9 +50,9 @@ def new_group_commit(
     return GroupCommit(pool, policy, budget, publish=lambda level: None)
 
 
-async def submit_all(lines: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:
-    """Send all purchases at once, to the lines in turn."""
-    tasks = [lines[number % len(lines)].submit(purchase) for number, purchase in enumerate(purchases)]
+async def submit_all(group_commits: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:
+    """Submit all purchases at once, to the group commits in turn."""
+    tasks = [group_commits[number % len(group_commits)].submit(each) for number, each in enumerate(purchases)]
     return await asyncio.gather(*tasks)
 
 
@@ -67,5 +67,5 @@ async def assert_books_balance(pool: Pool) -> None:
 async def cancel(
     pool: Pool, order_id: UUID, user_ref: str | None, budget: RetryBudget = PATIENT_BUDGET
 ) -> CancelledOrder:
-    """Cancel an order in a line of its own, as another process would."""
+    """Cancel an order through a group commit of its own, as another process would."""
     return await cancel_order(pool, new_group_commit(pool, budget=budget), order_id, user_ref, "", budget)

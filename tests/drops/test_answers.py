@@ -1,4 +1,4 @@
-"""What a caller is answered after two faults in a row, or after one that the database does not explain."""
+"""The answers after two faults in a row, and after a fault that the database does not explain."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ FEW = RetryBudget(attempts=4)
 
 @pytest.fixture
 def engine() -> str:
-    """The stand-in alone: its faults are the ones that are needed here."""
+    """Only the stand-in has the faults that these tests need."""
     return DSQL
 
 
@@ -39,15 +39,16 @@ async def fragile(home: StandIn, tokens: AuthTokens) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def a_commit(home: StandIn) -> None:
-    """Wait until a COMMIT has arrived, and not yet been answered."""
+async def until_a_commit_arrives(home: StandIn) -> None:
+    """Wait until a COMMIT has arrived. It is not answered yet."""
     async with asyncio.timeout(PATIENCE):
         await home.commit_arrived.wait()
 
 
-async def after_a_lost_commit_take_no_connections(home: StandIn) -> None:
+async def lose_a_commit_and_refuse_connections(home: StandIn) -> None:
+    """Lose the answer to the next COMMIT, and refuse all connections from then on."""
     home.cut_after_commit = 1
-    await a_commit(home)
+    await until_a_commit_arrives(home)
     home.refusing = True
 
 
@@ -55,7 +56,7 @@ class TestAChangeWhoseCommitWasLostBeforeAnOutage:
     async def test_a_creation_is_not_called_undone(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
         product = NewProduct.checked(name="Tee", drop_name="First Light", stock=5)
         creating = asyncio.create_task(create_product(fragile, product, FEW))
-        await after_a_lost_commit_take_no_connections(home)
+        await lose_a_commit_and_refuse_connections(home)
         with pytest.raises(OutcomeUnknown):
             await creating
         assert (await get_product(behind, product.id)).stock == 5
@@ -65,7 +66,7 @@ class TestAChangeWhoseCommitWasLostBeforeAnOutage:
         bought = (await new_group_commit(behind).submit(purchase(product_id, "ada"))).decision
         assert isinstance(bought, Confirmed)
         cancelling = asyncio.create_task(cancel(fragile, bought.order.id, "ada", FEW))
-        await after_a_lost_commit_take_no_connections(home)
+        await lose_a_commit_and_refuse_connections(home)
         with pytest.raises(OutcomeUnknown):
             await cancelling
         assert (await get_product(behind, product_id)).stock == 5
@@ -76,7 +77,7 @@ class TestAChangeWhoseCommitWasLostBeforeAnOutage:
         product = NewProduct.checked(name="Tee", drop_name="First Light", stock=5)
         creating = asyncio.create_task(create_product(fragile, product, FEW))
         home.internal_after_commit = 1
-        await a_commit(home)
+        await until_a_commit_arrives(home)
         home.internal_errors = 1000
         with pytest.raises(OutcomeUnknown):
             await creating
@@ -84,16 +85,16 @@ class TestAChangeWhoseCommitWasLostBeforeAnOutage:
 
 
 class TestAnOrderThatWasFound:
-    """It was stored before the transaction that found it, and stays whatever becomes of that."""
+    """The order was stored before the transaction that found it. It stays stored when that transaction fails."""
 
-    async def test_it_is_answered_though_its_neighbours_cannot_commit(
+    async def test_it_is_answered_when_the_rest_of_its_group_cannot_commit(
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
         group_commit = new_group_commit(fragile, budget=FEW)
         home.cut_after_commit = 1
         ada = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
-        await a_commit(home)
+        await until_a_commit_arrives(home)
         home.conflicts = 1000
         bob = asyncio.create_task(group_commit.submit(purchase(product_id, "bob")))
 
@@ -103,7 +104,7 @@ class TestAnOrderThatWasFound:
         assert isinstance(busy.decision, Busy)
         assert [order.user_ref for order in (await list_orders(behind, 10)).items] == ["ada"]
 
-    async def test_what_is_left_of_the_stock_is_told_without_sales_that_were_rolled_back(
+    async def test_its_stock_does_not_count_sales_that_were_rolled_back(
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
@@ -120,7 +121,7 @@ class TestAnOrderThatWasFound:
         assert again.product is not None
         assert again.product.stock == 4
 
-    async def test_a_key_is_answered_though_its_neighbours_cannot_commit(
+    async def test_its_key_is_answered_when_the_rest_of_its_group_cannot_commit(
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
@@ -137,7 +138,7 @@ class TestAnOrderThatWasFound:
         assert again.attempts == 1
         assert isinstance(busy.decision, Busy)
 
-    async def test_a_cancellation_that_was_rolled_back_is_told_to_nobody_of_its_group(
+    async def test_a_cancellation_that_was_rolled_back_settles_no_request_of_its_group(
         self, behind: Pool, fragile: Pool, home: StandIn
     ) -> None:
         product_id = await new_product(behind, stock=5)
@@ -155,27 +156,31 @@ class TestAnOrderThatWasFound:
 
 
 class TestAKeyWhoseCommitWasLostByAnotherRequest:
-    """Nobody who asks under it is told that nothing was sold, until the order has been looked up."""
+    """No request under the key is answered that nothing was sold, until the order has been read."""
 
-    async def test_of_the_same_group(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
+    async def test_a_request_of_the_same_group_is_answered_unknown(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
         product_id = await new_product(behind, stock=5)
         group_commit = new_group_commit(fragile, budget=FEW)
-        asking = [
+        buying = [
             asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1"))) for _ in range(2)
         ]
         home.internal_after_commit = 1
-        await a_commit(home)
+        await until_a_commit_arrives(home)
         home.internal_errors = 1000
-        answers = await asyncio.gather(*asking, return_exceptions=True)
+        answers = await asyncio.gather(*buying, return_exceptions=True)
         assert [type(answer) for answer in answers] == [OutcomeUnknown, OutcomeUnknown]
         assert (await get_product(behind, product_id)).stock == 4
 
-    async def test_that_has_hung_up_since(self, behind: Pool, fragile: Pool, home: StandIn) -> None:
+    async def test_a_request_is_answered_unknown_after_the_other_has_hung_up(
+        self, behind: Pool, fragile: Pool, home: StandIn
+    ) -> None:
         product_id = await new_product(behind, stock=5)
         group_commit = new_group_commit(fragile, budget=FEW)
         leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
         home.internal_after_commit = 1
-        await a_commit(home)
+        await until_a_commit_arrives(home)
         home.internal_errors = 1000
         again = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
         await asyncio.sleep(0)
@@ -186,7 +191,7 @@ class TestAKeyWhoseCommitWasLostByAnotherRequest:
 
 class TestAnInternalErrorOfTheDatabase:
     @pytest.mark.parametrize("step", range(1, 12))
-    async def test_at_any_step_it_is_tried_again_on_a_new_connection(
+    async def test_at_any_step_the_purchase_is_tried_again_on_a_new_connection(
         self, behind: Pool, fragile: Pool, home: StandIn, step: int
     ) -> None:
         product_id = await new_product(behind, stock=5, limit=2)
@@ -202,7 +207,9 @@ class TestAnInternalErrorOfTheDatabase:
         assert (await get_product(behind, product_id)).stock == 4
 
     @pytest.mark.parametrize("fault", ["internal_before_commit", "internal_after_commit"])
-    async def test_at_commit_the_order_decides(self, behind: Pool, fragile: Pool, home: StandIn, fault: str) -> None:
+    async def test_at_commit_the_stored_order_decides(
+        self, behind: Pool, fragile: Pool, home: StandIn, fault: str
+    ) -> None:
         product_id = await new_product(behind, stock=5)
         setattr(home, fault, 1)
 
@@ -214,19 +221,19 @@ class TestAnInternalErrorOfTheDatabase:
         await assert_books_balance(behind)
 
     @pytest.mark.parametrize("fault", ["internal_before_commit", "internal_after_commit"])
-    async def test_a_purchase_that_cannot_be_looked_up_is_unknown(
+    async def test_a_purchase_whose_order_cannot_be_read_is_unknown(
         self, behind: Pool, fragile: Pool, home: StandIn, fault: str
     ) -> None:
         product_id = await new_product(behind, stock=5)
         setattr(home, fault, 1)
         buying = asyncio.create_task(new_group_commit(fragile, budget=FEW).submit(purchase(product_id, "ada")))
-        await a_commit(home)
+        await until_a_commit_arrives(home)
         home.internal_errors = 1000
         with pytest.raises(OutcomeUnknown):
             await buying
 
 
-async def test_a_connection_lost_between_two_steps_of_the_driver_is_unavailable(
+async def test_a_connection_lost_between_two_steps_of_the_driver_is_tried_again(
     behind: Pool, fragile: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product_id = await new_product(behind, stock=5)
@@ -249,7 +256,7 @@ async def test_a_connection_lost_between_two_steps_of_the_driver_is_unavailable(
     assert outcome.attempts == 2
 
 
-async def test_a_rollback_that_fails_takes_nothing_from_what_was_read(
+async def test_a_rollback_that_fails_does_not_change_the_answer(
     behind: Pool, fragile: Pool, home: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product_id = await new_product(behind, stock=0)
@@ -266,13 +273,13 @@ async def test_a_rollback_that_fails_takes_nothing_from_what_was_read(
     assert outcome.attempts == 1
 
 
-async def test_a_buyer_who_hangs_up_is_not_tried_again(behind: Pool, fragile: Pool, home: StandIn) -> None:
+async def test_a_purchase_whose_buyer_hangs_up_is_not_tried_again(behind: Pool, fragile: Pool, home: StandIn) -> None:
     product_id = await new_product(behind, stock=5)
     group_commit = new_group_commit(fragile)
     home.commit_latency = 0.05
     home.conflicts = 1
     leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
-    await a_commit(home)
+    await until_a_commit_arrives(home)
     leaving.cancel()
     await asyncio.wait([leaving])
     await group_commit.close(grace=PATIENT_TIMES.ping_timeout)
@@ -302,6 +309,8 @@ async def test_a_buyer_who_hangs_up_is_not_tried_again(behind: Pool, fragile: Po
         ("54000", None),
     ],
 )
-def test_only_a_refusal_of_what_was_asked_is_not_tried_again(sqlstate: str, named: type[DatabaseError] | None) -> None:
+def test_only_an_error_in_the_request_itself_is_not_tried_again(
+    sqlstate: str, named: type[DatabaseError] | None
+) -> None:
     error = asyncpg.PostgresError.new({"C": sqlstate, "M": "some message"})
     assert type(translate(error)) is (named or type(None))

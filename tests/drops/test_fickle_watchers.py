@@ -1,4 +1,4 @@
-"""Subscribing to live stock and leaving at once: it breaks off no read, and so costs no connection."""
+"""Watchers that subscribe and leave at once. They cancel no read, as a cancelled read costs its connection."""
 
 import asyncio
 from uuid import UUID
@@ -27,7 +27,7 @@ async def leave(*watchers: asyncio.Task[None]) -> None:
     await asyncio.wait(watchers)
 
 
-async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
+async def test_watchers_that_leave_during_the_first_reading_do_not_cancel_it(
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool, stock=7)
@@ -43,7 +43,7 @@ async def test_who_leaves_amid_the_first_reading_breaks_it_off_for_nobody(
 
     assert await staying == current(product_id, 7, 1)
     assert await connections(behind) >= before
-    assert len(counting.reads) <= 2, "of the fickle, and of the one who came during it"
+    assert len(counting.reads) <= 2, "one for the watchers that left, one for the watcher that came during that read"
 
 
 async def first_change(publisher: StockPublisher, product_id: UUID) -> object:
@@ -52,7 +52,7 @@ async def first_change(publisher: StockPublisher, product_id: UUID) -> object:
 
 
 @pytest.mark.parametrize("products", [1, 20])
-async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connection(
+async def test_a_thousand_watchers_that_leave_at_once_cost_few_reads_and_no_connection(
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher, products: int
 ) -> None:
     product_ids = [await new_product(pool, stock=7) for _ in range(products)]
@@ -74,7 +74,7 @@ async def test_coming_and_leaving_a_thousand_times_costs_few_reads_and_no_connec
     await until_no_polling_task_is_left()
 
 
-async def test_the_last_one_to_leave_amid_a_later_reading_breaks_it_off_for_nobody_either(
+async def test_the_last_watcher_to_leave_during_a_later_reading_does_not_cancel_it(
     pool: Pool, behind: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
     product_id = await new_product(pool, stock=7)

@@ -1,4 +1,4 @@
-"""Reads that wait together are one read, whoever leaves meanwhile."""
+"""Callers that wait together share one read, which goes on when some or all of them leave."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from tests.patience import PATIENCE
 
 
 class Source:
-    """What is read from: it answers when the test says so, with ten times each key that is not negative."""
+    """The source of the reads. `answer` ends a read, with ten times each key that is not negative."""
 
     def __init__(self) -> None:
         self.reads: list[list[int]] = []
-        self.broken_off = 0
+        self.cancelled = 0
         self.error: Exception | None = None
         self._answers = asyncio.Semaphore(0)
         self._begun = asyncio.Condition()
@@ -26,7 +26,7 @@ class Source:
         try:
             await self._answers.acquire()
         except asyncio.CancelledError:
-            self.broken_off += 1
+            self.cancelled += 1
             raise
         if self.error is not None:
             raise self.error
@@ -76,21 +76,21 @@ async def test_callers_that_come_during_a_read_share_the_next(source: Source, ga
     await asyncio.sleep(0)
     source.answer()
     assert await done(first) == [{1: 10}]
-    assert not any(task.done() for task in later), "they would be told what was read before they asked"
+    assert not any(task.done() for task in later), "the first read began before they called"
     source.answer()
 
     assert await done(*later) == [{1: 10}, {2: 20}, {2: 20, 3: 30}]
     assert source.reads == [[1], [1, 2, 3]]
 
 
-async def test_what_does_not_exist_is_left_out(source: Source, gathering: Gathering[int, int]) -> None:
+async def test_keys_that_do_not_exist_are_left_out(source: Source, gathering: Gathering[int, int]) -> None:
     source.answer(2)
 
     assert await done(getting(gathering, -1), getting(gathering, -2, 2)) == [{}, {2: 20}]
     assert await done(getting(gathering)) == [{}]
 
 
-async def test_a_caller_that_leaves_breaks_nothing_off(source: Source, gathering: Gathering[int, int]) -> None:
+async def test_a_caller_that_leaves_cancels_no_read(source: Source, gathering: Gathering[int, int]) -> None:
     leaving, staying = getting(gathering, 1), getting(gathering, 2)
     await source.until_begun(1)
     late = getting(gathering, 3)
@@ -101,12 +101,12 @@ async def test_a_caller_that_leaves_breaks_nothing_off(source: Source, gathering
     source.answer(2)
 
     assert await done(staying) == [{2: 20}]
-    await source.until_begun(2)  # which nobody waits for any more, and which is a read like any other
-    assert (source.reads, source.broken_off) == ([[1, 2], [3]], 0)
+    await source.until_begun(2)  # a read is not skipped when all its callers have left
+    assert (source.reads, source.cancelled) == ([[1, 2], [3]], 0)
     assert leaving.cancelled()
 
 
-async def test_the_read_goes_on_when_all_have_left(source: Source, gathering: Gathering[int, int]) -> None:
+async def test_a_read_goes_on_when_all_callers_have_left(source: Source, gathering: Gathering[int, int]) -> None:
     tasks = [getting(gathering, number) for number in range(5)]
     await source.until_begun(1)
     for task in tasks:
@@ -115,15 +115,15 @@ async def test_the_read_goes_on_when_all_have_left(source: Source, gathering: Ga
     source.answer(2)
 
     assert await done(getting(gathering, 9)) == [{9: 90}]
-    assert source.broken_off == 0
+    assert source.cancelled == 0
 
 
-async def test_an_error_reaches_all_who_wait_for_that_read_and_nobody_else(
+async def test_an_error_is_raised_for_the_callers_of_its_read_only(
     source: Source, gathering: Gathering[int, int]
 ) -> None:
     waiting = [getting(gathering, number) for number in range(3)]
     await source.until_begun(1)
-    next_ones = [getting(gathering, number) for number in range(3)]
+    later = [getting(gathering, number) for number in range(3)]
     await asyncio.sleep(0)
     source.error = LookupError("away")
     source.answer()
@@ -134,12 +134,10 @@ async def test_an_error_reaches_all_who_wait_for_that_read_and_nobody_else(
 
     source.error = None
     source.answer()
-    assert await done(*next_ones) == [{0: 0}, {1: 10}, {2: 20}]
+    assert await done(*later) == [{0: 0}, {1: 10}, {2: 20}]
 
 
-async def test_an_error_that_nobody_waits_for_any_more_is_nobodys(
-    source: Source, gathering: Gathering[int, int]
-) -> None:
+async def test_an_error_of_a_read_without_callers_is_not_raised(source: Source, gathering: Gathering[int, int]) -> None:
     leaving = getting(gathering, 1)
     await source.until_begun(1)
     leaving.cancel()
@@ -153,7 +151,7 @@ async def test_an_error_that_nobody_waits_for_any_more_is_nobodys(
     assert await done(getting(gathering, 2)) == [{2: 20}]
 
 
-async def test_a_read_has_a_bound_on_its_keys(source: Source, gathering: Gathering[int, int]) -> None:
+async def test_the_keys_of_one_read_are_bounded(source: Source, gathering: Gathering[int, int]) -> None:
     first = getting(gathering, 0)
     await source.until_begun(1)
     many = [getting(gathering, number) for number in range(2 * MAX_KEYS + 1)]
@@ -164,9 +162,7 @@ async def test_a_read_has_a_bound_on_its_keys(source: Source, gathering: Gatheri
     assert [len(keys) for keys in source.reads] == [1, MAX_KEYS, MAX_KEYS, 1]
 
 
-async def test_closing_breaks_the_read_off_and_cancels_whoever_waits(
-    source: Source, gathering: Gathering[int, int]
-) -> None:
+async def test_closing_cancels_the_read_and_its_callers(source: Source, gathering: Gathering[int, int]) -> None:
     reading = getting(gathering, 1)
     await source.until_begun(1)
     waiting = getting(gathering, 2)
@@ -178,11 +174,11 @@ async def test_closing_breaks_the_read_off_and_cancels_whoever_waits(
 
     assert reading.cancelled()
     assert waiting.cancelled()
-    assert (source.reads, source.broken_off) == ([[1]], 1)
+    assert (source.reads, source.cancelled) == ([[1]], 1)
     assert [task for task in asyncio.all_tasks() if task.get_name() == "gathered read"] == []
 
 
-async def test_closing_what_reads_nothing_does_nothing(source: Source, gathering: Gathering[int, int]) -> None:
+async def test_closing_without_a_read_does_nothing(source: Source, gathering: Gathering[int, int]) -> None:
     await gathering.close()
     source.answer()
     await done(getting(gathering, 1))

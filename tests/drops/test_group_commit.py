@@ -1,12 +1,10 @@
-"""The line: who waits in it, how long, and what becomes of them when somebody leaves or the server stops.
+"""Group commit: which purchases share a transaction, how long they wait, and how hanging up or a shutdown ends them.
 
-A line does the same on either engine. On both run a conflict, and what counts transactions or connections.
+A line does the same on either engine. So only the tests of a conflict and of the number of transactions or connections
+run on both.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from uuid import UUID
 
 import pytest
 from asyncpg import CheckViolationError
@@ -22,32 +20,15 @@ from api.drops.products import get_product
 from api.drops.ticket import Outcome
 from tests.drops.purchases import Unhurried, assert_books_balance, kinds, new_group_commit, new_product, purchase
 from tests.engines import on_both_engines
-from tests.patience import PATIENCE, PATIENT_TIMES, short, until
-
-
-@asynccontextmanager
-async def inventory_locked(pool: Pool, product_id: UUID) -> AsyncIterator[None]:
-    """Hold the product's inventory row, so that the transaction that wants to sell it stays in flight."""
-    async with pool.begin(PATIENCE) as transaction:
-        await transaction.fetch("SELECT 1 FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
-        yield
-
-
-async def until_blocked(pool: Pool) -> None:
-    """Wait until a transaction waits for a lock."""
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def is_blocked() -> bool:
-        return bool(await pool.fetch(blocked))
-
-    await until(is_blocked)
+from tests.locks import stock_held, until_blocked
+from tests.patience import PATIENCE, PATIENT_TIMES, short
 
 
 @on_both_engines
-async def test_those_who_wait_are_taken_together(pool: Pool, behind: Pool) -> None:
+async def test_purchases_that_wait_are_committed_together(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     group_commit = new_group_commit(pool)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         first = asyncio.create_task(group_commit.submit(purchase(product_id, "first")))
         await until_blocked(behind)
         waiting = [
@@ -62,7 +43,7 @@ async def test_those_who_wait_are_taken_together(pool: Pool, behind: Pool) -> No
     assert (await get_product(pool, product_id)).version == 1 + 2
 
 
-async def test_a_group_is_bounded(pool: Pool) -> None:
+async def test_a_group_has_at_most_the_size_of_the_policy(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     group_commit = new_group_commit(pool, GroupPolicy(size=20))
 
@@ -83,7 +64,7 @@ async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: 
         await asyncio.sleep(0)
         await rival.commit()
 
-    # The early one's transaction conflicts, and is run again with the late one in it.
+    # The transaction of the early purchase conflicts. The next attempt has the late purchase in it.
     outcomes = await asyncio.gather(early, late)
 
     assert kinds(outcomes) == {"Confirmed": 2}
@@ -94,7 +75,7 @@ async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: 
 async def test_products_do_not_wait_for_each_other(pool: Pool, behind: Pool) -> None:
     held_id, free_id = await new_product(pool, stock=1), await new_product(pool, stock=1)
     group_commit = new_group_commit(pool)
-    async with inventory_locked(behind, held_id):
+    async with stock_held(behind, held_id):
         held = asyncio.create_task(group_commit.submit(purchase(held_id)))
         await until_blocked(behind)
         assert isinstance((await group_commit.submit(purchase(free_id))).decision, Confirmed)
@@ -111,13 +92,13 @@ async def test_one_connection_serves_a_product_at_full_load(pool: Pool, tokens: 
         ours = "datname = current_database() AND application_name = 'dropzero'"
         [row] = await behind.fetch(f"SELECT count(*) AS open FROM pg_stat_activity WHERE {ours}")
 
-    assert row["open"] == 4, "one of the line, one that made the product, two of those that ask"
+    assert row["open"] == 4, "one of the line, one of `pool`, two of `behind`"
 
 
 async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
     group_commit = new_group_commit(pool)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
         await until_blocked(behind)
         leaving.cancel()
@@ -129,10 +110,10 @@ async def test_a_buyer_who_hangs_up_does_not_stop_a_transaction_in_flight(pool: 
     assert len((await list_orders(pool, 10)).items) == 1
 
 
-async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool, behind: Pool) -> None:
+async def test_a_buyer_who_hangs_up_in_the_line_is_sold_nothing(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
     group_commit = new_group_commit(pool)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         staying = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await until_blocked(behind)
         leaving = asyncio.create_task(group_commit.submit(purchase(product_id, "bob")))
@@ -150,7 +131,7 @@ async def test_a_buyer_who_hangs_up_in_line_is_sold_nothing(pool: Pool, behind: 
 async def test_a_purchase_in_flight_at_its_deadline_is_unavailable_and_sold_nothing(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
     group_commit = new_group_commit(pool, budget=RetryBudget(seconds=short(0.2)))
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         group = (group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(3))
         answers = await asyncio.gather(*group, return_exceptions=True)
 
@@ -158,13 +139,12 @@ async def test_a_purchase_in_flight_at_its_deadline_is_unavailable_and_sold_noth
     assert (await get_product(pool, product_id)).stock == 5
 
 
-async def test_those_in_line_are_busy_at_their_deadline_however_long_a_transaction_takes(
-    pool: Pool, behind: Pool
-) -> None:
+async def test_purchases_in_the_line_are_busy_at_their_deadline(pool: Pool, behind: Pool) -> None:
+    """They do not wait for the transaction in flight, however long it takes."""
     product_id = await new_product(pool, stock=5)
     async with Unhurried(pool.endpoint, size=1, times=PATIENT_TIMES.pool) as unhurried:
         group_commit = new_group_commit(unhurried, budget=RetryBudget(seconds=short(0.2)))
-        async with inventory_locked(behind, product_id):
+        async with stock_held(behind, product_id):
             in_flight = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
             await until_blocked(behind)
             outcomes = await asyncio.gather(
@@ -178,7 +158,7 @@ async def test_those_in_line_are_busy_at_their_deadline_however_long_a_transacti
     assert (await get_product(pool, product_id)).stock == 4
 
 
-async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
+async def test_a_shutdown_answers_every_purchase_in_the_line(pool: Pool) -> None:
     product_id = await new_product(pool, stock=60)
     group_commit = new_group_commit(pool, GroupPolicy(size=10))
     buyers = [asyncio.create_task(group_commit.submit(purchase(product_id, f"buyer-{number}"))) for number in range(80)]
@@ -191,10 +171,10 @@ async def test_a_shutdown_answers_everyone_in_line(pool: Pool) -> None:
     await assert_books_balance(pool)
 
 
-async def test_a_shutdown_does_not_wait_for_ever_and_leaves_nobody_without_an_answer(pool: Pool, behind: Pool) -> None:
+async def test_a_shutdown_answers_every_purchase_after_its_grace_period(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=60)
     group_commit = new_group_commit(pool)
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         in_flight = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await until_blocked(behind)
         waiting = asyncio.create_task(group_commit.submit(purchase(product_id, "bob")))
@@ -218,10 +198,10 @@ async def test_unanswered_purchases_are_bounded_over_all_products(pool: Pool) ->
     assert kinds(outcomes) == {"Confirmed": 4, "Busy": 2}
 
 
-async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Pool, behind: Pool) -> None:
+async def test_a_purchase_whose_buyer_has_hung_up_counts_until_it_leaves_the_line(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=50)
     group_commit = new_group_commit(pool, GroupPolicy(max_unanswered=10))
-    async with inventory_locked(behind, product_id):
+    async with stock_held(behind, product_id):
         first = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
         await until_blocked(behind)
         for number in range(100):
@@ -237,7 +217,7 @@ async def test_those_who_hang_up_in_line_count_until_they_have_left_it(pool: Poo
     assert len((await list_orders(pool, 100)).items) == 1
 
 
-async def test_parting_a_group_fails_only_the_bad_within_the_budget_of_each(pool: Pool, behind: Pool) -> None:
+async def test_halving_a_group_fails_only_the_bad_purchases_within_the_budget_of_each(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
     group_commit = new_group_commit(pool, budget=RetryBudget(attempts=12, seconds=PATIENCE))
@@ -256,7 +236,7 @@ async def test_parting_a_group_fails_only_the_bad_within_the_budget_of_each(pool
     await assert_books_balance(pool)
 
 
-async def test_a_group_that_is_parted_too_often_turns_the_others_away_as_busy(pool: Pool, behind: Pool) -> None:
+async def test_a_group_that_is_halved_too_often_answers_the_others_busy(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=1000)
     await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref NOT LIKE 'bad-%')")
     group_commit = new_group_commit(pool, budget=RetryBudget(attempts=3, seconds=PATIENCE))
@@ -269,7 +249,7 @@ async def test_a_group_that_is_parted_too_often_turns_the_others_away_as_busy(po
     assert (await get_product(pool, product_id)).stock == 1000 - kinds(outcomes)["Confirmed"]
 
 
-async def test_a_database_that_only_reads_is_away_for_buyers_and_parts_no_group(pool: Pool, behind: Pool) -> None:
+async def test_a_read_only_database_is_unavailable_and_halves_no_group(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=10)
     await behind.execute(f"ALTER DATABASE {await database_name(behind)} SET default_transaction_read_only = on")
     async with Pool(pool.endpoint, size=5, times=PATIENT_TIMES.pool) as replica:

@@ -1,4 +1,4 @@
-"""A purchase gets a line only for a product that exists, as far as the database can tell."""
+"""A purchase gets a line only if its product exists, or while the database is away."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def known(counting: CountingPool) -> AsyncIterator[KnownProducts]:
 
 @pytest.fixture
 async def drops(faulty: Faulty) -> AsyncIterator[Drops]:
-    """What a server has, over a way that can fail."""
+    """The drops of a server, through an endpoint that can fail."""
     regions = Regions((Endpoint("here", faulty.url),), connections=5, times=PATIENT_TIMES)
     drops = Drops(regions, GroupPolicy(), PATIENT_BUDGET, PollingTimes(timeout=PATIENCE))
     await drops.open()
@@ -56,7 +56,7 @@ async def test_a_product_is_looked_up_once(pool: Pool, counting: CountingPool, k
     assert len(counting.reads) == 1
 
 
-async def test_many_that_ask_together_cost_one_read(pool: Pool, counting: CountingPool, known: KnownProducts) -> None:
+async def test_many_lookups_at_once_share_one_read(pool: Pool, counting: CountingPool, known: KnownProducts) -> None:
     product_ids = [await new_product(pool) for _ in range(5)]
     unknown = [uuid4() for _ in range(200)]
 
@@ -66,7 +66,9 @@ async def test_many_that_ask_together_cost_one_read(pool: Pool, counting: Counti
     assert len(counting.reads) == 1
 
 
-async def test_what_was_not_there_is_looked_for_again(pool: Pool, counting: CountingPool, known: KnownProducts) -> None:
+async def test_a_product_that_did_not_exist_is_looked_up_again(
+    pool: Pool, counting: CountingPool, known: KnownProducts
+) -> None:
     nowhere = uuid4()
     assert [await outcome_of(known, nowhere) for _ in range(2)] == ["unknown"] * 2
     assert len(counting.reads) == 2
@@ -77,7 +79,7 @@ async def test_what_was_not_there_is_looked_for_again(pool: Pool, counting: Coun
     assert await outcome_of(known, nowhere) == "known"
 
 
-async def test_what_is_remembered_is_bounded(
+async def test_known_products_are_bounded(
     pool: Pool, counting: CountingPool, known: KnownProducts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_products, "MAX_KNOWN", 3)
@@ -101,7 +103,7 @@ async def test_an_unknown_product_gets_no_line(drops: Drops) -> None:
         assert (group_commit.unanswered, group_commit.transactions, group_commit.outcomes) == (0, {}, {})
 
 
-async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
+async def test_while_the_database_is_away_a_purchase_waits_in_its_line(
     pool: Pool, drops: Drops, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
@@ -116,9 +118,7 @@ async def test_a_database_that_is_away_leaves_the_purchase_to_its_line(
         await nothing
 
 
-async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
-    pool: Pool, behind: Pool, drops: Drops
-) -> None:
+async def test_a_purchase_of_a_known_product_waits_for_no_lookup(pool: Pool, behind: Pool, drops: Drops) -> None:
     product_id = await new_product(pool)
     await drops.purchase(purchase(product_id, "first"), None)
     held, release = asyncio.Event(), asyncio.Event()
@@ -130,19 +130,19 @@ async def test_purchases_of_known_products_do_not_wait_for_those_of_others(
         return await read(ids)
 
     drops.known_products._reads._read = slow  # type: ignore[assignment]
-    stranger = asyncio.create_task(drops.purchase(purchase(uuid4()), None))
+    of_unknown = asyncio.create_task(drops.purchase(purchase(uuid4()), None))
     async with asyncio.timeout(PATIENCE):
         await held.wait()
         outcomes = [await drops.purchase(purchase(product_id, f"buyer-{number}"), None) for number in range(3)]
 
     assert kinds(outcomes) == {"Confirmed": 3}
-    assert not stranger.done()
+    assert not of_unknown.done()
     release.set()
     with pytest.raises(NotFound):
-        await stranger
+        await of_unknown
 
 
-async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchase(behind: Pool, faulty: Faulty) -> None:
+async def test_a_slow_lookup_counts_towards_the_deadline_of_the_purchase(behind: Pool, faulty: Faulty) -> None:
     product_id = await new_product(behind, stock=5)
     regions = Regions((Endpoint("here", faulty.url),), connections=5, times=PATIENT_TIMES)
     drops = Drops(regions, GroupPolicy(), RetryBudget(seconds=short(0.2)), PollingTimes(timeout=PATIENCE))
@@ -152,6 +152,6 @@ async def test_a_look_that_takes_long_counts_towards_the_deadline_of_the_purchas
             outcome = await drops.purchase(purchase(product_id), None)
 
             assert kinds([outcome]) == {"Busy": 1}
-            assert drops.known_products._reads._reading is not None, "the look has ended before the purchase"
+            assert drops.known_products._reads._reading is not None, "the lookup is to last longer than the purchase"
     finally:
         await drops.close(grace=PATIENCE)

@@ -1,4 +1,4 @@
-"""Texts from outside: one form for what looks the same, and nothing that a reader cannot see."""
+"""Texts from requests: texts that look the same get one form, and invisible characters are refused."""
 
 import unicodedata
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_the_order_under_a_key_of_ascii_keeps_its_id() -> None:
         "\u24d0d\u2090",
     ],
 )
-def test_what_looks_like_a_buyer_is_that_buyer(text: str) -> None:
+def test_texts_that_look_like_one_buyer_are_that_buyer(text: str) -> None:
     assert checked_text("userRef", text) == "ada"
 
 
@@ -85,12 +85,12 @@ def test_one_accent_in_two_forms_is_one_text() -> None:
     ids=lambda character: f"U+{ord(character):04X}",
 )
 @pytest.mark.parametrize("around", ["{}", "ada{}", "{}ada", "a{}b", "尺{}尺"])
-def test_what_nobody_can_see_is_refused_wherever_it_stands(checked: Checked, character: str, around: str) -> None:
+def test_an_invisible_character_is_refused_in_any_position(checked: Checked, character: str, around: str) -> None:
     assert f"it must not have the character U+{ord(character):04X}" in refusal(checked, around.format(character))
 
 
 @pytest.mark.parametrize("character", [ZWNJ, ZWJ, "\ufe0f", "\ufe00", "\U000e0100", "\u180b", "\u2800", "\u0378"])
-def test_a_buyer_has_no_joiner_no_selector_and_nothing_that_unicode_does_not_know(character: str) -> None:
+def test_a_buyer_has_no_joiner_no_selector_and_no_unassigned_character(character: str) -> None:
     for text in (f"ada{character}", f"a{character}da", f"م{character}خ", f"❤{character}"):
         assert "it must not have the character U+" in refusal(checked_text, text)
 
@@ -124,7 +124,7 @@ def test_a_name_of_braille_without_dots_is_blank() -> None:
         "Ελληνικά, Việt Nam, 日本語",
     ],
 )
-def test_a_name_keeps_what_its_language_or_emoji_needs(name: str) -> None:
+def test_a_name_keeps_the_joiners_and_selectors_that_its_language_or_emoji_needs(name: str) -> None:
     assert checked_name("name", f"  {name} ") == unicodedata.normalize("NFC", name)
 
 
@@ -145,12 +145,12 @@ def test_a_name_keeps_what_its_language_or_emoji_needs(name: str) -> None:
         *("\ufe0fTee", " \ufe0fTee", "T \ufe0f", "❤\ufe0f\ufe0f", "葛\U000e0100\U000e0101", f"👩{ZWJ}\ufe0f💻"),
     ],
 )
-def test_a_name_has_no_joiner_or_selector_without_work(name: str) -> None:
+def test_a_name_has_no_joiner_or_selector_without_effect(name: str) -> None:
     assert "at least not in this place" in refusal(checked_name, name)
 
 
 @BOTH
-def test_a_text_is_bounded_before_and_after_it_takes_its_form(checked: Checked) -> None:
+def test_the_length_of_a_text_is_bounded_before_and_after_normalisation(checked: Checked) -> None:
     assert refusal(checked, "") == "it must have 1 to 200 characters, not 0"
     assert refusal(checked, "x" * 201) == "it must have 1 to 200 characters, not 201"
     assert refusal(checked, " " * 201) == "it must have 1 to 200 characters, not 201"
@@ -158,10 +158,10 @@ def test_a_text_is_bounded_before_and_after_it_takes_its_form(checked: Checked) 
         refusal(checked, "\u0958" * 101) == "it must have 1 to 200 characters, not 202"
     )  # two characters in either form
     with pytest.raises(InvalidInput, match="not 10000000"):
-        checked("it", "\ufdfa" * 10_000_000)  # 180 million characters, were it normalised
+        checked("it", "\ufdfa" * 10_000_000)  # normalised, it would have 180 million characters
 
 
-def test_a_text_that_grows_when_it_takes_its_form_is_bounded() -> None:
+def test_a_text_that_grows_by_normalisation_is_bounded() -> None:
     assert len(checked_text("it", "\ufdfa" * 11)) == 198
     assert refusal(checked_text, "\ufdfa" * 12) == "it must have 1 to 200 characters, not 216"
     assert len(checked_name("it", "\ufdfa" * 200)) == 200

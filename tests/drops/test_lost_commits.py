@@ -1,4 +1,4 @@
-"""Purchases whose connection dies at COMMIT: never answered on a guess, never sold twice."""
+"""Purchases whose connection is lost at COMMIT: they are never answered on a guess, and never sold twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ def engine(both_engines: str) -> str:
 
 @pytest.fixture
 async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, over the way that fails."""
+    """The test's database, through an endpoint that fails on demand."""
     async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
         yield pool
 
@@ -59,7 +59,7 @@ async def test_a_connection_lost_at_commit_sells_each_buyer_one(
     assert all(entry.balanced for entry in await audit(behind))
 
 
-async def test_the_last_unit_whose_commit_was_done_and_lost_is_the_buyers(
+async def test_the_last_unit_belongs_to_the_buyer_whose_commit_got_no_answer(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=1)
@@ -78,7 +78,7 @@ async def test_a_commit_that_is_never_answered_is_looked_up_after_a_while(
     product_id = await new_product(behind, stock=1)
     faulty.hang_at_commit = 1
 
-    # A COMMIT that is only slow may miss this time as well: it is looked up like the one that never comes.
+    # A COMMIT that is only slow may miss this timeout too. Its order is then looked up in the same way.
     times = replace(PATIENT_TIMES.pool, commit=short(0.2))
     async with Pool(Endpoint("here", faulty.url), 10, tokens, times) as impatient:
         outcome = await new_group_commit(impatient).submit(purchase(product_id, "ada"))
@@ -88,7 +88,7 @@ async def test_a_commit_that_is_never_answered_is_looked_up_after_a_while(
     assert (await get_product(behind, product_id)).stock == 0
 
 
-async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_key_finds_the_order(
+async def test_an_outcome_that_stays_unknown_is_an_error_and_its_key_finds_the_order(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=5)
@@ -96,11 +96,11 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     faulty.cut_after_commit = 1
     group_commit = new_group_commit(fragile, budget=RetryBudget(attempts=4, seconds=PATIENCE))
 
-    asking = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
+    buying = asyncio.create_task(group_commit.submit(purchase(product_id, "ada", key="click-1")))
     await faulty.commit_arrived.wait()
     faulty.down()
     with pytest.raises(OutcomeUnknown, match="has not come back yet"):
-        await asking
+        await buying
 
     await faulty.up()
     again = (await group_commit.submit(purchase(product_id, "ada", key="click-1"))).decision
@@ -108,7 +108,7 @@ async def test_an_outcome_that_stays_unknown_is_no_answer_but_an_error_and_its_k
     assert (await get_product(behind, product_id)).stock == 4
 
 
-async def test_a_full_line_does_not_say_that_nothing_was_sold_while_nobody_knows(
+async def test_with_a_spent_quota_a_purchase_of_unknown_outcome_is_not_answered_busy(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=5)
@@ -129,7 +129,9 @@ async def test_a_full_line_does_not_say_that_nothing_was_sold_while_nobody_knows
     assert group_commit.unanswered == 0
 
 
-async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
+async def test_a_database_that_is_away_is_unavailable_and_sells_nothing(
+    behind: Pool, fragile: Pool, faulty: Faulty
+) -> None:
     product_id = await new_product(behind, stock=5)
     faulty.down()
 
@@ -141,18 +143,18 @@ async def test_a_database_that_is_away_sells_nothing_and_says_so(behind: Pool, f
     assert (await get_product(behind, product_id)).stock == 5
 
 
-async def test_a_database_that_comes_back_within_the_deadline_costs_time_and_no_error(
+async def test_a_database_that_returns_within_the_deadline_costs_no_error(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=5)
     await fragile.warm_up(1)
     faulty.down()
     group_commit = new_group_commit(fragile, budget=ENDLESS)
-    asking = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
+    buying = asyncio.create_task(group_commit.submit(purchase(product_id, "ada")))
     await until(lambda: group_commit.transactions["here", "Unavailable"] > 0)
     await faulty.up()
 
-    assert isinstance((await asking).decision, Confirmed)
+    assert isinstance((await buying).decision, Confirmed)
 
 
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
@@ -181,7 +183,7 @@ async def test_a_product_whose_creation_was_lost_at_commit_exists_once(
     assert [entry.product_id for entry in await audit(behind)] == [product_id]
 
 
-async def test_a_restock_lost_at_commit_is_not_guessed_at(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
+async def test_a_restock_lost_at_commit_is_an_unknown_outcome(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
     product_id = await new_product(behind, stock=5)
     faulty.cut_after_commit = 1
 
@@ -191,7 +193,7 @@ async def test_a_restock_lost_at_commit_is_not_guessed_at(behind: Pool, fragile:
     assert (await get_product(behind, product_id)).stock == 8
 
 
-async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
+async def test_a_lost_commit_does_not_confirm_an_earlier_order_as_a_new_one(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=10)
@@ -213,7 +215,7 @@ async def test_a_lost_commit_does_not_pass_an_earlier_order_off_as_a_new_one(
     assert (await get_product(behind, product_id)).stock == 7
 
 
-async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
+async def test_a_purchase_that_a_lost_commit_was_not_to_sell_to_is_busy(
     behind: Pool, fragile: Pool, faulty: Faulty
 ) -> None:
     product_id = await new_product(behind, stock=1)
@@ -231,7 +233,7 @@ async def test_a_neighbour_that_a_lost_commit_did_not_sell_to_is_told_so(
     assert isinstance(bob.decision, Busy)
 
 
-async def test_a_connection_that_cannot_be_given_back_after_a_commit_changes_nothing_of_it(
+async def test_a_connection_that_cannot_be_released_after_a_commit_does_not_undo_it(
     behind: Pool, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product_id = await new_product(behind, stock=5)
@@ -239,7 +241,9 @@ async def test_a_connection_that_cannot_be_given_back_after_a_commit_changes_not
     async def fail(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    times = replace(PATIENT_TIMES.pool, close=short(0.05))  # it waits in vain for what was not given back
+    times = replace(
+        PATIENT_TIMES.pool, close=short(0.05)
+    )  # closing waits in vain for the connection that was not released
     async with Pool(Endpoint("here", postgres_url), size=1, times=times) as pool:
         monkeypatch.setattr("asyncpg.pool.PoolConnectionHolder.release", fail)
         product = await restock(pool, product_id, 5)

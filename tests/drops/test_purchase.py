@@ -1,4 +1,4 @@
-"""What a purchase comes to, alone and in a group with others, on the real database."""
+"""The decision about a purchase, alone and in a group with others, on the real database."""
 
 import asyncio
 from dataclasses import replace
@@ -26,7 +26,7 @@ from tests.drops.purchases import (
 )
 
 
-async def test_first_come_first_served_within_a_group(pool: Pool) -> None:
+async def test_purchases_of_a_group_are_decided_first_come_first_served(pool: Pool) -> None:
     product_id = await new_product(pool, stock=3)
     purchases = [
         purchase(product_id, "ada", 2),
@@ -105,7 +105,7 @@ async def test_the_key_of_a_cancelled_order_does_not_buy_again(pool: Pool) -> No
     assert (await get_product(pool, product_id)).stock == 2
 
 
-async def test_a_limit_counts_what_the_buyer_holds_and_what_stands_in_the_same_group(pool: Pool) -> None:
+async def test_a_limit_counts_stored_units_and_those_of_the_same_group(pool: Pool) -> None:
     product_id = await new_product(pool, stock=10, limit=2)
 
     result = await execute_group(
@@ -145,7 +145,7 @@ async def test_a_drop_opens_by_the_clock_of_the_database(pool: Pool) -> None:
     assert isinstance((await group_commit.submit(purchase(opened_id))).decision, Confirmed)
 
 
-async def test_an_unknown_product_is_not_found_for_everyone_in_line(pool: Pool) -> None:
+async def test_an_unknown_product_is_not_found_for_every_purchase_of_it(pool: Pool) -> None:
     missing = uuid4()
 
     answers = await asyncio.gather(
@@ -164,12 +164,12 @@ async def test_a_group_commits_together_in_one_transaction(pool: Pool) -> None:
     )
 
     assert kinds(outcomes) == {"Confirmed": 400}
-    # The version counts the transactions that sold, and the one that made the product. All stood in line before the
-    # first group was taken.
+    # The version counts the transaction that created the product, and those that sold. All purchases had joined the
+    # line before the first group was taken.
     assert (await get_product(pool, product_id)).version == 1 + 1
 
 
-async def test_a_full_line_answers_busy_at_once_and_sells_nothing(pool: Pool) -> None:
+async def test_purchases_past_the_quota_are_busy_at_once_and_sell_nothing(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100)
     group_commit = new_group_commit(pool, GroupPolicy(size=5, max_unanswered=10))
 
@@ -181,9 +181,9 @@ async def test_a_full_line_answers_busy_at_once_and_sells_nothing(pool: Pool) ->
     assert (await get_product(pool, product_id)).stock == 90
 
 
-async def test_one_that_cannot_be_executed_fails_none_of_its_neighbours(pool: Pool, behind: Pool) -> None:
+async def test_a_purchase_that_cannot_be_executed_fails_no_other_of_its_group(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=100)
-    # Only the database can know this one: a rule that the application does not have.
+    # Only the database has this rule.
     await behind.execute("ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (user_ref <> 'mallory')")
     group_commit = new_group_commit(pool)
     purchases = [purchase(product_id, "mallory" if number == 37 else f"buyer-{number}") for number in range(80)]

@@ -1,6 +1,6 @@
-"""The stock publisher's readings: what comes between their beginning and their end, and what becomes of a failed one.
+"""The stock publisher's readings: watchers and purchases that come during a reading, and readings that fail.
 
-What becomes of a connection runs on both engines.
+The tests in which a connection is lost or left run on both engines.
 """
 
 import asyncio
@@ -30,19 +30,12 @@ from tests.drops.watching import (
 )
 from tests.engines import on_both_engines
 from tests.faults import Faulty
+from tests.locks import table_locked
 from tests.patience import PATIENCE, short, until
 
 
-@contextlib.asynccontextmanager
-async def readings_held(pool: Pool) -> AsyncIterator[None]:
-    """Readings of the stock wait in the database until the block is left."""
-    async with pool.begin(PATIENCE) as transaction:
-        await transaction.execute("LOCK TABLE inventory IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
 async def until_readings_wait(pool: Pool, number: int) -> None:
-    """Return once so many readings wait in the database."""
+    """Wait until `number` readings wait in the database for the lock."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'inventory'::regclass"
 
     async def so_many_wait() -> bool:
@@ -54,7 +47,7 @@ async def until_readings_wait(pool: Pool, number: int) -> None:
 
 @contextlib.asynccontextmanager
 async def joining(publisher: StockPublisher, *product_ids: UUID) -> AsyncIterator["asyncio.Task[list[StockChange]]"]:
-    """A watcher that joins in a task of its own, and takes one change per product."""
+    """A watcher in a task of its own, which returns one change for each product."""
 
     async def watch() -> list[StockChange]:
         async with publisher.watch(product_ids) as watcher:
@@ -68,13 +61,13 @@ async def joining(publisher: StockPublisher, *product_ids: UUID) -> AsyncIterato
         task.cancel()
 
 
-async def test_two_that_join_during_a_first_reading_both_find_the_stock(
+async def test_two_watchers_that_join_during_a_first_reading_both_get_the_stock(
     pool: Pool, behind: Pool, seldom: StockPublisher
 ) -> None:
     tee, cap = await new_product(pool, stock=1), await new_product(pool, stock=2)
 
     async with contextlib.AsyncExitStack() as held:
-        await held.enter_async_context(readings_held(behind))
+        await held.enter_async_context(table_locked(behind, "inventory"))
         async with joining(seldom, tee) as first, joining(seldom, tee, cap) as second:
             await until_readings_wait(behind, 1)
             await until(lambda: seldom.watchers == 2)
@@ -89,7 +82,7 @@ async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
     product_id = await new_product(pool)
 
     async with contextlib.AsyncExitStack() as held:
-        await held.enter_async_context(readings_held(behind))
+        await held.enter_async_context(table_locked(behind, "inventory"))
         async with joining(seldom, product_id) as joined:
             await until_readings_wait(behind, 1)
             seldom.publish(StockLevel(product_id, 9, 2))  # the reading under way finds 10, version 1
@@ -97,14 +90,14 @@ async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
             assert await joined == [current(product_id, 9, 2)]
 
 
-async def test_a_product_that_is_left_during_a_reading_does_no_harm(
+async def test_a_product_that_loses_its_watchers_during_a_reading_disturbs_no_other(
     pool: Pool, behind: Pool, often: StockPublisher
 ) -> None:
     kept, left = await new_product(pool), await new_product(pool)
 
     async with often.watch([kept]) as watcher:
         await next_change(watcher)
-        async with often.watch([left]), readings_held(behind):
+        async with often.watch([left]), table_locked(behind, "inventory"):
             await until_readings_wait(behind, 1)
         assert often.watched_products == 1
         await restock(pool, kept, 1)
@@ -112,12 +105,12 @@ async def test_a_product_that_is_left_during_a_reading_does_no_harm(
 
 
 @on_both_engines
-async def test_the_last_to_leave_during_a_reading_ends_it(
+async def test_the_last_watcher_to_leave_during_a_reading_ends_it(
     pool: Pool, behind: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
 
-    async with readings_held(behind):
+    async with table_locked(behind, "inventory"):
         async with asyncio.timeout(PATIENCE):
             watching = asyncio.create_task(hold(often, product_id))
             await until_readings_wait(behind, 1)
@@ -126,7 +119,7 @@ async def test_the_last_to_leave_during_a_reading_ends_it(
         assert often.watched_products == 0
         await until_no_polling_task_is_left()
 
-    async with often.watch([product_id]) as watcher:  # with the same pool, as if nothing had been
+    async with often.watch([product_id]) as watcher:  # the same pool can still read
         assert await next_change(watcher) == current(product_id, 10, 1)
 
 
@@ -139,7 +132,7 @@ async def hold(publisher: StockPublisher, product_id: UUID) -> None:
 
 @contextlib.asynccontextmanager
 async def database_away(faulty: Faulty) -> AsyncIterator[None]:
-    """The publisher's connections are lost, and new ones are refused."""
+    """Close the publisher's connections and refuse new ones, until the block is left."""
     faulty.down()
     try:
         yield
@@ -148,13 +141,13 @@ async def database_away(faulty: Faulty) -> AsyncIterator[None]:
 
 
 async def until_read(publisher: StockPublisher, times: int) -> None:
-    """Return once so many more readings have begun."""
+    """Wait until `times` more readings have begun."""
     enough = publisher.readings + times
     await until(lambda: publisher.readings >= enough)
 
 
 @on_both_engines
-async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_recovers(
+async def test_the_last_value_is_stale_while_the_database_is_away_and_then_current(
     pool: Pool, often: StockPublisher, faulty: Faulty, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await new_product(pool)
@@ -165,10 +158,10 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
             for version in (1, 2):
                 async with database_away(faulty):
                     assert await next_change(watcher) == stale(product_id, 9 + version, version)
-                    async with often.watch([product_id]) as late:  # it gets the last value too
+                    async with often.watch([product_id]) as late:  # a new watcher gets the last value too
                         assert await next_change(late) == stale(product_id, 9 + version, version)
                         await until_read(often, 3)
-                        assert_nothing_sent(watcher)  # once is enough
+                        assert_nothing_sent(watcher)  # it is sent as stale once
                         assert_nothing_sent(late)
                 assert await next_change(watcher) == current(product_id, 9 + version, version)
                 await restock(pool, product_id, 1)
@@ -181,7 +174,7 @@ async def test_while_the_database_is_away_the_last_value_is_stale_and_then_it_re
     assert all(record.exc_info is None for record in caplog.records)
 
 
-async def test_a_purchase_that_goes_through_while_readings_fail_is_sent_as_current(
+async def test_a_purchase_that_commits_while_readings_fail_is_published_as_current(
     pool: Pool, often: StockPublisher, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
@@ -196,7 +189,7 @@ async def test_a_purchase_that_goes_through_while_readings_fail_is_sent_as_curre
 
 
 async def test_readings_back_off_while_the_database_is_away(pool: Pool, counting: CountingPool, faulty: Faulty) -> None:
-    noted: list[tuple[int, int]] = []  # failures in a row, and reads until then
+    noted: list[tuple[int, int]] = []  # failures in a row, and reads so far
 
     class Noting(Backoff):
         def delay(self, failures: int) -> float:
@@ -231,7 +224,7 @@ def test_failed_readings_back_off_from_one_interval_on() -> None:
 
 
 @on_both_engines
-async def test_a_first_reading_that_fails_is_raised_to_its_own_watcher(
+async def test_a_first_reading_that_fails_raises_for_its_watcher(
     pool: Pool, seldom: StockPublisher, faulty: Faulty
 ) -> None:
     product_id = await new_product(pool)
@@ -248,7 +241,7 @@ async def test_a_first_reading_that_fails_is_raised_to_its_own_watcher(
 
 @contextlib.asynccontextmanager
 async def watching_at_last(publisher: StockPublisher, product_id: UUID) -> AsyncIterator[Watcher]:
-    """Watch as soon as a reading is answered in the publisher's time: a busy machine takes longer now and then."""
+    """A watcher, once a first reading ends within the publisher's timeout. On a busy machine some readings do not."""
     async with contextlib.AsyncExitStack() as watching:
         watcher: Watcher | None = None
         async with asyncio.timeout(PATIENCE):
@@ -264,7 +257,9 @@ async def sent_at_last(watcher: Watcher, expected: StockChange) -> None:
             pass
 
 
-async def test_a_database_that_says_nothing_counts_as_away(pool: Pool, behind: Pool, counting: CountingPool) -> None:
+async def test_a_database_that_does_not_answer_in_time_counts_as_away(
+    pool: Pool, behind: Pool, counting: CountingPool
+) -> None:
     watched, unwatched = await new_product(pool), await new_product(pool)
     timeout = short(0.5)
 
@@ -272,7 +267,7 @@ async def test_a_database_that_says_nothing_counts_as_away(pool: Pool, behind: P
         publishing(counting, PollingTimes(0.01, timeout, max_backoff=0.05)) as publisher,
         watching_at_last(publisher, watched) as watcher,
     ):
-        async with readings_held(behind):
+        async with table_locked(behind, "inventory"):
             refused = asyncio.create_task(hold(publisher, unwatched))
             await sent_at_last(watcher, stale(watched, 10, 1))
             with pytest.raises(Unavailable, match=re.escape(f"no answer within {timeout:g} seconds")):
@@ -280,7 +275,7 @@ async def test_a_database_that_says_nothing_counts_as_away(pool: Pool, behind: P
         await sent_at_last(watcher, current(watched, 10, 1))
 
 
-async def test_an_error_that_nobody_expected_does_not_end_the_readings(
+async def test_an_unexpected_error_does_not_end_the_readings(
     pool: Pool, behind: Pool, often: StockPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await new_product(pool)

@@ -1,6 +1,6 @@
 """Purchases, restocks and cancellations that compete for one product's stock, and conflicts at COMMIT.
 
-A conflict takes a rival's commit. So with fewer rivals than attempts in the budget, nobody's attempts can be spent.
+Each conflict needs the commit of a rival. So with fewer rivals than attempts in the budget, no attempts are used up.
 """
 
 import asyncio
@@ -51,8 +51,8 @@ async def test_two_hundred_concurrent_buyers_of_ten_units_leave_ten_orders(pool:
 
     assert kinds(outcomes) == {"Confirmed": 10, "SoldOut": 190}
     assert (await get_product(pool, product_id)).stock == 0
-    told = {outcome.decision.order.id for outcome in outcomes if isinstance(outcome.decision, Confirmed)}
-    assert told == {order.id for order in (await list_orders(pool, 100)).items}
+    confirmed = {outcome.decision.order.id for outcome in outcomes if isinstance(outcome.decision, Confirmed)}
+    assert confirmed == {order.id for order in (await list_orders(pool, 100)).items}
     await assert_books_balance(pool)
 
 
@@ -68,7 +68,7 @@ async def test_the_last_unit_goes_to_exactly_one_of_two(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("policy", [GroupPolicy(), ONE_BY_ONE])
-async def test_the_same_key_fifty_times_at_once_through_two_lines_is_one_purchase(
+async def test_fifty_purchases_under_one_key_through_two_processes_are_one_order(
     pool: Pool, policy: GroupPolicy
 ) -> None:
     product_id = await new_product(pool, stock=5)
@@ -83,15 +83,15 @@ async def test_the_same_key_fifty_times_at_once_through_two_lines_is_one_purchas
 
 async def test_fifty_concurrent_purchases_of_one_buyer_stay_within_the_limit(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100, limit=3)
-    lines = [new_group_commit(pool, ONE_BY_ONE), new_group_commit(pool, ONE_BY_ONE)]
+    group_commits = [new_group_commit(pool, ONE_BY_ONE), new_group_commit(pool, ONE_BY_ONE)]
 
-    outcomes = await submit_all(lines, [purchase(product_id) for _ in range(50)])
+    outcomes = await submit_all(group_commits, [purchase(product_id) for _ in range(50)])
 
     assert kinds(outcomes) == {"Confirmed": 3, "LimitReached": 47}
     await assert_books_balance(pool)
 
 
-async def test_late_buyers_of_a_sold_out_drop_conflict_with_nobody(pool: Pool) -> None:
+async def test_buyers_of_a_sold_out_drop_cause_no_conflict(pool: Pool) -> None:
     product_id = await new_product(pool, stock=0)
 
     outcomes = await submit_all([new_group_commit(pool, ONE_BY_ONE)], [purchase(product_id) for _ in range(100)])
@@ -99,18 +99,22 @@ async def test_late_buyers_of_a_sold_out_drop_conflict_with_nobody(pool: Pool) -
     assert {outcome.attempts for outcome in outcomes} == {1}
 
 
-async def test_restock_and_cancel_compete_with_purchases(pool: Pool) -> None:
+async def test_the_books_balance_after_restocks_and_cancellations_between_purchases(pool: Pool) -> None:
     early, late, restocks = 6, 20, 3
     assert early + late + restocks <= PATIENT_BUDGET.attempts
     product_id = await new_product(pool, stock=15)
-    lines = [new_group_commit(pool, ONE_BY_ONE), new_group_commit(pool)]
+    group_commits = [new_group_commit(pool, ONE_BY_ONE), new_group_commit(pool)]
     bought = [
         outcome.decision.order.id
-        for outcome in await submit_all(lines, [purchase(product_id, f"early-{number}") for number in range(early)])
+        for outcome in await submit_all(
+            group_commits, [purchase(product_id, f"early-{number}") for number in range(early)]
+        )
         if isinstance(outcome.decision, Confirmed)
     ]
 
-    selling = asyncio.create_task(submit_all(lines, [purchase(product_id, f"late-{number}") for number in range(late)]))
+    selling = asyncio.create_task(
+        submit_all(group_commits, [purchase(product_id, f"late-{number}") for number in range(late)])
+    )
     await asyncio.gather(
         *(cancel(pool, order_id, None, PATIENT_BUDGET) for order_id in bought),
         *(restock(pool, product_id, 1, PATIENT_BUDGET) for _ in range(restocks)),
@@ -138,7 +142,7 @@ async def test_a_cancelled_order_returns_its_units_once(pool: Pool) -> None:
 
 @pytest.fixture
 def make_commits_conflict(engine: str, behind: Pool, stand_in: StandIn) -> MakeConflict:
-    """Let the next so many commits that change the stock end with 40001, raised while COMMIT runs."""
+    """Returns a function that lets the next `times` COMMITs that change the stock fail with 40001."""
 
     async def make_commits_conflict(times: int) -> None:
         if engine == DSQL:
@@ -172,7 +176,7 @@ async def test_a_conflict_at_commit_is_retried_and_counted(pool: Pool, make_comm
     assert (await get_product(pool, product_id)).stock == 4
 
 
-async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
+async def test_a_conflict_at_commit_is_raised_and_changes_nothing(
     pool: Pool, make_commits_conflict: MakeConflict
 ) -> None:
     product_id = await new_product(pool, stock=5)
@@ -189,7 +193,9 @@ async def test_a_conflict_at_commit_is_named_and_leaves_nothing(
 
 
 @pytest.mark.slow
-async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commits_conflict: MakeConflict) -> None:
+async def test_a_purchase_without_attempts_left_is_busy_with_nothing_sold(
+    pool: Pool, make_commits_conflict: MakeConflict
+) -> None:
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(1000)
 
@@ -202,14 +208,14 @@ async def test_spent_attempts_are_busy_with_nothing_sold(pool: Pool, make_commit
 
 
 @pytest.mark.slow
-async def test_a_spent_deadline_is_busy_with_nothing_sold(
+async def test_a_purchase_past_its_deadline_is_busy_with_nothing_sold(
     pool: Pool, tokens: AuthTokens, make_commits_conflict: MakeConflict
 ) -> None:
     product_id = await new_product(pool, stock=5)
     await make_commits_conflict(1_000_000)
     budget = RetryBudget(attempts=1_000_000, seconds=short(0.3))
 
-    # Every transaction ends with its conflict, also the one that is under way at the deadline.
+    # Every transaction ends with a conflict, also the transaction in flight at the deadline.
     async with Unhurried(pool.endpoint, 1, tokens, PATIENT_TIMES.pool) as unhurried:
         outcomes = await submit_all([new_group_commit(unhurried, budget=budget)], [purchase(product_id)] * 3)
 

@@ -1,4 +1,4 @@
-"""The stock publisher, on the real database: what watchers are sent, when, and what it costs while nobody watches."""
+"""The stock publisher, on the real database: which changes watchers get and when, and no reads without watchers."""
 
 import asyncio
 from uuid import uuid4
@@ -24,7 +24,7 @@ from tests.patience import PATIENCE
 
 
 @on_both_engines
-async def test_a_watcher_finds_the_current_stock_at_once(pool: Pool, seldom: StockPublisher) -> None:
+async def test_a_watcher_gets_the_current_stock_at_once(pool: Pool, seldom: StockPublisher) -> None:
     product_id = await new_product(pool, stock=7)
     await restock(pool, product_id, 1)
 
@@ -32,7 +32,7 @@ async def test_a_watcher_finds_the_current_stock_at_once(pool: Pool, seldom: Sto
         assert await next_change(watcher) == current(product_id, 8, 2)
 
 
-async def test_a_second_watcher_finds_what_the_first_was_sent_without_another_reading(
+async def test_a_second_watcher_gets_the_last_value_without_another_reading(
     pool: Pool, counting: CountingPool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
@@ -42,7 +42,7 @@ async def test_a_second_watcher_finds_what_the_first_was_sent_without_another_re
         assert len(counting.reads) == 1
 
 
-async def test_changes_made_elsewhere_are_found_by_the_readings_in_order(pool: Pool, often: StockPublisher) -> None:
+async def test_readings_find_the_changes_of_other_processes_in_order(pool: Pool, often: StockPublisher) -> None:
     product_id = await new_product(pool)
 
     async with often.watch([product_id]) as watcher:
@@ -52,7 +52,7 @@ async def test_changes_made_elsewhere_are_found_by_the_readings_in_order(pool: P
             assert await next_change(watcher) == current(product_id, 9 + version, version)
 
 
-async def test_what_this_process_committed_is_sent_ahead_of_the_next_reading(
+async def test_a_change_of_this_process_is_published_before_the_next_reading(
     pool: Pool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
@@ -126,7 +126,7 @@ async def test_all_watched_products_are_read_in_one_statement(
         assert often.readings == len(counting.reads)
 
 
-async def test_nobody_watching_costs_no_statement(pool: Pool, counting: CountingPool, often: StockPublisher) -> None:
+async def test_without_watchers_no_statement_is_sent(pool: Pool, counting: CountingPool, often: StockPublisher) -> None:
     product_id = await new_product(pool)
     assert (len(counting.reads), polling_tasks()) == (0, [])
 
@@ -140,12 +140,12 @@ async def test_nobody_watching_costs_no_statement(pool: Pool, counting: Counting
     assert (often.watchers, often.watched_products) == (0, 0)
 
 
-async def test_a_watcher_that_joins_as_the_last_leaves_is_sent_changes(
+async def test_a_watcher_that_joins_as_the_last_one_leaves_gets_changes(
     pool: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
     product_id = await new_product(pool)
 
-    # The event loop's steps, from the beginning of a reading to past its end.
+    # Steps of the event loop, from the beginning of a reading to past its end.
     for version, steps in enumerate((0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256), start=1):
         async with often.watch([product_id]):
             counting.read_begun.clear()
@@ -160,7 +160,7 @@ async def test_a_watcher_that_joins_as_the_last_leaves_is_sent_changes(
 
 
 @pytest.mark.parametrize("known", [0, 1])
-async def test_an_unknown_product_is_not_found_and_leaves_nobody_behind(
+async def test_an_unknown_product_is_not_found_and_leaves_no_watcher_behind(
     pool: Pool, seldom: StockPublisher, known: int
 ) -> None:
     unknown = uuid4()

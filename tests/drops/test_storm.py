@@ -1,9 +1,9 @@
 """The storm: purchases through two Regions while everything that can fail does, at random from a seed.
 
-Two servers, each at home in its own Region, sell the same drops to buyers who come again under the same key when they
-were told of a fault, as the storefront and `dropzero load` do.
+Two servers with a home Region each sell the same drops. After a fault a buyer sends the same key again, as the
+storefront and `dropzero load` do.
 
-STORM_SEED=n makes the weather of an earlier run again, and STORM_PURCHASES=20000 a storm of some minutes.
+STORM_SEED=n repeats the weather of an earlier run. STORM_PURCHASES=20000 makes a storm of some minutes.
 """
 
 import asyncio
@@ -31,47 +31,47 @@ from tests.patience import FACTOR, PATIENCE, until
 from tests.regions import HOME, PEER
 
 PURCHASES = int(os.environ.get("STORM_PURCHASES", "2000"))
-"""Purchases, and more until every end of a transaction has been seen."""
+"""The least number of purchases. More are sent until transactions have ended in every way of ENDS."""
 
 BUYERS = min(1_000, PURCHASES // 4)
 """Purchases at a time."""
 
 SECONDS = PATIENCE + PURCHASES * 0.06 * FACTOR
-"""Until the last buyer must have been answered; on a quiet machine 400 are answered in a second."""
+"""Seconds until the last buyer must have an answer. On a quiet machine 400 purchases are answered in a second."""
 
 STOCKS = [*(PURCHASES * share // 200 for share in (1, 10, 20, 30, 10)), 1_000_000]
-"""Of four drops that sell out, one with a limit per buyer, and one that does not sell out."""
+"""Units of four drops that sell out, of a drop with a limit per buyer, and of a drop that does not sell out."""
 
 LIMITED, PLENTY = 4, 5
 
 ENDS = {"sold", "sold_nothing", "Conflict", "Unavailable", "OutcomeUnknown"}
 """How transactions end in a storm."""
 
-TIMES_ASKED = 200
-"""A buyer's patience: with every fault answered by asking again, nobody may need more."""
+MAX_REQUESTS = 200
+"""Requests of a purchase at most. A buyer sends another after each fault, and none may need more than these."""
 
 
 @dataclass
 class Buyers:
-    """What buyers were told in the end, and how often they had to ask."""
+    """The final answers of all buyers, and how often requests were sent again."""
 
     confirmed: dict[UUID, Counter[UUID]] = field(default_factory=lambda: defaultdict(Counter))
-    """By product, how often each order was told to be new; 0 for one that was only told to be an earlier one."""
+    """By product and order: how often the order was answered as new. 0 if it was only answered as replayed."""
     limited: Counter[UUID] = field(default_factory=Counter)
     sold_out: Counter[UUID] = field(default_factory=Counter)
-    asked_again: Counter[str] = field(default_factory=Counter)
+    sent_again: Counter[str] = field(default_factory=Counter)
 
     async def buy(self, drops: Drops, purchase: Purchase, region: str | None) -> None:
-        for _ in range(TIMES_ASKED):
+        for _ in range(MAX_REQUESTS):
             try:
                 outcome = await drops.purchase(purchase, region)
             except DatabaseError as error:
-                self.asked_again[type(error).__name__] += 1
+                self.sent_again[type(error).__name__] += 1
                 await asyncio.sleep(0.05)
                 continue
             match outcome.decision:
                 case Busy():
-                    self.asked_again["Busy"] += 1
+                    self.sent_again["Busy"] += 1
                     await asyncio.sleep(0.05)
                     continue
                 case Confirmed(order=order) | Replayed(order=order):
@@ -92,24 +92,25 @@ def purchases_of(chance: random.Random, product_ids: list[UUID]) -> Iterator[Pur
     """Purchases without end. Every tenth buyer clicks twice, and both clicks are one purchase."""
     for number in itertools.count():
         product_id = chance.choice(product_ids)
-        few = PURCHASES // 28  # come again and again for the drop with a limit
+        few = PURCHASES // 28  # buyers, who come repeatedly for the drop with a limit
         name = f"buyer-{chance.randrange(few) if product_id == product_ids[LIMITED] else number}"
         for _ in range(2 if number % 10 == 0 else 1):
             yield purchase(product_id, name, key=f"click-{number}")
 
 
 def transactions(servers: list[Drops]) -> Counter[str]:
-    """How often transactions ended in which way."""
+    """Transactions of all servers, by how they ended."""
     ends = Counter[str]()
-    for line in (line for server in servers for line in server.group_commits.values()):
-        for (_, end), times in line.transactions.items():
-            ends[end] += times
+    for server in servers:
+        for group_commit in server.group_commits.values():
+            for (_, end), times in group_commit.transactions.items():
+                ends[end] += times
     return ends
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 2 * PATIENCE)
-async def test_in_a_storm_of_faults_exactly_the_stock_is_sold_and_every_buyer_is_told(
+async def test_a_storm_of_faults_sells_exactly_the_stock_and_answers_every_buyer(
     home: StandIn, peer: StandIn, behind: Pool
 ) -> None:
     chance = seeded()
@@ -133,7 +134,7 @@ async def test_in_a_storm_of_faults_exactly_the_stock_is_sold_and_every_buyer_is
                     tasks.create_task(buyer())
             await until(lambda: len(audits) > 3)
     ends = transactions(servers)
-    print(f"{len(audits)} audits; asked again: {buyers.asked_again}; transactions: {ends}")  # noqa: T201
+    print(f"{len(audits)} audits; sent again: {buyers.sent_again}; transactions: {ends}")  # noqa: T201
 
     assert all(audits)
     assert ends.keys() >= ENDS
@@ -144,11 +145,11 @@ async def assert_exactly_the_stock_was_sold(database: Pool, product_ids: list[UU
     rows = await database.fetch("SELECT id, product_id, user_ref, quantity FROM orders", timeout=PATIENCE)
     for product_id, stock in zip(product_ids, STOCKS, strict=True):
         ordered = {row["id"] for row in rows if row["product_id"] == product_id}
-        assert ordered == set(buyers.confirmed[product_id]), "told yes without an order, or the reverse"
-        assert max(buyers.confirmed[product_id].values()) == 1, "two were told that the same order was new"
+        assert ordered == set(buyers.confirmed[product_id]), "confirmed without an order, or the reverse"
+        assert max(buyers.confirmed[product_id].values()) == 1, "two requests were answered that the same order was new"
         left = (await get_product(database, product_id)).stock
         assert left == stock - len(ordered), "oversold or lost"
-        assert left == 0 or not buyers.sold_out[product_id], "told sold out while there were units left"
+        assert left == 0 or not buyers.sold_out[product_id], "answered sold out while there were units left"
     held = Counter(row["user_ref"] for row in rows if row["product_id"] == product_ids[LIMITED])
     assert max(held.values()) <= 2
     assert buyers.limited[product_ids[LIMITED]] > 0

@@ -1,4 +1,4 @@
-"""What the tests of the stock publisher share: its pool, its times, and what watchers are sent."""
+"""What the tests of the stock publisher share: its pool, its times, and the changes that watchers get."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ async def publishing(pool: Pool, times: PollingTimes) -> AsyncIterator[StockPubl
 
 
 async def next_change(watcher: Watcher) -> StockChange:
-    """The next change, and only that; a test that waits for it in vain has failed."""
+    """The next change; changes after it stay with the watcher. Raises TimeoutError when none comes."""
     async with asyncio.timeout(PATIENCE):
         change, *others = await watcher.take()
     for other in others:
@@ -62,12 +62,12 @@ def stale(product_id: UUID, units: int, version: int) -> StockChange:
 
 
 def assert_nothing_sent(watcher: Watcher) -> None:
-    """Nothing waits to be taken."""
+    """The watcher has no change to take."""
     taking = watcher.take()
     try:
-        taking.send(None)  # runs until it waits, which it does only with empty slots
+        taking.send(None)  # runs until it waits, which it does only without a change
     except StopIteration as taken:
-        pytest.fail(f"sent {taken.value}")
+        pytest.fail(f"the watcher got {taken.value}")
     finally:
         taking.close()
 

@@ -1,4 +1,4 @@
-"""The weather of a storm: two servers, each at home in its own Region, and everything that can fail between."""
+"""The weather of a storm: two servers with a home Region each, and faults in everything between them."""
 
 import asyncio
 import os
@@ -27,20 +27,20 @@ TIMES = RegionTimes(
     answers_to_return=3,
     pool=replace(PATIENT_TIMES.pool, commit=short(2.0), close=short(0.1)),
 )
-"""Regions leave and return within the storm, several times over, as they would in minutes."""
+"""Regions are away and return several times within a storm. With the default times that would take minutes."""
 
 
 def seeded() -> random.Random:
-    """Chance from STORM_SEED, or from a seed that is printed, so that the same weather can be made again."""
+    """A random generator from STORM_SEED, or from a new seed. The seed is printed: it repeats the weather."""
     seed = int(os.environ.get("STORM_SEED") or random.SystemRandom().randrange(10**9))
     print(f"STORM_SEED={seed} makes the same weather again")  # noqa: T201 - pytest shows it when the test fails
     return random.Random(seed)  # noqa: S311
 
 
 async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
-    """Let something fail after every few statements, in one Region or the other, until cancelled.
+    """Cause a fault after every few statements, in one Region or the other, until cancelled.
 
-    By statements and not by the clock, so that a slow machine has no heavier weather.
+    Statements are counted instead of seconds, so that a slow machine does not get more faults.
     """
 
     async def statements(number: int) -> None:
@@ -81,14 +81,15 @@ async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
 
 
 async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
+    """Audit until cancelled. `audits` gets whether the books of all products balance, each time."""
     while True:
-        audits.append(all(line.balanced for line in await audit(database)))
+        audits.append(all(entry.balanced for entry in await audit(database)))
         await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
 async def two_servers(endpoints: list[StandIn], budget: RetryBudget) -> AsyncIterator[list[Drops]]:
-    """A server at home in each Region. In the end all faults are over."""
+    """Two servers, each with another Region as its home. All faults are over before they close."""
     home, peer = (Endpoint(endpoint.region or "", endpoint.url) for endpoint in endpoints)
     tokens = AuthTokens()
     servers = [
@@ -112,7 +113,7 @@ async def two_servers(endpoints: list[StandIn], budget: RetryBudget) -> AsyncIte
 
 @asynccontextmanager
 async def beside(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run them while the block runs. One that has ended by then has failed."""
+    """Run the coroutines while the block runs, then cancel them. Fails if a coroutine has ended before."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         yield
