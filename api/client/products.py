@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from api.client.graphql import GraphQLClient
 
@@ -58,6 +59,7 @@ async def create_product(
         "stock": stock,
         "opensAt": None if opens_at is None else opens_at.isoformat(),
         "limitPerBuyer": limit_per_buyer,
+        "idempotencyKey": str(uuid4()),  # so that an answer that was lost creates no second product
     }
     with client.checking_data():
         return Product.of((await client.execute(_CREATE, {"input": product}))["createProduct"])
@@ -66,7 +68,9 @@ async def create_product(
 async def restock(client: GraphQLClient, product_id: str, delta: int) -> Product:
     """Add `delta` units, which may be negative, and return the product. Raises RequestFailed."""
     with client.checking_data():
-        data = await client.execute(_RESTOCK, {"input": {"productId": product_id, "delta": delta}})
+        data = await client.execute(
+            _RESTOCK, {"input": {"productId": product_id, "delta": delta, "idempotencyKey": str(uuid4())}}
+        )
         return Product.of(data["restock"])
 
 

@@ -1,4 +1,4 @@
-"""Decisions: what becomes of each purchase and each cancellation of a group, decided without a database."""
+"""Decisions: what becomes of each purchase, cancellation and restock of a group, decided without a database."""
 
 import uuid
 from collections.abc import Mapping
@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
-from api.drops.errors import DropError, Forbidden, IdempotencyKeyReused, NotFound
-from api.drops.limits import checked_text, checked_units
+from api.drops.errors import DropError, Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.limits import MAX_UNITS, checked_text, checked_units
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import Product
 
 _ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
 """It must never change: the ids of all orders placed under a key derive from it."""
+
+_RESTOCK_NAMESPACE = uuid.UUID("3a6f4c1e-7f0b-5d9c-8a55-2f6b0c9d7e11")
+"""Never to change: the ids of all restocks under a key derive from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Purchase:
     product_id: UUID
     user_ref: str
     quantity: int
+
+    @property
+    def row_id(self) -> UUID:
+        """The id of the row that the request writes."""
+        return self.order_id
 
     @classmethod
     def checked(
@@ -54,8 +62,38 @@ class CancelRequest:
     product_id: UUID
     user_ref: str | None
 
+    @property
+    def row_id(self) -> UUID:
+        """The id of the row that the request writes."""
+        return self.order_id
 
-Request: TypeAlias = Purchase | CancelRequest
+
+@dataclass(frozen=True, slots=True)
+class RestockRequest:
+    """Units to add to a product's stock; a negative `delta` removes units that were not sold. The id of the restock is
+    known before it is stored, so that it can be found again."""
+
+    restock_id: UUID
+    product_id: UUID
+    delta: int
+
+    @property
+    def row_id(self) -> UUID:
+        """The id of the row that the request writes."""
+        return self.restock_id
+
+    @classmethod
+    def checked(cls, *, product_id: UUID, delta: int, idempotency_key: str | None = None) -> "RestockRequest":
+        """Raises InvalidInput."""
+        if delta == 0 or abs(delta) > MAX_UNITS:
+            raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
+        if idempotency_key is None:
+            return cls(uuid.uuid4(), product_id, delta)
+        idempotency_key = checked_text("idempotencyKey", idempotency_key)
+        return cls(uuid.uuid5(_RESTOCK_NAMESPACE, f"{product_id}:{idempotency_key}"), product_id, delta)
+
+
+Request: TypeAlias = Purchase | CancelRequest | RestockRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +149,26 @@ class Cancellation:
     first: bool
 
 
-Decision: TypeAlias = Confirmed | Replayed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | DropError
+@dataclass(frozen=True, slots=True)
+class Restocked:
+    """The decision about a RestockRequest: this request has added its units, or an earlier one under the same key."""
+
+
+Decision: TypeAlias = (
+    Confirmed | Replayed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Restocked | DropError
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a transaction has read: the product, the orders and the deltas of restocks by their ids, and the confirmed
+    units of each buyer (`held`). `now` is the database's clock."""
+
+    now: datetime
+    product: Product
+    orders: Mapping[UUID, Order]
+    restocks: Mapping[UUID, int]
+    held: Mapping[str, int]
 
 
 class Sale:
@@ -120,41 +177,51 @@ class Sale:
     A decision counts for the requests behind it: its units, its buyer's units, its order.
     """
 
-    def __init__(
-        self, now: datetime, product: Product, orders: Mapping[UUID, Order], held: Mapping[str, int], region: str
-    ) -> None:
-        """`product`, `orders` by their ids, and confirmed units by buyer (`held`) are as the database has them."""
-        self.product = product
-        self._now = now
-        self._stored = orders
-        self._orders = dict(orders)
-        self._held = dict(held)
+    def __init__(self, snapshot: Snapshot, region: str) -> None:
+        self.product = snapshot.product
+        self._snapshot = snapshot
+        self._orders = dict(snapshot.orders)
+        self._restocks = dict(snapshot.restocks)
+        self._held = dict(snapshot.held)
         self._region = region
-        self._stock = product.stock
+        self._stock = snapshot.product.stock
+        self._stocked = snapshot.product.stocked
         self.decisions: list[Decision] = []
         self.settled: dict[int, Decision] = {}
-        """The decisions, by position, about orders that are stored as they should be. The transaction writes nothing
-        for them, so they are true even if it fails."""
+        """The decisions, by position, about orders and restocks that are stored as they should be. The transaction
+        writes nothing for them, so they are true even if it fails."""
         self.confirmed: list[Order] = []
         """Orders to insert."""
         self.cancelled: list[Order] = []
         """Orders to cancel."""
+        self.restocked: list[RestockRequest] = []
+        """Restocks to insert."""
 
     @property
     def units(self) -> int:
-        """Units to take from the stock. Negative when the decisions return more units than they sell."""
+        """Units to take from the stock. Negative when the decisions add more units than they sell."""
         return self.product.stock - self._stock
 
     @property
-    def changes(self) -> bool:
-        """Whether there is anything to write."""
-        return bool(self.confirmed or self.cancelled)
+    def stocked(self) -> int:
+        """Units that the restocks add to those ever put in."""
+        return self._stocked - self.product.stocked
+
+    @property
+    def written(self) -> set[UUID]:
+        """The ids of the orders and restocks to write."""
+        return {row.id for row in (*self.confirmed, *self.cancelled)} | {row.restock_id for row in self.restocked}
 
     def decide(self, request: Request) -> None:
         """Add the decision about a request."""
-        order = self._orders.get(request.order_id)
-        decision = self._buy(request, order) if isinstance(request, Purchase) else self._cancel(request, order)
-        if order is not None and self._stored.get(order.id) is self._orders[order.id]:
+        if isinstance(request, RestockRequest):
+            settled = request.restock_id in self._snapshot.restocks
+            decision = self._restock(request)
+        else:
+            order = self._orders.get(request.order_id)
+            decision = self._buy(request, order) if isinstance(request, Purchase) else self._cancel(request, order)
+            settled = order is not None and self._snapshot.orders.get(order.id) is self._orders[order.id]
+        if settled:
             self.settled[len(self.decisions)] = decision
         self.decisions.append(decision)
 
@@ -169,13 +236,13 @@ class Sale:
             )
         if earlier is not None:
             return Cancelled(earlier) if earlier.status is OrderStatus.CANCELLED else Replayed(earlier)
-        if opens_at is not None and opens_at > self._now:
+        if opens_at is not None and opens_at > self._snapshot.now:
             return NotOpen(opens_at)
         if limit is not None and held + purchase.quantity > limit:
             return LimitReached(limit, held)
         if purchase.quantity > self._stock:
             return SoldOut(self._stock)
-        order = purchase.confirmed(self._region, self._now)
+        order = purchase.confirmed(self._region, self._snapshot.now)
         self._stock -= order.quantity
         self._held[order.user_ref] = held + order.quantity
         self._orders[order.id] = order
@@ -195,3 +262,21 @@ class Sale:
         self._orders[order.id] = cancelled
         self.cancelled.append(cancelled)
         return Cancellation(cancelled, first=True)
+
+    def _restock(self, request: RestockRequest) -> Decision:
+        delta, earlier = request.delta, self._restocks.get(request.restock_id)
+        if earlier is not None and earlier != delta:
+            return IdempotencyKeyReused(
+                f"this idempotencyKey was used to restock {earlier}, not {delta}; use a new key for a new restock"
+            )
+        if earlier is not None:
+            return Restocked()
+        if self._stock + delta < 0:
+            return InvalidInput(f"the stock is {self._stock}; {-delta} units cannot be taken back from it")
+        if self._stocked + delta > MAX_UNITS:
+            return InvalidInput(f"no more than {MAX_UNITS} units can ever be put into one product")
+        self._stock += delta
+        self._stocked += delta
+        self._restocks[request.restock_id] = delta
+        self.restocked.append(request)
+        return Restocked()

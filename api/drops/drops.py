@@ -16,12 +16,13 @@ from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import products
 from api.drops.cancellation import CancelledOrder, cancel_order
-from api.drops.decisions import Purchase
+from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
 from api.drops.known_products import KnownProducts
 from api.drops.line import GroupPolicy
 from api.drops.products import NewProduct, Product
-from api.drops.stock import PollingTimes, StockLevel, StockPublisher
+from api.drops.restocking import restock
+from api.drops.stock import PollingTimes, StockPublisher
 from api.drops.ticket import Outcome
 
 R = TypeVar("R")
@@ -85,11 +86,10 @@ class Drops:
             if self._resumed is not None:
                 await self._resumed(client)
 
-    async def restock(self, product_id: UUID, delta: int) -> Product:
-        """See products.restock. Watchers are sent the new stock at once."""
-        product = await products.restock(self.regions, product_id, delta, self._budget)
-        self.publisher.publish(StockLevel.of(product))
-        return product
+    async def restock(self, request: RestockRequest, client: str = "") -> Product:
+        """See restocking.restock. Raises NotFound for an unknown product before it gets a line."""
+        await self.known_products.require(request.product_id)
+        return await self._in_turn(client, restock(self.group_commits[None], request, client))
 
     async def create_product(self, product: NewProduct) -> Product:
         """See products.create_product."""

@@ -163,8 +163,8 @@ class Line:
         size."""
         if len(group) <= 1:
             for ticket in group:
-                logger.error("purchase %s cannot be executed", ticket.request.order_id, exc_info=error)
-                self._answer(ticket, ticket.unknown if ticket.request.order_id in self._unknown else error)
+                logger.error("purchase %s cannot be executed", ticket.request.row_id, exc_info=error)
+                self._answer(ticket, ticket.unknown if ticket.request.row_id in self._unknown else error)
             group.clear()
             return 1
         self._drop_spent(group, None)
@@ -195,7 +195,7 @@ class Line:
                 self._answer_decision(group.pop(position), decision, failed.sale.product, failed.region)
 
     def _answer_decision(self, ticket: Ticket, decision: Decision, product: Product | None, region: str) -> None:
-        self._unknown.discard(ticket.request.order_id)
+        self._unknown.discard(ticket.request.row_id)
         if isinstance(decision, Confirmed | Replayed):
             region = decision.order.region  # the Region that committed the order, also when a peer found it afterwards
         if isinstance(decision, Replayed) and decision.order.created_at in ticket.written_at:
@@ -209,7 +209,7 @@ class Line:
         written: dict[UUID, Order] = {}
         if failed.unknown is not None:
             written = {order.id: order for order in failed.unknown.confirmed}
-            self._unknown |= written.keys() | {order.id for order in failed.unknown.cancelled}
+            self._unknown |= failed.unknown.written
         for ticket in group:
             ticket.attempts += 1
             # Of several purchases under one key, the first was to write the order and the others to find it.
@@ -230,7 +230,7 @@ class Line:
 
     def _turn_away(self, ticket: Ticket, error: DatabaseError | None) -> None:
         """Answer a ticket that is not tried again. `error` is what its last transaction ended with."""
-        if ticket.request.order_id in self._unknown:
+        if ticket.request.row_id in self._unknown:
             self._answer(ticket, ticket.unknown)
         elif isinstance(error, Unavailable):
             self._answer(ticket, error)
@@ -275,7 +275,7 @@ class Line:
 
     def _stopped(self, ticket: Ticket, in_transaction: bool) -> DatabaseError:
         """The error for a purchase that was still waiting when the server stopped."""
-        if in_transaction or ticket.request.order_id in self._unknown:
+        if in_transaction or ticket.request.row_id in self._unknown:
             return OutcomeUnknown("the server stopped before the outcome was known")
         return Unavailable("the server stopped before this purchase was tried again")
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from api.database.database import Database
 from api.database.pool import Record, Transaction
 from api.database.retry import RetryBudget, run_again
-from api.drops.errors import InvalidInput, NotFound
+from api.drops.errors import IdempotencyKeyReused, NotFound
 from api.drops.keyset import Cursor, Page, keyset_query
-from api.drops.limits import MAX_UNITS, checked_moment, checked_name, checked_units
+from api.drops.limits import checked_moment, checked_name, checked_text, checked_units
+
+_PRODUCT_NAMESPACE = UUID("c0b7e9f4-5a1d-5e63-9b8e-41d0a7f2c955")
+"""Never to change: the ids of all products created under a key derive from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,12 @@ class NewProduct:
         stock: int,
         opens_at: datetime | None = None,
         limit_per_buyer: int | None = None,
+        idempotency_key: str | None = None,
     ) -> "NewProduct":
-        """Raises InvalidInput."""
+        """The id is derived from the idempotency key, or else random. Raises InvalidInput."""
+        key = None if idempotency_key is None else checked_text("idempotencyKey", idempotency_key)
         return cls(
-            id=uuid4(),
+            id=uuid4() if key is None else uuid5(_PRODUCT_NAMESPACE, key),
             name=checked_name("name", name),
             drop_name=checked_name("dropName", drop_name),
             stock=checked_units("stock", stock, least=0),
@@ -65,6 +70,12 @@ class NewProduct:
             if limit_per_buyer is None
             else checked_units("limitPerBuyer", limit_per_buyer, least=1),
         )
+
+    def describes(self, product: Product) -> bool:
+        """Whether the product is what was to be created. Its stock can have changed since."""
+        wanted = (self.id, self.name, self.drop_name, self.opens_at, self.limit_per_buyer)
+        found = (product.id, product.name, product.drop_name, product.opens_at, product.limit_per_buyer)
+        return wanted == found
 
 
 SELECT_PRODUCTS = """
@@ -78,11 +89,6 @@ VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING
 _INSERT_INVENTORY = """
 INSERT INTO inventory (id, product_id, stock, stocked)
 VALUES ($1, $2, $3::integer, $3::integer) ON CONFLICT (product_id) DO NOTHING
-"""
-# The bound is on `stocked`, so that the units of cancelled orders always fit into the stock.
-_RESTOCK = """
-UPDATE inventory SET stock = stock + $2, stocked = stocked + $2, version = version + 1
-WHERE product_id = $1 AND stock + $2::bigint >= 0 AND stocked + $2 <= 2147483647
 """
 
 
@@ -124,7 +130,10 @@ async def read_product(transaction: Transaction, product_id: UUID) -> Product:
 
 
 async def create_product(database: Database, product: NewProduct, budget: RetryBudget = RetryBudget()) -> Product:
-    """Create a product with its stock, both or neither. Raises Conflict, Unavailable, OutcomeUnknown."""
+    """Create a product with its stock, both or neither. When there is a product of this id, it is returned unchanged.
+
+    Raises IdempotencyKeyReused when that product is another one, Conflict, Unavailable, OutcomeUnknown.
+    """
 
     async def attempt() -> Product:
         async with database.begin() as transaction:
@@ -138,33 +147,14 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
             )
             await transaction.execute(_INSERT_INVENTORY, uuid4(), product.id, product.stock)
             created = await read_product(transaction, product.id)
+            if not product.describes(created):
+                raise IdempotencyKeyReused(
+                    f"this idempotencyKey was used to create {created.name!r}; use a new key for another product"
+                )
             await transaction.commit()
             return created
 
     return await run_again(attempt, budget, safe_after_lost_commit=True)
-
-
-async def restock(database: Database, product_id: UUID, delta: int, budget: RetryBudget = RetryBudget()) -> Product:
-    """Add units, or remove unsold units with a negative `delta`.
-
-    Raises InvalidInput, NotFound, Conflict, Unavailable; and OutcomeUnknown after the first lost COMMIT. A retry could
-    add the units twice, so the operator has to look at the stock.
-    """
-    if delta == 0 or abs(delta) > MAX_UNITS:
-        raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
-
-    async def attempt() -> Product:
-        async with database.begin() as transaction:
-            changed = await transaction.execute(_RESTOCK, product_id, delta) == "UPDATE 1"
-            product = await read_product(transaction, product_id)
-            if not changed and product.stock + delta < 0:
-                raise InvalidInput(f"the stock is {product.stock}; {-delta} units cannot be taken back from it")
-            if not changed:
-                raise InvalidInput(f"no more than {MAX_UNITS} units can ever be put into one product")
-            await transaction.commit()
-            return product
-
-    return await run_again(attempt, budget, safe_after_lost_commit=False)
 
 
 def product_of(row: Record) -> Product:

@@ -7,6 +7,7 @@ GRANTS = {
     "products": ("SELECT", "INSERT"),
     "inventory": ("SELECT", "INSERT", "UPDATE"),
     "orders": ("SELECT", "INSERT", "UPDATE"),
+    "restocks": ("SELECT", "INSERT"),
 }
 """The rights on each table that the server's statements need, and no more."""
 

@@ -1,4 +1,4 @@
-"""A ticket: one purchase or cancellation that waits in a line, and the outcome that it is answered with."""
+"""A ticket: one purchase, cancellation or restock that waits in a line, and the outcome that it is answered with."""
 
 import asyncio
 import random
@@ -15,6 +15,7 @@ from api.drops.decisions import (
     NotOpen,
     Replayed,
     Request,
+    Restocked,
     SoldOut,
 )
 from api.drops.products import Product
@@ -34,12 +35,14 @@ class Busy:
         return cls(retry_after_ms=random.randint(500, 1500))  # noqa: S311
 
 
-Answer: TypeAlias = Confirmed | Replayed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Busy
+Answer: TypeAlias = (
+    Confirmed | Replayed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Restocked | Busy
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a purchase or a cancellation.
+    """What became of a purchase, a cancellation or a restock.
 
     `product`: as the deciding transaction left it; None with Busy, when no transaction decided.
     `attempts`: transactions that the request was in. `region`: the Region that decided.
@@ -53,7 +56,7 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A purchase or a cancellation that waits in a line or is in a group, and the future of its outcome.
+    """A purchase, a cancellation or a restock that waits in a line or is in a group, and the future of its outcome.
 
     `client`: where the request came from. `deadline`: by the event loop's clock. `claim`: on the quota of unanswered
     requests. `queued`: whether the ticket waits in the line, and is in no group. `answered`: whether the line has
@@ -76,6 +79,6 @@ class Ticket:
     def unknown(self) -> OutcomeUnknown:
         """The error for a request whose COMMIT got no answer, and whose order could not be read since."""
         return OutcomeUnknown(
-            f"the connection was lost while order {self.request.order_id} was committed, and the database has not come "
+            f"the connection was lost while order {self.request.row_id} was committed, and the database has not come "
             "back yet"
         )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import strawberry
 
+from api.drops.decisions import RestockRequest
 from api.drops.limits import checked_id
 from api.drops.products import NewProduct, list_products
 from api.drops.products import Product as StoredProduct
@@ -72,6 +73,10 @@ class CreateProductInput:
     limit_per_buyer: int | None = strawberry.field(
         default=None, description="Units that one buyer can hold, 1 or more; no limit if left out."
     )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="1 to 200 characters. The same key is the same product, however often it is sent.",
+    )
 
 
 @strawberry.input(description="Units to add to a product, or to take back from it.")
@@ -79,6 +84,11 @@ class RestockInput:
     product_id: strawberry.ID = strawberry.field(description="The product.")
     delta: int = strawberry.field(
         description="Units to add; a negative number takes back units that nobody has bought. Not 0."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="1 to 200 characters. The same key for the same product is the same restock, however often it is "
+        "sent.",
     )
 
 
@@ -137,6 +147,7 @@ class ProductMutations:
             stock=input.stock,
             opens_at=input.opens_at,
             limit_per_buyer=input.limit_per_buyer,
+            idempotency_key=input.idempotency_key,
         )
         return Product.of(await info.context.drops.create_product(product))
 
@@ -149,5 +160,9 @@ class ProductMutations:
         input: Annotated[RestockInput, strawberry.argument(description="The product and the units.")],
     ) -> Product | None:
         info.context.caller.require_operator()
-        product_id = checked_id("productId", input.product_id)
-        return Product.of(await info.context.drops.restock(product_id, input.delta))
+        request = RestockRequest.checked(
+            product_id=checked_id("productId", input.product_id),
+            delta=input.delta,
+            idempotency_key=input.idempotency_key,
+        )
+        return Product.of(await info.context.drops.restock(request, info.context.client))

@@ -16,6 +16,7 @@ from api.drops.decisions import (
     NotOpen,
     Purchase,
     Replayed,
+    Restocked,
     SoldOut,
 )
 from api.drops.limits import checked_id
@@ -199,8 +200,8 @@ def _result(outcome: Outcome) -> PurchaseResult:
             )
         case Busy(retry_after_ms):
             return _busy(retry_after_ms, common)
-        case Cancellation():
-            raise TypeError("a purchase was decided as a cancellation")
+        case Cancellation() | Restocked():
+            raise TypeError("a purchase was decided as another request")
 
 
 def _confirmed(

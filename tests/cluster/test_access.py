@@ -17,9 +17,9 @@ from api.database.pool import Pool
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed, Purchase
 from api.drops.orders import get_order, list_orders
-from api.drops.products import NewProduct, create_product, list_products, restock
+from api.drops.products import NewProduct, create_product, list_products
 from api.drops.purchase import GroupFailed, execute_group
-from tests.drops.purchases import cancel
+from tests.drops.purchases import cancel, restock
 from tests.patience import PATIENCE, PATIENT_TIMES
 
 SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"

@@ -104,7 +104,7 @@ async def test_two_processes_at_once_print_their_steps_and_leave_one_schema(
     ]
     assert await recorded(empty) == NAMES
     assert await dropzero_migrate(empty_database_url) == command.Run(
-        0, "through here: 0 of 9 migrations to apply\nThe schema was up to date already.\n", ""
+        0, "through here: 0 of 10 migrations to apply\nThe schema was up to date already.\n", ""
     )
 
 
@@ -212,19 +212,19 @@ async def test_a_database_that_is_ahead_is_served_with_a_warning(
 ) -> None:
     """An older version works on a newer schema, as it must while servers are replaced one by one."""
     async with Pool(Endpoint("here", database_url), size=1, times=PATIENT_TIMES.pool) as pool:
-        await pool.execute("INSERT INTO schema_migrations VALUES (10, 'reviews', 'of a newer version')")
-        assert await read_schema(pool, MIGRATIONS) == Schema(pending=[], ahead=["0010_reviews"])
+        await pool.execute("INSERT INTO schema_migrations VALUES (11, 'reviews', 'of a newer version')")
+        assert await read_schema(pool, MIGRATIONS) == Schema(pending=[], ahead=["0011_reviews"])
     assert await dropzero_migrate(database_url) == command.Run(
         0,
-        "through here: 0 of 9 migrations to apply\n"
-        "the database is ahead of this version: it has 0010_reviews of a newer one\n"
+        "through here: 0 of 10 migrations to apply\n"
+        "the database is ahead of this version: it has 0011_reviews of a newer one\n"
         "The schema was up to date already.\n",
         "",
     )
     served = replace(settings, endpoints=(Endpoint("here", database_url),))
     await prepare(served, embedded=False)
     [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning == "serving a database that is ahead: it has 0010_reviews of a newer version"
+    assert warning == "serving a database that is ahead: it has 0011_reviews of a newer version"
     async with serving(served) as server:
         assert await server.data("{ regions { name } }") == {"regions": [{"name": "here"}]}
 

@@ -9,12 +9,13 @@ from uuid import UUID
 
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
+from api.drops import restocking
 from api.drops.audit import audit
 from api.drops.cancellation import CancelledOrder, cancel_order
-from api.drops.decisions import Purchase
+from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
 from api.drops.line import GroupPolicy
-from api.drops.products import NewProduct, create_product
+from api.drops.products import NewProduct, Product, create_product
 from api.drops.ticket import Outcome
 from tests.patience import PATIENCE, PATIENT_BUDGET
 
@@ -69,3 +70,9 @@ async def cancel(
 ) -> CancelledOrder:
     """Cancel an order through a group commit of its own, as another process would."""
     return await cancel_order(pool, new_group_commit(pool, budget=budget), order_id, user_ref, "", budget)
+
+
+async def restock(pool: Pool, product_id: UUID, delta: int, budget: RetryBudget = PATIENT_BUDGET) -> Product:
+    """Restock a product in a line of its own, as another process would."""
+    request = RestockRequest.checked(product_id=product_id, delta=delta)
+    return await restocking.restock(new_group_commit(pool, budget=budget), request)

@@ -15,9 +15,9 @@ from api.drops.audit import audit
 from api.drops.decisions import Confirmed, Replayed
 from api.drops.line import GroupPolicy
 from api.drops.orders import list_orders
-from api.drops.products import get_product, restock
+from api.drops.products import get_product
 from api.drops.ticket import Busy, Outcome
-from tests.drops.purchases import cancel, new_group_commit, new_product, purchase
+from tests.drops.purchases import assert_books_balance, cancel, new_group_commit, new_product, purchase, restock
 from tests.faults import Faulty
 from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
 
@@ -183,14 +183,16 @@ async def test_a_product_whose_creation_was_lost_at_commit_exists_once(
     assert [entry.product_id for entry in await audit(behind)] == [product_id]
 
 
-async def test_a_restock_lost_at_commit_is_an_unknown_outcome(behind: Pool, fragile: Pool, faulty: Faulty) -> None:
+@pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])
+async def test_a_restock_lost_at_commit_counts_once(behind: Pool, fragile: Pool, faulty: Faulty, fault: str) -> None:
     product_id = await new_product(behind, stock=5)
-    faulty.cut_after_commit = 1
+    setattr(faulty, fault, 2)
 
-    with pytest.raises(OutcomeUnknown):
-        await restock(fragile, product_id, 3)
+    product = await restock(fragile, product_id, 3)
 
-    assert (await get_product(behind, product_id)).stock == 8
+    assert (product.stock, product.stocked) == (8, 8)
+    assert await get_product(behind, product_id) == product
+    await assert_books_balance(behind)
 
 
 async def test_a_lost_commit_does_not_confirm_an_earlier_order_as_a_new_one(

@@ -15,9 +15,8 @@ import pytest
 from api.database.backoff import Backoff
 from api.database.errors import Unavailable
 from api.database.pool import Pool
-from api.drops.products import restock
 from api.drops.stock import PollingTimes, StockChange, StockLevel, StockPublisher, Watcher
-from tests.drops.purchases import new_product
+from tests.drops.purchases import new_product, restock
 from tests.drops.watching import (
     CountingPool,
     assert_nothing_sent,

@@ -16,7 +16,7 @@ from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed
 from api.drops.line import GroupPolicy
 from api.drops.orders import OrderStatus, list_orders
-from api.drops.products import get_product, restock
+from api.drops.products import get_product
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.ticket import Busy
 from tests.drops.purchases import (
@@ -28,6 +28,7 @@ from tests.drops.purchases import (
     new_group_commit,
     new_product,
     purchase,
+    restock,
     submit_all,
 )
 from tests.dsql.stand_in import StandIn

@@ -7,9 +7,8 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.errors import InvalidInput, NotFound
-from api.drops.products import restock
 from api.drops.stock import MAX_WATCHED, StockLevel, StockPublisher
-from tests.drops.purchases import new_product
+from tests.drops.purchases import new_product, restock
 from tests.drops.watching import (
     SELDOM,
     CountingPool,

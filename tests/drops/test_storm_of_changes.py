@@ -16,7 +16,7 @@ import pytest
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
-from api.drops.decisions import Confirmed, Purchase, SoldOut
+from api.drops.decisions import Confirmed, Purchase, RestockRequest, SoldOut
 from api.drops.drops import Drops
 from api.drops.products import NewProduct
 from api.drops.ticket import Busy
@@ -126,7 +126,7 @@ async def test_in_a_storm_every_answer_agrees_with_what_was_committed(
 
     async def restock(drops: Drops, number: int) -> tuple[UUID, Awaitable[object]]:
         product_id = await new_product(behind, stock=1)
-        return product_id, drops.restock(product_id, 1)
+        return product_id, drops.restock(RestockRequest.checked(product_id=product_id, delta=1))
 
     async def create(drops: Drops, number: int) -> tuple[UUID, Awaitable[object]]:
         product = NewProduct.checked(name="Tee", drop_name="First Light", stock=number)

@@ -1,0 +1,25 @@
+"""Restocking a product, in the line of its purchases."""
+
+from api.database.errors import Conflict
+from api.drops.decisions import Restocked, RestockRequest
+from api.drops.group_commit import GroupCommit
+from api.drops.products import Product
+from api.drops.ticket import Busy
+
+
+async def restock(group_commit: GroupCommit, request: RestockRequest, client: str = "") -> Product:
+    """Add units to the stock, or remove unsold units, exactly once however often the request is sent. Returns the
+    product right after.
+
+    A restock writes the same row as the purchases of its product. In a transaction of its own it would conflict with
+    theirs, so it waits in their line and is decided in their group.
+
+    `client` is where the request came from. Raises InvalidInput, NotFound, IdempotencyKeyReused, Conflict when nothing
+    was changed, Unavailable, OutcomeUnknown.
+    """
+    outcome = await group_commit.submit(request, client)
+    if isinstance(outcome.decision, Busy):
+        raise Conflict("the line of the product was too long for this restock")
+    assert isinstance(outcome.decision, Restocked), "a RestockRequest is decided as Restocked"
+    assert outcome.product is not None, "a restock has a product"
+    return outcome.product
