@@ -10,7 +10,7 @@ from api.identity.admission import Admission
 from api.identity.clients import LOCAL, client_of
 from api.identity.quota import Claim, QuotaSpent
 from api.identity.turns import LENGTH
-from api.impatient import PIECE
+from api.slow_clients import PIECE
 
 FREE = 0.0002
 """Seconds of processor time to read a request or a message. The usual one takes half of that. Any more, such as for a

@@ -22,7 +22,7 @@ from api.identity.admission import Admission
 from api.identity.caller import REFUSED_TOKENS, Authenticator
 from api.identity.errors import RateLimited
 from api.identity.quota import Quota
-from api.shared_figures import SharedFigures
+from api.worker_metrics import SharedFigures
 
 _LARGEST = frozenset({"dropzero_region_away"})
 """Gauges for which /metrics shows the largest value of any worker, not the sum."""

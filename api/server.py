@@ -2,7 +2,7 @@
 uvicorn.
 
 It relies on two things that uvicorn's types do not allow: the protocol classes may be any callable, and
-`timeout_keep_alive` may be a fraction of a second. The classes themselves are in `protocol.py`,
+`timeout_keep_alive` may be a fraction of a second. The classes themselves are in `http_protocol.py`,
 `websocket_protocol.py`, `serving.py` and `workers.py`.
 """
 
@@ -22,17 +22,17 @@ from starlette.applications import Starlette
 from api.app import create_admission, create_app
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.hosts import UNNAMED, parse_hosts
+from api.http_protocol import BoundedHttp
 from api.identity import gate
 from api.identity.admission import Admission
 from api.inlet import Inlet
 from api.process import CannotServe, configure_logging, raise_file_limit, tune_garbage_collector
-from api.protocol import BoundedHttp
 from api.serving import SINGLE_PROCESS_ACTIONS, ServingProcess
 from api.settings import Settings, SocketTimes
-from api.shared_figures import shared_folder
 from api.signals import BrokenOff, end_as_signalled, hold_signals, run_until_signal, unwind_on_signals
 from api.startup import prepare
 from api.websocket_protocol import BoundedWebSocket
+from api.worker_metrics import shared_folder
 from api.workers import Workers
 
 logger = logging.getLogger("dropzero.server")

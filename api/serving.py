@@ -16,8 +16,8 @@ from types import FrameType
 import uvicorn
 
 from api.health import DRAINING
+from api.http_protocol import CLOSING, BoundedHttp
 from api.open_files import OpenFiles
-from api.protocol import CLOSING, BoundedHttp
 from api.signals import BrokenOff, hold_signals, release_signals
 
 logger = logging.getLogger("dropzero.server")

@@ -8,15 +8,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
-from api import variables
+from api import environment_variables as variables
 from api.database.endpoint import Endpoint
 from api.database.monitor import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.line import GroupPolicy
 from api.drops.stock import PollingTimes
+from api.environment_variables import COMMAND_VARIABLES, DRAIN, VARIABLES, Variable
 from api.hosts import parse_hosts
 from api.identity.clients import Network
-from api.variables import COMMAND_VARIABLES, DRAIN, VARIABLES, Variable
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 """Two Regions, both served by the one embedded database, so that everything about Regions works on a laptop."""

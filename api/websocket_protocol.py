@@ -15,9 +15,9 @@ from websockets.http11 import Request
 
 from api.identity.admission import Admission
 from api.identity.errors import RateLimited
-from api.impatient import MAX_UNSENT, PIECE, Impatient
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
+from api.slow_clients import MAX_UNSENT, PIECE, Impatient
 
 MAX_FRAGMENTS = 1_000
 """Frames of one message. Clients send one, or one for each of their own buffers. Each frame is an object here, and no

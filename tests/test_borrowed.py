@@ -40,8 +40,8 @@ FIGURES = "find how prometheus_client's multiprocess mode writes and adds its fi
 IDENTITY = "find how botocore/credentials.py makes credentials from a web identity now, and change WebIdentity.install"
 
 CLASSES = [
-    ("protocol.py", "BoundedHttp", f"{HTTP}:HttpToolsProtocol"),
-    ("flow.py", "HeldFlow", "uvicorn.protocols.http.flow_control:FlowControl"),
+    ("http_protocol.py", "BoundedHttp", f"{HTTP}:HttpToolsProtocol"),
+    ("flow_control.py", "HeldFlow", "uvicorn.protocols.http.flow_control:FlowControl"),
     ("websocket_protocol.py", "BoundedWebSocket", WEBSOCKET),
     ("serving.py", "ServingProcess", "uvicorn.server:Server"),
     ("workers.py", "_Worker", "uvicorn.supervisors.multiprocess:Process"),
@@ -51,7 +51,7 @@ CLASSES = [
 
 UVICORN = [
     *loans(
-        "protocol.py",
+        "http_protocol.py",
         f"{HTTP}:HttpToolsProtocol",
         PROTOCOL,
         "_unset_keepalive_if_required app_state config connections cycle flow headers loop parser pipeline "
@@ -60,13 +60,13 @@ UVICORN = [
         "on_message_begin on_message_complete on_response_complete on_url timeout_keep_alive_handler",
     ),
     *loans(
-        "protocol.py",
+        "http_protocol.py",
         f"{HTTP}:RequestResponseCycle",
         PROTOCOL,
         "disconnected keep_alive message_event more_body on_response response_complete response_started run_asgi scope",
     ),
     *loans(
-        "flow.py",
+        "flow_control.py",
         "uvicorn.protocols.http.flow_control:FlowControl",
         "find what pauses reading in uvicorn's flow_control.py, and change HeldFlow; see test_pipelines.py",
         "pause_reading resume_reading read_paused write_paused",
@@ -193,17 +193,17 @@ DATABASE = [
         "method",
     ),
     *loans("database/web_identity.py", "botocore.credentials:CredentialProvider", IDENTITY, "METHOD load"),
-    call("shared_figures.py", "prometheus_client.multiprocess:MultiProcessCollector.merge", FIGURES, "files"),
+    call("worker_metrics.py", "prometheus_client.multiprocess:MultiProcessCollector.merge", FIGURES, "files"),
     call(
-        "shared_figures.py",
+        "worker_metrics.py",
         "prometheus_client.mmap_dict:mmap_key",
         FIGURES,
         *("metric_name", "name", "labelnames", "labelvalues", "help_text"),
     ),
     call(
-        "shared_figures.py", "prometheus_client.mmap_dict:MmapedDict.write_value", FIGURES, "key", "value", "timestamp"
+        "worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict.write_value", FIGURES, "key", "value", "timestamp"
     ),
-    *loans("shared_figures.py", "prometheus_client.mmap_dict:MmapedDict", FIGURES, "read_value close"),
+    *loans("worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict", FIGURES, "read_value close"),
     *loans(
         "terminal.py",
         "rich.console:Console",
@@ -228,8 +228,8 @@ def test_it_is_still_lent(loan: Loan) -> None:
     ],
 )
 def test_an_entry_that_is_gone_fails_with_what_to_do(change: dict[str, Any], what: str) -> None:
-    loan = Loan(**{"user": "protocol.py", "lender": f"{HTTP}:HttpToolsProtocol", "remedy": "do this", **change})
-    with pytest.raises(AssertionError, match=rf"api/protocol\.py .*{what}.*: do this"):
+    loan = Loan(**{"user": "http_protocol.py", "lender": f"{HTTP}:HttpToolsProtocol", "remedy": "do this", **change})
+    with pytest.raises(AssertionError, match=rf"api/http_protocol\.py .*{what}.*: do this"):
         loan.check()
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from api.app import CLOSE_GRACE
 from api.database.pool import TRANSACTION_TIMEOUT
+from api.environment_variables import DRAIN
 from api.identity.gate import PATIENCE as PATIENCE_AT_THE_GATE
 from api.server import shutdown_timeout
 from api.serving import LINGER
 from api.settings import read_settings
-from api.variables import DRAIN
 from tests.command import Serving, dropzero_serve
 from tests.graphql.transport import connected
 from tests.patience import PATIENCE, until

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api import variables
+from api import environment_variables as variables
+from api.environment_variables import COMMAND_VARIABLES, VARIABLES, Variable
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, read_settings
-from api.variables import COMMAND_VARIABLES, VARIABLES, Variable
 from tests.options import Recorded, command_options
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"

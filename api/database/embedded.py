@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from api.database.account import reachable_temporary
 from api.database.errors import EmbeddedUnavailable
-from api.database.programs import INSIDE, Process, Programs, signals_held, signals_waiting
+from api.database.postgres_programs import INSIDE, Process, Programs, signals_held, signals_waiting
 
 logger = logging.getLogger("dropzero.database")
 

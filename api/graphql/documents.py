@@ -18,7 +18,7 @@ from graphql import (
 )
 
 from api.graphql.cost import MAX_COST, Cost, Costs
-from api.graphql.extents import fields_of
+from api.graphql.document_limits import fields_of
 from api.graphql.validation import InvalidDocument, parse_and_validate, require_length
 from api.identity.errors import RateLimited
 from api.identity.turns import Turns

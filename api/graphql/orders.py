@@ -12,8 +12,8 @@ from api.drops.orders import Order as StoredOrder
 from api.drops.orders import get_order, list_orders
 from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
+from api.graphql.pagination import PageInfo, page_info
 from api.graphql.products import DEFAULT_PAGE, Product
-from api.graphql.relay import PageInfo, page_info
 
 
 @strawberry.enum(description="Whether an order is confirmed or cancelled.")

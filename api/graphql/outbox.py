@@ -14,7 +14,7 @@ class Outbox(Generic[M]):
     has one slot. A new message replaces the waiting message in its slot: a slow reader skips to the present, and costs
     no more memory.
 
-    A client that never reads is disconnected by the connection's protocol (`api/impatient.py`), not here.
+    A client that never reads is disconnected by the connection's protocol (`api/slow_clients.py`), not here.
     """
 
     def __init__(self, send: Callable[[M], Coroutine[Any, Any, None]]) -> None:

@@ -10,7 +10,7 @@ from api.drops.limits import checked_id
 from api.drops.products import NewProduct, list_products
 from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
-from api.graphql.relay import PageInfo, page_info
+from api.graphql.pagination import PageInfo, page_info
 
 DEFAULT_PAGE = 20
 

@@ -22,7 +22,7 @@ from graphql.language.parser import Parser
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from api.graphql.extents import exceeded_limits
+from api.graphql.document_limits import exceeded_limits
 
 MAX_LENGTH = 20_000
 """Characters of a document, comments included. The lexer takes a quarter of a microsecond for each."""

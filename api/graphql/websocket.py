@@ -15,9 +15,9 @@ from api.graphql.broadcast import Broadcast
 from api.graphql.departure import Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
-from api.graphql.messages import Closing, checked_message
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
+from api.graphql.websocket_messages import Closing, checked_message
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 

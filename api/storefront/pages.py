@@ -13,7 +13,7 @@ from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 FOLDER = Path(__file__).parent
 SCRIPTS = FOLDER / "static"
 
-LOAD_AGAIN = "\n" + (FOLDER / "again.js").read_text(encoding="utf-8")
+LOAD_AGAIN = "\n" + (FOLDER / "load_again.js").read_text(encoding="utf-8")
 """The one inline script of a page. It retries files that failed to load."""
 
 _CURRENT = ' aria-current="page"'

@@ -17,7 +17,7 @@ FAILURES = 2
 """How often each address is answered by 502 at first. Two, so that a retry fails as well."""
 
 LONGEST_PAUSE = 20_000
-"""Milliseconds between two attempts of a page; as in again.js."""
+"""Milliseconds between two attempts of a page; as in load_again.js."""
 
 ATTEMPTS = 12
 

@@ -17,7 +17,7 @@ import pytest
 from api.database.account import PACKAGE, PROGRAMS, Account, account_for, packages_for
 from api.database.embedded import embedded_postgres, running_embedded_url
 from api.database.errors import EmbeddedUnavailable
-from api.database.programs import Programs, find_packages
+from api.database.postgres_programs import Programs, find_packages
 from tests.database.owner import OWN, processes_on
 from tests.database.test_embedded import execute
 from tests.patience import PATIENCE

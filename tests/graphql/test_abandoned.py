@@ -8,8 +8,8 @@ import pytest
 from api.database.pool import Pool
 from api.database.regions import Regions
 from api.graphql.execution import Executor
-from api.graphql.messages import Closing
 from api.graphql.websocket import MAX_OPERATIONS
+from api.graphql.websocket_messages import Closing
 from tests.graphql.operations import ORDER, UNKNOWN_ID, stock_of
 from tests.graphql.several import until_waiting
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics

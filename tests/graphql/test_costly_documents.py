@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from graphql import GraphQLSchema, get_introspection_query
 
+from api.graphql.document_limits import MAX_ALIASES
 from api.graphql.documents import Documents
-from api.graphql.extents import MAX_ALIASES
 from api.graphql.validation import MAX_ERRORS, MAX_LENGTH
 from tests.graphql.documents import as_many_as_allowed, introspection_with_everything, refusal, steps, turns
 from tests.graphql.subscriptions import WATCH, streaming

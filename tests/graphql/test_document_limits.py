@@ -3,8 +3,8 @@
 import pytest
 from graphql import GraphQLSchema, OperationDefinitionNode, get_introspection_query
 
+from api.graphql.document_limits import MAX_ALIASES, MAX_DEPTH, MAX_FIELDS, MAX_OPERATIONS, MAX_SAME
 from api.graphql.documents import Documents
-from api.graphql.extents import MAX_ALIASES, MAX_DEPTH, MAX_FIELDS, MAX_OPERATIONS, MAX_SAME
 from api.graphql.validation import MAX_ERRORS, MAX_LENGTH, MAX_TOKENS
 from tests.graphql.documents import count_tokens, introspection_with_everything, refusal, steps, turns
 from tests.server import Server

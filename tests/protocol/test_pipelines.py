@@ -8,7 +8,7 @@ import orjson
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from api.protocol import BoundedHttp
+from api.http_protocol import BoundedHttp
 from api.settings import Settings, SocketTimes
 from tests.graphql.subscriptions import WATCH
 from tests.patience import PATIENCE, short, until

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from api.impatient import MAX_UNSENT, PIECE
 from api.settings import Settings, SocketTimes
+from api.slow_clients import MAX_UNSENT, PIECE
 from api.websocket_protocol import BoundedWebSocket
 from tests.graphql.garbage import LEFT, VISITS, servers_objects
 from tests.patience import short, until

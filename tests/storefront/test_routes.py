@@ -53,7 +53,7 @@ async def test_other_addresses_are_not_found(server: Server) -> None:
         "/drop/1",
         "/layout.html",
         "/drop.html",
-        "/again.js",
+        "/load_again.js",
         "/static/",
         "/static/../pages.py",
         "/static/api.js/",

@@ -13,10 +13,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.answering import metered, refused
-from api.flow import HeldFlow
+from api.flow_control import HeldFlow
 from api.graphql.departure import EXTENSION, Departure
 from api.identity.admission import Admission
-from api.impatient import MAX_DROPPED, PIECE, Impatient
 from api.inlet import Inlet, Inner
 from api.refusal import (
     EARLY,
@@ -34,6 +33,7 @@ from api.refusal import (
 )
 from api.request_head import Head, path_of
 from api.settings import SocketTimes
+from api.slow_clients import MAX_DROPPED, PIECE, Impatient
 
 CLOSING = "closing"
 """The key that the lifespan state has once the server drains or is retired: then each answer closes its connection."""
