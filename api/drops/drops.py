@@ -72,11 +72,15 @@ class Drops:
         if region is not None:
             self.regions.pool(region)  # raises UnknownRegion
         deadline = asyncio.get_running_loop().time() + self._budget.seconds
-        if not self.known_products.knows(purchase.product_id):
+        await self._require_product(purchase.product_id, client, deadline)
+        return await self._in_turn(client, self.group_commits[region].submit(purchase, client, deadline))
+
+    async def _require_product(self, product_id: UUID, client: str, deadline: float) -> None:
+        """Look up a product that is not known yet, before it gets a line. Raises NotFound."""
+        if not self.known_products.knows(product_id):
             with suppress(DatabaseError, TimeoutError):  # the line tries again until the deadline
                 async with asyncio.timeout_at(deadline):
-                    await self._in_turn(client, self.known_products.require(purchase.product_id))
-        return await self._in_turn(client, self.group_commits[region].submit(purchase, client, deadline))
+                    await self._in_turn(client, self.known_products.require(product_id))
 
     async def _in_turn(self, client: str, waiting: Awaitable[R]) -> R:
         """Await a result that many clients wait for, and go on when it is the client's turn."""
@@ -87,9 +91,10 @@ class Drops:
                 await self._resumed(client)
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
-        """See restocking.restock. Raises NotFound for an unknown product before it gets a line."""
-        await self.known_products.require(request.product_id)
-        return await self._in_turn(client, restock(self.group_commits[None], request, client))
+        """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""
+        deadline = asyncio.get_running_loop().time() + self._budget.seconds
+        await self._require_product(request.product_id, client, deadline)
+        return await self._in_turn(client, restock(self.group_commits[None], request, client, deadline))
 
     async def create_product(self, product: NewProduct) -> Product:
         """See products.create_product."""

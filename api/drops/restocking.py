@@ -7,17 +7,19 @@ from api.drops.products import Product
 from api.drops.ticket import Busy
 
 
-async def restock(group_commit: GroupCommit, request: RestockRequest, client: str = "") -> Product:
+async def restock(
+    group_commit: GroupCommit, request: RestockRequest, client: str = "", deadline: float | None = None
+) -> Product:
     """Add units to the stock, or remove unsold units, exactly once however often the request is sent. Returns the
     product right after.
 
     A restock writes the same row as the purchases of its product. In a transaction of its own it would conflict with
     theirs, so it waits in their line and is decided in their group.
 
-    `client` is where the request came from. Raises InvalidInput, NotFound, IdempotencyKeyReused, Conflict when nothing
-    was changed, Unavailable, OutcomeUnknown.
+    `client` is where the request came from, and `deadline` is by the event loop's clock. Raises InvalidInput, NotFound,
+    IdempotencyKeyReused, Conflict when nothing was changed, Unavailable, OutcomeUnknown.
     """
-    outcome = await group_commit.submit(request, client)
+    outcome = await group_commit.submit(request, client, deadline)
     if isinstance(outcome.decision, Busy):
         raise Conflict("the line of the product was too long for this restock")
     assert isinstance(outcome.decision, Restocked), "a RestockRequest is decided as Restocked"
