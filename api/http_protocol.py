@@ -63,8 +63,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     _unparsed = b""
     """Bytes that arrived while a request waits in the pipeline."""
     _end: Refusal | Head | None = None
-    """What ends HTTP on this connection after the answers to earlier requests: a refusal, or a websocket's
-    handshake."""
+    """What ends HTTP after the answers to earlier requests: a refusal, or a websocket's handshake."""
     _answering: RequestResponseCycle | None = None
     _departure: Departure | None = None
     _stopping = False
