@@ -190,15 +190,18 @@ class ServingProcess(uvicorn.Server):
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Accept the connections that wait in the kernel, which would otherwise be reset, and close the listening
         sockets."""
-        accepted: list[socket.socket] = []
+        kept = [listening.dup() for listening in sockets]
+        for server in self.servers:
+            server.close()
         for listening in sockets:
+            listening.close()
+        await asyncio.sleep(0)  # uvloop closes its handles in the next round, and accepts nothing until then
+        accepted: list[socket.socket] = []
+        for listening in kept:
             listening.setblocking(False)
             with suppress(OSError):  # such as BlockingIOError, when none waits
                 while True:
                     accepted.append(listening.accept()[0])
-        for server in self.servers:
-            server.close()
-        for listening in sockets:
             listening.close()
         loop = asyncio.get_running_loop()
         for connection in accepted:

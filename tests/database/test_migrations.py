@@ -98,7 +98,7 @@ async def test_two_processes_at_once_print_their_steps_and_leave_one_schema(
     endpoints = f"here={empty_database_url}"
     runs = await asyncio.gather(*(command.dropzero("migrate", DROPZERO_ENDPOINTS=endpoints) for _ in range(2)))
     assert [(run.status, run.err) for run in runs] == [(0, ""), (0, "")]
-    steps = ["through here: 9 of 9 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
+    steps = ["through here: 10 of 10 migrations to apply", *(f"applied {name} in T s" for name in NAMES)]
     assert [*steps, "The schema is up to date."] in [
         re.sub(r"\d+\.\d\d s", "T s", run.out).splitlines() for run in runs
     ]
@@ -294,7 +294,7 @@ async def test_each_file_is_one_statement_that_can_be_run_twice(database_url: st
 async def test_a_server_whose_schema_is_behind_prints_what_to_run(empty: Pool, empty_database_url: str) -> None:
     run = await command.dropzero("serve", "--port", "0", DROPZERO_ENDPOINTS=f"here={empty_database_url}")
     assert (run.status, run.out) == (1, "")
-    assert run.err == f"dropzero: the database lacks 9 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
+    assert run.err == f"dropzero: the database lacks 10 migrations, from {NAMES[0]} on; run: dropzero migrate\n"
 
     await migrate(empty, MIGRATIONS)
     await empty.execute("UPDATE schema_migrations SET checksum = 'of another text' WHERE version = 1")
