@@ -16,7 +16,7 @@ _ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
 """It must never change: the ids of all orders placed under a key derive from it."""
 
 _RESTOCK_NAMESPACE = uuid.UUID("3a6f4c1e-7f0b-5d9c-8a55-2f6b0c9d7e11")
-"""Never to change: the ids of all restocks under a key derive from it."""
+"""It must never change: the ids of all restocks under a key derive from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,10 +57,10 @@ class Drops:
         await self.regions.open()
 
     async def close(self, grace: float) -> None:
-        """Answer every purchase in line, within `grace` seconds, and disconnect."""
+        """Answer every request in line, within `grace` seconds, and disconnect."""
         await self.publisher.close()
         await self.known_products.close()
-        await asyncio.gather(*(line.close(grace) for line in self.group_commits.values()))
+        await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
         await self.regions.close()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:

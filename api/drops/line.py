@@ -91,8 +91,8 @@ class Line:
         """The tasks that serve the line."""
         self._expiry: asyncio.TimerHandle | None = None
         self._unknown: set[UUID] = set()
-        """Ids of orders that a COMMIT of unknown outcome was to write or cancel, and that no transaction has read
-        since. Until one reads it, no request for such an order is answered as if nothing was sold. That holds for
+        """Ids of orders and restocks that a COMMIT of unknown outcome was to write, and that no transaction has read
+        since. Until one reads it, no request for such a row is answered as if nothing was changed. That holds for
         requests that were in no such COMMIT, too."""
 
     def join(self, ticket: Ticket) -> None:
@@ -163,7 +163,7 @@ class Line:
         size."""
         if len(group) <= 1:
             for ticket in group:
-                logger.error("purchase %s cannot be executed", ticket.request.row_id, exc_info=error)
+                logger.error("the request for row %s cannot be executed", ticket.request.row_id, exc_info=error)
                 self._answer(ticket, ticket.unknown if ticket.request.row_id in self._unknown else error)
             group.clear()
             return 1
@@ -274,10 +274,10 @@ class Line:
             self._terms.forget(self._product_id)
 
     def _stopped(self, ticket: Ticket, in_transaction: bool) -> DatabaseError:
-        """The error for a purchase that was still waiting when the server stopped."""
+        """The error for a request that was still waiting when the server stopped."""
         if in_transaction or ticket.request.row_id in self._unknown:
             return OutcomeUnknown("the server stopped before the outcome was known")
-        return Unavailable("the server stopped before this purchase was tried again")
+        return Unavailable("the server stopped before this request was tried again")
 
     def _answer(
         self, ticket: Ticket, answer: Answer | Exception, product: Product | None = None, region: str | None = None

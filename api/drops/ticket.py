@@ -77,8 +77,8 @@ class Ticket:
 
     @property
     def unknown(self) -> OutcomeUnknown:
-        """The error for a request whose COMMIT got no answer, and whose order could not be read since."""
+        """The error for a request whose COMMIT got no answer, and whose row could not be read since."""
         return OutcomeUnknown(
-            f"the connection was lost while order {self.request.row_id} was committed, and the database has not come "
+            f"the connection was lost while row {self.request.row_id} was committed, and the database has not come "
             "back yet"
         )
