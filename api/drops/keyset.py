@@ -53,6 +53,13 @@ class Cursor:
             ) from None
 
 
+def checked_first(first: int) -> int:
+    """The number of items of a page. Raises InvalidInput when it is not 1 to MAX_PAGE."""
+    if not 1 <= first <= MAX_PAGE:
+        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}")
+    return first
+
+
 def keyset_query(
     select: str, table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
 ) -> tuple[str, list[object]]:
@@ -61,8 +68,7 @@ def keyset_query(
     Only the filters that are set become part of the statement, so that each has a plan through its own index.
     Raises InvalidInput for a `first` outside 1 to MAX_PAGE.
     """
-    if not 1 <= first <= MAX_PAGE:
-        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}")
+    limit = checked_first(first) + 1
     conditions: list[str] = []
     arguments: list[object] = []
     for column, value in equals.items():
@@ -73,5 +79,5 @@ def keyset_query(
         arguments += [after.created_at, after.id]
         conditions.append(f"({table}.created_at, {table}.id) < (${len(arguments) - 1}, ${len(arguments)})")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = f"ORDER BY {table}.created_at DESC, {table}.id DESC LIMIT {first + 1}"
+    order = f"ORDER BY {table}.created_at DESC, {table}.id DESC LIMIT {limit}"
     return f"{select} {where} {order}", arguments

@@ -245,7 +245,6 @@ async def test_every_page_is_found_through_its_index(
 ) -> None:
     _, cold = many_orders
     for user_ref, of_product, indexes in (
-        (None, None, ["orders_by_time"]),
         ("many 7", None, ["orders_by_buyer"]),
         (None, cold, ["orders_by_product"]),
         ("many 7", cold, ["orders_by_buyer", "orders_by_buyer_and_product"]),
