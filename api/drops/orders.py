@@ -47,18 +47,38 @@ async def list_orders(
 ) -> Page[Order]:
     """One page, newest first. Raises InvalidInput, Conflict, Unavailable.
 
-    Each filter has its index, orders_by_buyer or orders_by_product. With both filters the database reads the buyer's
-    orders and skips those of other products: the cost is bounded by the orders of this one buyer.
+    Each filter has its index: orders_by_buyer, or orders_by_product.
     """
     cursor = None if after is None else Cursor.decode(after, "orders")
     user_ref = None if user_ref is None else checked_text("userRef", user_ref)
     if user_ref is None and product_id is None:
         statement, arguments = _query_of_all_products(cursor, first)
+    elif user_ref is not None and product_id is not None:
+        statement, arguments = _query_of_buyer_and_product(user_ref, product_id, cursor, first)
     else:
         filters = {"user_ref": user_ref, "product_id": product_id}
         statement, arguments = keyset_query(SELECT_ORDERS, "orders", filters, cursor, first)
     rows = await database.fetch(statement, *arguments)
     return Page([order_of(row) for row in rows[:first]], has_next=len(rows) > first)
+
+
+def _query_of_buyer_and_product(
+    user_ref: str, product_id: UUID, after: Cursor | None, first: int
+) -> tuple[str, list[object]]:
+    """The statement for one page of a buyer's orders of one product, and its arguments. Raises InvalidInput.
+
+    It reads the buyer's orders through orders_by_buyer and skips those of other products, so that its cost is bounded
+    by the orders of this one buyer. OFFSET 0 keeps the condition on the product out of the inner query. Otherwise a
+    generic plan, made for the average product, reads all orders of a hot product through orders_by_product.
+    """
+    limit = checked_first(first) + 1
+    before = "true" if after is None else "(created_at, id) < ($3, $4)"
+    statement = f"""
+SELECT * FROM (
+    {SELECT_ORDERS} WHERE user_ref = $1 AND {before} ORDER BY created_at DESC, id DESC OFFSET 0
+) AS own WHERE product_id = $2 ORDER BY created_at DESC, id DESC LIMIT {limit}
+"""
+    return statement, [user_ref, product_id, *([] if after is None else [after.created_at, after.id])]
 
 
 def _query_of_all_products(after: Cursor | None, first: int) -> tuple[str, list[object]]:
