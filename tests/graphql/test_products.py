@@ -7,9 +7,8 @@ from uuid import uuid4
 import pytest
 
 from api.database.pool import Pool
-from api.drops.products import list_products
 from api.settings import Settings
-from tests.graphql.plans import Statement, plans
+from tests.plans import Statement
 from tests.server import ADMIN_TOKEN, Server, serving
 
 PAGE = """
@@ -204,21 +203,6 @@ async def test_products_by_id_are_read_together(
     answer = await server.data(f"{{ {each} }}")
     assert sorted(product["name"] for product in answer.values()) == [f"Tee {number}" for number in range(1, 10)]
     assert len(statements) == 1
-
-
-async def test_a_page_is_found_through_its_index(pool: Pool, drop: str, statements: list[Statement]) -> None:
-    await fill(pool, drop, 5000, drops=50)
-    await pool.execute("ANALYZE")
-    for drop_name, index in ((None, "products_by_time"), (f"{drop}7", "products_by_drop")):
-        statements.clear()
-        first = await list_products(pool, 20, None, drop_name)
-        await list_products(pool, 20, first.items[-1].cursor.encode(), drop_name)
-        sent = list(statements)
-        assert len(sent) == 2
-        for statement in sent:
-            for plan in await plans(pool, statement):
-                assert index in plan.indexes, statement.text
-                assert "products" not in plan.scanned, statement.text
 
 
 async def test_now_is_the_databases_clock(server: Server, pool: Pool) -> None:
