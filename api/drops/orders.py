@@ -1,7 +1,7 @@
 """Orders: what they are, and reading them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from uuid import UUID
 
@@ -34,6 +34,9 @@ class Order:
     def cursor(self) -> Cursor:
         return Cursor("orders", self.created_at, self.id)
 
+
+_BEFORE_ALL = Cursor("orders", datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+"""The cursor before the newest order."""
 
 SELECT_ORDERS = "SELECT id, product_id, user_ref, quantity, status, region, created_at FROM orders"
 
@@ -86,34 +89,42 @@ def _query_of_all_products(after: Cursor | None, first: int) -> tuple[str, list[
 
     No index has all orders by time: its entries would cost every purchase as much as the orders themselves. Instead
     the pages of single products are merged, each through orders_by_product. `newest` has the newest order of each
-    product. The page's `limit` orders are all of the `limit` products whose newest orders are newest: `candidates`.
-    Of each of these, the page can contain `limit` orders at most.
+    product. The page's `limit` orders are all of the `limit` products whose newest orders are newest, the `candidates`.
+    None is older than the oldest of these newest orders, so the reading of each candidate ends there, at `earliest`,
+    or after `limit` orders. Fewer candidates with orders give no such bound.
 
-    A page costs two index accesses for each product, and 2 * limit * limit index entries at most. With 1,000 products
-    and 200,000 orders on PostgreSQL, pages of 100 took 11 to 25 ms.
+    The conditions and the order name all columns of the index. With `product_id = ...` a plan is made for the average
+    product, and for few orders it sorts all of a product, which can be a hot one.
+
+    A page costs two index accesses for each product, and 2 * limit * limit index entries at most. With 1,000
+    products and 200,000 orders on PostgreSQL, pages of 100 took 7 to 23 ms.
     """
     limit = checked_first(first) + 1
-    before = "true" if after is None else "(orders.created_at, orders.id) < ($1, $2)"
+    after = after or _BEFORE_ALL
+    key = "(orders.product_id, orders.created_at, orders.id)"
+    newest_first = "orders.product_id DESC, orders.created_at DESC, orders.id DESC"
+    of_product = f"FROM orders WHERE orders.product_id >= products.id AND {key} < (products.id, $1, $2)"
+    of_candidate = f"""FROM orders WHERE {key} < (candidates.product_id, $1, $2)
+                       AND (orders.product_id, orders.created_at)
+                           >= (candidates.product_id, (SELECT earliest.created_at FROM earliest))"""
     statement = f"""
 WITH newest AS (
     SELECT products.id AS product_id,
-           (SELECT orders.created_at FROM orders WHERE orders.product_id = products.id AND {before}
-            ORDER BY orders.created_at DESC, orders.id DESC LIMIT 1) AS created_at,
-           (SELECT orders.id FROM orders WHERE orders.product_id = products.id AND {before}
-            ORDER BY orders.created_at DESC, orders.id DESC LIMIT 1) AS id
+           (SELECT orders.created_at {of_product} ORDER BY {newest_first} LIMIT 1) AS created_at,
+           (SELECT orders.id {of_product} ORDER BY {newest_first} LIMIT 1) AS id
     FROM products
 ), candidates AS (
-    SELECT product_id FROM newest ORDER BY created_at DESC NULLS LAST, id DESC LIMIT {limit}
+    SELECT product_id, created_at FROM newest ORDER BY created_at DESC NULLS LAST, id DESC LIMIT {limit}
+), earliest AS (
+    SELECT CASE WHEN count(created_at) = {limit} THEN min(created_at) ELSE '-infinity' END AS created_at FROM candidates
 ), page AS (
-    SELECT unnest(ARRAY(SELECT orders.created_at FROM orders WHERE orders.product_id = candidates.product_id
-                        AND {before} ORDER BY orders.created_at DESC, orders.id DESC LIMIT {limit})) AS created_at,
-           unnest(ARRAY(SELECT orders.id FROM orders WHERE orders.product_id = candidates.product_id
-                        AND {before} ORDER BY orders.created_at DESC, orders.id DESC LIMIT {limit})) AS id
+    SELECT unnest(ARRAY(SELECT orders.created_at {of_candidate} ORDER BY {newest_first} LIMIT {limit})) AS created_at,
+           unnest(ARRAY(SELECT orders.id {of_candidate} ORDER BY {newest_first} LIMIT {limit})) AS id
     FROM candidates ORDER BY created_at DESC, id DESC LIMIT {limit}
 )
 {SELECT_ORDERS} WHERE id = ANY(ARRAY(SELECT page.id FROM page)) ORDER BY created_at DESC, id DESC
 """
-    return statement, [] if after is None else [after.created_at, after.id]
+    return statement, [after.created_at, after.id]
 
 
 async def get_order(database: Database, order_id: UUID) -> Order | None:
