@@ -11,9 +11,11 @@ from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.drops.decisions import CancelRequest, Purchase, Request, RestockRequest
 from api.drops.keyset import Page
+from api.drops.known_products import KnownProducts
 from api.drops.orders import Order, get_order, list_orders
 from api.drops.products import NewProduct, Product, create_product, get_products, list_products
 from api.drops.purchase import execute_group
+from tests.drops.watching import SELDOM, next_change, publishing
 from tests.patience import PATIENT_TIMES
 from tests.plans import Statement, plans, record
 
@@ -89,6 +91,11 @@ async def group(shop: Shop, *requests: Request) -> None:
     assert batch.committed
 
 
+async def watch(shop: Shop) -> None:
+    async with publishing(shop.pool, SELDOM) as publisher, publisher.watch([shop.hot, shop.cold]) as watcher:
+        await next_change(watcher)
+
+
 def purchases(shop: Shop) -> Sequence[Request]:
     return [Purchase.checked(product_id=shop.hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
 
@@ -124,6 +131,12 @@ EXPECTED = {
     "products by id": Expected(
         lambda shop: get_products(shop.pool, [shop.hot, shop.cold]), {"products_pkey", "inventory_product_id_key"}
     ),
+    "a creation": Expected(
+        lambda shop: create_product(shop.pool, NewProduct.checked(name="new", drop_name=DROP, stock=1)),
+        {"products_pkey", "inventory_product_id_key"},
+    ),
+    "products that exist": Expected(lambda shop: KnownProducts(shop.pool).require(shop.hot), {"products_pkey"}),
+    "live stock": Expected(watch, {"inventory_product_id_key"}),
     # The generic plan of the units held reads all orders of the product, as if they were few.
     "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE | {"orders_by_product"}),
     "a cancellation": Expected(
