@@ -1,13 +1,13 @@
 """Orders: what they are, and reading them."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
 from api.database.database import Database
 from api.database.pool import Record
-from api.drops.keyset import Cursor, Page, checked_first, keyset_query
+from api.drops.keyset import LAST_ID, LATEST, Cursor, Page, checked_first, keyset_query
 from api.drops.limits import checked_text
 
 
@@ -34,9 +34,6 @@ class Order:
     def cursor(self) -> Cursor:
         return Cursor("orders", self.created_at, self.id)
 
-
-_BEFORE_ALL = Cursor("orders", datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
-"""The cursor before the newest order."""
 
 SELECT_ORDERS = "SELECT id, product_id, user_ref, quantity, status, region, created_at FROM orders"
 
@@ -100,7 +97,7 @@ def _query_of_all_products(after: Cursor | None, first: int) -> tuple[str, list[
     products and 200,000 orders on PostgreSQL, pages of 100 took 7 to 23 ms.
     """
     limit = checked_first(first) + 1
-    after = after or _BEFORE_ALL
+    place = (LATEST, LAST_ID) if after is None else (after.created_at, after.id)
     key = "(orders.product_id, orders.created_at, orders.id)"
     newest_first = "orders.product_id DESC, orders.created_at DESC, orders.id DESC"
     of_product = f"FROM orders WHERE orders.product_id >= products.id AND {key} < (products.id, $1, $2)"
@@ -124,7 +121,7 @@ WITH newest AS (
 )
 {SELECT_ORDERS} WHERE id = ANY(ARRAY(SELECT page.id FROM page)) ORDER BY created_at DESC, id DESC
 """
-    return statement, [after.created_at, after.id]
+    return statement, [*place]
 
 
 async def get_order(database: Database, order_id: UUID) -> Order | None:
