@@ -175,12 +175,15 @@ def product_list(
 
 @app.command("audit")
 def audit_command() -> None:
-    """Check in the database that every unit that was put in is in stock or sold. Exit status 1 if not."""
+    """Check in the database that every unit that was put in is in stock or sold, and that the holdings of buyers are
+    those of their orders. Exit status 1 if not."""
     lines = _with_database(audit)
     terminal.show(terminal.audit_table(lines))
     wrong = [str(line.product_id) for line in lines if not line.balanced]
     if wrong:
-        _fail(f"the books do not balance, stocked is not stock + sold: {', '.join(wrong)}", status=1)
+        _fail(
+            f"the books do not balance, stocked is not stock + sold or a holding is wrong: {', '.join(wrong)}", status=1
+        )
     terminal.write(f"{len(lines)} products: every unit is either in stock or sold.")
 
 

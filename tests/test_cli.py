@@ -171,7 +171,8 @@ async def test_the_audit_names_the_product_whose_books_do_not_balance(server: Se
     assert re.search(rf"^{wrong} +Tee +10 +8 +1 +NO$", audited.out, re.M)
     assert re.search(rf"^{orphan['product_id']} +\(no such product\) +1 +NO$", audited.out, re.M)
     assert audited.err == (
-        f"dropzero: the books do not balance, stocked is not stock + sold: {', '.join([wrong, orphan['product_id']])}\n"
+        "dropzero: the books do not balance, stocked is not stock + sold or a holding is wrong: "
+        f"{', '.join([wrong, orphan['product_id']])}\n"
     )
 
 

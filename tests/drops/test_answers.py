@@ -145,10 +145,12 @@ class TestAnOrderThatWasFound:
         bought = (await new_group_commit(behind).submit(purchase(product_id, "ada", key="click-1"))).decision
         assert isinstance(bought, Confirmed)
         home.conflicts = 1
-        cancel_request = CancelRequest(bought.order.id, product_id, "ada")
+        cancel_request = CancelRequest(bought.order.id, product_id, "ada", "ada")
 
         with pytest.raises(GroupFailed) as failed:
-            await execute_group(fragile, product_id, [purchase(product_id, "ada", key="click-1"), cancel_request] * 2)
+            await execute_group(
+                fragile, product_id, [purchase(product_id, "ada", key="click-1"), cancel_request] * 2, 1
+            )
 
         assert isinstance(failed.value.error, Conflict)
         assert failed.value.sale is not None

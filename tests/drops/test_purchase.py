@@ -34,7 +34,7 @@ async def test_purchases_of_a_group_are_decided_first_come_first_served(pool: Po
         purchase(product_id, "cyd", 1),
     ]
 
-    batch = await execute_group(pool, product_id, purchases)
+    batch = await execute_group(pool, product_id, purchases, 1)
 
     ada, bob, cyd = batch.decisions
     assert isinstance(ada, Confirmed)
@@ -117,8 +117,9 @@ async def test_a_limit_counts_stored_units_and_those_of_the_same_group(pool: Poo
             purchase(product_id),
             purchase(product_id, "bob", 3),
         ],
+        1,
     )
-    later = await execute_group(pool, product_id, [purchase(product_id)])
+    later = await execute_group(pool, product_id, [purchase(product_id)], 1)
 
     assert [type(decision) for decision in result.decisions] == [Confirmed, Confirmed, LimitReached, LimitReached]
     assert later.decisions == [LimitReached(limit=2, held=2)]
