@@ -178,7 +178,8 @@ class Line:
         requests = [ticket.request for ticket in group]
         database, time_left = self._terms.database, _time_left(group)
         try:
-            return await execute_group(database, self._product_id, requests, shard, time_left, committing)
+            own = self._shards.beside(shard)
+            return await execute_group(database, self._product_id, requests, own, time_left, committing)
         finally:
             self._committing.discard(task)
 

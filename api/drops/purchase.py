@@ -99,15 +99,15 @@ async def execute_group(
     database: Database,
     product_id: UUID,
     requests: Sequence[Request],
-    shard: int,
+    own: Sequence[int],
     timeout: float = TRANSACTION_TIMEOUT,
     committing: Callable[[], None] = lambda: None,
 ) -> Batch:
     """Decide all requests, which are of this one product, in one transaction: all of it or nothing.
 
-    The units come from `shard` as far as it has them. `timeout` in seconds, up to the COMMIT; `committing` is called
-    right before it. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the group
-    again. Any other error shows that one of the requests can never be executed.
+    `own`: the shards to draw from, see shards.take_units. `timeout` in seconds, up to the COMMIT; `committing` is
+    called right before it. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the
+    group again. Any other error shows that one of the requests can never be executed.
     """
     region = database.region  # when an error arrives, `database` can already use another
     sale: Sale | None = None
@@ -125,7 +125,7 @@ async def execute_group(
             if not sale.written:
                 return Batch(sale.decisions, snapshot.product, snapshot.shards, region, committed=False)
 
-            shards = await _change_stock(transaction, sale, shard)
+            shards = await _change_stock(transaction, sale, own)
             await _insert_orders(transaction, product_id, sale.confirmed)
             await _cancel_orders(transaction, sale.cancelled)
             await _insert_restocks(transaction, product_id, sale.restocked)
@@ -191,10 +191,11 @@ def _order_of(
     return Order(UUID(order_id), product_id, user_ref, quantity, OrderStatus(status), region, placed_at)
 
 
-async def _change_stock(transaction: Transaction, sale: Sale, own: int) -> list[Shard]:
+async def _change_stock(transaction: Transaction, sale: Sale, own: Sequence[int]) -> list[Shard]:
     """Take the units that the sale takes from the stock, or add those that it adds. Returns the shards after that."""
     shards = list(sale.snapshot.shards)
-    taken = change_stock([shard.stock for shard in shards], own % len(shards), sale.units, sale.stocked)
+    own = [shard % len(shards) for shard in own]  # the line may not know yet how many there are
+    taken = change_stock([shard.stock for shard in shards], own, sale.units, sale.stocked)
     stocked = {shard: sale.stocked if shard == RESTOCKED else 0 for shard in taken}
     changed = await transaction.fetch(
         _CHANGE_STOCK,

@@ -33,9 +33,12 @@ def split_stock(stock: int, shards: int) -> list[int]:
     return [each + (shard < left_over) for shard in range(shards)]
 
 
-def change_stock(stocks: Sequence[int], own: int, units: int, stocked: int) -> dict[int, int]:
+def change_stock(stocks: Sequence[int], own: Sequence[int], units: int, stocked: int) -> dict[int, int]:
     """How many units to take from which shard, when a group takes `units` in all, after `stocked` were put in or taken
-    back by restocks. A negative number adds units. Together they are `units`, and no shard is left below zero."""
+    back by restocks. A negative number adds units. Together they are `units`, and no shard is left below zero.
+
+    `own`: see take_units.
+    """
     added = max(0, stocked)
     full = [stock + added * (shard == RESTOCKED) for shard, stock in enumerate(stocks)]
     taken = take_units(full, own, units + added)
@@ -44,32 +47,34 @@ def change_stock(stocks: Sequence[int], own: int, units: int, stocked: int) -> d
     return taken
 
 
-def take_units(stocks: Sequence[int], own: int, units: int) -> dict[int, int]:
+def take_units(stocks: Sequence[int], own: Sequence[int], units: int) -> dict[int, int]:
     """How many units to take from which shard. Together they are `units`, which must be in stock.
 
-    The shard `own` gives what it has. What it lacks comes from the fullest others. These also give `own` half of what
-    they have left, so that the next group finds its units there. Once there are no more units than shards, the lowest
-    shards give them: so the last units are fought over on few rows.
+    `own`: the group's own shard, and then those of the line's other groups. The first gives what it has. What it lacks
+    comes from the fullest others, and from the line's only if there is no other way. These others also give it half of
+    what they have left, so that the next group finds its units there. Once there are no more units than shards, the
+    lowest shards give them: so the last units are fought over on few rows.
 
-    A negative `units` adds units, to `own`.
+    A negative `units` adds units, to the group's own shard.
     """
     assert units <= sum(stocks), "units taken are in stock"
+    first, *others = own
     if units <= 0:
-        return {own: units}
+        return {first: units}
     few = sum(stocks) <= len(stocks)
-    fullest = sorted(range(len(stocks)), key=lambda shard: (shard != own, -stocks[shard]))
+    order = sorted(range(len(stocks)), key=lambda shard: (shard != first, shard in others, -stocks[shard]))
     taken: dict[int, int] = {}
     missing = units
-    for shard in range(len(stocks)) if few else fullest:
+    for shard in range(len(stocks)) if few else order:
         if missing and stocks[shard]:
             taken[shard] = min(missing, stocks[shard])
             missing -= taken[shard]
     assert not missing, "units taken equal units sold"
     if not few:
-        for shard in [other for other in taken if other != own]:
+        for shard in [shard for shard in taken if shard != first]:
             reserve = (stocks[shard] - taken[shard]) // 2
             taken[shard] += reserve
-            taken[own] = taken.get(own, 0) - reserve
+            taken[first] = taken.get(first, 0) - reserve
     return taken
 
 
@@ -99,6 +104,10 @@ class OwnShards:
         shard = self._kept.pop() if self._kept else self._random(RESTOCKED)
         self._drawn.append(shard)
         return shard
+
+    def beside(self, shard: int) -> list[int]:
+        """The shard, and then those of the groups under way beside its own."""
+        return [shard, *(other for other in self._drawn if other != shard)]
 
     def keep(self, shard: int) -> None:
         """End a group's use of its shard. A later group can have it."""

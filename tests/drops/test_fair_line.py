@@ -59,7 +59,7 @@ class Submissions:
 
 
 async def submissions_of(pool: Pool, stock: int, policy: GroupPolicy) -> Submissions:
-    return Submissions(new_group_commit(pool, policy), await new_product(pool, stock=stock))
+    return Submissions(new_group_commit(pool, policy), await new_product(pool, stock=stock, shards=1))
 
 
 async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:

@@ -36,7 +36,7 @@ from tests.patience import PATIENCE, short, until
 
 async def until_readings_wait(pool: Pool, number: int) -> None:
     """Wait until `number` readings wait in the database for the lock."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'inventory'::regclass"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'stock_shards'::regclass"
 
     async def so_many_wait() -> bool:
         [row] = await pool.fetch(waiting, timeout=PATIENCE)
@@ -282,9 +282,9 @@ async def test_an_unexpected_error_does_not_end_the_readings(
 
     async with often.watch([product_id]) as watcher:
         await next_change(watcher)
-        await behind.execute("ALTER TABLE inventory RENAME TO lost")
+        await behind.execute("ALTER TABLE stock_shards RENAME TO lost")
         assert await next_change(watcher) == stale(product_id, 10, 1)
-        await behind.execute("ALTER TABLE lost RENAME TO inventory")
+        await behind.execute("ALTER TABLE lost RENAME TO stock_shards")
         assert await next_change(watcher) == current(product_id, 10, 1)
 
     assert [record.exc_info is not None for record in caplog.records] == [True]

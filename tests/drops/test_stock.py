@@ -25,7 +25,7 @@ from tests.patience import PATIENCE
 
 @on_both_engines
 async def test_a_watcher_gets_the_current_stock_at_once(pool: Pool, seldom: StockPublisher) -> None:
-    product_id = await new_product(pool, stock=7)
+    product_id = await new_product(pool, stock=7, shards=1)
     await restock(pool, product_id, 1)
 
     async with seldom.watch([product_id]) as watcher:
