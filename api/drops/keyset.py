@@ -79,7 +79,7 @@ def keyset_query(
     key = [*filters, f"{table}.created_at", f"{table}.id"]
     place = (LATEST, LAST_ID) if after is None else (after.created_at, after.id)
     numbers = [f"${number}" for number in range(1, len(key) + 1)]
-    at_least = f"({', '.join(filters)}) >= ({', '.join(numbers[: len(filters)])}) AND" if filters else ""
+    at_least = f"({', '.join(filters)}) >= ({', '.join(numbers[: len(filters)])}) AND " if filters else ""
     before = f"({', '.join(key)}) < ({', '.join(numbers)})"
     order = ", ".join(f"{column} DESC" for column in key)
-    return f"{select} WHERE {at_least} {before} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]
+    return f"{select} WHERE {at_least}{before} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]

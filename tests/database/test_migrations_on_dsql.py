@@ -29,7 +29,6 @@ from tests.patience import PATIENT_TIMES, until
 
 MIGRATIONS = load_migrations(migrations_directory())
 NAMES = [str(migration) for migration in MIGRATIONS]
-COUNT = len(MIGRATIONS)
 TOKYO, SEOUL = "ap-northeast-1", "ap-northeast-2"
 A_TABLE_AND_ITS_INDEX = [MIGRATIONS[0], replace(MIGRATIONS[3], version=2)]
 
@@ -84,11 +83,11 @@ async def test_every_migration_is_applied_and_its_index_waited_for(regions: TwoR
     async with regions.pool() as pool:
         assert await migrate(pool, MIGRATIONS, said.append) == MIGRATIONS
         assert await regions.migrated()
-        assert said[0] == f"through ap-northeast-1 (localhost as admin): {COUNT} of {COUNT} migrations to apply"
+        assert (
+            said[0] == f"through ap-northeast-1 (localhost as admin): {len(NAMES)} of {len(NAMES)} migrations to apply"
+        )
         built = [line for line in said if line.startswith("building the index")]
-        assert [line.split()[3] for line in built] == [
-            name for migration in MIGRATIONS if (name := migration.async_index)
-        ]
+        assert [line.split()[3] for line in built] == [name[5:] for name in NAMES[3:9]]
         assert await migrate(pool, MIGRATIONS) == []
     assert regions.seoul.connections_opened == 0, "the schema is changed through one Region only"
 
@@ -253,7 +252,9 @@ async def test_the_command_prints_its_endpoint_and_what_to_run_without_rights(re
 
     refused = await command.dropzero_here("migrate", DROPZERO_ENDPOINTS=f"{TOKYO}={tokyo.url},{SEOUL}={seoul.url}")
     assert refused.status == 1
-    assert refused.out == f"through ap-northeast-1 (localhost as app): {COUNT} of {COUNT} migrations to apply\n"
+    assert (
+        refused.out == f"through ap-northeast-1 (localhost as app): {len(NAMES)} of {len(NAMES)} migrations to apply\n"
+    )
     assert refused.err == (
         "dropzero: schema_migrations was not applied: the database refused it: permission denied for schema public; "
         f"app may not change the schema; run: DROPZERO_ENDPOINTS='{as_admin}' dropzero migrate\n"
