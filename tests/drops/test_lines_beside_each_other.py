@@ -99,6 +99,25 @@ async def test_the_next_group_of_a_line_sells_while_a_commit_is_under_way(pool: 
     assert await changed_shards(pool, product_id) == {3, 7}
 
 
+async def test_purchases_that_wait_in_line_are_executed_once_a_commit_is_under_way(pool: Pool, behind: Pool) -> None:
+    product_id = await new_product(pool, stock=160)
+    line = line_drawing_from(pool, product_id, 3, 7)
+    await let_commits_wait(behind)
+
+    async with commits_held(behind, 3), asyncio.timeout(PATIENCE):
+        async with shard_held(behind, product_id, 3):
+            first = asyncio.create_task(line.submit(purchase(product_id, "ada")))
+            await until_blocked(behind)
+            second = asyncio.create_task(line.submit(purchase(product_id, "bob")))
+            await until_blocked(behind)
+            assert not second.done(), "the first group is still executed"
+        assert kinds([await second]) == {"Confirmed": 1}
+        assert not first.done()
+
+    assert kinds([await first]) == {"Confirmed": 1}
+    assert line.transactions == {("here", "sold"): 2}
+
+
 class BeginningPool(Pool):
     """The real pool, which also counts the transactions that have begun."""
 
