@@ -19,7 +19,15 @@ from tests.drops.lines import (
     move_all_units,
     shard_held,
 )
-from tests.drops.purchases import assert_books_balance, cancel, kinds, new_product, purchase, submit_all
+from tests.drops.purchases import (
+    assert_books_balance,
+    cancel,
+    kinds,
+    new_group_commit,
+    new_product,
+    purchase,
+    submit_all,
+)
 from tests.engines import on_both_engines
 from tests.locks import stock_held, until_blocked
 from tests.patience import PATIENCE
@@ -163,6 +171,25 @@ async def test_a_line_without_a_second_shard_waits_for_each_commit(pool: Pool, b
             assert beginning.begun == 1
         assert kinds(await asyncio.gather(first, second)) == {"Confirmed": 2}
     assert conflicts(line) == 0
+
+
+async def test_a_line_learns_from_its_first_group_that_there_is_one_shard(pool: Pool, behind: Pool) -> None:
+    """Until then it executes two groups at a time, so that the second can have a conflict with the first."""
+    product_id = await new_product(pool, stock=160, shards=1)
+    line = new_group_commit(pool)
+    await let_commits_wait(behind)
+    attempts = []
+    for _ in range(2):
+        async with commits_held(behind, 0), asyncio.timeout(PATIENCE):
+            first = asyncio.create_task(line.submit(purchase(product_id, "ada")))
+            await until_blocked(behind)
+            second = asyncio.create_task(line.submit(purchase(product_id, "bob")))
+            await until_blocked(behind, 1 if attempts else 2)
+        outcomes = await asyncio.gather(first, second)
+        assert kinds(outcomes) == {"Confirmed": 2}
+        attempts.append([outcome.attempts for outcome in outcomes])
+
+    assert attempts == [[1, 2], [1, 1]]
 
 
 @on_both_engines

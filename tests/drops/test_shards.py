@@ -99,7 +99,7 @@ def test_the_last_units_are_taken_from_the_lowest_shards(sold: Sold) -> None:
 @any_times
 @given(sales())
 def test_a_group_that_buys_nothing_takes_nothing(sold: Sold) -> None:
-    assert take_units(sold.stocks, sold.own, 0) == {sold.own[0]: 0}
+    assert not any(take_units(sold.stocks, sold.own, 0).values())
 
 
 @any_times
