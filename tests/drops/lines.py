@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from api.database.pool import Pool
+from api.drops.decisions import Confirmed
 from api.drops.group_commit import GroupCommit
 from api.drops.line import GroupPolicy
 from api.drops.shards import OwnShards
-from tests.drops.purchases import new_group_commit
+from tests.drops.purchases import new_group_commit, purchase
 from tests.patience import PATIENCE
 
 _HOLD_COMMITS = (
@@ -41,6 +42,13 @@ def line_drawing_from(
 def conflicts(*group_commits: GroupCommit) -> int:
     """Transactions of the group commits that ended with a conflict."""
     return sum(group_commit.transactions["here", "Conflict"] for group_commit in group_commits)
+
+
+async def bought(line: GroupCommit, product_id: UUID, user_ref: str = "ada") -> UUID:
+    """Buy a unit, and return the id of the order."""
+    decision = (await line.submit(purchase(product_id, user_ref))).decision
+    assert isinstance(decision, Confirmed)
+    return decision.order.id
 
 
 async def let_commits_wait(behind: Pool) -> None:

@@ -6,11 +6,11 @@ from uuid import UUID
 import pytest
 
 from api.database.pool import Pool
-from api.drops.decisions import CancelRequest, Confirmed, LimitReached, RestockRequest, SoldOut
+from api.drops.decisions import CancelRequest, Confirmed, RestockRequest, SoldOut
 from api.drops.group_commit import GroupCommit
-from api.drops.orders import list_orders
 from api.drops.products import get_product
 from tests.drops.lines import (
+    bought,
     changed_shards,
     commits_held,
     conflicts,
@@ -21,7 +21,6 @@ from tests.drops.lines import (
 )
 from tests.drops.purchases import (
     assert_books_balance,
-    cancel,
     kinds,
     new_group_commit,
     new_product,
@@ -178,7 +177,7 @@ async def test_a_line_learns_from_its_first_group_that_there_is_one_shard(pool: 
     product_id = await new_product(pool, stock=160, shards=1)
     line = new_group_commit(pool)
     await let_commits_wait(behind)
-    attempts = []
+    attempts: list[list[int]] = []
     for _ in range(2):
         async with commits_held(behind, 0), asyncio.timeout(PATIENCE):
             first = asyncio.create_task(line.submit(purchase(product_id, "ada")))
@@ -221,49 +220,6 @@ async def test_two_lines_that_both_found_the_last_unit_sell_it_once(pool: Pool, 
 
     assert {type(outcome.decision): outcome.attempts for outcome in outcomes} == {Confirmed: 1, SoldOut: 2}
     assert (await get_product(pool, product_id)).stock == 0
-    await assert_books_balance(pool)
-
-
-@on_both_engines
-@pytest.mark.parametrize("known", [False, True], ids=["a new buyer", "a buyer with a holding of 0"])
-async def test_one_buyer_through_two_lines_at_once_stays_within_the_limit(
-    pool: Pool, behind: Pool, known: bool
-) -> None:
-    """The two transactions take their units from different shards, so only the holding keeps them apart."""
-    product_id = await new_product(pool, stock=160, limit=1)
-    lines = [line_drawing_from(pool, product_id, 3), line_drawing_from(pool, product_id, 7)]
-    if known:
-        await cancel(pool, await bought(lines[0], product_id), "ada")
-    async with stock_held(behind, product_id), asyncio.timeout(PATIENCE):
-        selling = asyncio.create_task(submit_all(lines, [purchase(product_id), purchase(product_id)]))
-        await until_blocked(behind, 2)
-
-    outcomes = await selling
-
-    assert {type(outcome.decision): outcome.attempts for outcome in outcomes} == {Confirmed: 1, LimitReached: 2}
-    assert [row["units"] for row in await pool.fetch("SELECT units FROM holdings")] == [1]
-    assert len((await list_orders(pool, 10)).items) == 1 + known
-    await assert_books_balance(pool)
-
-
-async def bought(line: GroupCommit, product_id: UUID, user_ref: str = "ada") -> UUID:
-    """Buy a unit, and return the id of the order."""
-    decision = (await line.submit(purchase(product_id, user_ref))).decision
-    assert isinstance(decision, Confirmed)
-    return decision.order.id
-
-
-@on_both_engines
-async def test_a_cancellation_gives_the_limit_back_through_every_line(pool: Pool) -> None:
-    product_id = await new_product(pool, stock=160, limit=1)
-    lines = [line_drawing_from(pool, product_id, 3), line_drawing_from(pool, product_id, 7)]
-
-    order_id = await bought(lines[0], product_id)
-    assert isinstance((await lines[1].submit(purchase(product_id))).decision, LimitReached)
-    await cancel(pool, order_id, "ada")
-    await bought(lines[1], product_id)
-
-    assert isinstance((await lines[0].submit(purchase(product_id))).decision, LimitReached)
     await assert_books_balance(pool)
 
 
