@@ -1,12 +1,19 @@
 """Which shard each group of a line draws from: one of its own, and another one after a conflict."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.drops.shards import RESTOCKED, OwnShards
 
-any_times = settings(max_examples=200, deadline=None, database=None, derandomize=True)
+any_times = settings(
+    max_examples=200,
+    database=None,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+"""The same examples in each run, however slow the machine is."""
 
 
 def of_a_product_with(shards: int) -> OwnShards:

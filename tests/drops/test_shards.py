@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.drops.shards import MAX_SHARDS, RESTOCKED, change_stock, split_stock, take_units
 
-any_times = settings(max_examples=300, deadline=None, database=None, derandomize=True)
+any_times = settings(
+    max_examples=300,
+    database=None,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 """The same examples in each run, however slow the machine is."""
 
 
