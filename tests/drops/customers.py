@@ -129,6 +129,7 @@ class Customers:
 
     def _note_refusal(self, book: Book, purchase: Purchase, reply: Reply) -> None:
         """Enter a refusal into the ledger of the units that it says are missing."""
+        assert reply.value or reply.lost or reply.wait, reply
         refusal = Refusal(purchase.quantity, reply.sent, reply.answered)
         match reply.value.get("status"):
             case "SOLD_OUT":

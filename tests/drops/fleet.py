@@ -3,7 +3,7 @@
 import asyncio
 import random
 import signal
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
@@ -36,7 +36,7 @@ class Fleet:
         try:
             async with asyncio.TaskGroup() as starting:
                 for number in range(self.size):
-                    starting.create_task(self._start(number))
+                    starting.create_task(self.start(number))
         except BaseException:
             await self.__aexit__()
             raise
@@ -45,19 +45,24 @@ class Fleet:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(running.aclose() for running in self._running))
 
-    async def _start(self, number: int) -> None:
-        self._up[number] = await self._running[number].enter_async_context(self._serve(number))
-
-    def _serve(self, number: int) -> AbstractAsyncContextManager[Serving]:
-        return dropzero_serve(self._directory / f"server-{number}", **self.variables(number))
-
-    def another(self, than: Serving | None = None) -> Serving:
-        """Return a server by chance, but another `than` the one that was used before. It is none that is being killed,
-        since another program may have its port by now."""
-        return self._chance.choice([server for server in self._up.values() if server is not than])
+    async def start(self, number: int) -> None:
+        """Start a server, and wait until it accepts connections."""
+        variables = self.variables(number)
+        serving = dropzero_serve(self._directory / f"server-{number}", **variables)
+        self._up[number] = await self._running[number].enter_async_context(serving)
 
     async def kill(self, number: int) -> None:
-        """Kill a server with SIGKILL, and start another process in its place."""
+        """Kill a server with SIGKILL."""
         await self._up.pop(number).stop(signal.SIGKILL)
         await self._running[number].aclose()
-        await self._start(number)
+
+    def another(self, than: Serving | None = None) -> Serving:
+        """Return a server by chance, but another `than` the one that was used before. It is none that was killed, since
+        another program may have its port by now."""
+        return self._chance.choice([server for server in self._up.values() if server is not than])
+
+    @property
+    def tracebacks(self) -> int:
+        """How many defects the servers have logged. A fault of the database is logged without a traceback."""
+        logs = [(self._directory / f"server-{number}.log").read_text() for number in range(self.size)]
+        return sum(log.count("Traceback") for log in logs)
