@@ -19,6 +19,7 @@ from tests.command import Serving
 from tests.drops.fleet import Fleet
 from tests.drops.ledger import Change, Ledger, Refusal
 from tests.patience import PATIENCE, short
+from tests.regions import HOME, PEER
 from tests.server import ADMIN_TOKEN
 
 BUY = """
@@ -35,8 +36,8 @@ mutation ($input: PurchaseInput!) {
 CANCEL = "mutation ($input: CancelOrderInput!) { cancelOrder(input: $input) { id status } }"
 RESTOCK = "mutation ($input: RestockInput!) { restock(input: $input) { stock stocked } }"
 
-MAX_REQUESTS = 400
-"""Requests of one customer for the same thing at most. Each fault leads to another request."""
+MAX_REQUESTS = 2_000
+"""Requests of one customer for the same thing at most. While both Regions are away, each gets an answer at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ class Customers:
     async def buy(self, book: Book, purchase: Purchase, key: str, *, clicks: int = 1, once: bool = False) -> bool:
         """Buy with so many requests at once under one key. Returns whether there is an order. With `once` a request
         that gets no answer is not sent again."""
-        wanted = {"productId": book.product_id, "userRef": purchase.user_ref, "quantity": purchase.quantity}
-        replies = await self._clicks(clicks, BUY, {**wanted, "idempotencyKey": key}, once=once)
+        wanted = _input_of(book, purchase, key) | {"region": self._chance.choice([None, None, None, HOME, PEER])}
+        replies = await self._clicks(clicks, BUY, wanted, once=once)
         confirmed = [reply for reply in replies if reply.value.get("status") == "CONFIRMED"]
         for reply in replies:
             self._note_refusal(book, purchase, reply)
@@ -153,8 +154,7 @@ class Customers:
 
     async def find_cancelled(self, book: Book, purchase: Purchase, key: str) -> None:
         """Buy once more under the key of a cancelled order. Nothing must be bought."""
-        wanted = {"productId": book.product_id, "userRef": purchase.user_ref, "quantity": purchase.quantity}
-        [reply] = await self._clicks(1, BUY, {**wanted, "idempotencyKey": key})
+        [reply] = await self._clicks(1, BUY, _input_of(book, purchase, key))
         assert reply.value == {"status": "CANCELLED", "order": {"id": str(purchase.order_id)}}, reply
 
     async def restock(self, book: Book, delta: int, key: str, *, clicks: int = 1) -> None:
@@ -214,6 +214,15 @@ class Customers:
 def new_session() -> aiohttp.ClientSession:
     """A session for all customers. It does not belong to a server, which can be killed."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(PATIENCE))
+
+
+def _input_of(book: Book, purchase: Purchase, key: str) -> dict[str, Any]:
+    return {
+        "productId": book.product_id,
+        "userRef": purchase.user_ref,
+        "quantity": purchase.quantity,
+        "idempotencyKey": key,
+    }
 
 
 def _reply(answer: dict[str, Any] | None, begun: float, sent: float) -> Reply:
