@@ -196,6 +196,6 @@ def assert_refusals_are_true(book: Book) -> None:
     """No answer says sold out while there were units for certain, or limit reached for a buyer below the limit. At no
     moment did a buyer have more than the limit, or were more units sold than there were."""
     for ledger in (book.stock, *book.limits.values()):
-        assert ledger.false_refusals() == []
-        assert not ledger.overdrawn
+        assert ledger.false_refusals() == [], "refused while there were enough units"
+        assert not ledger.overdrawn, "more units than there were"
     assert book.opening < PLENTY or not book.stock.refusals
