@@ -41,9 +41,9 @@ REQUESTS = int(os.environ.get("STORM_REQUESTS", "1000"))
 CUSTOMERS = 40
 """Customers at a time."""
 
-SERVERS, KILLS = 4, 4
+SERVERS, KILLS = 4, 3
 
-SECONDS = 3 * PATIENCE + REQUESTS * 0.06 * FACTOR
+SECONDS = 5 * PATIENCE + REQUESTS * 0.06 * FACTOR
 """Seconds until everything must be answered."""
 
 PRODUCTS: list[dict[str, Any]] = [
