@@ -1,7 +1,7 @@
 """Customers of a fleet: buyers and an operator, who speak GraphQL to servers that are killed, and send again.
 
 They keep what they know in a `Book` for each product: the ledgers of its stock and of its buyers' limits, and the
-orders and restocks that they were promised.
+orders and restocks that were confirmed to them.
 """
 
 import asyncio

@@ -161,16 +161,16 @@ async def test_four_servers_that_are_killed_while_they_sell_answer_the_truth(
     assert audited.status == 0, audited
     lines = {str(line.product_id): line for line in await audit(behind)}
     for book, of_book in zip(books, orders, strict=True):
-        assert_orders_are_those_promised(book, of_book)
+        assert_orders_are_those_confirmed(book, of_book)
         assert_books_are_exact(book, of_book, lines[book.product_id])
         assert_refusals_are_true(book)
     assert customers.replies.keys() >= {"CONFIRMED", "CANCELLED", "SOLD_OUT", "LIMIT_REACHED", "BAD_USER_INPUT", "LOST"}
 
 
-def assert_orders_are_those_promised(book: Book, orders: dict[UUID, dict[str, Any]]) -> None:
+def assert_orders_are_those_confirmed(book: Book, orders: dict[UUID, dict[str, Any]]) -> None:
     """Every buyer with an answer has the order of that answer, and there is no other order."""
     assert book.confirmed.keys() <= orders.keys(), "confirmed without an order"
-    assert orders.keys() <= book.confirmed.keys() | book.uncertain.keys(), "an order that nobody was promised"
+    assert orders.keys() <= book.confirmed.keys() | book.uncertain.keys(), "an order that was confirmed to nobody"
     assert max(book.new.values(), default=0) <= 1, "two requests were answered that the same order was new"
     cancelled = {order_id for order_id, order in orders.items() if order["status"] == "CANCELLED"}
     assert cancelled == book.cancelled
