@@ -94,8 +94,7 @@ class OwnShards:
         return max(1, self._count - 1)
 
     def learn(self, count: int) -> None:
-        """Hear how many shards the product has. Until then the default counts; a shard that the product does not have
-        stands for another one of it."""
+        """Take in how many shards the product has. Until then the default counts."""
         self._count = count
         self._kept = [shard for shard in self._kept if shard < count]
 
