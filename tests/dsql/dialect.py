@@ -32,6 +32,7 @@ class Statement:
     """One statement.
 
     `text` is sent to PostgreSQL. `tag` replaces PostgreSQL's command tag, if `text` is not the client's statement.
+    `targets` are the tables that it writes or locks, as far as it names them without their schema.
     `job` is the id that CALL sys.wait_for_job waits for, or the number of the parameter that holds it.
     """
 
@@ -40,6 +41,7 @@ class Statement:
     refusal: Refusal | None = None
     tag: str | None = None
     names_tables: bool = False
+    targets: frozenset[str] = frozenset()
     needs_sys: bool = False
     creates_index: bool = False
     creates_function: str | None = None
@@ -104,10 +106,13 @@ def _ordinary(statement: Any, text: str) -> Statement:
     for call in sorted(own, key=lambda call: call.location, reverse=True):
         text = f"{text[: call.location]}sys.{text[call.location :]}"
     creates_function = type(statement) is ast.CreateFunctionStmt
+    kind = _kind(statement, tree)
+    written = [statement.relation] if kind is Kind.WRITE else tables if kind is Kind.LOCK else []
     return Statement(
         text,
-        _kind(statement, tree),
+        kind,
         names_tables=bool(tables),
+        targets=frozenset(table.relname for table in written if table.schemaname is None),
         needs_sys=bool(own)
         or any(table.schemaname == "sys" for table in tables)
         or any(call.funcname[0].sval == "sys" for call in calls),

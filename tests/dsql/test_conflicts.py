@@ -8,7 +8,7 @@ import pytest
 from tests.clock import pass_time
 from tests.dsql.conftest import Connect, Connection
 from tests.dsql.stand_in import StandIn
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 CONFLICT = r"change conflicts with another transaction \(OC000\)"
@@ -19,6 +19,11 @@ pytestmark = pytest.mark.usefixtures("table")
 
 async def values(connection: Connection) -> dict[int, int]:
     return {row["id"]: row["value"] for row in await connection.fetch("SELECT id, value FROM t")}
+
+
+async def is_one(connection: Connection, statement: str) -> bool:
+    found: int = await connection.fetchval(statement)
+    return found == 1
 
 
 async def test_two_regions_conflict_as_one_database(home: StandIn, peer: StandIn, connect: Connect) -> None:
@@ -87,6 +92,105 @@ async def test_of_two_new_rows_with_one_key_the_later_commit_loses(home: StandIn
             await second.execute("COMMIT")
         with pytest.raises(asyncpg.UniqueViolationError):  # not a conflict: the key existed before
             await second.execute("INSERT INTO t VALUES (3, 3)")
+
+
+async def test_a_rival_that_has_committed_shows_at_commit_and_not_at_a_statement(
+    home: StandIn, peer: StandIn, connect: Connect
+) -> None:
+    async with connect(home) as late, connect(peer) as early:
+        await late.execute(BEGIN)
+        assert await values(late) == {1: 0, 2: 0}
+        await early.execute("UPDATE t SET value = 9 WHERE id = 1")
+        await early.execute("DELETE FROM t WHERE id = 2")
+
+        assert await late.execute("UPDATE t SET value = value + 1 WHERE id = ANY($1::integer[])", [1, 2]) == "UPDATE 2"
+        assert await late.fetchval("UPDATE t SET value = value + 1 WHERE id = 1 AND value = 1 RETURNING value") == 2
+        assert await late.execute("INSERT INTO t SELECT unnest($1::integer[]), 7", [3, 4]) == "INSERT 0 2"
+        assert await values(late) == {1: 2, 2: 1, 3: 7, 4: 7}
+        with pytest.raises(asyncpg.SerializationError, match=CONFLICT):
+            await late.execute("COMMIT")
+        assert await values(late) == {1: 9}
+
+
+async def test_statements_between_a_rivals_commit_and_the_own_one_follow_the_snapshot(
+    home: StandIn, connect: Connect
+) -> None:
+    upsert = "INSERT INTO t VALUES (3, $1) ON CONFLICT (id) DO UPDATE SET value = t.value + $1 RETURNING value"
+    async with connect(home) as late, connect(home) as early:
+        for _ in range(2):  # the second time each statement has been prepared, with and without a rival
+            await late.execute(BEGIN)
+            assert await late.fetchval("UPDATE t SET value = value + 1 WHERE id = 1 RETURNING value") == 1
+            assert await late.fetchval(upsert, 5) == 5
+            await early.execute("UPDATE t SET value = 8 WHERE id = 1")
+            assert await early.fetchval(upsert, 6) == 6
+            assert await late.fetchval(upsert, 5) == 10
+            assert await late.fetchval("SELECT value FROM t WHERE id = 2 FOR UPDATE") == 0
+            assert await values(late) == {1: 1, 2: 0, 3: 10}
+            with pytest.raises(asyncpg.SerializationError, match=CONFLICT):
+                await late.execute("COMMIT")
+            assert await values(late) == {1: 8, 2: 0, 3: 6}
+            await late.execute("UPDATE t SET value = 0 WHERE id = 1")
+            await late.execute("DELETE FROM t WHERE id = 3")
+
+
+async def test_a_new_row_conflicts_with_a_key_that_its_snapshot_does_not_show(home: StandIn, connect: Connect) -> None:
+    insert = "INSERT INTO t VALUES ($1, 3)"
+    async with connect(home) as late, connect(home) as early:
+        await late.execute(BEGIN)
+        assert await values(late) == {1: 0, 2: 0}
+        await early.execute(insert, 3)
+        assert await late.execute(insert, 3) == "INSERT 0 1"
+        with pytest.raises(asyncpg.SerializationError, match=CONFLICT):
+            await late.execute("COMMIT")
+        await late.execute(BEGIN)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await late.execute(insert, 3)
+        assert await late.execute("COMMIT") == "ROLLBACK"
+
+
+async def test_a_transaction_that_will_lose_makes_no_other_wait(
+    home: StandIn, connect: Connect, cluster_url: str
+) -> None:
+    async with connect(home, role="app") as late, connect(home) as early:
+        await late.execute(BEGIN)
+        await values(late)
+        await early.execute("UPDATE t SET value = 1")
+        assert await late.execute("UPDATE t SET value = 2") == "UPDATE 2"
+        plain = await asyncpg.connect(cluster_url)
+        locks = "SELECT relation FROM pg_locks JOIN pg_database ON database = oid WHERE datname = current_database()"
+        assert await plain.fetch(f"{locks} AND pid <> pg_backend_pid()") == []
+        await plain.close()
+        await early.execute("UPDATE t SET value = 3")
+        await early.execute("ALTER TABLE t ADD COLUMN more integer")
+
+
+async def test_rivals_that_write_rows_in_opposite_order_do_not_deadlock(
+    home: StandIn, connect: Connect, cluster_url: str
+) -> None:
+    async def move(number: int) -> bool:
+        first, second = (1, 2) if number % 2 else (2, 1)
+        async with connect(home) as connection:
+            await connection.execute(BEGIN)
+            await connection.execute("UPDATE t SET value = value + 1 WHERE id = $1", first)
+            await connection.execute("INSERT INTO t SELECT generate_series($1::integer, $1 + 999)", number * 1000)
+            await connection.execute("UPDATE t SET value = value + 1 WHERE id = $1", second)
+            try:
+                await connection.execute("COMMIT")
+            except asyncpg.SerializationError:
+                return False
+            return True
+
+    plain = await asyncpg.connect(cluster_url)
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await plain.fetchval(deadlocks)
+    won = sum(await asyncio.gather(*(move(number) for number in range(1, 9))))
+    assert {row["value"] for row in await plain.fetch("SELECT value FROM t WHERE id <= 2")} == {won}
+    assert won > 0
+    # A session of PostgreSQL reports its deadlocks when it ends, if not before.
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    await until(lambda: is_one(plain, sessions))
+    assert await plain.fetchval(deadlocks) == before
+    await plain.close()
 
 
 async def test_a_write_without_begin_can_lose_too(home: StandIn, connect: Connect) -> None:

@@ -37,7 +37,11 @@ class Write:
 
 @dataclass(slots=True)
 class Transaction:
-    """`explicit`: begun by BEGIN, not by a single statement. `begun`: PostgreSQL has its snapshot."""
+    """`explicit`: begun by BEGIN, not by a single statement. `begun`: PostgreSQL has its snapshot.
+
+    `copied`: the tables in which another transaction has committed a write of the same rows since the snapshot. This
+    transaction goes on with private copies of them, and its COMMIT will lose.
+    """
 
     explicit: bool
     begun: bool = False
@@ -48,6 +52,7 @@ class Transaction:
     size: int = 0
     started: float = field(default_factory=time.monotonic)
     writes: list[Write] = field(default_factory=list)
+    copied: set[str] = field(default_factory=set)
 
     def admit(self, kind: Kind, longest: float) -> None:
         """Raises Refused when the transaction cannot have a statement of this kind, or is `longest` seconds old."""
