@@ -25,6 +25,7 @@ from tests.dsql import wire
 from tests.dsql.backend import Answer, Backend
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.dialect import Kind, Statement
+from tests.dsql.metering import Change, Meter
 from tests.dsql.private_copy import copy_tables
 from tests.dsql.stand_in import StandIn
 from tests.dsql.transaction import ABORTED, CONFLICT, INTERNAL_ERROR, SCHEMA_CHANGED, Transaction, Write
@@ -50,9 +51,10 @@ class NeverAnswered(Exception):
 class Session:
     """Runs a client's statements in the database behind `backend`."""
 
-    def __init__(self, endpoint: StandIn, catalogue: Catalogue, backend: Backend) -> None:
+    def __init__(self, endpoint: StandIn, catalogue: Catalogue, meter: Meter, backend: Backend) -> None:
         self._endpoint = endpoint
         self._catalogue = catalogue
+        self._meter = meter
         self._backend = backend
         self._schema_version = catalogue.version
         self._prepared: dict[tuple[str, bytes, int], tuple[str, bytes]] = {}
@@ -112,12 +114,16 @@ class Session:
         repeated = statement.kind is not Kind.READ or not self._catalogue.functions.isdisjoint(statement.calls)
         if self.transaction is None:
             if not repeated or statement.kind is Kind.SETTING:
-                return _passed_on(statement, await self._undone(request))
+                answer = await self._undone(request)
+                if statement.kind is Kind.READ:
+                    self._meter.count_read(answer.rows_size)
+                return _passed_on(statement, answer)
             self.transaction = Transaction(explicit=False)
         transaction = self.transaction
         transaction.admit(statement.kind, self._endpoint.transaction_age)
         async with self._catalogue.changing if statement.kind is Kind.DDL else contextlib.nullcontext():
             answer = await self._undone(request, statement.targets)
+        transaction.read += answer.rows_size
         if repeated:
             transaction.record(Write(statement, request, answer))
         return _passed_on(statement, answer)
@@ -207,6 +213,7 @@ class Session:
     async def _rollback(self) -> None:
         transaction, self.transaction = self.transaction, None
         if transaction is not None and transaction.begun:
+            self._meter.count_read(transaction.read)
             await self._backend.exchange(_ROLLBACK)
 
     async def _commit(self, transaction: Transaction) -> None:
@@ -252,6 +259,12 @@ class Session:
             if transaction.ddl:
                 catalogue.version += 1
                 self._schema_version = catalogue.version
+        self._meter.count_read(transaction.read)
+        self._meter.count_write(
+            Change(write.statement.written, write.statement.sets, write.rows)
+            for write in transaction.writes
+            if write.statement.written is not None
+        )
         for write, answer in zip(transaction.writes, answers, strict=True):
             if write.statement.creates_function is not None:
                 catalogue.functions.add(write.statement.creates_function)
