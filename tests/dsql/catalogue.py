@@ -1,4 +1,4 @@
-"""What all endpoints of a cluster share: the version of the schema, the jobs that build indexes, and locks."""
+"""The catalogue that all endpoints of a cluster share: the version of the schema, and the jobs that build indexes."""
 
 import asyncio
 import contextlib
@@ -63,12 +63,7 @@ _FINISH = "UPDATE sys.jobs SET status = $2, details = $3, update_time = now() WH
 
 
 class Catalogue:
-    """`version` rises by one with every change of the schema. `changing` is held while it changes.
-
-    `writing` is held while PostgreSQL runs the writes of one transaction, for the milliseconds between its first write
-    and their undoing or commit. Rivals then never wait for each other's row locks, and cannot deadlock.
-
-    Other attributes are faults of jobs:
+    """`version` rises by one with every change of the schema. Other attributes are faults of jobs:
 
     `run_jobs`: while it is cleared, jobs do not run, and indexes stay not valid.
     `failing_jobs`: how many of the next jobs fail. Each failure lowers the count by one.
@@ -81,7 +76,6 @@ class Catalogue:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self.version = 0
         self.changing = asyncio.Lock()
-        self.writing = asyncio.Lock()
         self.functions: set[str] = set()
         self.run_jobs = asyncio.Event()
         self.run_jobs.set()

@@ -4,6 +4,7 @@ PostgreSQL locks the rows that it writes until the transaction ends. So every st
 undone right away: that releases its locks and keeps the snapshot. The client gets its answer. Writes run again before
 each later statement, which has to see them, and at COMMIT, where PostgreSQL's own errors show that another transaction
 has committed first. All of that is sent to PostgreSQL at once, so that locks last no longer than the statements run.
+Two rivals that lock rows in opposite order at that moment deadlock: a statement is then run again.
 
 PostgreSQL also refuses to write a row that another transaction has changed since the snapshot, or to insert a key that
 the snapshot does not show. Aurora DSQL goes on, and refuses the COMMIT. So the session then copies the table, as the
@@ -11,9 +12,10 @@ snapshot shows it, into a temporary table of the same name, and runs the stateme
 answers what its snapshot says, and its COMMIT is a conflict. The copy is undone with each statement, so it locks
 nothing. It needs no knowledge of what a statement does, so rows and counts are PostgreSQL's own.
 
-Three things differ from a real cluster:
+Four things differ from a real cluster:
 
 - A write through a function, or of a table named with its schema, has no copy: it gets its 40001 at the statement.
+- A COMMIT that is in a deadlock is a conflict, even if the other transaction does not commit.
 - SELECT FOR UPDATE loses to another transaction's write, but that write does not lose to SELECT FOR UPDATE.
 - A statement whose rows differ between two runs (a random default in RETURNING) gets an error of the stand-in.
 """
@@ -26,7 +28,7 @@ from tests.dsql.backend import Answer, Backend
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.dialect import Kind, Statement
 from tests.dsql.metering import Change, Meter
-from tests.dsql.private_copy import copy_tables
+from tests.dsql.private_copies import PrivateCopies
 from tests.dsql.stand_in import StandIn
 from tests.dsql.transaction import ABORTED, CONFLICT, INTERNAL_ERROR, SCHEMA_CHANGED, Transaction, Write
 from tests.dsql.wire import Refusal, Refused
@@ -36,7 +38,8 @@ _UNDO = wire.query("ROLLBACK TO SAVEPOINT before")
 _COMMIT = wire.query("COMMIT")
 _ROLLBACK = wire.query("ROLLBACK")
 
-_CONFLICTS = {"40001", "40P01"}
+_DEADLOCK = "40P01"
+_CONFLICTS = {"40001", _DEADLOCK}
 _PERHAPS_CONFLICTS = _CONFLICTS | {"23505"}  # a key that exists, though perhaps not in the snapshot
 
 _NOT_REPEATABLE = Refusal("0A000", "the stand-in cannot run this transaction: it answers differently the second time")
@@ -57,6 +60,7 @@ class Session:
         self._meter = meter
         self._backend = backend
         self._schema_version = catalogue.version
+        self._copies = PrivateCopies()
         self._prepared: dict[tuple[str, bytes, int], tuple[str, bytes]] = {}
         self.transaction: Transaction | None = None
 
@@ -190,13 +194,16 @@ class Session:
         written = [*(write.statement.targets for write in writes), targets]
         refused: Refused | None = None
         while True:
-            before = [*first, *([copy_tables(transaction.copied)] if transaction.copied and after_writes else [])]
+            before = first
+            if transaction.copied and after_writes:
+                before = [self._copies.fill(transaction.copied, self._catalogue.version)]
+            *answers, _ = await self._backend.exchange(*before, *requests, _UNDO)
             first = []
-            async with self._catalogue.writing if any(written) else contextlib.nullcontext():
-                *answers, _ = await self._backend.exchange(*before, *requests, _UNDO)
             failed = next((step for step, answer in enumerate(answers) if answer.error is not None), None)
             if failed is None:
                 return answers[-1]
+            if answers[failed].sqlstate == _DEADLOCK:
+                continue
             if refused is not None and failed < len(before):  # there can be no copy
                 raise refused
             refused = Refused(_as_conflict(answers[failed], _CONFLICTS))
@@ -214,7 +221,8 @@ class Session:
         transaction, self.transaction = self.transaction, None
         if transaction is not None and transaction.begun:
             self._meter.count_read(transaction.read)
-            await self._backend.exchange(_ROLLBACK)
+            copies = [self._copies.keep(transaction.copied, self._catalogue.version)] if transaction.copied else []
+            await self._backend.exchange(_ROLLBACK, *copies)
 
     async def _commit(self, transaction: Transaction) -> None:
         endpoint = self._endpoint
@@ -251,8 +259,7 @@ class Session:
                 await self._rollback()
                 raise
             self.transaction = None
-            async with catalogue.writing:
-                *answers, _ = await self._backend.exchange(*requests, _COMMIT)
+            *answers, _ = await self._backend.exchange(*requests, _COMMIT)
             for answer in answers:
                 if answer.error is not None:
                     raise Refused(_as_conflict(answer, _PERHAPS_CONFLICTS))
