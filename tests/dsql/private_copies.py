@@ -11,8 +11,8 @@ from tests.dsql import wire
 _CREATE = 'CREATE TEMPORARY TABLE "{copy}" (LIKE "{table}" INCLUDING ALL);'
 # A temporary table hides the table of its name, since its schema is the first that PostgreSQL looks in.
 _FILL = 'INSERT INTO "{copy}" SELECT * FROM "{table}"; ALTER TABLE "{copy}" RENAME TO "{table}";'
-# Otherwise PostgreSQL would go on with the plans of statements that it has prepared.
-_PREFER_COPIES = "SELECT set_config('search_path', 'pg_temp, ' || current_setting('search_path'), true)"
+# A prepared statement has a plan with the tables that its names stood for. PostgreSQL would not notice the new names.
+_PLAN_ANEW = "DISCARD PLANS"
 _CLEAR = 'TRUNCATE "{copy}";'  # the rows that were undone take space, and PostgreSQL vacuums no temporary table
 
 
@@ -31,7 +31,7 @@ class PrivateCopies:
                 copy = f"copy {number} in this transaction"
                 statements.append(_CREATE.format(copy=copy, table=table))
             statements.append(_FILL.format(copy=copy, table=table))
-        return wire.query("".join(statements) + _PREFER_COPIES)
+        return wire.query("".join(statements) + _PLAN_ANEW)
 
     def keep(self, tables: Iterable[str], version: int) -> bytes:
         """The request, after the transaction, that keeps empty copies of the tables for the next transaction."""

@@ -128,6 +128,27 @@ async def test_statements_between_a_rivals_commit_and_the_own_one_follow_the_sna
             await late.execute("DELETE FROM t WHERE id = 3")
 
 
+async def test_a_transaction_can_lose_in_one_table_after_the_other(
+    home: StandIn, connect: Connect, cluster_url: str
+) -> None:
+    plain = await asyncpg.connect(cluster_url)
+    await plain.execute("CREATE TABLE u (id integer PRIMARY KEY)")
+    async with connect(home) as late:
+        for key in (1, 2, 3):
+            await late.execute(BEGIN)
+            await values(late)
+            await plain.execute("UPDATE t SET value = value + 1 WHERE id = 1")
+            await plain.execute("INSERT INTO u VALUES ($1)", key)
+            assert await late.execute("UPDATE t SET value = 9 WHERE id = 1") == "UPDATE 1"
+            assert await late.execute("INSERT INTO u VALUES ($1)", key) == "INSERT 0 1"
+            assert await late.fetch("SELECT * FROM t, u WHERE u.id = $1 AND value = 9", key) != []
+            with pytest.raises(asyncpg.SerializationError, match=CONFLICT):
+                await late.execute("COMMIT")
+        assert await late.execute("INSERT INTO u VALUES ($1)", 4) == "INSERT 0 1"
+        assert await plain.fetchval("SELECT array_agg(id) FROM u") == [1, 2, 3, 4]
+    await plain.close()
+
+
 async def test_a_new_row_conflicts_with_a_key_that_its_snapshot_does_not_show(home: StandIn, connect: Connect) -> None:
     insert = "INSERT INTO t VALUES ($1, 3)"
     async with connect(home) as late, connect(home) as early:
@@ -166,7 +187,7 @@ async def test_rivals_that_write_rows_in_opposite_order_show_at_commit_too(home:
             await connection.execute(BEGIN)
             await connection.execute("UPDATE t SET value = value + 1 WHERE id = $1", first)
             # It takes long enough for rivals to lock their first row as well.
-            await connection.execute("INSERT INTO t SELECT generate_series($1::integer, $1 + 999)", number * 1000)
+            await connection.execute("INSERT INTO t SELECT generate_series($1::integer, $1 + 1999)", number * 2000)
             await connection.execute("UPDATE t SET value = value + 1 WHERE id = $1", second)
             try:
                 await connection.execute("COMMIT")
@@ -174,7 +195,7 @@ async def test_rivals_that_write_rows_in_opposite_order_show_at_commit_too(home:
                 return False
             return True
 
-    won = sum(await asyncio.gather(*(move(number) for number in range(1, 9))))
+    won = sum(await asyncio.gather(*(move(number) for number in range(1, 13))))
     async with connect(home) as connection:
         rows = await connection.fetch("SELECT value FROM t WHERE id <= 2")
     assert [row["value"] for row in rows] == [won, won]
