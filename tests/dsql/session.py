@@ -14,7 +14,8 @@ nothing. It needs no knowledge of what a statement does, so rows and counts are 
 
 Four things differ from a real cluster:
 
-- A write through a function, or of a table named with its schema, has no copy: it gets its 40001 at the statement.
+- A write through a function, of a table named with its schema, or of a large table, has no copy: it gets its 40001 (or
+  23505 for a key) at the statement. A real cluster may abort at a statement, too.
 - A COMMIT that is in a deadlock is a conflict, even if the other transaction does not commit.
 - SELECT FOR UPDATE loses to another transaction's write, but that write does not lose to SELECT FOR UPDATE.
 - A statement whose rows differ between two runs (a random default in RETURNING) gets an error of the stand-in.
