@@ -16,19 +16,26 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from api.operator_token import find_operator_token
+
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
+
+TOKEN = "DROPZERO_ADMIN_TOKEN"
+"""The variable with the operator's token. A server without endpoints makes a token of its own if it is not set."""
 
 PEERS = Path(__file__).with_name("peers")
 PEER_PACKAGES = ("fastify@5", "mercurius@16", "pg@8", "ioredis@5", "graphql@16")
 
 
 class Process:
-    """A running server: its address, and the CPU time and memory that it has used."""
+    """A running server: its address, its operator's token, and the CPU time and memory that it has used."""
 
-    def __init__(self, url: str, pid: int) -> None:
+    def __init__(self, url: str, pid: int, token: str = "") -> None:
         self.url = url
         self.pid = pid
+        self.token = token
+        """Empty if the server has no operator, as a peer has none."""
 
     def cpu_seconds(self) -> float:
         """User and system time that the process has used."""
@@ -64,6 +71,7 @@ def dropzero(data: Path, *arguments: str, **environment: str) -> Iterator[Proces
     port = free_port()
     command = [str(Path(sys.executable).with_name("dropzero")), "serve", "--port", str(port), *arguments]
     with _running(command, port, {"DROPZERO_DATA": str(data), **environment}) as process:
+        process.token = environment.get(TOKEN, "") or find_operator_token(data) or ""
         yield process
 
 
@@ -74,6 +82,7 @@ def checkout(code: Path, entry: Sequence[str], log: Path, **environment: str) ->
     # -P: without it this folder's `api` would come first.
     command = [sys.executable, "-P", *entry, "serve", "--port", str(port)]
     with log.open("wb") as errors, _running(command, port, {"PYTHONPATH": str(code), **environment}, errors) as process:
+        process.token = environment.get(TOKEN, "")
         yield process
 
 

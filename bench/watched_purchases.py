@@ -8,6 +8,7 @@ from typing import Any
 from bench import metrics, wrk
 from bench.audience import audience
 from bench.database import Database
+from bench.products import levels, new_product
 from bench.report import console
 from bench.servers import Process, dropzero
 from bench.watching_socket import Watch
@@ -27,7 +28,7 @@ def measure(data: Path, most: int) -> list[dict[str, Any]]:
     for delay in COMMIT_DELAYS_MS:
         with dropzero(data, DROPZERO_COMMIT_DELAY_MS=str(delay)) as server, tempfile.TemporaryDirectory() as log:
             database = Database(data)
-            wrk.purchases(server.url, database.new_product(), BUYERS, WARM_UP, Path(log))
+            wrk.purchases(server.url, new_product(server), BUYERS, WARM_UP, Path(log))
             alone = _sell(server, database, delay, 0, Path(log))
             rows.append(alone)
             for watchers in crowds:
@@ -39,14 +40,14 @@ def measure(data: Path, most: int) -> list[dict[str, Any]]:
 
 
 def _sell(server: Process, database: Database, delay: int, watchers: int, log: Path) -> dict[str, Any]:
-    product_id = database.new_product()
+    product_id = new_product(server)
     with audience(server.url, [Watch(product_id)] * watchers) as crowd:
         crowd.mark()
         cpu = server.cpu_seconds()
         load = wrk.purchases(server.url, product_id, BUYERS, SECONDS, log)
         cpu = server.cpu_seconds() - cpu
         _drain(server)
-        crowd.settle(database.levels([product_id]))
+        crowd.settle(levels(server, [product_id]))
         delivered = len(crowd.deliveries().times)
         crowd.leave()
     database.check_books(product_id, load.order_ids, in_flight=BUYERS)

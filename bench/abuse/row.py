@@ -20,7 +20,7 @@ from bench.abuse.attack import Attack, Tally, Target
 from bench.abuse.attacker import attacker
 from bench.abuse.buyers import Buyers, Window, buyers
 from bench.database import Database
-from bench.servers import Process, checkout, own_environment
+from bench.servers import TOKEN, Process, checkout, own_environment
 
 WARM_UP = 1.0
 RECOVERED = 0.8
@@ -31,7 +31,6 @@ MOST_STEP_MS = 5.0
 LEFT_BESIDE_ONE, LEFT_BESIDE_MANY = 0.8, 0.5
 """The least shares of purchases that honest buyers must keep, beside one hostile connection and beside many."""
 
-OTHER_PRODUCTS = 100
 ANSWERS_SHOWN = 3
 STEPS_TIMEOUT = 20.0
 STEP_RUNS = 3
@@ -65,7 +64,7 @@ class Bench:
         """The settings of production, but the server stops at once. The code ignores unknown variables."""
         return {
             "DROPZERO_ENDPOINTS": f"us-east-1={self.database.url}",
-            "DROPZERO_ADMIN_TOKEN": "bench-0123456789abcdef",
+            TOKEN: "bench-0123456789abcdef",
             "DROPZERO_DRAIN_S": "0",
             "DROPZERO_HOSTS": "127.0.0.1",
         }
@@ -82,9 +81,8 @@ class Bench:
 
 def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
     """Measure the row of one attack. Its `objection` is empty if the books balance."""
-    product_id, sold_out_id = bench.database.new_product(), bench.database.new_product(stock=0)
-    others = tuple(bench.database.new_products(OTHER_PRODUCTS))
-    books.seed(bench.database, attack.seeds, product_id, others)
+    with bench.server("-m", "api") as server:  # not the measured one, whose memory begins with the row
+        product_id, sold_out_id, others = books.seed(server, bench.database, attack.seeds)
 
     def target(server: Process) -> Target:
         return Target("127.0.0.1", int(server.url.rpartition(":")[2]), product_id, sold_out_id, others)
