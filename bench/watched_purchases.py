@@ -1,7 +1,6 @@
 """Purchases of a product that thousands watch, compared with purchases that nobody watches."""
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ SECONDS = 6
 WARM_UP = 2
 WATCHERS = (100, 1_000, 10_000)
 COMMIT_DELAYS_MS = (0, 20)
-DRAIN_TIMEOUT = 30.0
 
 
 def measure(data: Path, most: int) -> list[dict[str, Any]]:
@@ -46,7 +44,7 @@ def _sell(server: Process, database: Database, delay: int, watchers: int, log: P
         cpu = server.cpu_seconds()
         load = wrk.purchases(server.url, product_id, BUYERS, SECONDS, log)
         cpu = server.cpu_seconds() - cpu
-        _drain(server)
+        metrics.drain([server])
         crowd.settle(levels(server, [product_id]))
         delivered = len(crowd.deliveries().times)
         crowd.leave()
@@ -70,12 +68,3 @@ def _sell(server: Process, database: Database, delay: int, watchers: int, log: P
         highlight=False,
     )
     return row
-
-
-def _drain(server: Process) -> None:
-    """Wait for the purchases whose connections wrk closed."""
-    deadline = time.monotonic() + DRAIN_TIMEOUT
-    while metrics.total(server.url, "dropzero_purchases_waiting"):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"purchases still wait after {DRAIN_TIMEOUT:g} s")
-        time.sleep(0.1)
