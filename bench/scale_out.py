@@ -11,6 +11,7 @@ table of orders, and `dropzero audit` must agree in the end; otherwise the bench
 """
 
 import argparse
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -100,13 +101,14 @@ def measure(version: Version, servers: Sequence[Process], stock: Stock, case: Ca
         "commit_delay_ms": case.commit_delay_ms,
         "purchases_per_s": sum(load.confirmed / load.seconds for load in loads),
         **{f"p{percent}_ms": wrk.percentile(loads, percent) for percent in (50, 95, 99)},
-        "p99_of_each_ms": [load.p99 for load in loads],
+        "p99_of_each_ms": [load.p99 if load.answered else load.seconds * 1000 for load in loads],
         "conflicts_per_100_commits": ends["Conflict"] / max(1, ends["sold"]) * 100,
         "orders_per_commit": len(told) / max(1, ends["sold"]),
         "most_attempts": max(load.most_attempts for load in loads),
         "busy": sum(load.busy for load in loads),
         "errors": sum(load.lost + load.other for load in loads),
         "server_us_per_purchase": cpu / max(1, len(told)) * 1e6,
+        "load_average": os.getloadavg()[0],
     }
 
 
@@ -151,7 +153,8 @@ def _print_row(row: dict[str, Any]) -> None:
     each = " and ".join(f"{p99:,.0f}" for p99 in row["p99_of_each_ms"])
     console.print(
         f"{row['case']}, {row['stock']}: {row['purchases_per_s']:,.0f}/s, p99 {row['p99_ms']:,.0f} ms ({each}), "
-        f"{row['conflicts_per_100_commits']:.0f} conflicts per 100 commits",
+        f"{row['conflicts_per_100_commits']:.0f} conflicts per 100 commits, "
+        f"{row['busy']} busy, {row['errors']} errors",
         highlight=False,
     )
 
@@ -183,13 +186,18 @@ def scaling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ratios: dict[str, Any] = {"stock": stock}
         for case, base in (("2 x 10", "1 x 10"), ("4 x 10", "1 x 10"), ("8 x 10", "1 x 10"), ("2 x 100", "1 x 200")):
             if case in cells and base in cells:
-                rate = cells[case]["purchases_per_s"] / max(1e-9, cells[base]["purchases_per_s"])
-                ratios[f"purchases/s, {case} : {base}"] = rate
+                rates = cells[case]["purchases_per_s"], cells[base]["purchases_per_s"]
+                ratios[f"purchases/s, {case} : {base}"] = _ratio(*rates)
         if "fair" in cells:
             each = cells["fair"]["p99_of_each_ms"]
-            ratios["p99, larger : smaller of two processes"] = max(each) / max(1e-9, min(each))
+            ratios["p99, larger : smaller of two processes"] = _ratio(max(each), min(each))
         scaled.append(ratios)
     return scaled
+
+
+def _ratio(value: float, base: float) -> float | str:
+    """Empty if nothing was sold."""
+    return value / base if base else ""
 
 
 def main() -> None:
