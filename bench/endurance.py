@@ -80,10 +80,11 @@ def main() -> None:
             rows.append(measure("burst, 20 ms commit", server, database, BURST, BURST))
     print_table("Endurance", rows)
     parts = [{**row, "purchases so far": number * PURCHASES // ROUNDS} for number, row in enumerate(rows[:-1], start=1)]
+    written = write_json("endurance", rows)
     drawn = plot_lines(
         "endurance", parts, x="purchases so far", y=["memory_after_mib"], title="resident memory of the server, MiB"
     )
-    console.print(f"written to {write_json('endurance', rows)} and {drawn}")
+    console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -52,8 +52,9 @@ def main() -> None:
             measure("a purchase, sold out", server, PURCHASE, sold_out),
         ]
     print_table(f"GraphQL, {CONNECTIONS} connections", rows)
+    written = write_json("graphql", rows)
     drawn = plot_lines("graphql", rows, x="operation", y=["requests_per_s"], title=f"{CONNECTIONS} connections")
-    console.print(f"written to {write_json('graphql', rows)} and {drawn}")
+    console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

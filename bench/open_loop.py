@@ -73,6 +73,7 @@ def main() -> None:
                     rows.append(measure(server, database, delay, rate))
             database.set_commit_delay(0)
     print_table("A fixed rate of purchases of one product", rows)
+    written = write_json("open_loop", rows)
     drawn = plot_lines(
         "open_loop",
         rows,
@@ -81,7 +82,7 @@ def main() -> None:
         by="commit_delay_ms",
         title="p99 from the moment it was due, ms",
     )
-    console.print(f"written to {write_json('open_loop', rows)} and {drawn}")
+    console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -224,6 +224,7 @@ def main() -> None:
         print_table(f"Purchases of a watched product, {watched_purchases.BUYERS} buyers", sold)
     if arguments.case is None and arguments.crowd == CROWD:
         write_json("watched_purchases", sold)
+        written = write_json("watchers", rows)
         of_one = [row for row in rows if row["products"] == 1 and "kib_per_watcher" in row]
         drawn = plot_lines(
             "watchers",
@@ -232,7 +233,7 @@ def main() -> None:
             y=["first_p99_ms", "median_p99_ms", "last_p99_ms"],
             title="until a change has arrived, p99, ms",
         )
-        console.print(f"written to {write_json('watchers', rows)} and {drawn}")
+        console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":
