@@ -33,7 +33,7 @@ SECONDS, QUICK_SECONDS = 6, 2
 WARM_UP = 1
 SHARDS = (16, 1)
 CONNECTIONS = 300
-"""Of a database: eight processes have ten each, and one more for each of their monitors."""
+"""Of a database. Eight processes have pools of ten, and connections for their monitors and the bench."""
 
 BEFORE = "before"
 _TRANSACTIONS = "dropzero_purchase_transactions_total"
@@ -77,7 +77,7 @@ def kinds(server: Process, before: bool) -> tuple[Stock, ...]:
     if before:
         return (Stock(BEFORE, None),)
     if not takes_shards(server):
-        return (Stock("1 row", None),)
+        return (Stock("this checkout", None),)
     return tuple(Stock(f"{shards} shard{'s' * (shards > 1)}", shards) for shards in SHARDS)
 
 
