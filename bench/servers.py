@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from api.operator_token import find_operator_token
 
 START_TIMEOUT = 60.0
+PORTS = range(20_000, 32_000)
 STOP_TIMEOUT = 30.0
 
 TOKEN = "DROPZERO_ADMIN_TOKEN"
@@ -122,10 +124,13 @@ def redis() -> Iterator[int]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on. The system gives the ports above PORTS to outgoing connections, and a load
+    generator could get the port of a server that is still starting."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
@@ -136,7 +141,11 @@ def _running(
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=errors)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait(process, lambda: _answers(url))
+        try:
+            _wait(process, lambda: _answers(url))
+        except RuntimeError as error:
+            log = "" if errors is None else Path(errors.name).read_text(encoding="utf-8", errors="replace")
+            raise SystemExit(f"{error}: {log.strip()[-1000:]}") from None
         yield Process(url, process.pid)
     finally:
         _stop(process)
