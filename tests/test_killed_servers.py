@@ -151,7 +151,7 @@ async def test_no_answer_says_more_than_was_committed_when_servers_are_killed(
     assert told.confirmed <= orders, "told yes without an order"
     assert (told.sold_out | told.nothing) & orders == set(), "told no, and there is an order"
     assert orders <= told.confirmed | told.unknown, "an order that nobody was told of"
-    [left] = await behind.fetch("SELECT stock FROM inventory")
+    [left] = await behind.fetch("SELECT stock FROM stock_shards")
     assert left["stock"] == UNITS - len(orders), "oversold or lost"
     assert not told.sold_out or left["stock"] == 0
     await assert_books_balance(behind)

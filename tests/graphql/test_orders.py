@@ -269,7 +269,7 @@ async def test_one_order_is_found_through_its_index(
 
 async def statements_of_a_purchase(pool: Pool, hot: UUID, statements: list[Statement]) -> list[Statement]:
     purchases = [Purchase.checked(product_id=hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
-    await execute_group(pool, hot, purchases)
+    await execute_group(pool, hot, purchases, [1])
     return list(statements)
 
 

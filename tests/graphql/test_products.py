@@ -33,7 +33,7 @@ WITH added AS (
     SELECT gen_random_uuid(), 'Tee ' || n, '{drop}' || n % {drops}, now() - n / 3 * interval '1 minute'
     FROM generate_series(1, {count}) AS n RETURNING id
 )
-INSERT INTO inventory (id, product_id, stock, stocked) SELECT gen_random_uuid(), id, 5, 5 FROM added
+INSERT INTO stock_shards (product_id, shard, stock, stocked, version) SELECT id, 0, 5, 5, 1 FROM added
 """
 
 
