@@ -34,6 +34,7 @@ from api.database.pooler import StatementsLost, require_kept_statements
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.rights import RightsMissing
+from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.schema import sdl
 from api.operator_token import TokenNotKept, find_operator_token
 from api.process import CannotServe, configure_logging, require_files
@@ -135,13 +136,16 @@ def product_create(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold; no limit by default.")] = None,
+    shards: Annotated[
+        int, typer.Option(min=1, max=MAX_SHARDS, help="Rows that its stock is spread over.")
+    ] = DEFAULT_SHARDS,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Create a product with its stock."""
 
     async def create(client: GraphQLClient) -> list[products.Product]:
         created = products.create_product(
-            client, name=name, drop_name=drop, stock=stock, opens_at=opens_at, limit_per_buyer=limit
+            client, name=name, drop_name=drop, stock=stock, opens_at=opens_at, limit_per_buyer=limit, shards=shards
         )
         return [await created]
 
@@ -175,12 +179,13 @@ def product_list(
 
 @app.command("audit")
 def audit_command() -> None:
-    """Check in the database that every unit that was put in is in stock or sold. Exit status 1 if not."""
+    """Check in the database that every unit that was put in is in stock or sold, and that the holdings of buyers are
+    those of their orders. Exit status 1 if not."""
     lines = _with_database(audit)
     terminal.show(terminal.audit_table(lines))
-    wrong = [str(line.product_id) for line in lines if not line.balanced]
-    if wrong:
-        _fail(f"the books do not balance, stocked is not stock + sold: {', '.join(wrong)}", status=1)
+    objections = [f"{line.product_id}: {line.objection}" for line in lines if not line.balanced]
+    if objections:
+        _fail(f"the books do not balance; {'; '.join(objections)}", status=1)
     terminal.write(f"{len(lines)} products: every unit is either in stock or sold.")
 
 

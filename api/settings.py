@@ -132,7 +132,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         graphiql=read(variables.GRAPHIQL, laptop),
         race=read(variables.RACE, laptop),
         open_metrics=laptop,
-        group=GroupPolicy(size=1, in_flight=connections) if one_by_one else GroupPolicy(),
+        group=GroupPolicy(size=1, executing=connections, in_flight=connections) if one_by_one else GroupPolicy(),
         budget=RetryBudget(attempts=read(variables.ATTEMPTS), seconds=read(variables.DEADLINE_MS) / 1000),
         polling=PollingTimes(interval=read(variables.POLL_INTERVAL_MS) / 1000),
         sockets=read(variables.SOCKETS),

@@ -18,9 +18,9 @@ async def table_locked(behind: Pool, table: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stock_held(behind: Pool, product_id: UUID | str) -> AsyncIterator[None]:
-    """Lock the product's inventory row until the block is left: no purchase can commit, but the stock can be read."""
+    """Lock the product's shards until the block is left: no purchase can commit, but the stock can be read."""
     async with behind.begin(PATIENCE) as transaction:
-        await transaction.fetch("SELECT 1 FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
+        await transaction.fetch("SELECT 1 FROM stock_shards WHERE product_id = $1 FOR UPDATE", product_id)
         yield
 
 

@@ -47,7 +47,7 @@ def left(data: Path) -> list[str]:
 async def stuck(server: Serving, data: Path, buyers: int = 10) -> AsyncIterator[None]:
     """Hold purchases that the database does not answer, an event stream and a websocket, until the block is left."""
     connection = await asyncpg.connect(running_embedded_url(data))
-    await connection.execute("BEGIN; LOCK TABLE inventory")
+    await connection.execute("BEGIN; LOCK TABLE stock_shards")
     watching, streaming = asyncio.Event(), asyncio.Event()
 
     async def purchase(number: int) -> None:

@@ -157,7 +157,7 @@ async def test_a_stop_answers_purchases_in_flight_and_closes_watchers_sockets(
             assert orjson.loads(await watcher.recv())["payload"]["data"] == {"stockChanged": {"stock": 100}}
 
             async with behind.begin(timeout=PATIENCE) as holding:
-                await holding.execute("SELECT stock FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
+                await holding.execute("SELECT stock FROM stock_shards WHERE product_id = $1 FOR UPDATE", product_id)
                 purchases = [asyncio.create_task(server.purchase(product_id, f"buyer-{n}")) for n in range(20)]
                 await until(lambda: has_waiting(server, 20))
                 server.process.send_signal(signal.SIGTERM)

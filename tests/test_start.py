@@ -48,11 +48,11 @@ async def test_the_start_succeeds_wherever_two_steps_in_a_row_fail(
     await prepare(settings, embedded=True)
     steps = home.steps
     for step in range(1 if how is LOST else 2, steps + 1, 2):  # so that each step fails in each place once
-        await behind.execute("TRUNCATE products, inventory")
+        await behind.execute("TRUNCATE products, stock_shards")
         home.failing_steps = {home.steps + step: how, home.steps + step + 1: how}
         await prepare(settings, embedded=True)
         assert not home.failing_steps, f"step {step} did not come"
-        [row] = await behind.fetch("SELECT count(*) AS products, sum(stock) AS stock FROM products, inventory")
+        [row] = await behind.fetch("SELECT count(*) AS products, sum(stock) AS stock FROM products, stock_shards")
         assert tuple(row) == (1, 100)
 
 

@@ -113,7 +113,7 @@ async def test_workers_without_a_supervisor_answer_what_is_in_flight_and_end(
         assert len(orphans) == 2
         product_id = await server.create_product(stock=100)
         async with behind.begin(timeout=PATIENCE) as holding:
-            await holding.execute("SELECT stock FROM inventory WHERE product_id = $1 FOR UPDATE", product_id)
+            await holding.execute("SELECT stock FROM stock_shards WHERE product_id = $1 FOR UPDATE", product_id)
             purchases = [asyncio.create_task(server.purchase(product_id, f"buyer-{n}")) for n in range(20)]
             await until(lambda: has_waiting(server, 20))
             server.process.kill()

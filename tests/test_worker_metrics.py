@@ -172,7 +172,7 @@ async def locked(data: Path) -> AsyncIterator[None]:
     """Let purchases wait in the database until the block is left."""
     connection = await asyncpg.connect(running_embedded_url(data))
     try:
-        await connection.execute("BEGIN; SELECT FROM inventory FOR UPDATE")
+        await connection.execute("BEGIN; SELECT FROM stock_shards FOR UPDATE")
         yield
     finally:
         connection.terminate()

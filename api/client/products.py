@@ -51,6 +51,7 @@ async def create_product(
     stock: int,
     opens_at: datetime | None,
     limit_per_buyer: int | None,
+    shards: int,
 ) -> Product:
     """Create a product and return it. Raises RequestFailed."""
     product = {
@@ -59,6 +60,7 @@ async def create_product(
         "stock": stock,
         "opensAt": None if opens_at is None else opens_at.isoformat(),
         "limitPerBuyer": limit_per_buyer,
+        "shards": shards,
         "idempotencyKey": str(uuid4()),  # so that an answer that was lost creates no second product
     }
     with client.checking_data():

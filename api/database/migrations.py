@@ -3,6 +3,8 @@
 They are written for Aurora DSQL, which accepts one DDL statement per transaction and has no advisory locks. So every
 statement is safe to run twice (IF NOT EXISTS). Several processes can migrate at the same time, and a process can go on
 where an earlier one was interrupted. Plain PostgreSQL accepts the same files.
+
+A migration that moves rows is an INSERT of so many as one transaction may change. It is repeated until none is left.
 """
 
 import asyncio
@@ -32,6 +34,9 @@ MIGRATION_BUDGET = RetryBudget(attempts=40, seconds=60.0)
 """For each statement of a migration, which is retried within this budget."""
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_ADDED_CONSTRAINT = re.compile(r"^ALTER TABLE \w+ ADD CONSTRAINT ", re.MULTILINE)
+_MOVED_ROWS = re.compile(r"^INSERT INTO ", re.MULTILINE)
+_NO_ROW_INSERTED = "INSERT 0 0"
 _ASYNC_INDEX = re.compile(r"^(CREATE (?:UNIQUE )?INDEX) ASYNC (IF NOT EXISTS (\w+) ON )", re.MULTILINE)
 _NOT_ALLOWED = "42501"
 
@@ -80,6 +85,11 @@ class Migration:
         """The name of the index that CREATE INDEX ASYNC makes; None for any other statement."""
         match = _ASYNC_INDEX.search(self.statement)
         return None if match is None else match[3]
+
+    @property
+    def moves_rows(self) -> bool:
+        """Whether the statement moves rows, some at a time."""
+        return _MOVED_ROWS.search(self.statement) is not None
 
     @property
     def plain_statement(self) -> str:
@@ -177,15 +187,27 @@ async def migrate(
     for migration in schema.pending:
         started = time.monotonic()
         with _explained(str(migration), pool.endpoint):
-            if pool.endpoint.dsql is None:
-                await _run(pool, budget, migration.plain_statement)
-            elif migration.async_index is None:
-                await _run(pool, budget, migration.statement)
-            else:
-                await build_index(pool, migration.async_index, migration.statement, index_budget, say)
+            try:
+                await _apply(pool, migration, say, index_budget, budget)
+            except asyncpg.UndefinedTableError:
+                # Another process can have applied this migration and a later one, which dropped the table.
+                if migration in (await read_schema(pool, migrations)).pending:
+                    raise
+                continue
             await _run(pool, budget, _WRITE_RECORD, migration.version, migration.name, migration.checksum)
         say(f"applied {migration} in {time.monotonic() - started:.2f} s")
     return schema.pending
+
+
+async def _apply(
+    pool: Pool, migration: Migration, say: Callable[[str], None], index_budget: IndexBudget, budget: RetryBudget
+) -> None:
+    if pool.endpoint.dsql is not None and migration.async_index is not None:
+        await build_index(pool, migration.async_index, migration.statement, index_budget, say)
+        return
+    done = await _run(pool, budget, migration.plain_statement)
+    while migration.moves_rows and done != _NO_ROW_INSERTED:
+        done = await _run(pool, budget, migration.plain_statement)
 
 
 def how_to_migrate(endpoint: Endpoint) -> str:
@@ -211,19 +233,22 @@ async def _read(pool: Pool, statement: str) -> list[Record]:
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: object) -> None:
-    """Run one statement in its own transaction. Retries it after a conflict, and when it got no answer."""
+async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: object) -> str:
+    """Run one statement in its own transaction, and return its command tag. Retries it after a conflict, and when it
+    got no answer. Adding a constraint that is there does nothing, and has no tag."""
     timeout = STATEMENT_TIMEOUT if pool.endpoint.dsql is None else DDL_TIMEOUT
 
-    async def attempt() -> None:
+    async def attempt() -> str:
         try:
-            await pool.execute(statement, *arguments, timeout=timeout)
+            return await pool.execute(statement, *arguments, timeout=timeout)
         except asyncpg.PostgresError as error:
+            if isinstance(error, asyncpg.DuplicateObjectError) and _ADDED_CONSTRAINT.search(statement):
+                return ""  # an earlier run has added it; there is no ADD CONSTRAINT IF NOT EXISTS
             if error.sqlstate in RIVAL_SQLSTATES:
                 raise Conflict(f"{error.sqlstate}: {error}") from error
             raise
 
-    await run_again(attempt, budget, safe_after_lost_commit=True, backoff=Backoff(base=0.02, cap=1.0))
+    return await run_again(attempt, budget, safe_after_lost_commit=True, backoff=Backoff(base=0.02, cap=1.0))
 
 
 @contextmanager

@@ -203,8 +203,9 @@ class Pool:
         except TimeoutError:
             raise Unavailable(f"no answer within {timeout:g} seconds") from None
 
-    async def execute(self, statement: str, *arguments: Any, timeout: float = TRANSACTION_TIMEOUT) -> None:
-        """Run one statement in a transaction of its own, once, in `timeout` seconds.
+    async def execute(self, statement: str, *arguments: Any, timeout: float = TRANSACTION_TIMEOUT) -> str:
+        """Run one statement in a transaction of its own, once, in `timeout` seconds. Returns its command tag, such as
+        "INSERT 0 3".
 
         Raises Conflict; Unavailable when it was never sent; and OutcomeUnknown when it got no answer, since the
         statement commits by itself.
@@ -212,7 +213,7 @@ class Pool:
         async with self._connection() as connection:
             with _commit_named(connection, "a statement"):
                 async with asyncio.timeout(timeout):
-                    await connection.execute(statement, *arguments)
+                    return await connection.execute(statement, *arguments)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Lent]:

@@ -33,8 +33,8 @@ async def cancel_order(
 ) -> CancelledOrder:
     """Cancel an order and return its units to stock, exactly once however often it is requested.
 
-    A cancellation writes the same row as the purchases of its product. In a transaction of its own it would conflict
-    with theirs, so it waits in their line and is decided in their group.
+    A cancellation waits in the line of its product and is decided in a group of its purchases. In a transaction of its
+    own it could conflict with theirs.
 
     `user_ref` is the buyer who sent the request, None for the operator. `client` is where it came from. Raises
     NotFound, Forbidden when the order is another buyer's, Conflict when nothing was changed, Unavailable,
@@ -49,7 +49,7 @@ async def cancel_order(
             raise Forbidden("this order was placed by another buyer; only that buyer or the operator can cancel it")
         if order.status is OrderStatus.CANCELLED:  # a cancelled order stays cancelled
             return CancelledOrder(order, await get_product(database, order.product_id), first=False)
-        return CancelRequest(order_id, order.product_id, user_ref)
+        return CancelRequest(order_id, order.product_id, order.user_ref, user_ref)
 
     found = await run_again(look_up, budget, safe_after_lost_commit=True)
     if isinstance(found, CancelledOrder):

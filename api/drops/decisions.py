@@ -1,7 +1,7 @@
 """Decisions: what becomes of each purchase, cancellation and restock of a group, decided without a database."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -11,6 +11,7 @@ from api.drops.errors import DropError, Forbidden, IdempotencyKeyReused, Invalid
 from api.drops.limits import MAX_UNITS, checked_text, checked_units
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import Product
+from api.drops.shards import Shard
 
 _ORDER_NAMESPACE = uuid.UUID("5b0a1d5e-0f5c-5b43-9d0e-7c1f6a2e8d34")
 """It must never change: the ids of all orders placed under a key derive from it."""
@@ -56,10 +57,11 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """An order to cancel, its product, and the buyer who sent the request; None for the operator."""
+    """An order to cancel, its product and its `buyer`, and the buyer who sent the request; None for the operator."""
 
     order_id: UUID
     product_id: UUID
+    buyer: str
     user_ref: str | None
 
     @property
@@ -161,11 +163,12 @@ Decision: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a transaction has read: the product, the orders and the deltas of restocks by their ids, and the confirmed
-    units of each buyer (`held`). `now` is the database's clock."""
+    """What a transaction has read: the product and its shards, the orders and the deltas of restocks by their ids, and,
+    if the product has a limit, the confirmed units of each buyer (`held`). `now` is the database's clock."""
 
     now: datetime
     product: Product
+    shards: Sequence[Shard]
     orders: Mapping[UUID, Order]
     restocks: Mapping[UUID, int]
     held: Mapping[str, int]
@@ -179,7 +182,7 @@ class Sale:
 
     def __init__(self, snapshot: Snapshot, region: str) -> None:
         self.product = snapshot.product
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._orders = dict(snapshot.orders)
         self._restocks = dict(snapshot.restocks)
         self._held = dict(snapshot.held)
@@ -208,6 +211,13 @@ class Sale:
         return self._stocked - self.product.stocked
 
     @property
+    def holdings(self) -> dict[str, int]:
+        """The confirmed units of each buyer, where the decisions change them; nothing for a product without a limit."""
+        if self.product.limit_per_buyer is None:
+            return {}
+        return {buyer: units for buyer, units in self._held.items() if units != self.snapshot.held.get(buyer)}
+
+    @property
     def written(self) -> set[UUID]:
         """The ids of the orders and restocks to write."""
         return {row.id for row in (*self.confirmed, *self.cancelled)} | {row.restock_id for row in self.restocked}
@@ -215,12 +225,12 @@ class Sale:
     def decide(self, request: Request) -> None:
         """Add the decision about a request."""
         if isinstance(request, RestockRequest):
-            settled = request.restock_id in self._snapshot.restocks
+            settled = request.restock_id in self.snapshot.restocks
             decision = self._restock(request)
         else:
             order = self._orders.get(request.order_id)
             decision = self._buy(request, order) if isinstance(request, Purchase) else self._cancel(request, order)
-            settled = order is not None and self._snapshot.orders.get(order.id) is self._orders[order.id]
+            settled = order is not None and self.snapshot.orders.get(order.id) is self._orders[order.id]
         if settled:
             self.settled[len(self.decisions)] = decision
         self.decisions.append(decision)
@@ -236,13 +246,13 @@ class Sale:
             )
         if earlier is not None:
             return Cancelled(earlier) if earlier.status is OrderStatus.CANCELLED else Replayed(earlier)
-        if opens_at is not None and opens_at > self._snapshot.now:
+        if opens_at is not None and opens_at > self.snapshot.now:
             return NotOpen(opens_at)
         if limit is not None and held + purchase.quantity > limit:
             return LimitReached(limit, held)
         if purchase.quantity > self._stock:
             return SoldOut(self._stock)
-        order = purchase.confirmed(self._region, self._snapshot.now)
+        order = purchase.confirmed(self._region, self.snapshot.now)
         self._stock -= order.quantity
         self._held[order.user_ref] = held + order.quantity
         self._orders[order.id] = order

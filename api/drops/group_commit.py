@@ -1,13 +1,14 @@
 """Group commit: purchases of one product that wait together are committed together.
 
-While a transaction of a product is in flight, arriving purchases wait in the product's line, and the next transaction
-takes all of them. The published alternative, one transaction per purchase, is the same code with groups of one and as
-many transactions at a time as there are rivals; it is kept for comparison.
+While a transaction of a product is executed, arriving purchases wait in the product's line, and the next transaction
+takes all of them. It begins when the first one sends its COMMIT. The published alternative, one transaction per
+purchase, is the same code with groups of one and as many transactions at a time as there are rivals; it is kept for
+comparison.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -15,7 +16,7 @@ from api.database.database import Database
 from api.database.retry import RetryBudget
 from api.drops.decisions import Request
 from api.drops.line import GroupPolicy, Line, Tally, Terms
-from api.drops.stock import StockLevel
+from api.drops.shards import OwnShards, Shard
 from api.drops.ticket import Outcome, Ticket
 from api.identity.quota import Quota
 
@@ -28,11 +29,13 @@ class GroupCommit:
         database: Database,
         policy: GroupPolicy,
         budget: RetryBudget,
-        publish: Callable[[StockLevel], None],
+        publish: Callable[[UUID, Sequence[Shard]], None],
         backoff: Backoff = Backoff(),
     ) -> None:
         """`budget`: of each purchase, from the moment it arrives. `publish` is called with each new stock."""
         self._lines: dict[UUID, Line] = {}
+        self._shards: dict[UUID, OwnShards] = {}
+        """Of each product that was sold here, also while it has no line: its next line finds its shards again."""
         unanswered = Quota(policy.max_unanswered)
         self._terms = Terms(database, policy, budget, backoff, unanswered, Tally(), publish, self._forget)
 
@@ -69,7 +72,10 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._terms.budget.seconds if deadline is None else deadline
         ticket = Ticket(request, client, deadline, loop.create_future())
-        line = self._lines.get(request.product_id) or Line(request.product_id, self._terms)
+        line = self._lines.get(request.product_id)
+        if line is None:
+            shards = self._shards.setdefault(request.product_id, OwnShards())
+            line = Line(request.product_id, self._terms, shards)
         line.join(ticket)
         if line.serving:
             self._lines[request.product_id] = line

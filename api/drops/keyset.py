@@ -15,6 +15,9 @@ MAX_PAGE = 100
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+LATEST, LAST_ID = datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1)
+"""The place before the newest row of every list."""
+
 T = TypeVar("T")
 
 
@@ -53,25 +56,38 @@ class Cursor:
             ) from None
 
 
+def checked_first(first: int) -> int:
+    """The number of items of a page. Raises InvalidInput when it is not 1 to MAX_PAGE."""
+    if not 1 <= first <= MAX_PAGE:
+        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}")
+    return first
+
+
 def keyset_query(
     select: str, table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
 ) -> tuple[str, list[object]]:
-    """The statement for one page and its arguments. It reads one more row, to see whether more follow.
+    """The statement for one page and its arguments; see keyset_clauses. Raises InvalidInput."""
+    clauses, arguments = keyset_clauses(table, equals, after, first)
+    return f"{select} {clauses}", arguments
 
-    Only the filters that are set become part of the statement, so that each has a plan through its own index.
+
+def keyset_clauses(
+    table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
+) -> tuple[str, list[object]]:
+    """WHERE, ORDER BY and LIMIT of one page, and their arguments. They find one more row, to see whether more follow.
+
+    Only the filters that are set become part of the statement, so that each has a plan through its own index, of which
+    it names every column: the filters' columns, created_at, id. With `column = $1` a generic plan is made for the
+    average value. Where most values have few rows, it sorted all 200,000 rows of a hot one, in 155 ms on PostgreSQL.
+
     Raises InvalidInput for a `first` outside 1 to MAX_PAGE.
     """
-    if not 1 <= first <= MAX_PAGE:
-        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}")
-    conditions: list[str] = []
-    arguments: list[object] = []
-    for column, value in equals.items():
-        if value is not None:
-            arguments.append(value)
-            conditions.append(f"{table}.{column} = ${len(arguments)}")
-    if after is not None:
-        arguments += [after.created_at, after.id]
-        conditions.append(f"({table}.created_at, {table}.id) < (${len(arguments) - 1}, ${len(arguments)})")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = f"ORDER BY {table}.created_at DESC, {table}.id DESC LIMIT {first + 1}"
-    return f"{select} {where} {order}", arguments
+    limit = checked_first(first) + 1
+    filters = {f"{table}.{column}": value for column, value in equals.items() if value is not None}
+    key = [*filters, f"{table}.created_at", f"{table}.id"]
+    place = (LATEST, LAST_ID) if after is None else (after.created_at, after.id)
+    numbers = [f"${number}" for number in range(1, len(key) + 1)]
+    at_least = f"({', '.join(filters)}) >= ({', '.join(numbers[: len(filters)])}) AND " if filters else ""
+    before = f"({', '.join(key)}) < ({', '.join(numbers)})"
+    order = ", ".join(f"{column} DESC" for column in key)
+    return f"WHERE {at_least}{before} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]

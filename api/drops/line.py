@@ -3,21 +3,21 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
 from api.database.backoff import Backoff
 from api.database.database import Database
-from api.database.errors import DatabaseError, OutcomeUnknown, Unavailable
+from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavailable
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
 from api.drops.decisions import Confirmed, Decision, Purchase, Replayed
 from api.drops.orders import Order
 from api.drops.products import Product
 from api.drops.purchase import Batch, GroupFailed, execute_group
-from api.drops.stock import StockLevel
+from api.drops.shards import OwnShards, Shard
 from api.drops.ticket import Answer, Busy, Outcome, Ticket
 from api.identity.fair_queue import FairQueue
 from api.identity.quota import Quota, QuotaSpent
@@ -35,16 +35,18 @@ EXPIRY_INTERVAL = 0.05
 class GroupPolicy:
     """How purchases of one product are grouped.
 
-    `size`: purchases in one transaction at most. A confirmed order writes a row and four index entries: 500 of them
-    write 2,500 rows and the inventory. That is inside the 3,000 changed rows that Aurora DSQL allows, even if it counts
+    `size`: purchases in one transaction at most. A confirmed order writes a row, two index entries and perhaps its
+    buyer's holding: 500 of them write 2,000 rows, and the shards. Aurora DSQL allows 3,000 changed rows, and may count
     index entries.
-    `in_flight`: transactions of one product at a time.
+    `executing`: transactions of one product that have not sent their COMMIT, at a time.
+    `in_flight`: transactions of one product at a time, if it has as many shards.
     `max_unanswered`: purchases at one endpoint that are not answered yet, of all products, at most. Past it, the
     client with most of them gives way: its newest purchase, arriving or waiting, is answered Busy.
     """
 
     size: int = 500
-    in_flight: int = 1
+    executing: int = 1
+    in_flight: int = 2
     max_unanswered: int = 20_000
 
 
@@ -72,7 +74,7 @@ class Terms:
     backoff: Backoff
     unanswered: Quota
     tally: Tally
-    publish: Callable[[StockLevel], None]
+    publish: Callable[[UUID, Sequence[Shard]], None]
     forget: Callable[[UUID], None]
 
 
@@ -80,15 +82,21 @@ class Line:
     """The tickets of one product that wait in one process.
 
     The line serves its clients in turn, and the tickets of one client in their order. A task takes a group of tickets,
-    runs its transaction and answers them, until no ticket waits.
+    runs its transaction and answers them, until no ticket waits. While its COMMIT is under way, another task can
+    execute the next group, with units from another shard.
     """
 
-    def __init__(self, product_id: UUID, terms: Terms) -> None:
+    def __init__(self, product_id: UUID, terms: Terms, shards: OwnShards) -> None:
         self._product_id = product_id
         self._terms = terms
+        self._shards = shards
         self._queue: FairQueue[Ticket] = FairQueue()
+        self._size = terms.policy.size
+        """Tickets in the next group at most."""
         self.serving: set[asyncio.Task[None]] = set()
         """The tasks that serve the line."""
+        self._committing: set[asyncio.Task[None]] = set()
+        """Those of them that wait for the answer of a COMMIT."""
         self._expiry: asyncio.TimerHandle | None = None
         self._unknown: set[UUID] = set()
         """Ids of orders and restocks that a COMMIT of unknown outcome was to write, and that no transaction has read
@@ -106,47 +114,79 @@ class Line:
         self._queue.push(ticket.client, ticket)
         if self._expiry is None:
             self._expiry = asyncio.get_running_loop().call_at(ticket.deadline, self._expire)
-        if len(self.serving) < terms.policy.in_flight:
+        self._serve_more()
+
+    @property
+    def _executing(self) -> int:
+        """How many transactions have not sent their COMMIT, or are about to begin."""
+        return len(self.serving) - len(self._committing)
+
+    def _serve_more(self) -> None:
+        """Start another task, if a ticket waits and the policy allows another transaction."""
+        policy = self._terms.policy
+        in_flight = min(policy.in_flight, max(policy.executing, self._shards.groups))
+        if len(self._queue) and self._executing < policy.executing and len(self.serving) < in_flight:
             self.serving.add(asyncio.create_task(self._serve(), name="group commit"))
 
     async def _serve(self) -> None:
         """Take a group, run its transaction, and answer its tickets. After a failure, run the group again, together
-        with the tickets that have joined meanwhile. Returns when no ticket waits."""
+        with the tickets that have joined meanwhile. Returns when no ticket waits, or another task can take them."""
         terms = self._terms
+        shard = self._shards.draw()
         group: list[Ticket] = []
-        size = terms.policy.size
         failures = 0
         in_transaction = False
         try:
-            while self._fill(group, size):
-                requests = [ticket.request for ticket in group]
+            while self._fill(group):
                 in_transaction = True
                 try:
-                    batch = await execute_group(terms.database, self._product_id, requests, _time_left(group))
+                    batch = await self._execute(group, shard)
                 except GroupFailed as failed:
                     in_transaction = False  # nor while this task waits before the next attempt
                     self._count_failure(group, failed)
                     self._answer_settled(group, failed)
+                    if isinstance(failed.error, Conflict):
+                        shard = self._shards.move(shard)
                     if isinstance(failed.error, DatabaseError):
                         failures += 1
                         await asyncio.sleep(terms.backoff.delay(failures))
                         self._drop_spent(group, failed.error)
                     else:
-                        size = self._halve(group, failed.error)
+                        self._halve(group, failed.error)
                 else:
                     self._answer_batch(group, batch)
                     group.clear()
                     failures = 0
-                    size = min(terms.policy.size, 2 * size)
+                    self._size = min(terms.policy.size, 2 * self._size)
+                    if self._executing > terms.policy.executing:
+                        break
         finally:
             for ticket in group:  # there are some only when this task was cancelled
                 self._answer(ticket, self._stopped(ticket, in_transaction))
+            self._shards.keep(shard)
             self._leave()
 
-    def _fill(self, group: list[Ticket], size: int) -> bool:
-        """Move tickets from the queue into the group until it has `size`. Returns whether the group has any."""
+    async def _execute(self, group: list[Ticket], shard: int) -> Batch:
+        """Run the transaction of a group. Once it has sent its COMMIT, another one can be executed."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def committing() -> None:
+            self._committing.add(task)
+            self._serve_more()
+
+        requests = [ticket.request for ticket in group]
+        database, time_left = self._terms.database, _time_left(group)
+        try:
+            own = self._shards.beside(shard)
+            return await execute_group(database, self._product_id, requests, own, time_left, committing)
+        finally:
+            self._committing.discard(task)
+
+    def _fill(self, group: list[Ticket]) -> bool:
+        """Move tickets from the queue into the group until it is full. Returns whether the group has any."""
         now = asyncio.get_running_loop().time()
-        while len(group) < size and len(self._queue):
+        while len(group) < self._size and len(self._queue):
             _, ticket = self._queue.pop(1)
             ticket.queued = False
             if ticket.answer.done():  # its buyer has hung up, or it has given way
@@ -157,16 +197,16 @@ class Line:
                 group.append(ticket)
         return bool(group)
 
-    def _halve(self, group: list[Ticket], error: Exception) -> int:
+    def _halve(self, group: list[Ticket], error: Exception) -> None:
         """Some ticket of this group cannot be executed, or there is a defect. Halve the group until that ticket is
-        alone, so that the others do not fail with it. Returns the size of the next group. Each success doubles the
-        size."""
+        alone, so that the others do not fail with it. Each success doubles the size of the next group."""
         if len(group) <= 1:
             for ticket in group:
                 logger.error("the request for row %s cannot be executed", ticket.request.row_id, exc_info=error)
                 self._answer(ticket, ticket.unknown if ticket.request.row_id in self._unknown else error)
             group.clear()
-            return 1
+            self._size = 1
+            return
         self._drop_spent(group, None)
         half = max(1, len(group) // 2)
         for ticket in reversed(group[half:]):
@@ -176,13 +216,15 @@ class Line:
         if self._expiry is not None:  # a ticket that was put back can have the earliest deadline
             self._expiry.cancel()
         self._expire()
-        return half
+        self._size = half
 
     def _answer_batch(self, group: list[Ticket], batch: Batch) -> None:
         tally = self._terms.tally
         tally.transactions[batch.region, "sold" if batch.committed else "sold_nothing"] += 1
-        if batch.committed and batch.product is not None:
-            self._terms.publish(StockLevel.of(batch.product))
+        if batch.shards:
+            self._shards.learn(len(batch.shards))
+        if batch.committed:
+            self._terms.publish(self._product_id, batch.shards)
         for ticket, decision in zip(group, batch.decisions, strict=True):
             ticket.attempts += 1
             self._answer_decision(ticket, decision, batch.product, batch.region)

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4, uuid5
 from api.database.database import Database
 from api.database.pool import Record, Transaction
 from api.database.retry import RetryBudget, run_again
-from api.drops.errors import IdempotencyKeyReused, NotFound
-from api.drops.keyset import Cursor, Page, keyset_query
+from api.drops.errors import IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.keyset import Cursor, Page, keyset_clauses
 from api.drops.limits import checked_moment, checked_name, checked_text, checked_units
+from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS, RESTOCKED, split_stock
 
 _PRODUCT_NAMESPACE = UUID("c0b7e9f4-5a1d-5e63-9b8e-41d0a7f2c955")
 """Never to change: the ids of all products created under a key derive from it."""
@@ -18,8 +19,11 @@ _PRODUCT_NAMESPACE = UUID("c0b7e9f4-5a1d-5e63-9b8e-41d0a7f2c955")
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as read at one moment. `version` rises by one with every change of `stock`. `stocked`: units that were
-    ever added, the sold ones included."""
+    """A product as read at one moment. `stock`, `stocked` and `version` are the sums over its shards at that moment.
+
+    `stocked`: units that were ever added, the sold ones included. `version`: rises with every change of `stock`, by the
+    number of shards that the change writes. `shards`: their number.
+    """
 
     id: UUID
     name: str
@@ -30,6 +34,7 @@ class Product:
     stock: int
     stocked: int
     version: int
+    shards: int
 
     @property
     def cursor(self) -> Cursor:
@@ -38,7 +43,10 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class NewProduct:
-    """A product to create. Its id is chosen here, so that a second attempt to create it changes nothing."""
+    """A product to create. Its id is chosen here, so that a second attempt to create it changes nothing.
+
+    `shards`: rows that its stock is spread over. Transactions that take units from different rows do not conflict.
+    """
 
     id: UUID
     name: str
@@ -46,6 +54,7 @@ class NewProduct:
     stock: int
     opens_at: datetime | None
     limit_per_buyer: int | None
+    shards: int = DEFAULT_SHARDS
 
     @classmethod
     def checked(
@@ -56,6 +65,7 @@ class NewProduct:
         stock: int,
         opens_at: datetime | None = None,
         limit_per_buyer: int | None = None,
+        shards: int = DEFAULT_SHARDS,
         idempotency_key: str | None = None,
     ) -> "NewProduct":
         """The id is derived from the idempotency key, or else random. Raises InvalidInput."""
@@ -69,27 +79,42 @@ class NewProduct:
             limit_per_buyer=None
             if limit_per_buyer is None
             else checked_units("limitPerBuyer", limit_per_buyer, least=1),
+            shards=_checked_shards(shards),
         )
 
     def describes(self, product: Product) -> bool:
         """Whether the product is what was to be created. Its stock can have changed since."""
-        wanted = (self.id, self.name, self.drop_name, self.opens_at, self.limit_per_buyer)
-        found = (product.id, product.name, product.drop_name, product.opens_at, product.limit_per_buyer)
+        wanted = (self.id, self.name, self.drop_name, self.opens_at, self.limit_per_buyer, self.shards)
+        found = (product.id, product.name, product.drop_name, product.opens_at, product.limit_per_buyer, product.shards)
         return wanted == found
 
 
-SELECT_PRODUCTS = """
-SELECT products.id, name, drop_name, opens_at, limit_per_buyer, created_at, stock, stocked, version
-FROM products JOIN inventory ON inventory.product_id = products.id
-"""
+_PRODUCTS = "SELECT id, name, drop_name, opens_at, limit_per_buyer, created_at FROM products"
 _INSERT_PRODUCT = """
 INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer)
 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING
 """
-_INSERT_INVENTORY = """
-INSERT INTO inventory (id, product_id, stock, stocked)
-VALUES ($1, $2, $3::integer, $3::integer) ON CONFLICT (product_id) DO NOTHING
+_INSERT_SHARDS = """
+INSERT INTO stock_shards (product_id, shard, stock, stocked, version)
+SELECT $1, split.shard, split.stock, split.stocked, CASE WHEN split.shard = 0 THEN 1 ELSE 0 END
+FROM unnest($2::text[]::integer[], $3::text[]::integer[], $4::text[]::bigint[]) AS split (shard, stock, stocked)
+ON CONFLICT (product_id, shard) DO NOTHING
 """
+
+
+def _select_products(clauses: str) -> str:
+    """The statement for the products that the clauses choose, newest first. They are found first, so that only their
+    shards are read."""
+    return f"""
+SELECT found.id, name, drop_name, opens_at, limit_per_buyer, created_at, sum(stock)::bigint AS stock,
+    sum(stocked)::bigint AS stocked, sum(version)::bigint AS version, count(*) AS shards
+FROM ({_PRODUCTS} {clauses}) AS found JOIN stock_shards ON stock_shards.product_id = found.id
+GROUP BY found.id, name, drop_name, opens_at, limit_per_buyer, created_at
+ORDER BY created_at DESC, found.id DESC
+"""
+
+
+_PRODUCTS_BY_ID = _select_products("WHERE id = ANY($1::text[]::uuid[])")
 
 
 async def list_products(
@@ -98,16 +123,15 @@ async def list_products(
     """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
     drop_name = None if drop_name is None else checked_name("dropName", drop_name)
-    statement, arguments = keyset_query(SELECT_PRODUCTS, "products", {"drop_name": drop_name}, cursor, first)
-    rows = await database.fetch(statement, *arguments)
-    return Page([product_of(row) for row in rows[:first]], has_next=len(rows) > first)
+    clauses, arguments = keyset_clauses("products", {"drop_name": drop_name}, cursor, first)
+    rows = await database.fetch(_select_products(clauses), *arguments)
+    return Page([_product_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
 
 async def get_products(database: Database, ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Those of the ids that exist, by id, in one read. Raises Conflict, Unavailable."""
-    statement = f"{SELECT_PRODUCTS} WHERE products.id = ANY($1::text[]::uuid[])"
-    rows = await database.fetch(statement, [str(product_id) for product_id in set(ids)])
-    return {row["id"]: product_of(row) for row in rows}
+    rows = await database.fetch(_PRODUCTS_BY_ID, [str(product_id) for product_id in set(ids)])
+    return {row["id"]: _product_of(row) for row in rows}
 
 
 async def get_product(database: Database, product_id: UUID) -> Product:
@@ -116,17 +140,6 @@ async def get_product(database: Database, product_id: UUID) -> Product:
     if product_id not in products:
         raise NotFound(f"there is no product {product_id}")
     return products[product_id]
-
-
-async def read_product(transaction: Transaction, product_id: UUID) -> Product:
-    """The product as this transaction sees it. Raises NotFound, Conflict, Unavailable.
-
-    It is read before COMMIT on purpose: a read that fails after it would report an error for a change that was made.
-    """
-    row = await transaction.fetchrow(f"{SELECT_PRODUCTS} WHERE products.id = $1", product_id)
-    if row is None:
-        raise NotFound(f"there is no product {product_id}")
-    return product_of(row)
 
 
 async def create_product(database: Database, product: NewProduct, budget: RetryBudget = RetryBudget()) -> Product:
@@ -145,8 +158,9 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
                 product.opens_at,
                 product.limit_per_buyer,
             )
-            await transaction.execute(_INSERT_INVENTORY, uuid4(), product.id, product.stock)
-            created = await read_product(transaction, product.id)
+            await _insert_shards(transaction, product)
+            # Read before COMMIT: a read that fails after it would report an error for a change that was made.
+            created = _product_of((await transaction.fetch(_PRODUCTS_BY_ID, [str(product.id)]))[0])
             if not product.describes(created):
                 raise IdempotencyKeyReused(
                     f"this idempotencyKey was used to create {created.name!r}; use a new key for another product"
@@ -157,8 +171,27 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
     return await run_again(attempt, budget, safe_after_lost_commit=True)
 
 
-def product_of(row: Record) -> Product:
-    """A product from a row of SELECT_PRODUCTS."""
+async def _insert_shards(transaction: Transaction, product: NewProduct) -> None:
+    stocks = split_stock(product.stock, product.shards)
+    stocked = [product.stock if shard == RESTOCKED else 0 for shard in range(product.shards)]
+    await transaction.execute(
+        _INSERT_SHARDS,
+        product.id,
+        list(map(str, range(product.shards))),
+        list(map(str, stocks)),
+        list(map(str, stocked)),
+    )
+
+
+def _checked_shards(shards: int) -> int:
+    """Raises InvalidInput."""
+    if not 1 <= shards <= MAX_SHARDS:
+        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}")
+    return shards
+
+
+def _product_of(row: Record) -> Product:
+    """A product from a row of _select_products."""
     return Product(
         row["id"],
         row["name"],
@@ -169,4 +202,5 @@ def product_of(row: Record) -> Product:
         row["stock"],
         row["stocked"],
         row["version"],
+        row["shards"],
     )

@@ -1,43 +1,63 @@
 """The purchase: one transaction that decides a group of purchases, cancellations and restocks of one product.
 
-It sells exactly the stock: every rival writes the product's inventory row, and the first to commit wins. So what this
-transaction has read is as safe as what it has written: the buyers' held units, and the orders of the same ids.
+It sells exactly the stock. The stock is the sum over the product's shards in the transaction's snapshot, and units are
+taken only from shards that nobody has written since: the first to commit wins. For a product with a limit, the same
+holds for the holdings of the buyers. What is only read decides nothing that a rival could make untrue: "sold out" is
+said of the moment of the snapshot.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown
-from api.database.pool import TRANSACTION_TIMEOUT, Transaction
-from api.drops.decisions import Decision, Purchase, Request, RestockRequest, Sale, Snapshot
+from api.database.pool import TRANSACTION_TIMEOUT, Record, Transaction
+from api.drops.decisions import CancelRequest, Decision, Purchase, Request, RestockRequest, Sale, Snapshot
 from api.drops.errors import NotFound
-from api.drops.orders import SELECT_ORDERS, Order, order_of
-from api.drops.products import SELECT_PRODUCTS, Product, product_of
+from api.drops.orders import Order, OrderStatus
+from api.drops.products import Product
+from api.drops.shards import RESTOCKED, Shard, change_stock
 
-_READ_PRODUCT = f"SELECT now() AS now, product.* FROM ({SELECT_PRODUCTS} WHERE products.id = $1) AS product"
-_READ_ORDERS = f"{SELECT_ORDERS} WHERE id = ANY($1::text[]::uuid[])"
-_READ_HELD = """
-SELECT user_ref, coalesce(sum(quantity) FILTER (WHERE status = 'CONFIRMED'), 0) AS held
-FROM orders WHERE user_ref = ANY($2::text[]) AND product_id = $1 GROUP BY user_ref
+# All in one row, for one round trip. As JSON, since asyncpg looks up the type of an array with a statement that Aurora
+# DSQL refuses.
+_READ = """
+SELECT now() AS now, id, name, drop_name, opens_at, limit_per_buyer, created_at,
+    (SELECT json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text
+     FROM stock_shards WHERE product_id = $1) AS shards,
+    (SELECT json_agg(json_build_array(id, user_ref, quantity, status, region, created_at))::text
+     FROM orders WHERE id = ANY($2::text[]::uuid[])) AS orders,
+    (SELECT json_object_agg(id, delta)::text FROM restocks WHERE id = ANY($3::text[]::uuid[])) AS restocks,
+    (SELECT json_object_agg(user_ref, units)::text FROM holdings
+     WHERE product_id = $1 AND user_ref = ANY($4::text[])) AS held
+FROM products WHERE id = $1
 """
-_READ_RESTOCKS = "SELECT id, delta FROM restocks WHERE id = ANY($1::text[]::uuid[])"
-_TAKE_UNITS = """
-UPDATE inventory SET stock = stock - $2, stocked = stocked + $3, version = version + 1
-WHERE product_id = $1 AND stock >= $2 RETURNING stock, stocked, version
+_CHANGE_STOCK = """
+UPDATE stock_shards
+SET stock = stock - taken.units, stocked = stocked + taken.restocked, version = version + 1
+FROM unnest($2::text[]::integer[], $3::text[]::integer[], $4::text[]::bigint[], $5::text[]::bigint[])
+    AS taken (from_shard, units, restocked, read_version)
+WHERE product_id = $1 AND shard = taken.from_shard AND version = taken.read_version
+RETURNING shard
 """
 _INSERT_ORDERS = """
 INSERT INTO orders (id, product_id, user_ref, quantity, status, region)
 SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2
 FROM unnest($3::text[]::uuid[], $4::text[], $5::text[]::integer[]) AS batch (id, user_ref, quantity)
 """
+_CANCEL_ORDERS = """
+UPDATE orders SET status = 'CANCELLED' WHERE id = ANY($1::text[]::uuid[]) AND status = 'CONFIRMED' RETURNING id
+"""
 _INSERT_RESTOCKS = """
 INSERT INTO restocks (id, product_id, delta)
 SELECT batch.id, $1, batch.delta FROM unnest($2::text[]::uuid[], $3::text[]::integer[]) AS batch (id, delta)
 """
-_CANCEL_ORDERS = """
-UPDATE orders SET status = 'CANCELLED' WHERE id = ANY($1::text[]::uuid[]) AND status = 'CONFIRMED' RETURNING id
+_WRITE_HOLDINGS = """
+INSERT INTO holdings (product_id, user_ref, units)
+SELECT $1, batch.user_ref, batch.units FROM unnest($2::text[], $3::text[]::integer[]) AS batch (user_ref, units)
+ON CONFLICT (product_id, user_ref) DO UPDATE SET units = excluded.units
 """
 
 
@@ -45,12 +65,13 @@ UPDATE orders SET status = 'CANCELLED' WHERE id = ANY($1::text[]::uuid[]) AND st
 class Batch:
     """What one transaction did: a decision for each request, in their order.
 
-    `product`: as the transaction left it; None when there is no such product. `region`: the Region that decided.
-    `committed`: whether it changed anything; otherwise it was rolled back.
+    `product` and its `shards`: as the transaction left them; None and nothing when there is no such product.
+    `region`: the Region that decided. `committed`: whether it changed anything; otherwise it was rolled back.
     """
 
     decisions: list[Decision]
     product: Product | None
+    shards: Sequence[Shard]
     region: str
     committed: bool
 
@@ -75,77 +96,124 @@ class GroupFailed(Exception):
 
 
 async def execute_group(
-    database: Database, product_id: UUID, requests: Sequence[Request], timeout: float = TRANSACTION_TIMEOUT
+    database: Database,
+    product_id: UUID,
+    requests: Sequence[Request],
+    own: Sequence[int],
+    timeout: float = TRANSACTION_TIMEOUT,
+    committing: Callable[[], None] = lambda: None,
 ) -> Batch:
     """Decide all requests, which are of this one product, in one transaction: all of it or nothing.
 
-    `timeout` in seconds, up to the COMMIT. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the
-    caller runs the group again. Any other error shows that one of the requests can never be executed.
+    `own`: the shards to draw from, see shards.take_units. `timeout` in seconds, up to the COMMIT; `committing` is
+    called right before it. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the
+    group again. Any other error shows that one of the requests can never be executed.
     """
     region = database.region  # when an error arrives, `database` can already use another
     sale: Sale | None = None
     try:
         async with database.begin(timeout) as transaction:
             region = transaction.region
-            row = await transaction.fetchrow(_READ_PRODUCT, product_id)
-            if row is None:
+            snapshot = await _read(transaction, product_id, requests)
+            if snapshot is None:
                 missing = [NotFound(f"there is no product {product_id}") for _ in requests]
-                return Batch([*missing], None, region, committed=False)
-            product = product_of(row)
-            orders = await _read_orders(transaction, requests)
-            restocks = await _read_restocks(transaction, requests)
-            held = await _read_held(transaction, product, requests)
+                return Batch([*missing], None, (), region, committed=False)
 
-            sale = Sale(Snapshot(row["now"], product, orders, restocks, held), region)
+            sale = Sale(snapshot, region)
             for request in requests:
                 sale.decide(request)
             if not sale.written:
-                return Batch(sale.decisions, product, region, committed=False)  # a read conflicts with nobody
+                return Batch(sale.decisions, snapshot.product, snapshot.shards, region, committed=False)
 
-            product = await _take_units(transaction, product, sale.units, sale.stocked)
+            shards = await _change_stock(transaction, sale, own)
             await _insert_orders(transaction, product_id, sale.confirmed)
             await _cancel_orders(transaction, sale.cancelled)
             await _insert_restocks(transaction, product_id, sale.restocked)
+            await _write_holdings(transaction, product_id, sale.holdings)
+            committing()
             await transaction.commit()
-            return Batch(sale.decisions, product, region, committed=True)
+            return Batch(sale.decisions, _with_stock(snapshot.product, shards), shards, region, committed=True)
     except Exception as error:
         raise GroupFailed(error, region, sale) from error
 
 
-async def _read_orders(transaction: Transaction, requests: Sequence[Request]) -> dict[UUID, Order]:
-    ids = [str(request.order_id) for request in requests if not isinstance(request, RestockRequest)]
-    rows = await transaction.fetch(_READ_ORDERS, ids) if ids else []
-    return {row["id"]: order_of(row) for row in rows}
-
-
-async def _read_restocks(transaction: Transaction, requests: Sequence[Request]) -> dict[UUID, int]:
-    """The deltas of the restocks that are stored, by their ids."""
-    ids = [str(request.restock_id) for request in requests if isinstance(request, RestockRequest)]
-    rows = await transaction.fetch(_READ_RESTOCKS, ids) if ids else []
-    return {row["id"]: row["delta"] for row in rows}
-
-
-async def _read_held(transaction: Transaction, product: Product, requests: Sequence[Request]) -> dict[str, int]:
-    """Units in confirmed orders of each buyer; nothing for a product without a limit per buyer."""
-    if product.limit_per_buyer is None:
-        return {}
-    buyers = list({request.user_ref for request in requests if isinstance(request, Purchase)})
-    if not buyers:
-        return {}
-    return {row["user_ref"]: row["held"] for row in await transaction.fetch(_READ_HELD, product.id, buyers)}
-
-
-async def _take_units(transaction: Transaction, product: Product, units: int, stocked: int) -> Product:
-    """Take units from the stock, or add them to it when `units` is negative. `stocked` are added to the units ever put
-    in. Returns the product after that."""
-    row = await transaction.fetchrow(_TAKE_UNITS, product.id, units, stocked)
+async def _read(transaction: Transaction, product_id: UUID, requests: Sequence[Request]) -> Snapshot | None:
+    """What the requests are decided against; None when there is no such product."""
+    order_ids = [str(request.order_id) for request in requests if not isinstance(request, RestockRequest)]
+    restock_ids = [str(request.restock_id) for request in requests if isinstance(request, RestockRequest)]
+    buyers = {request.user_ref for request in requests if isinstance(request, Purchase)}
+    buyers |= {request.buyer for request in requests if isinstance(request, CancelRequest)}
+    row = await transaction.fetchrow(_READ, product_id, order_ids, restock_ids, list(buyers))
     if row is None:
+        return None
+    shards = [Shard(*columns) for columns in json.loads(row["shards"])]
+    orders = [_order_of(product_id, *columns) for columns in json.loads(row["orders"] or "[]")]
+    restocks = {UUID(restock_id): delta for restock_id, delta in json.loads(row["restocks"] or "{}").items()}
+    return Snapshot(
+        now=row["now"],
+        product=_product_of(row, shards),
+        shards=shards,
+        orders={order.id: order for order in orders},
+        restocks=restocks,
+        held=json.loads(row["held"] or "{}"),
+    )
+
+
+def _product_of(row: Record, shards: Sequence[Shard]) -> Product:
+    product = Product(
+        row["id"],
+        row["name"],
+        row["drop_name"],
+        row["opens_at"],
+        row["limit_per_buyer"],
+        row["created_at"],
+        stock=0,
+        stocked=0,
+        version=0,
+        shards=len(shards),
+    )
+    return _with_stock(product, shards)
+
+
+def _with_stock(product: Product, shards: Sequence[Shard]) -> Product:
+    return replace(
+        product,
+        stock=sum(shard.stock for shard in shards),
+        stocked=sum(shard.stocked for shard in shards),
+        version=sum(shard.version for shard in shards),
+    )
+
+
+def _order_of(
+    product_id: UUID, order_id: str, user_ref: str, quantity: int, status: str, region: str, created_at: str
+) -> Order:
+    placed_at = datetime.fromisoformat(created_at)
+    return Order(UUID(order_id), product_id, user_ref, quantity, OrderStatus(status), region, placed_at)
+
+
+async def _change_stock(transaction: Transaction, sale: Sale, own: Sequence[int]) -> list[Shard]:
+    """Take the units that the sale takes from the stock, or add those that it adds. Returns the shards after that."""
+    shards = list(sale.snapshot.shards)
+    own = [shard % len(shards) for shard in own]  # the line may not know yet how many there are
+    taken = change_stock([shard.stock for shard in shards], own, sale.units, sale.stocked)
+    stocked = {shard: sale.stocked if shard == RESTOCKED else 0 for shard in taken}
+    changed = await transaction.fetch(
+        _CHANGE_STOCK,
+        sale.product.id,
+        [str(shard) for shard in taken],
+        [str(units) for units in taken.values()],
+        [str(units) for units in stocked.values()],
+        [str(shards[shard].version) for shard in taken],
+    )
+    if len(changed) != len(taken):
         # Cannot happen at snapshot isolation, where a changed row is a conflict; guarded for any other.
         raise Conflict("the stock changed between read and write")
-    left = replace(product, stock=row["stock"], stocked=row["stocked"], version=row["version"])
-    assert left.stock == product.stock - units, "units taken equal units sold"
-    assert left.version > product.version, "versions rise"
-    return left
+    for number, units in taken.items():
+        shard = shards[number]
+        shards[number] = Shard(shard.stock - units, shard.stocked + stocked[number], shard.version + 1)
+    assert sum(shard.stock for shard in shards) == sale.product.stock - sale.units, "units taken equal units sold"
+    assert all(shard.stock >= 0 for shard in shards), "no shard goes below zero"
+    return shards
 
 
 async def _insert_orders(transaction: Transaction, product_id: UUID, confirmed: Sequence[Order]) -> None:
@@ -175,3 +243,10 @@ async def _insert_restocks(transaction: Transaction, product_id: UUID, restocked
         return
     ids, deltas = [str(restock.restock_id) for restock in restocked], [str(restock.delta) for restock in restocked]
     await transaction.execute(_INSERT_RESTOCKS, product_id, ids, deltas)
+
+
+async def _write_holdings(transaction: Transaction, product_id: UUID, holdings: Mapping[str, int]) -> None:
+    if not holdings:
+        return
+    units = [str(units) for units in holdings.values()]
+    await transaction.execute(_WRITE_HOLDINGS, product_id, list(holdings), units)

@@ -13,8 +13,8 @@ async def restock(
     """Add units to the stock, or remove unsold units, exactly once however often the request is sent. Returns the
     product right after.
 
-    A restock writes the same row as the purchases of its product. In a transaction of its own it would conflict with
-    theirs, so it waits in their line and is decided in their group.
+    A restock waits in the line of its product and is decided in a group of its purchases. In a transaction of its own
+    it could conflict with theirs.
 
     `client` is where the request came from, and `deadline` is by the event loop's clock. Raises InvalidInput, NotFound,
     IdempotencyKeyReused, Conflict when nothing was changed, Unavailable, OutcomeUnknown.

@@ -5,7 +5,8 @@ from api.database.rights import is_allowed
 
 GRANTS = {
     "products": ("SELECT", "INSERT"),
-    "inventory": ("SELECT", "INSERT", "UPDATE"),
+    "stock_shards": ("SELECT", "INSERT", "UPDATE"),
+    "holdings": ("SELECT", "INSERT", "UPDATE"),
     "orders": ("SELECT", "INSERT", "UPDATE"),
     "restocks": ("SELECT", "INSERT"),
 }
@@ -17,7 +18,7 @@ _PROBES = {
     "INSERT": "INSERT INTO {table} SELECT * FROM {table} WHERE false",
     "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
 }
-_COLUMNS = {"inventory": "stock", "orders": "status"}
+_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status"}
 
 
 class RightsMissing(Exception):

@@ -1,9 +1,10 @@
 """Live stock: one publisher per process reads the stock of all watched products and sends the changes to watchers."""
 
 import asyncio
+import json
 import logging
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,14 +14,17 @@ from api.database.database import Database
 from api.database.errors import DatabaseError, Unavailable
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.gathering import Gathering
-from api.drops.products import Product
+from api.drops.shards import Shard
 
 logger = logging.getLogger("dropzero.stock")
 
 MAX_WATCHED = 100
 """Products in one subscription at most."""
 
-_READ_LEVELS = "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::text[]::uuid[])"
+_READ_SHARDS = """
+SELECT product_id, json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text AS shards
+FROM stock_shards WHERE product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,9 @@ class StockLevel:
     version: int
 
     @classmethod
-    def of(cls, product: Product) -> "StockLevel":
-        """The stock of a product as it was read."""
-        return cls(product.id, product.stock, product.version)
+    def of(cls, product_id: UUID, shards: Sequence[Shard]) -> "StockLevel":
+        """The sums over the shards of a product."""
+        return cls(product_id, sum(shard.stock for shard in shards), sum(shard.version for shard in shards))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,10 @@ class Watcher:
 
 @dataclass(slots=True)
 class _Watched:
-    """A product that has watchers. `change`: what they were sent last, None before the first reading."""
+    """A product that has watchers. `shards`: the latest of each. `change`: what the watchers were sent last. Both are
+    empty before the first reading."""
 
+    shards: Sequence[Shard] = ()
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
 
@@ -100,8 +106,9 @@ class _Watched:
 class StockPublisher:
     """Reads the stock of all watched products once per interval, and nothing while nobody watches.
 
-    Versions only rise. A reading that is older than the last change sent is dropped. While the database does not
-    answer, watchers are sent the last value once more, as stale, and the pauses between readings grow.
+    It keeps the latest of each shard, and sends the sums. The versions of shards only rise, so their sum only rises. A
+    reading that finds nothing later is dropped. While the database does not answer, watchers are sent the last value
+    once more, as stale, and the pauses between readings grow.
     """
 
     def __init__(self, database: Database, times: PollingTimes) -> None:
@@ -142,12 +149,13 @@ class StockPublisher:
         finally:
             self._leave(watcher, ids)
 
-    def publish(self, level: StockLevel) -> None:
-        """Send a stock to its watchers: one that was read, or that this process has just committed."""
-        watched = self._watched.get(level.product_id)
+    def publish(self, product_id: UUID, shards: Sequence[Shard]) -> None:
+        """Send a product's stock to its watchers. The shards were read, or this process has just committed them."""
+        watched = self._watched.get(product_id)
         if watched is None:
             return
-        last = watched.change
+        watched.shards = _latest(watched.shards, shards)
+        level, last = StockLevel.of(product_id, watched.shards), watched.change
         if last is None or level.version > last.level.version or (level.version == last.level.version and last.stale):
             self._send(watched, StockChange(level, stale=False))
 
@@ -214,13 +222,13 @@ class StockPublisher:
         self.readings += 1
         try:
             async with asyncio.timeout(self._times.timeout):
-                rows = await self._database.fetch(_READ_LEVELS, [str(product_id) for product_id in product_ids])
+                rows = await self._database.fetch(_READ_SHARDS, [str(product_id) for product_id in product_ids])
         except TimeoutError:
             raise Unavailable(f"no answer within {self._times.timeout:g} seconds") from None
-        levels = {row["product_id"]: StockLevel(row["product_id"], row["stock"], row["version"]) for row in rows}
-        for level in levels.values():
-            self.publish(level)
-        return levels
+        found = {row["product_id"]: [Shard(*columns) for columns in json.loads(row["shards"])] for row in rows}
+        for product_id, shards in found.items():
+            self.publish(product_id, shards)
+        return {product_id: StockLevel.of(product_id, shards) for product_id, shards in found.items()}
 
     def _mark_stale(self) -> None:
         for watched in self._watched.values():
@@ -233,3 +241,8 @@ class StockPublisher:
         watched.change = change
         for watcher in watched.watchers:
             watcher.put(change)
+
+
+def _latest(known: Sequence[Shard], found: Sequence[Shard]) -> Sequence[Shard]:
+    """The later of each shard."""
+    return [max(pair, key=lambda shard: shard.version) for pair in zip(known, found, strict=True)] if known else found

@@ -9,6 +9,7 @@ from api.drops.decisions import RestockRequest
 from api.drops.limits import checked_id
 from api.drops.products import NewProduct, list_products
 from api.drops.products import Product as StoredProduct
+from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
 
@@ -20,11 +21,11 @@ class Product:
     id: strawberry.ID = strawberry.field(description="A UUID.")
     name: str = strawberry.field(description="What is sold, 1 to 200 characters.")
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
-    stock: int = strawberry.field(description="Units that can be bought now.")
+    stock: int = strawberry.field(description="Units that can be bought: exactly those at the moment of reading.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
     stocked: int = strawberry.field(description="Units put in and not taken back: the stock and the units sold.")
     version: int = strawberry.field(
-        description="Rises by one with every change of the stock; the same as `version` in `stockChanged`."
+        description="Rises with every change of the stock, by one or more; the same as `version` in `stockChanged`."
     )
     opens_at: datetime | None = strawberry.field(
         description="When buying begins, by the database's clock (see `now`); null when it began with the creation."
@@ -72,6 +73,11 @@ class CreateProductInput:
     )
     limit_per_buyer: int | None = strawberry.field(
         default=None, description="Units that one buyer can hold, 1 or more; no limit if left out."
+    )
+    shards: int | None = strawberry.field(
+        default=DEFAULT_SHARDS,
+        description=f"Rows that its stock is spread over, 1 to {MAX_SHARDS}. Purchases through different servers and "
+        "Regions do not wait for each other when they take units from different rows.",
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
@@ -147,6 +153,7 @@ class ProductMutations:
             stock=input.stock,
             opens_at=input.opens_at,
             limit_per_buyer=input.limit_per_buyer,
+            shards=DEFAULT_SHARDS if input.shards is None else input.shards,
             idempotency_key=input.idempotency_key,
         )
         return Product.of(await info.context.drops.create_product(product))

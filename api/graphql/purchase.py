@@ -54,8 +54,9 @@ class PurchaseConfirmed(PurchaseResult):
         description="The order. Its product is as the transaction left it, which may have served other buyers too."
     )
     remaining: int = strawberry.field(
-        description="Units left right after this purchase. Of an order that was found again (`replayed`): units left "
-        "at the moment when it was found."
+        description="Units left right after this purchase, exactly, in what its transaction had read. Purchases that "
+        "commit at the same time do not count each other, and can leave the same number. Of an order that was found "
+        "again (`replayed`): units left at the moment when it was found."
     )
     replayed: bool = strawberry.field(
         description="Whether an earlier request under the same idempotency key had bought it; nothing was sold again."
@@ -72,7 +73,9 @@ class PurchaseCancelled(PurchaseResult):
 
 @strawberry.type(description="Fewer units are left than were asked for.")
 class PurchaseSoldOut(PurchaseResult):
-    remaining: int = strawberry.field(description="Units left, 0 as a rule.")
+    remaining: int = strawberry.field(
+        description="Units left in what the transaction had read, 0 as a rule; fewer than were asked for."
+    )
 
 
 @strawberry.type(description="The drop has not opened yet.")

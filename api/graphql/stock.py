@@ -19,9 +19,9 @@ of a product that sells in fifty commits a second would get fifty messages a sec
 @strawberry.type(description="The stock of a product at one version.")
 class StockChange:
     product_id: strawberry.ID = strawberry.field(description="The product.")
-    stock: int = strawberry.field(description="Units that can be bought now.")
+    stock: int = strawberry.field(description="Units that can be bought: exactly those at this version.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
-    version: int = strawberry.field(description="Rises by one with every change of the stock.")
+    version: int = strawberry.field(description="Rises with every change of the stock, by one or more.")
     stale: bool = strawberry.field(description="Whether this is the last known stock, because the database is away.")
 
     @classmethod

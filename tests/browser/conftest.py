@@ -106,7 +106,7 @@ async def no_rows(postgres_url: str) -> AsyncIterator[None]:
     yield
     connection = await asyncpg.connect(postgres_url)
     try:
-        for table in ("orders", "inventory", "products"):
+        for table in ("orders", "stock_shards", "products"):
             await connection.execute(f"DELETE FROM {table}")
     finally:
         await connection.close()

@@ -88,17 +88,13 @@ async def test_the_three_tabs_work_as_they_are(page: Page, server: Server) -> No
 
     await open_tab(page, "WatchStock")
     await run(page)
-    assert (await result(page, '"stock": 99'))["stockChanged"]["version"] == 2
+    version = (await result(page, '"stock": 99'))["stockChanged"]["version"]
     for stock in (98, 97):  # it falls as others buy
         await server.purchase(str(SAMPLE.id))
         changed = (await result(page, f'"stock": {stock}'))["stockChanged"]
-        assert changed == {
-            "productId": str(SAMPLE.id),
-            "stock": stock,
-            "soldOut": False,
-            "version": 101 - stock,
-            "stale": False,
-        }
+        assert changed["version"] > version
+        version = changed.pop("version")
+        assert changed == {"productId": str(SAMPLE.id), "stock": stock, "soldOut": False, "stale": False}
 
 
 async def test_the_operators_token_works_in_the_headers_and_is_stored_nowhere(page: Page) -> None:

@@ -108,7 +108,7 @@ async def test_other_drops_stay_live_when_one_is_deleted(server: Server, visits:
     await visit.goto("/")
     await expect(page.locator(".card.live")).to_have_count(2)
 
-    for statement in ("DELETE FROM products WHERE id = $1", "DELETE FROM inventory WHERE product_id = $1"):
+    for statement in ("DELETE FROM products WHERE id = $1", "DELETE FROM stock_shards WHERE product_id = $1"):
         await behind.execute(statement, cap)
     for end in ends:
         await end.close(code=3000)

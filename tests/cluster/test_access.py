@@ -62,7 +62,7 @@ async def do_all_that_a_server_does(pool: Pool) -> None:
     product = await create_product(pool, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
     assert (await restock(pool, product.id, 2)).stock == 12
     purchase = Purchase.checked(product_id=product.id, user_ref="ada", quantity=3, idempotency_key="a key")
-    [confirmed] = (await execute_group(pool, product.id, [purchase])).decisions
+    [confirmed] = (await execute_group(pool, product.id, [purchase], [1])).decisions
     assert isinstance(confirmed, Confirmed)
     assert await get_order(pool, confirmed.order.id) == confirmed.order
     await cancel(pool, confirmed.order.id, None)

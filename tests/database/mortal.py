@@ -29,9 +29,9 @@ class Mortal(Pool):
         """Whether the work had enough statements to be ended."""
         return self._left <= 0
 
-    async def execute(self, statement: str, *arguments: object, timeout: float = 10.0) -> None:
+    async def execute(self, statement: str, *arguments: object, timeout: float = 10.0) -> str:
         with self._counted():
-            await super().execute(statement, *arguments, timeout=timeout)
+            return await super().execute(statement, *arguments, timeout=timeout)
 
     async def fetch(self, statement: str, *arguments: object, timeout: float = 5.0) -> list[Record]:
         with self._counted():

@@ -16,10 +16,11 @@ from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
 from api.drops.line import GroupPolicy
 from api.drops.products import NewProduct, Product, create_product
+from api.drops.shards import DEFAULT_SHARDS
 from api.drops.ticket import Outcome
 from tests.patience import PATIENCE, PATIENT_BUDGET
 
-ONE_BY_ONE = GroupPolicy(size=1, in_flight=8)
+ONE_BY_ONE = GroupPolicy(size=1, executing=8, in_flight=8)
 """One purchase in each transaction: eight rivals at a time."""
 
 
@@ -37,10 +38,15 @@ def purchase(product_id: UUID, user_ref: str = "ada", quantity: int = 1, key: st
 
 
 async def new_product(
-    pool: Pool, stock: int = 10, *, limit: int | None = None, opens_at: datetime | None = None
+    pool: Pool,
+    stock: int = 10,
+    *,
+    limit: int | None = None,
+    opens_at: datetime | None = None,
+    shards: int = DEFAULT_SHARDS,
 ) -> UUID:
     product = NewProduct.checked(
-        name="Tee", drop_name="First Light", stock=stock, limit_per_buyer=limit, opens_at=opens_at
+        name="Tee", drop_name="First Light", stock=stock, limit_per_buyer=limit, opens_at=opens_at, shards=shards
     )
     return (await create_product(pool, product, PATIENT_BUDGET)).id
 
@@ -48,7 +54,7 @@ async def new_product(
 def new_group_commit(
     pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = PATIENT_BUDGET
 ) -> GroupCommit:
-    return GroupCommit(pool, policy, budget, publish=lambda level: None)
+    return GroupCommit(pool, policy, budget, publish=lambda product_id, shards: None)
 
 
 async def submit_all(group_commits: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:

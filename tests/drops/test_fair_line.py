@@ -59,7 +59,7 @@ class Submissions:
 
 
 async def submissions_of(pool: Pool, stock: int, policy: GroupPolicy) -> Submissions:
-    return Submissions(new_group_commit(pool, policy), await new_product(pool, stock=stock))
+    return Submissions(new_group_commit(pool, policy), await new_product(pool, stock=stock, shards=1))
 
 
 async def results(*groups: list[asyncio.Task[Outcome]]) -> list[Outcome]:
@@ -217,7 +217,9 @@ async def test_no_request_for_an_order_of_unknown_outcome_is_answered_busy(
     second request gets no claim."""
     product_id = await new_product(behind, stock=100)
     go_away_at_commit(monkeypatch, faulty)
-    group_commit = GroupCommit(fragile, GroupPolicy(max_unanswered=most), PATIENT_BUDGET, lambda level: None, Never())
+    group_commit = GroupCommit(
+        fragile, GroupPolicy(max_unanswered=most), PATIENT_BUDGET, lambda product_id, shards: None, Never()
+    )
     first = asyncio.create_task(group_commit.submit(purchase(product_id, key="click"), "many"))
     await until(lambda: bool(group_commit.transactions))
     assert group_commit.transactions == {("here", "OutcomeUnknown"): 1}

@@ -31,7 +31,7 @@ async def test_watchers_that_leave_during_the_first_reading_do_not_cancel_it(
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher
 ) -> None:
     product_id = await new_product(pool, stock=7)
-    async with table_locked(behind, "inventory"):
+    async with table_locked(behind, "stock_shards"):
         fickle = [watching(seldom, product_id) for _ in range(10)]
         await until_blocked(behind)
         before = await connections(behind)
@@ -56,7 +56,7 @@ async def test_a_thousand_watchers_that_leave_at_once_cost_few_reads_and_no_conn
     pool: Pool, behind: Pool, counting: CountingPool, seldom: StockPublisher, products: int
 ) -> None:
     product_ids = [await new_product(pool, stock=7) for _ in range(products)]
-    async with table_locked(behind, "inventory"):
+    async with table_locked(behind, "stock_shards"):
         first = watching(seldom, product_ids[0])
         await until_blocked(behind)
         before = await connections(behind)
@@ -80,7 +80,7 @@ async def test_the_last_watcher_to_leave_during_a_later_reading_does_not_cancel_
     product_id = await new_product(pool, stock=7)
     watcher = asyncio.create_task(watch_for_ever(often, product_id))
     await until(lambda: len(counting.reads) > 1)
-    async with table_locked(behind, "inventory"):
+    async with table_locked(behind, "stock_shards"):
         await until_blocked(behind)
         before = await connections(behind)
         await leave(watcher)

@@ -27,14 +27,14 @@ from tests.drops.purchases import (
 
 
 async def test_purchases_of_a_group_are_decided_first_come_first_served(pool: Pool) -> None:
-    product_id = await new_product(pool, stock=3)
+    product_id = await new_product(pool, stock=3, shards=1)
     purchases = [
         purchase(product_id, "ada", 2),
         purchase(product_id, "bob", 2),
         purchase(product_id, "cyd", 1),
     ]
 
-    batch = await execute_group(pool, product_id, purchases)
+    batch = await execute_group(pool, product_id, purchases, [1])
 
     ada, bob, cyd = batch.decisions
     assert isinstance(ada, Confirmed)
@@ -117,8 +117,9 @@ async def test_a_limit_counts_stored_units_and_those_of_the_same_group(pool: Poo
             purchase(product_id),
             purchase(product_id, "bob", 3),
         ],
+        [1],
     )
-    later = await execute_group(pool, product_id, [purchase(product_id)])
+    later = await execute_group(pool, product_id, [purchase(product_id)], [1])
 
     assert [type(decision) for decision in result.decisions] == [Confirmed, Confirmed, LimitReached, LimitReached]
     assert later.decisions == [LimitReached(limit=2, held=2)]
@@ -157,7 +158,7 @@ async def test_an_unknown_product_is_not_found_for_every_purchase_of_it(pool: Po
 
 
 async def test_a_group_commits_together_in_one_transaction(pool: Pool) -> None:
-    product_id = await new_product(pool, stock=500)
+    product_id = await new_product(pool, stock=500, shards=1)
 
     outcomes = await submit_all(
         [new_group_commit(pool)], [purchase(product_id, f"buyer-{number}") for number in range(400)]

@@ -22,6 +22,7 @@ from tests.drops.watching import (
     assert_nothing_sent,
     current,
     next_change,
+    one_shard,
     polling_tasks,
     publishing,
     stale,
@@ -35,7 +36,7 @@ from tests.patience import PATIENCE, short, until
 
 async def until_readings_wait(pool: Pool, number: int) -> None:
     """Wait until `number` readings wait in the database for the lock."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'inventory'::regclass"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'stock_shards'::regclass"
 
     async def so_many_wait() -> bool:
         [row] = await pool.fetch(waiting, timeout=PATIENCE)
@@ -66,7 +67,7 @@ async def test_two_watchers_that_join_during_a_first_reading_both_get_the_stock(
     tee, cap = await new_product(pool, stock=1), await new_product(pool, stock=2)
 
     async with contextlib.AsyncExitStack() as held:
-        await held.enter_async_context(table_locked(behind, "inventory"))
+        await held.enter_async_context(table_locked(behind, "stock_shards"))
         async with joining(seldom, tee) as first, joining(seldom, tee, cap) as second:
             await until_readings_wait(behind, 1)
             await until(lambda: seldom.watchers == 2)
@@ -78,13 +79,13 @@ async def test_two_watchers_that_join_during_a_first_reading_both_get_the_stock(
 async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
     pool: Pool, behind: Pool, seldom: StockPublisher
 ) -> None:
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
 
     async with contextlib.AsyncExitStack() as held:
-        await held.enter_async_context(table_locked(behind, "inventory"))
+        await held.enter_async_context(table_locked(behind, "stock_shards"))
         async with joining(seldom, product_id) as joined:
             await until_readings_wait(behind, 1)
-            seldom.publish(StockLevel(product_id, 9, 2))  # the reading under way finds 10, version 1
+            seldom.publish(product_id, one_shard(9, 2))  # the reading under way finds 10, version 1
             await held.aclose()
             assert await joined == [current(product_id, 9, 2)]
 
@@ -92,11 +93,11 @@ async def test_a_purchase_during_a_first_reading_is_not_undone_by_it(
 async def test_a_product_that_loses_its_watchers_during_a_reading_disturbs_no_other(
     pool: Pool, behind: Pool, often: StockPublisher
 ) -> None:
-    kept, left = await new_product(pool), await new_product(pool)
+    kept, left = await new_product(pool, shards=1), await new_product(pool, shards=1)
 
     async with often.watch([kept]) as watcher:
         await next_change(watcher)
-        async with often.watch([left]), table_locked(behind, "inventory"):
+        async with often.watch([left]), table_locked(behind, "stock_shards"):
             await until_readings_wait(behind, 1)
         assert often.watched_products == 1
         await restock(pool, kept, 1)
@@ -107,9 +108,9 @@ async def test_a_product_that_loses_its_watchers_during_a_reading_disturbs_no_ot
 async def test_the_last_watcher_to_leave_during_a_reading_ends_it(
     pool: Pool, behind: Pool, counting: CountingPool, often: StockPublisher
 ) -> None:
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
 
-    async with table_locked(behind, "inventory"):
+    async with table_locked(behind, "stock_shards"):
         async with asyncio.timeout(PATIENCE):
             watching = asyncio.create_task(hold(often, product_id))
             await until_readings_wait(behind, 1)
@@ -149,7 +150,7 @@ async def until_read(publisher: StockPublisher, times: int) -> None:
 async def test_the_last_value_is_stale_while_the_database_is_away_and_then_current(
     pool: Pool, often: StockPublisher, faulty: Faulty, caplog: pytest.LogCaptureFixture
 ) -> None:
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
 
     with caplog.at_level(logging.INFO, logger="dropzero.stock"):
         async with often.watch([product_id]) as watcher:
@@ -176,13 +177,13 @@ async def test_the_last_value_is_stale_while_the_database_is_away_and_then_curre
 async def test_a_purchase_that_commits_while_readings_fail_is_published_as_current(
     pool: Pool, often: StockPublisher, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
 
     async with often.watch([product_id]) as watcher:
         await next_change(watcher)
         async with database_away(faulty):
             assert await next_change(watcher) == stale(product_id, 10, 1)
-            often.publish(StockLevel(product_id, 9, 2))
+            often.publish(product_id, one_shard(9, 2))
             assert await next_change(watcher) == current(product_id, 9, 2)
             assert await next_change(watcher) == stale(product_id, 9, 2)
 
@@ -200,7 +201,7 @@ async def test_readings_back_off_while_the_database_is_away(pool: Pool, counting
         def backoff(self) -> Backoff:
             return Noting()
 
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
     async with (
         publishing(counting, Times(interval=0.01, timeout=PATIENCE)) as publisher,
         publisher.watch([product_id]) as watcher,
@@ -226,7 +227,7 @@ def test_failed_readings_back_off_from_one_interval_on() -> None:
 async def test_a_first_reading_that_fails_raises_for_its_watcher(
     pool: Pool, seldom: StockPublisher, faulty: Faulty
 ) -> None:
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
 
     async with database_away(faulty):
         with pytest.raises(Unavailable):
@@ -259,14 +260,14 @@ async def sent_at_last(watcher: Watcher, expected: StockChange) -> None:
 async def test_a_database_that_does_not_answer_in_time_counts_as_away(
     pool: Pool, behind: Pool, counting: CountingPool
 ) -> None:
-    watched, unwatched = await new_product(pool), await new_product(pool)
+    watched, unwatched = await new_product(pool, shards=1), await new_product(pool, shards=1)
     timeout = short(0.5)
 
     async with (
         publishing(counting, PollingTimes(0.01, timeout, max_backoff=0.05)) as publisher,
         watching_at_last(publisher, watched) as watcher,
     ):
-        async with table_locked(behind, "inventory"):
+        async with table_locked(behind, "stock_shards"):
             refused = asyncio.create_task(hold(publisher, unwatched))
             await sent_at_last(watcher, stale(watched, 10, 1))
             with pytest.raises(Unavailable, match=re.escape(f"no answer within {timeout:g} seconds")):
@@ -277,13 +278,13 @@ async def test_a_database_that_does_not_answer_in_time_counts_as_away(
 async def test_an_unexpected_error_does_not_end_the_readings(
     pool: Pool, behind: Pool, often: StockPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    product_id = await new_product(pool)
+    product_id = await new_product(pool, shards=1)
 
     async with often.watch([product_id]) as watcher:
         await next_change(watcher)
-        await behind.execute("ALTER TABLE inventory RENAME TO lost")
+        await behind.execute("ALTER TABLE stock_shards RENAME TO lost")
         assert await next_change(watcher) == stale(product_id, 10, 1)
-        await behind.execute("ALTER TABLE lost RENAME TO inventory")
+        await behind.execute("ALTER TABLE lost RENAME TO stock_shards")
         assert await next_change(watcher) == current(product_id, 10, 1)
 
     assert [record.exc_info is not None for record in caplog.records] == [True]

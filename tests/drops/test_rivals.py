@@ -159,7 +159,7 @@ def make_commits_conflict(engine: str, behind: Pool, stand_in: StandIn) -> MakeC
             END $$
         """)
         await behind.execute("""
-            CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER UPDATE ON inventory DEFERRABLE INITIALLY DEFERRED
+            CREATE CONSTRAINT TRIGGER conflict_at_commit AFTER UPDATE ON stock_shards DEFERRABLE INITIALLY DEFERRED
             FOR EACH ROW EXECUTE FUNCTION conflict()
         """)
 
@@ -184,7 +184,7 @@ async def test_a_conflict_at_commit_is_raised_and_changes_nothing(
     await make_commits_conflict(1)
 
     with pytest.raises(GroupFailed, match="OC000") as failed:
-        await execute_group(pool, product_id, [purchase(product_id)])
+        await execute_group(pool, product_id, [purchase(product_id)], [1])
 
     assert isinstance(failed.value.error, Conflict)
     assert failed.value.sale is not None

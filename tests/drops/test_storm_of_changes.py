@@ -156,7 +156,7 @@ async def assert_answers_agree_with_rows(
     few.expect(ordered)
     many.expect(ordered)
     cancelled.expect(row["id"] for row in orders if row["status"] == "CANCELLED")
-    stocks = {row["product_id"]: row["stocked"] for row in await database.fetch("SELECT * FROM inventory")}
+    stocks = {row["product_id"]: row["stocked"] for row in await database.fetch("SELECT * FROM stock_shards")}
     restocked.expect(product_id for product_id in restocked.by_row if stocks[product_id] > 1)
     assert {stocks[product_id] for product_id in restocked.by_row} <= {1, 2}
     created.expect(stocks)

@@ -11,6 +11,7 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Record
 from api.database.tokens import AuthTokens
+from api.drops.shards import Shard
 from api.drops.stock import PollingTimes, StockChange, StockLevel, StockPublisher, Watcher
 from tests.patience import PATIENCE, PATIENT_TIMES
 
@@ -55,6 +56,11 @@ async def next_change(watcher: Watcher) -> StockChange:
 
 def current(product_id: UUID, units: int, version: int) -> StockChange:
     return StockChange(StockLevel(product_id, units, version), stale=False)
+
+
+def one_shard(stock: int, version: int) -> list[Shard]:
+    """The one shard of a product that was created with a single shard."""
+    return [Shard(stock, stocked=stock, version=version)]
 
 
 def stale(product_id: UUID, units: int, version: int) -> StockChange:

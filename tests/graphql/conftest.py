@@ -1,7 +1,6 @@
 """Connections to a module's database, the schema, sockets, a record of statements, and Node.js."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from graphql import GraphQLSchema
@@ -11,9 +10,9 @@ from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
 from api.graphql.schema import make_schema
 from tests.graphql.npm import Node, install
-from tests.graphql.plans import Statement
 from tests.graphql.transport import Client, connected
 from tests.patience import PATIENT_TIMES
+from tests.plans import Statement, record
 from tests.server import Server
 
 
@@ -47,22 +46,8 @@ async def newcomer(server: Server) -> AsyncIterator[Client]:
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """Every statement that returns rows and that this process sends from now on, in order."""
-    sent: list[Statement] = []
-
-    def record(lender: type[Pool | Regions | Transaction], name: str) -> None:
-        original = getattr(lender, name)
-
-        async def recorded(self: Pool | Regions | Transaction, text: str, *arguments: Any) -> Any:
-            sent.append(Statement(text, arguments))
-            return await original(self, text, *arguments)
-
-        monkeypatch.setattr(lender, name, recorded)
-
-    record(Pool, "fetch")  # which Pool.fetchrow uses
-    record(Regions, "fetch")
-    record(Transaction, "fetch")
-    record(Transaction, "fetchrow")
-    return sent
+    # Pool.fetchrow uses Pool.fetch.
+    return record(monkeypatch, (Pool, "fetch"), (Regions, "fetch"), (Transaction, "fetch"), (Transaction, "fetchrow"))
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ async def test_a_completed_purchase_leaves_its_line(server: Server, behind: Pool
 async def test_a_watcher_that_leaves_at_once_costs_no_connection(server: Server, behind: Pool) -> None:
     product_ids = [await server.create_product(stock=5) for _ in range(10)]
     async with connected(server) as client:
-        async with table_locked(behind, "inventory"):
+        async with table_locked(behind, "stock_shards"):
             await client.subscribe(WATCH, {"ids": product_ids[:1]}, id="first")
             await until_blocked(behind)
             before = await connections(behind)

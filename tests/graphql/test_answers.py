@@ -204,7 +204,7 @@ async def test_a_full_disk_is_named_in_the_log_and_not_in_the_answer(
         "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
     )
-    await behind.execute("CREATE TRIGGER fill BEFORE UPDATE ON inventory FOR EACH ROW EXECUTE FUNCTION fill()")
+    await behind.execute("CREATE TRIGGER fill BEFORE UPDATE ON stock_shards FOR EACH ROW EXECUTE FUNCTION fill()")
     code, message = await server.refusal(BUY, {"product": product_id, "buyer": "ada"})
     assert code == "SERVICE_UNAVAILABLE"
     assert "nothing was changed" in message

@@ -255,7 +255,7 @@ async def test_a_stopping_server_closes_watchers_and_answers_purchases_first(
             await client.next("watch")
         locked = holding.transaction()
         await locked.start()
-        await holding.execute("UPDATE inventory SET stock = stock WHERE product_id = $1", product_id)
+        await holding.execute("UPDATE stock_shards SET stock = stock WHERE product_id = $1", product_id)
         wanted = {"input": {"productId": product_id, "userRef": "ada"}}
         await buyer.subscribe(BUY, wanted)
         await assert_alive(buyer)  # and the purchase has begun

@@ -23,9 +23,9 @@ from api.identity.caller import OPERATOR
 from api.identity.errors import RateLimited
 from api.identity.gate import Gate
 from api.identity.turns import LENGTH, Turns
-from tests.graphql.plans import Statement
 from tests.graphql.rows import READ, Query, fails, work
 from tests.patience import PATIENCE
+from tests.plans import Statement
 from tests.server import PURCHASE, Server
 
 

@@ -197,7 +197,7 @@ async def test_purchases_whose_clients_vanish_are_made_at_most_once(
 
     async with AsyncExitStack() as clients:
         async with behind.begin(timeout=PATIENCE) as transaction:
-            await transaction.fetch("SELECT 1 FROM inventory FOR UPDATE")
+            await transaction.fetch("SELECT 1 FROM stock_shards FOR UPDATE")
             await send("in a transaction")
             await until_blocked(behind, len(product_ids))
             await send("in line")
@@ -232,7 +232,7 @@ STALLED = 20
 
 async def change_all(behind: Pool, reading: Client) -> None:
     """Change the stock of all products, 400 KB for each watcher, and wait until the reading client gets its change."""
-    await behind.fetch("UPDATE inventory SET stock = stock - 1, version = version + 1")
+    await behind.fetch("UPDATE stock_shards SET stock = stock - 1, version = version + 1")
     await reading.next()
 
 

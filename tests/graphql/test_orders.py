@@ -9,13 +9,10 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.audit import audit
-from api.drops.decisions import Purchase
-from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product
-from api.drops.purchase import execute_group
 from api.settings import Settings
 from tests.engines import on_both_engines
-from tests.graphql.plans import Statement, plans
+from tests.plans import Statement
 from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 
 PAGE = """
@@ -219,71 +216,3 @@ async def test_a_purchase_and_its_answer_are_five_statements_at_most(
     await server.data(PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}})
     # The product, the orders of this id, the buyer's units, the decrement, and the product of the answer's order.
     assert len(statements) <= 5
-
-
-async def assert_planned(pool: Pool, statement: Statement, *indexes: str, in_order: bool = False) -> None:
-    """Every plan for the statement reads one of these indexes and nothing else. With `in_order` no plan sorts rows."""
-    for plan in await plans(pool, statement):
-        assert len(plan.indexes) == 1, statement.text
-        assert plan.indexes <= set(indexes), statement.text
-        assert plan.scanned == set(), statement.text
-        assert not (in_order and plan.sorts), statement.text
-
-
-@pytest.fixture(scope="module")
-async def many_orders(shared_pool: Pool) -> tuple[UUID, UUID]:
-    """A hot product with a limit and 12,000 orders, a cold one with 3,000. The buyers are `many 0`, `many 1`, ..."""
-    hot, cold = await new_product(shared_pool, limit=20), await new_product(shared_pool)
-    await fill(shared_pool, hot, "many ", 12_000, buyers=4000)
-    await fill(shared_pool, cold, "many ", 3000, buyers=1000)
-    await shared_pool.execute("ANALYZE")
-    return hot, cold
-
-
-async def test_every_page_is_found_through_its_index(
-    pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
-) -> None:
-    _, cold = many_orders
-    for user_ref, of_product, indexes in (
-        (None, None, ["orders_by_time"]),
-        ("many 7", None, ["orders_by_buyer"]),
-        (None, cold, ["orders_by_product"]),
-        ("many 7", cold, ["orders_by_buyer", "orders_by_buyer_and_product"]),
-    ):
-        statements.clear()
-        first = await list_orders(pool, 2, None, user_ref, of_product)
-        await list_orders(pool, 2, first.items[-1].cursor.encode(), user_ref, of_product)
-        sent = list(statements)
-        assert len(sent) == 2
-        for statement in sent:  # only the few orders of one buyer may be sorted after they are read
-            await assert_planned(pool, statement, *indexes, in_order=user_ref is None)
-
-
-async def test_one_order_is_found_through_its_index(
-    pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
-) -> None:
-    assert await get_order(pool, uuid4()) is None
-    [statement] = statements
-    await assert_planned(pool, statement, "orders_pkey", in_order=True)
-
-
-async def statements_of_a_purchase(pool: Pool, hot: UUID, statements: list[Statement]) -> list[Statement]:
-    purchases = [Purchase.checked(product_id=hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
-    await execute_group(pool, hot, purchases)
-    return list(statements)
-
-
-async def test_a_purchase_finds_earlier_orders_through_their_index(
-    pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
-) -> None:
-    sent = await statements_of_a_purchase(pool, many_orders[0], statements)
-    [earlier] = [statement for statement in sent if "WHERE id = ANY" in statement.text]
-    await assert_planned(pool, earlier, "orders_pkey")
-
-
-async def test_a_purchase_finds_held_units_through_the_buyers_index(
-    pool: Pool, many_orders: tuple[UUID, UUID], statements: list[Statement]
-) -> None:
-    sent = await statements_of_a_purchase(pool, many_orders[0], statements)
-    [held] = [statement for statement in sent if "AS held" in statement.text]
-    await assert_planned(pool, held, "orders_by_buyer_and_product")

@@ -7,9 +7,8 @@ from uuid import uuid4
 import pytest
 
 from api.database.pool import Pool
-from api.drops.products import list_products
 from api.settings import Settings
-from tests.graphql.plans import Statement, plans
+from tests.plans import Statement
 from tests.server import ADMIN_TOKEN, Server, serving
 
 PAGE = """
@@ -33,7 +32,7 @@ WITH added AS (
     SELECT gen_random_uuid(), 'Tee ' || n, '{drop}' || n % {drops}, now() - n / 3 * interval '1 minute'
     FROM generate_series(1, {count}) AS n RETURNING id
 )
-INSERT INTO inventory (id, product_id, stock, stocked) SELECT gen_random_uuid(), id, 5, 5 FROM added
+INSERT INTO stock_shards (product_id, shard, stock, stocked, version) SELECT id, 0, 5, 5, 1 FROM added
 """
 
 
@@ -206,21 +205,6 @@ async def test_products_by_id_are_read_together(
     assert len(statements) == 1
 
 
-async def test_a_page_is_found_through_its_index(pool: Pool, drop: str, statements: list[Statement]) -> None:
-    await fill(pool, drop, 5000, drops=50)
-    await pool.execute("ANALYZE")
-    for drop_name, index in ((None, "products_by_time"), (f"{drop}7", "products_by_drop")):
-        statements.clear()
-        first = await list_products(pool, 20, None, drop_name)
-        await list_products(pool, 20, first.items[-1].cursor.encode(), drop_name)
-        sent = list(statements)
-        assert len(sent) == 2
-        for statement in sent:
-            for plan in await plans(pool, statement):
-                assert index in plan.indexes, statement.text
-                assert "products" not in plan.scanned, statement.text
-
-
 async def test_now_is_the_databases_clock(server: Server, pool: Pool) -> None:
     before = (await pool.fetch("SELECT now() AS now"))[0]["now"]
     now = datetime.fromisoformat((await server.data("{ now }"))["now"])
@@ -230,7 +214,7 @@ async def test_now_is_the_databases_clock(server: Server, pool: Pool) -> None:
 
 
 async def test_a_product_shows_its_version_and_all_units_ever_stocked(server: Server) -> None:
-    product_id = await server.create_product(stock=5)
+    product_id = await server.create_product(stock=5, shards=1)
     read = "query ($id: ID!) { product(id: $id) { stock stocked version } }"
     assert await server.data(read, {"id": product_id}) == {"product": {"stock": 5, "stocked": 5, "version": 1}}
 

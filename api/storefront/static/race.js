@@ -19,6 +19,7 @@ const CANCEL = `mutation Return($input: CancelOrderInput!) { cancelOrder(input: 
 const ROUNDS = 10;
 const UNRETURNED = "dropzero.race"; // made-up buyers whose orders are still to be cancelled
 const VERSION_DEADLINE = 1000; // ms until the live stock has to show a round's purchases
+const REASONS = { SOLD_OUT: "sold_out", NOT_OPEN: "not_open_yet", UNANSWERED: "answer_unanswered" };
 
 const form = document.getElementById("race");
 const start = form.querySelector("button");
@@ -68,7 +69,8 @@ async function stockInEach(id) {
   return [one.stock, two.stock];
 }
 
-// Sends one purchase through each Region, both before either is answered. Returns the two outcomes and latencies in ms.
+// Sends one purchase through each Region, both before either is answered. Returns how the two ended, in the order in
+// which they were answered. `lane` is the index of the Region, and `time` is the ms from the start of the round.
 async function runRound(productId, kind, round) {
   const shared = { buyer: randomKey(), key: randomKey() };
   const entries = regions.map((region) => ({
@@ -79,12 +81,12 @@ async function runRound(productId, kind, round) {
   // The purchase that is sent first is some microseconds ahead, so the Regions take turns at it.
   const order = round % 2 ? [0, 1] : [1, 0];
   const finishes = [];
+  const started = performance.now();
   await Promise.all(
-    order.map(async (index) => {
-      const { region, buyer, key } = entries[index];
-      const sent = performance.now();
+    order.map(async (lane) => {
+      const { region, buyer, key } = entries[lane];
       const outcome = await decide({ productId, userRef: buyer, region, idempotencyKey: key });
-      finishes[index] = { outcome, latency: performance.now() - sent };
+      finishes.push({ lane, outcome, time: performance.now() - started });
     }),
   );
   return finishes;
@@ -94,34 +96,30 @@ async function runRound(productId, kind, round) {
 // nothing.
 function versionAfter(version) {
   if (latest.version > version) return Promise.resolve();
-  return Promise.race([new Promise((resolve) => (onVersion = resolve)), pause(VERSION_DEADLINE)]);
+  const arrived = new Promise((resolve) => {
+    onVersion = () => latest.version > version && resolve();
+  });
+  return Promise.race([arrived, pause(VERSION_DEADLINE)]);
 }
 
 const isConfirmed = ({ outcome }) => outcome.status === "CONFIRMED";
 const isNew = (finish) => isConfirmed(finish) && !finish.outcome.replayed;
 
-// The index of the Region whose purchase committed first, or -1.
-function winner(finishes) {
-  const left = finishes.map((finish) => (isNew(finish) ? finish.outcome.remaining : -1));
-  return Math.max(...left) < 0 ? -1 : left.indexOf(Math.max(...left));
-}
-
-function describe(finish, kind) {
-  const { status, order, remaining, replayed } = finish.outcome;
-  if (status === "SOLD_OUT") return text("sold_out");
-  if (status !== "CONFIRMED") return text("race_no_sale");
+// What a finish says. `orders` are the ids of all orders of the race, in the order in which they were confirmed.
+function describe({ outcome: { status, order, replayed } }, kind, orders) {
+  if (status !== "CONFIRMED") return text(REASONS[status] ?? "race_no_sale");
   if (kind === "key") return `${order.id.slice(0, 8)} ${text(replayed ? "race_same_order" : "race_new_order")}`;
-  return text("race_unit", { unit: remaining + 1 });
+  return text("race_sale", { sale: [...orders].indexOf(order.id) + 1 });
 }
 
-function showRound(row, finishes, kind) {
-  const first = winner(finishes);
-  for (const [index, finish] of finishes.entries()) {
-    const cell = row.children[index + 1];
-    const latency = document.createElement("small");
-    latency.textContent = text("milliseconds", { count: Math.round(finish.latency) });
-    cell.replaceChildren(describe(finish, kind), " ", latency);
-    cell.classList.toggle("first", index === first);
+function showRound(row, finishes, kind, orders) {
+  const first = finishes.find(isConfirmed);
+  for (const finish of finishes) {
+    const cell = row.children[finish.lane + 1];
+    const time = document.createElement("small");
+    time.textContent = text("milliseconds", { count: Math.round(finish.time) });
+    cell.replaceChildren(describe(finish, kind, orders), " ", time);
+    cell.classList.toggle("first", finish === first);
   }
 }
 
@@ -133,31 +131,43 @@ async function race(productId, kind) {
   await versionAfter(0);
   const [stockBefore] = await stockInEach(productId);
   before.textContent = number(stockBefore);
-  const finishes = [];
+  const rounds = [];
+  const orders = new Set();
   for (let round = 1; round <= ROUNDS; round += 1) {
     progress.textContent = text("race_running", { round, rounds: ROUNDS });
     const { version } = latest;
-    const finished = await runRound(productId, kind, round);
-    finishes.push(...finished);
+    const finishes = await runRound(productId, kind, round);
+    rounds.push(finishes);
+    for (const { outcome } of finishes.filter(isConfirmed)) orders.add(outcome.order.id);
     const row = rows.children[round - 1];
-    showRound(row, finished, kind);
-    if (finished.some(isNew)) await versionAfter(version);
+    showRound(row, finishes, kind, orders);
+    if (finishes.some(({ outcome }) => outcome.status === "UNANSWERED")) throw new Error("a purchase has no answer");
+    if (finishes.some(isConfirmed)) await versionAfter(version);
     row.lastChild.textContent = latest.version ? number(latest.version) : "–";
-    sold.textContent = number(finishes.filter(isNew).length);
-    if (!finished.some(isConfirmed)) break;
+    sold.textContent = number(orders.size);
+    if (!finishes.some(isConfirmed)) break;
   }
-  await sumUp(productId, stockBefore, finishes);
+  await sumUp(productId, stockBefore, rounds, kind, orders);
 }
 
-async function sumUp(productId, stockBefore, finishes) {
-  const sales = finishes.filter(isNew);
+// Whether every purchase that was confirmed has one order, which no other has. A replayed answer is about the order that
+// an earlier request of the same purchase wrote.
+function oneOrderEach(rounds, kind, orders) {
+  const confirmed = rounds.map((finishes) => finishes.filter(isConfirmed));
+  const purchases = kind === "key" ? confirmed.filter(({ length }) => length > 0) : confirmed.flat();
+  return orders.size === purchases.length && confirmed.flat().filter(isNew).length <= orders.size;
+}
+
+async function sumUp(productId, stockBefore, rounds, kind, orders) {
   const inEach = await stockInEach(productId);
   after.textContent = inEach.map(number).join(" · ");
-  const orders = new Set(finishes.filter(isConfirmed).map(({ outcome }) => outcome.order.id));
-  const units = new Set(sales.map(({ outcome }) => outcome.remaining));
-  const movedByOthers = stockBefore - sales.length - inEach[0];
+  const movedByOthers = stockBefore - orders.size - inEach[0];
+  const oversold = orders.size > stockBefore;
+  const undersold = inEach[0] > 0 && rounds.flat().some(({ outcome }) => outcome.status === "SOLD_OUT");
   let result = "sum_exact";
-  if (orders.size !== sales.length || units.size !== sales.length || inEach[0] !== inEach[1]) result = "sum_wrong";
+  if (!oneOrderEach(rounds, kind, orders)) result = "sum_wrong";
+  // Others who buy and cancel during the race can cause this. Without them it is a defect.
+  else if (oversold || undersold || inEach[0] !== inEach[1]) result = "sum_doubtful";
   else if (movedByOthers !== 0) result = "sum_others";
   verdict.textContent = text(result, { count: Math.abs(movedByOthers) });
   verdict.dataset.result = result;

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
+import pytest
 
-from api.database.pool import Pool
+from api.database.pool import Pool, Transaction
+from api.database.regions import Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,27 @@ class Statement:
 
     text: str
     arguments: tuple[Any, ...]
+
+
+Sender: TypeAlias = type[Pool] | type[Regions] | type[Transaction]
+
+
+def record(monkeypatch: pytest.MonkeyPatch, *methods: tuple[Sender, str]) -> list[Statement]:
+    """Every statement that this process sends through one of these methods from now on, in order."""
+    sent: list[Statement] = []
+
+    def record_method(sender: Sender, name: str) -> None:
+        original = getattr(sender, name)
+
+        async def recorded(self: Pool | Regions | Transaction, text: str, *arguments: Any) -> Any:
+            sent.append(Statement(text, arguments))
+            return await original(self, text, *arguments)
+
+        monkeypatch.setattr(sender, name, recorded)
+
+    for sender, name in methods:
+        record_method(sender, name)
+    return sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,170 @@
+"""The plans of all statements that a purchase, a page or a look-up sends: each finds its rows through an index."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from uuid import UUID
+
+import pytest
+
+from api.database.endpoint import Endpoint
+from api.database.pool import Pool, Transaction
+from api.drops.decisions import CancelRequest, Purchase, Request, RestockRequest
+from api.drops.keyset import Page
+from api.drops.known_products import KnownProducts
+from api.drops.orders import Order, get_order, list_orders
+from api.drops.products import NewProduct, Product, create_product, get_products, list_products
+from api.drops.purchase import execute_group
+from tests.drops.watching import SELDOM, next_change, publishing
+from tests.patience import PATIENT_TIMES
+from tests.plans import Statement, plans, record
+
+DROP, BUYER = "Drop 7", "many 7"
+
+FILL = (
+    """
+    INSERT INTO products (id, name, drop_name, created_at)
+    SELECT gen_random_uuid(), 'Tee', 'Drop ' || n % 500, now() - n / 3 * interval '1 minute'
+    FROM generate_series(1, 5000) AS n
+    """,
+    """
+    INSERT INTO stock_shards (product_id, shard, stock, stocked, version)
+    SELECT id, shard, 5, 5, 1 FROM products, generate_series(0, 15) AS shard
+    ON CONFLICT (product_id, shard) DO NOTHING
+    """,
+    """
+    INSERT INTO orders (id, product_id, user_ref, quantity, status, region, created_at)
+    SELECT gen_random_uuid(), products.id, 'many ' || n % 4000, 1, 'CONFIRMED', 'here',
+           now() - n / 3 * interval '1 minute'
+    FROM products, generate_series(1, CASE name WHEN 'hot' THEN 12000 WHEN 'cold' THEN 3000 ELSE 1 END) AS n
+    """,
+    "INSERT INTO holdings (product_id, user_ref, units) "
+    "SELECT product_id, user_ref, sum(quantity) FROM orders GROUP BY product_id, user_ref",
+    "INSERT INTO restocks (id, product_id, delta) SELECT gen_random_uuid(), id, 1 FROM products",
+    "ANALYZE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Its `hot` product has a limit and 12,000 orders, `cold` has 3,000, and 5,000 others have one each. The buyers
+    are `many 0` to `many 3999`. `order_id` is an order of `hot` and of `buyer`."""
+
+    pool: Pool
+    hot: UUID
+    cold: UUID
+    order_id: UUID
+    buyer: str
+
+
+@pytest.fixture(scope="module")
+async def shop(shared_database_url: str) -> AsyncIterator[Shop]:
+    async with Pool(Endpoint("here", shared_database_url), size=5, times=PATIENT_TIMES.pool) as pool:
+        new = [
+            NewProduct.checked(name=name, drop_name=DROP, stock=100, limit_per_buyer=limit)
+            for name, limit in (("hot", 20), ("cold", None))
+        ]
+        hot, cold = [(await create_product(pool, product)).id for product in new]
+        for statement in FILL:
+            await pool.execute(statement)
+        [order] = await pool.fetch("SELECT id, user_ref FROM orders WHERE product_id = $1 LIMIT 1", hot)
+        yield Shop(pool, hot, cold, order["id"], order["user_ref"])
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
+    """Every statement that is sent from now on, in order."""
+    methods = ("fetch", "fetchrow", "execute")
+    return record(monkeypatch, (Pool, "fetch"), *((Transaction, method) for method in methods))
+
+
+async def two_pages(turn: Callable[[str | None], Awaitable[Page[Order] | Page[Product]]]) -> None:
+    """Read the first page and the page after it."""
+    page = await turn(None)
+    await turn(page.items[-1].cursor.encode())
+
+
+async def orders(shop: Shop, user_ref: str | None = None, product_id: UUID | None = None) -> None:
+    await two_pages(lambda after: list_orders(shop.pool, 2, after, user_ref, product_id))
+
+
+async def products(shop: Shop, drop_name: str | None = None) -> None:
+    await two_pages(lambda after: list_products(shop.pool, 20, after, drop_name))
+
+
+async def group(shop: Shop, *requests: Request) -> None:
+    batch = await execute_group(shop.pool, shop.hot, requests, [1])
+    assert batch.committed
+
+
+async def watch(shop: Shop) -> None:
+    async with publishing(shop.pool, SELDOM) as publisher, publisher.watch([shop.hot, shop.cold]) as watcher:
+        await next_change(watcher)
+
+
+def purchases(shop: Shop) -> Sequence[Request]:
+    return [Purchase.checked(product_id=shop.hot, user_ref=f"many {n}", quantity=1) for n in range(20)]
+
+
+Operation: TypeAlias = Callable[[Shop], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the plans of an operation read: through which `indexes`, and which tables from end to end (`scanned`).
+    `in_order`: no plan sorts what it has read, so that a page costs no more than its rows."""
+
+    operation: Operation
+    indexes: set[str]
+    scanned: set[str] = field(default_factory=set)
+    in_order: bool = False
+
+
+PURCHASE = {"products_pkey", "stock_shards_pkey", "orders_pkey", "restocks_pkey", "holdings_pkey"}
+
+EXPECTED = {
+    # All orders: the newest order of each product is looked up, so the catalogue is read whole, and no table else.
+    "all orders": Expected(orders, {"orders_by_product", "orders_pkey"}, scanned={"products"}),
+    "orders of a buyer": Expected(lambda shop: orders(shop, BUYER), {"orders_by_buyer"}),
+    "orders of a product": Expected(
+        lambda shop: orders(shop, product_id=shop.cold), {"orders_by_product"}, in_order=True
+    ),
+    "orders of a buyer and a product": Expected(lambda shop: orders(shop, BUYER, shop.hot), {"orders_by_buyer"}),
+    "one order": Expected(lambda shop: get_order(shop.pool, shop.order_id), {"orders_pkey"}, in_order=True),
+    "products": Expected(products, {"products_by_time", "stock_shards_pkey"}),
+    "products of a drop": Expected(lambda shop: products(shop, DROP), {"products_by_drop", "stock_shards_pkey"}),
+    "products by id": Expected(
+        lambda shop: get_products(shop.pool, [shop.hot, shop.cold]), {"products_pkey", "stock_shards_pkey"}
+    ),
+    "a creation": Expected(
+        lambda shop: create_product(shop.pool, NewProduct.checked(name="new", drop_name=DROP, stock=1)),
+        {"products_pkey", "stock_shards_pkey"},
+    ),
+    "products that exist": Expected(lambda shop: KnownProducts(shop.pool).require(shop.hot), {"products_pkey"}),
+    "live stock": Expected(watch, {"stock_shards_pkey"}),
+    "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE),
+    "a cancellation": Expected(
+        lambda shop: group(shop, CancelRequest(shop.order_id, shop.hot, shop.buyer, None)), PURCHASE
+    ),
+    "a restock": Expected(
+        lambda shop: group(shop, RestockRequest.checked(product_id=shop.hot, delta=1)),
+        PURCHASE,
+    ),
+}
+
+
+@pytest.mark.parametrize("operation", EXPECTED)
+async def test_every_statement_finds_its_rows_through_its_index(
+    shop: Shop, sent: list[Statement], operation: str
+) -> None:
+    expected = EXPECTED[operation]
+    await expected.operation(shop)
+    assert sent
+
+    used: set[str] = set()
+    for statement in list(sent):
+        for plan in await plans(shop.pool, statement):
+            assert plan.scanned <= expected.scanned, statement.text
+            assert not (expected.in_order and plan.sorts), statement.text
+            used |= plan.indexes
+    assert used == expected.indexes
