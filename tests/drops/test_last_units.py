@@ -21,6 +21,7 @@ from api.database.tokens import AuthTokens
 from api.drops.audit import AuditLine, audit
 from api.drops.decisions import Confirmed, LimitReached, SoldOut
 from api.drops.group_commit import GroupCommit
+from api.drops.shards import DEFAULT_SHARDS
 from api.drops.ticket import Outcome
 from tests.drops.purchases import kinds, new_group_commit, new_product, purchase
 from tests.engines import DSQL
@@ -31,6 +32,9 @@ ROUNDS = int(os.environ.get("LAST_UNITS_ROUNDS", "1000"))
 
 AT_ONCE = 25
 """Rounds at a time."""
+
+SHARDS = [DEFAULT_SHARDS, 2, 4, 1]
+"""Of the rounds' products in turn: mostly more shards than units."""
 
 CONNECTIONS = 20
 """Of the pool of each Region."""
@@ -97,7 +101,7 @@ async def test_the_last_units_are_sold_exactly_and_nobody_is_refused_while_some_
     async def play(number: int) -> UUID:
         """1 to 5 units, and twice as many buyers and more, some of whom want two units."""
         units = 1 + number % 5
-        product_id = await new_product(pool, stock=units)
+        product_id = await new_product(pool, stock=units, shards=SHARDS[number % 4])
         quantities = [2 if buyer % 3 == number % 3 else 1 for buyer in range(2 * units + 3)]
         outcomes = await asyncio.gather(
             *(
@@ -128,7 +132,7 @@ async def test_a_buyer_with_a_limit_of_one_who_uses_all_lines_at_once_gets_one_u
     async def play(number: int) -> UUID:
         """1 to 5 units, and from one buyer to two more than there are units. Each sends four purchases at once."""
         units = 1 + number % 5
-        product_id = await new_product(pool, stock=units, limit=1)
+        product_id = await new_product(pool, stock=units, limit=1, shards=SHARDS[number % 4])
         buyers = 1 + number // 5 % (units + 2)
         answers = await asyncio.gather(
             *(

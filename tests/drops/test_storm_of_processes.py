@@ -48,13 +48,13 @@ SECONDS = 5 * PATIENCE + REQUESTS * 0.06 * FACTOR
 
 PRODUCTS: list[dict[str, Any]] = [
     {"stock": REQUESTS // 50},
-    {"stock": REQUESTS // 5},
+    {"stock": REQUESTS // 5, "shards": 4},
     {"stock": REQUESTS // 10, "limitPerBuyer": 3},
-    {"stock": 1_000_000, "limitPerBuyer": 2},
-    {"stock": 1_000_000},
+    {"stock": 1_000_000, "limitPerBuyer": 2, "shards": 1},
+    {"stock": 1_000_000, "shards": 64},
 ]
 """The input of createProduct, but for the names: drops that sell out early and late, with a limit and without, and two
-that never sell out."""
+that never sell out; with the default number of shards, the fewest, the most and some."""
 
 PLENTY = 100_000
 """A drop with more units never sells out."""
