@@ -212,6 +212,7 @@ class Line:
         tally = self._terms.tally
         tally.transactions[batch.region, "sold" if batch.committed else "sold_nothing"] += 1
         if batch.committed:
+            self._shards.commit()
             self._terms.publish(self._product_id, batch.shards)
         for ticket, decision in zip(group, batch.decisions, strict=True):
             ticket.attempts += 1
