@@ -32,6 +32,7 @@ COMMIT_DELAYS_MS = (0, 5, 7, 20, 35, 50)
 BUYERS = (1, 10, 50, 200, 1000)
 SECONDS = 6
 PEER_BUYERS = 50
+PANELS_IN_A_ROW = 3
 PEER_PROGRAMS = ("node", "npm", "redis-server")
 
 GROUP_COMMIT, ONE_BY_ONE = "group commit", "one by one"
@@ -150,15 +151,21 @@ def plot(rows: Sequence[dict[str, Any]]) -> Path:
     from matplotlib import pyplot
 
     delays = sorted({row["commit_delay_ms"] for row in rows})
-    figure, panels = pyplot.subplots(1, len(delays), figsize=(4 * len(delays), 3.6), sharey=True, squeeze=False)
-    for panel, delay in zip(panels[0], delays, strict=True):
+    columns = min(PANELS_IN_A_ROW, len(delays))
+    lines = -(-len(delays) // columns)
+    size = (4 * columns, 3.6 * lines)
+    figure, panels = pyplot.subplots(lines, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for panel in panels.flat[len(delays) :]:
+        panel.remove()
+    for panel, delay in zip(panels.flat, delays, strict=False):
         for kind in dict.fromkeys(row["server"] for row in rows):
             cells = [row for row in rows if (row["server"], row["commit_delay_ms"]) == (kind, delay)]
             rates = [row["purchases_per_s"] for row in cells]
             panel.plot([row["buyers"] for row in cells], rates, marker="o", label=kind)
         panel.set(title=f"a commit takes {delay} ms more", xlabel="buyers at a time", xscale="log", yscale="log")
         panel.grid(alpha=0.3)
-    panels[0][0].set_ylabel("confirmed purchases/s")
+    for first in panels[:, 0]:
+        first.set_ylabel("confirmed purchases/s")
     panels[0][0].legend(fontsize="small")
     return save_plot("hot_row", figure)
 

@@ -171,7 +171,8 @@ class Line:
         task = asyncio.current_task()
         assert task is not None
 
-        def committing() -> None:
+        def committing(shards: int) -> None:
+            self._shards.learn(shards)
             self._committing.add(task)
             self._serve_more()
 
@@ -221,8 +222,6 @@ class Line:
     def _answer_batch(self, group: list[Ticket], batch: Batch) -> None:
         tally = self._terms.tally
         tally.transactions[batch.region, "sold" if batch.committed else "sold_nothing"] += 1
-        if batch.shards:
-            self._shards.learn(len(batch.shards))
         if batch.committed:
             self._terms.publish(self._product_id, batch.shards)
         for ticket, decision in zip(group, batch.decisions, strict=True):
