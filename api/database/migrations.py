@@ -102,8 +102,8 @@ class Schema:
     """The schema of a database, compared with this version.
 
     `pending`: the migrations that it has not applied.
-    `ahead`: the names of those that a newer version has applied. This is no fault: every version works on the schema of
-    the next one, so that servers can be replaced one by one.
+    `ahead`: the names of those that a newer version has applied. This is no fault where those only add:
+    this version then works on the schema of the next one, so that servers can be replaced one by one.
     """
 
     pending: list[Migration]

@@ -106,8 +106,10 @@ async def execute_group(
     """Decide all requests, which are of this one product, in one transaction: all of it or nothing.
 
     `own`: the shards to draw from, see shards.take_units. `timeout` in seconds, up to the COMMIT; `committing` is
-    called right before it, with the number of the product's shards. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the
-    group again. Any other error shows that one of the requests can never be executed.
+    called right before it, with the number of the product's shards.
+
+    Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the group again. Any other error
+    shows that one of the requests can never be executed.
     """
     region = database.region  # when an error arrives, `database` can already use another
     sale: Sale | None = None

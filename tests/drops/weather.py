@@ -16,7 +16,7 @@ from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.drops import Drops
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.stock import PollingTimes
 from tests.dsql.stand_in import StandIn
 from tests.patience import PATIENCE, PATIENT_TIMES, short, until
