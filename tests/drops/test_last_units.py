@@ -3,7 +3,7 @@
 This is where a line that looks at a part of the stock would sell too much, or refuse a buyer too early. Each round is a
 drop of its own.
 
-LAST_UNITS_ROUNDS=10000 runs ten thousand rounds of each kind: at 5 ms a round, less than two minutes on two cores.
+LAST_UNITS_ROUNDS=10000 runs ten thousand rounds of each kind, which takes some minutes on two cores.
 """
 
 import asyncio
