@@ -57,9 +57,10 @@ class Fleet:
         await self._running[number].aclose()
 
     def another(self, than: Serving | None = None) -> Serving:
-        """Return a server by chance, but another `than` the one that was used before. It is none that was killed, since
-        another program may have its port by now."""
-        return self._chance.choice([server for server in self._up.values() if server is not than])
+        """Return a server by chance, but another `than` the one that was used before, if there is another. It is none
+        that was killed, since another program may have its port by now."""
+        up = list(self._up.values())
+        return self._chance.choice([server for server in up if server is not than] or up)
 
     @property
     def tracebacks(self) -> int:
