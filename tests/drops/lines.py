@@ -6,7 +6,7 @@ from uuid import UUID
 
 from api.database.pool import Pool
 from api.drops.group_commit import GroupCommit
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.shards import OwnShards
 from tests.drops.purchases import new_group_commit
 from tests.patience import PATIENCE
