@@ -183,11 +183,9 @@ def audit_command() -> None:
     those of their orders. Exit status 1 if not."""
     lines = _with_database(audit)
     terminal.show(terminal.audit_table(lines))
-    wrong = [str(line.product_id) for line in lines if not line.balanced]
-    if wrong:
-        _fail(
-            f"the books do not balance, stocked is not stock + sold or a holding is wrong: {', '.join(wrong)}", status=1
-        )
+    objections = [f"{line.product_id}: {line.objection}" for line in lines if not line.balanced]
+    if objections:
+        _fail(f"the books do not balance; {'; '.join(objections)}", status=1)
     terminal.write(f"{len(lines)} products: every unit is either in stock or sold.")
 
 

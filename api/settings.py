@@ -12,7 +12,7 @@ from api import environment_variables as variables
 from api.database.endpoint import Endpoint
 from api.database.monitor import RegionTimes
 from api.database.retry import RetryBudget
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.stock import PollingTimes
 from api.environment_variables import COMMAND_VARIABLES, DRAIN, VARIABLES, Variable
 from api.hosts import parse_hosts

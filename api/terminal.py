@@ -77,10 +77,10 @@ def product_table(products: list[Product]) -> Table:
 
 
 def audit_table(lines: list[AuditLine]) -> Table:
-    table = _list_table("product", "name", numbers=("shards", "stocked", "stock", "sold", "wrong holdings", "balanced"))
+    table = _list_table("product", "name", numbers=("stocked", "stock", "sold", "balanced"))
     for line in lines:
         name = "(no such product)" if line.name is None else line.name
-        numbers = ("" if number is None else str(number) for number in _books(line))
+        numbers = ("" if number is None else str(number) for number in (line.stocked, line.stock, line.sold))
         table.add_row(
             str(line.product_id),
             name,
@@ -89,10 +89,6 @@ def audit_table(lines: list[AuditLine]) -> Table:
             style=None if line.balanced else "red",
         )
     return table
-
-
-def _books(line: AuditLine) -> tuple[int | None, ...]:
-    return (line.shards, line.stocked, line.stock, line.sold, line.wrong_holdings)
 
 
 def _list_table(identity: str, *texts: str, numbers: Sequence[str]) -> Table:

@@ -19,7 +19,7 @@ import orjson
 import uvloop
 
 from api.process import raise_file_limit
-from bench.database import Level
+from bench.products import Level
 from bench.watching_socket import LAST_FIELD, Watch, WatchingSocket, connect
 
 CONNECTING = 200

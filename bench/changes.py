@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import aiohttp
-import asyncpg
 
 from api.client.load import percentile
 from bench.audience import Deliveries
 from bench.client import purchase
-from bench.database import Database
 from bench.watching_socket import Watch
 
 PHASE = 20.0
@@ -32,18 +30,19 @@ class Change:
     sent: float
 
 
-async def buy(database: Database, url: str, product_ids: Sequence[str], per_second: int) -> list[Change]:
-    """Purchases of one product after the other, through the server that publishes the changes."""
-    versions = {product_id: level.version for product_id, level in (await database.read_levels(product_ids)).items()}
+async def buy(url: str, product_ids: Sequence[str], per_second: int, *, scattered: bool = False) -> list[Change]:
+    """Purchases of one product after the other, through the server at `url`. If `scattered`, their moments have no
+    fixed relation to those at which a server polls."""
     changes = []
     async with aiohttp.ClientSession() as session:
         async for number in _pace(per_second):
+            if scattered:
+                await asyncio.sleep(random.uniform(0, 0.3 / per_second))  # noqa: S311
             product_id, sent = product_ids[number % len(product_ids)], time.perf_counter()
-            answer = await purchase(session, url, product_id, sent)
+            answer = await purchase(session, url, product_id, sent, with_version=True)
             if answer.status != "CONFIRMED":
                 raise SystemExit(f"a purchase was answered with {answer.status}")
-            versions[product_id] += 1
-            changes.append(Change(product_id, versions[product_id], sent))
+            changes.append(Change(product_id, answer.version, sent))
     return changes
 
 
@@ -51,26 +50,6 @@ async def buy_once(url: str, product_id: str) -> None:
     """One purchase."""
     async with aiohttp.ClientSession() as session:
         await purchase(session, url, product_id, time.perf_counter())
-
-
-async def take_out(database: Database, product_id: str, per_second: int) -> list[Change]:
-    """Units taken out by this process, which sends the server nothing. The moments have no fixed relation to those at
-    which the server polls."""
-    changes = []
-    connection = await asyncpg.connect(database.url)
-    try:
-        async for _ in _pace(per_second):
-            await asyncio.sleep(random.uniform(0, 0.3 / per_second))  # noqa: S311
-            sent = time.perf_counter()
-            version = await connection.fetchval(
-                "UPDATE inventory SET stock = stock - 1, stocked = stocked - 1, version = version + 1 "
-                "WHERE product_id = $1::text::uuid RETURNING version",
-                product_id,
-            )
-            changes.append(Change(product_id, version, sent))
-    finally:
-        await connection.close()
-    return changes
 
 
 async def post(url: str, messages: Sequence[tuple[int, str]], product_id: str, per_second: int) -> list[Change]:

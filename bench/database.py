@@ -1,7 +1,7 @@
 """The embedded PostgreSQL of the servers that are measured, over connections of the bench."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +9,7 @@ from typing import TypeVar
 
 import asyncpg
 
-STOCK = 100_000_000
-"""Units of a product that must never sell out."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Level:
-    """The stock of a product at one version."""
-
-    stock: int
-    version: int
 
 
 @dataclass(frozen=True)
@@ -64,37 +53,19 @@ class Database:
 
         self.run(change)
 
-    def new_product(self, stock: int = STOCK) -> str:
-        """Create a product and return its id."""
-        return self.new_products(1, stock)[0]
-
-    def new_products(self, count: int, stock: int = STOCK) -> list[str]:
-        """Create this many products and return their ids."""
-
-        async def insert(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
-            async with connection.transaction():
-                rows = await connection.fetch(
-                    "INSERT INTO products (id, name, drop_name) SELECT gen_random_uuid(), 'Tee', 'Bench' "
-                    "FROM generate_series(1, $1) RETURNING id",
-                    count,
-                )
-                await connection.execute(
-                    "INSERT INTO inventory (id, product_id, stock, stocked) "
-                    "SELECT gen_random_uuid(), unnest($1::uuid[]), $2::integer, $2::integer",
-                    [row["id"] for row in rows],
-                    stock,
-                )
-            return [str(row["id"]) for row in rows]
-
-        return self.run(insert)
-
     def order_ids(self, product_id: str) -> set[str]:
-        """The ids of a product's orders. Ends the bench if they do not account for every unit that is gone."""
+        """The ids of a product's orders. Ends the bench if they do not account for every unit that is gone.
+
+        One statement reads both, because they must be of one snapshot: a purchase whose connection wrk has closed may
+        be committed meanwhile.
+        """
 
         async def read(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
+            sharded = await connection.fetchval("SELECT to_regclass('stock_shards') IS NOT NULL")
             rows = await connection.fetch(
-                "SELECT orders.id, quantity, stocked - stock AS gone FROM inventory "
-                "LEFT JOIN orders USING (product_id) WHERE product_id = $1",
+                "SELECT orders.id, quantity, level.gone FROM (SELECT sum(stocked - stock)::bigint AS gone "
+                f"FROM {'stock_shards' if sharded else 'inventory'} WHERE product_id = $1) AS level "
+                "LEFT JOIN orders ON product_id = $1",
                 product_id,
             )
             orders = [row for row in rows if row["id"] is not None]
@@ -112,19 +83,3 @@ class Database:
         orders = self.order_ids(product_id)
         if not told <= orders or len(orders - told) > in_flight:
             raise SystemExit(f"{len(orders)} orders, but {len(told)} were told confirmed")
-
-    def levels(self, product_ids: Sequence[str]) -> dict[str, Level]:
-        """The level of each of these products now."""
-        return asyncio.run(self.read_levels(product_ids))
-
-    async def read_levels(self, product_ids: Sequence[str]) -> dict[str, Level]:
-        """The level of each of these products now, where an event loop already runs."""
-        connection = await asyncpg.connect(self.url)
-        try:
-            rows = await connection.fetch(
-                "SELECT product_id, stock, version FROM inventory WHERE product_id = ANY($1::text[]::uuid[])",
-                product_ids,
-            )
-        finally:
-            await connection.close()
-        return {str(row["product_id"]): Level(row["stock"], row["version"]) for row in rows}

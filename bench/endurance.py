@@ -19,6 +19,7 @@ import aiohttp
 from api.client.load import percentile
 from bench.client import Answer, purchase
 from bench.database import Database
+from bench.products import new_product
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, dropzero
 
@@ -44,7 +45,7 @@ async def buy(url: str, product_id: str, purchases: int, buyers: int) -> list[An
 
 
 def measure(name: str, server: Process, database: Database, purchases: int, buyers: int) -> dict[str, Any]:
-    product_id = database.new_product()
+    product_id = new_product(server)
     before, started = server.memory_mib(), time.perf_counter()
     answers = asyncio.run(buy(server.url, product_id, purchases, buyers))
     seconds = time.perf_counter() - started
@@ -79,10 +80,11 @@ def main() -> None:
             rows.append(measure("burst, 20 ms commit", server, database, BURST, BURST))
     print_table("Endurance", rows)
     parts = [{**row, "purchases so far": number * PURCHASES // ROUNDS} for number, row in enumerate(rows[:-1], start=1)]
+    written = write_json("endurance", rows)
     drawn = plot_lines(
         "endurance", parts, x="purchases so far", y=["memory_after_mib"], title="resident memory of the server, MiB"
     )
-    console.print(f"written to {write_json('endurance', rows)} and {drawn}")
+    console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

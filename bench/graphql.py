@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.database import Database
+from bench.products import new_product, new_products
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, dropzero
 
@@ -41,22 +41,20 @@ def measure(name: str, server: Process, query: str, variables: dict[str, Any]) -
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        database = Database(Path(folder) / "data")
-        with dropzero(database.data) as server:
-            product_id = database.new_product()
-            sold_out = {"input": {"productId": database.new_product(stock=0), "userRef": "ada"}}
-            for _ in range(100):
-                database.new_product()
-            rows = [
-                measure("a query that reads nothing", server, TYPENAME, {}),
-                measure("one product", server, PRODUCT, {"id": product_id}),
-                measure("a list of 100 products", server, LIST, {}),
-                measure("a purchase, sold out", server, PURCHASE, sold_out),
-            ]
+    with tempfile.TemporaryDirectory() as folder, dropzero(Path(folder) / "data") as server:
+        product_id = new_product(server)
+        sold_out = {"input": {"productId": new_product(server, stock=0), "userRef": "ada"}}
+        new_products(server, 100)
+        rows = [
+            measure("a query that reads nothing", server, TYPENAME, {}),
+            measure("one product", server, PRODUCT, {"id": product_id}),
+            measure("a list of 100 products", server, LIST, {}),
+            measure("a purchase, sold out", server, PURCHASE, sold_out),
+        ]
     print_table(f"GraphQL, {CONNECTIONS} connections", rows)
+    written = write_json("graphql", rows)
     drawn = plot_lines("graphql", rows, x="operation", y=["requests_per_s"], title=f"{CONNECTIONS} connections")
-    console.print(f"written to {write_json('graphql', rows)} and {drawn}")
+    console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import aiohttp
 from api.client.load import percentile
 from bench.client import Answer, purchase
 from bench.database import Database
+from bench.products import new_product
 from bench.report import console, plot_lines, print_table, write_json
-from bench.servers import dropzero
+from bench.servers import Process, dropzero
 
 RATES = (100, 500, 1000)
 COMMIT_DELAYS_MS = (0, 20, 50)
@@ -39,9 +40,9 @@ async def offer(url: str, product_id: str, rate: int) -> list[Answer]:
     return [task.result() for task in sent]
 
 
-def measure(url: str, database: Database, delay: int, rate: int) -> dict[str, Any]:
-    product_id = database.new_product()
-    answers = asyncio.run(offer(url, product_id, rate))
+def measure(server: Process, database: Database, delay: int, rate: int) -> dict[str, Any]:
+    product_id = new_product(server)
+    answers = asyncio.run(offer(server.url, product_id, rate))
     told = [answer.order_id for answer in answers if answer.order_id is not None]
     orders = database.order_ids(product_id)
     if len(told) != len(set(told)) or set(told) != orders:
@@ -69,9 +70,10 @@ def main() -> None:
             for delay in COMMIT_DELAYS_MS:
                 database.set_commit_delay(delay)
                 for rate in RATES:
-                    rows.append(measure(server.url, database, delay, rate))
+                    rows.append(measure(server, database, delay, rate))
             database.set_commit_delay(0)
     print_table("A fixed rate of purchases of one product", rows)
+    written = write_json("open_loop", rows)
     drawn = plot_lines(
         "open_loop",
         rows,
@@ -80,7 +82,7 @@ def main() -> None:
         by="commit_delay_ms",
         title="p99 from the moment it was due, ms",
     )
-    console.print(f"written to {write_json('open_loop', rows)} and {drawn}")
+    console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

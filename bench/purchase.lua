@@ -39,6 +39,20 @@ function response(status, _, body)
   if tried > most then most = tried end
 end
 
+-- Percentiles of the latency that let bench/wrk.py merge several runs: close together where p95 and p99 are.
+function quantiles(latency)
+  local points = {}
+  local function add(percent)
+    table.insert(points, string.format("[%g,%f]", percent, latency:percentile(percent) / 1e3))
+  end
+  for percent = 5, 90, 5 do add(percent) end
+  for percent = 91, 98, 1 do add(percent) end
+  for tenths = 982, 998, 2 do add(tenths / 10) end
+  add(99.9)
+  table.insert(points, string.format("[100,%f]", latency.max / 1e3))
+  return "[" .. table.concat(points, ",") .. "]"
+end
+
 function done(summary, latency, _)
   local total = { confirmed = 0, sold_out = 0, busy = 0, other = 0, attempts = 0 }
   local peak = 0
@@ -49,8 +63,9 @@ function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(
     'JSON {"seconds":%f,"confirmed":%d,"sold_out":%d,"busy":%d,"other":%d,"attempts":%d,"most_attempts":%d,' ..
-    '"lost":%d,"p50":%f,"p95":%f,"p99":%f,"max":%f}\n',
+    '"lost":%d,"p50":%f,"p95":%f,"p99":%f,"max":%f,"quantiles":%s}\n',
     summary.duration / 1e6, total.confirmed, total.sold_out, total.busy, total.other, total.attempts, peak,
     errors.connect + errors.read + errors.write + errors.timeout,
-    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
+    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
+    quantiles(latency)))
 end

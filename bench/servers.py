@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,19 +17,27 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from api.operator_token import find_operator_token
+
 START_TIMEOUT = 60.0
+PORTS = range(20_000, 32_000)
 STOP_TIMEOUT = 30.0
+
+TOKEN = "DROPZERO_ADMIN_TOKEN"
+"""The variable with the operator's token. A server without endpoints makes a token of its own if it is not set."""
 
 PEERS = Path(__file__).with_name("peers")
 PEER_PACKAGES = ("fastify@5", "mercurius@16", "pg@8", "ioredis@5", "graphql@16")
 
 
 class Process:
-    """A running server: its address, and the CPU time and memory that it has used."""
+    """A running server: its address, its operator's token, and the CPU time and memory that it has used."""
 
-    def __init__(self, url: str, pid: int) -> None:
+    def __init__(self, url: str, pid: int, token: str = "") -> None:
         self.url = url
         self.pid = pid
+        self.token = token
+        """Empty if the server has no operator, as a peer has none."""
 
     def cpu_seconds(self) -> float:
         """User and system time that the process has used."""
@@ -64,6 +73,7 @@ def dropzero(data: Path, *arguments: str, **environment: str) -> Iterator[Proces
     port = free_port()
     command = [str(Path(sys.executable).with_name("dropzero")), "serve", "--port", str(port), *arguments]
     with _running(command, port, {"DROPZERO_DATA": str(data), **environment}) as process:
+        process.token = environment.get(TOKEN, "") or find_operator_token(data) or ""
         yield process
 
 
@@ -74,6 +84,7 @@ def checkout(code: Path, entry: Sequence[str], log: Path, **environment: str) ->
     # -P: without it this folder's `api` would come first.
     command = [sys.executable, "-P", *entry, "serve", "--port", str(port)]
     with log.open("wb") as errors, _running(command, port, {"PYTHONPATH": str(code), **environment}, errors) as process:
+        process.token = environment.get(TOKEN, "")
         yield process
 
 
@@ -113,10 +124,13 @@ def redis() -> Iterator[int]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on. The system gives the ports above PORTS to outgoing connections, and a load
+    generator could get the port of a server that is still starting."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
@@ -127,7 +141,11 @@ def _running(
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=errors)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait(process, lambda: _answers(url))
+        try:
+            _wait(process, lambda: _answers(url))
+        except RuntimeError as error:
+            log = "" if errors is None else Path(errors.name).read_text(encoding="utf-8", errors="replace")
+            raise SystemExit(f"{error}: {log.strip()[-1000:]}") from None
         yield Process(url, process.pid)
     finally:
         _stop(process)

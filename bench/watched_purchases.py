@@ -1,13 +1,13 @@
 """Purchases of a product that thousands watch, compared with purchases that nobody watches."""
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from bench import metrics, wrk
 from bench.audience import audience
 from bench.database import Database
+from bench.products import levels, new_product
 from bench.report import console
 from bench.servers import Process, dropzero
 from bench.watching_socket import Watch
@@ -17,7 +17,6 @@ SECONDS = 6
 WARM_UP = 2
 WATCHERS = (100, 1_000, 10_000)
 COMMIT_DELAYS_MS = (0, 20)
-DRAIN_TIMEOUT = 30.0
 
 
 def measure(data: Path, most: int) -> list[dict[str, Any]]:
@@ -27,7 +26,7 @@ def measure(data: Path, most: int) -> list[dict[str, Any]]:
     for delay in COMMIT_DELAYS_MS:
         with dropzero(data, DROPZERO_COMMIT_DELAY_MS=str(delay)) as server, tempfile.TemporaryDirectory() as log:
             database = Database(data)
-            wrk.purchases(server.url, database.new_product(), BUYERS, WARM_UP, Path(log))
+            wrk.purchases(server.url, new_product(server), BUYERS, WARM_UP, Path(log))
             alone = _sell(server, database, delay, 0, Path(log))
             rows.append(alone)
             for watchers in crowds:
@@ -39,14 +38,14 @@ def measure(data: Path, most: int) -> list[dict[str, Any]]:
 
 
 def _sell(server: Process, database: Database, delay: int, watchers: int, log: Path) -> dict[str, Any]:
-    product_id = database.new_product()
+    product_id = new_product(server)
     with audience(server.url, [Watch(product_id)] * watchers) as crowd:
         crowd.mark()
         cpu = server.cpu_seconds()
         load = wrk.purchases(server.url, product_id, BUYERS, SECONDS, log)
         cpu = server.cpu_seconds() - cpu
-        _drain(server)
-        crowd.settle(database.levels([product_id]))
+        metrics.drain([server])
+        crowd.settle(levels(server, [product_id]))
         delivered = len(crowd.deliveries().times)
         crowd.leave()
     database.check_books(product_id, load.order_ids, in_flight=BUYERS)
@@ -69,12 +68,3 @@ def _sell(server: Process, database: Database, delay: int, watchers: int, log: P
         highlight=False,
     )
     return row
-
-
-def _drain(server: Process) -> None:
-    """Wait for the purchases whose connections wrk closed."""
-    deadline = time.monotonic() + DRAIN_TIMEOUT
-    while metrics.total(server.url, "dropzero_purchases_waiting"):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"purchases still wait after {DRAIN_TIMEOUT:g} s")
-        time.sleep(0.1)

@@ -14,13 +14,15 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from bench import changes, metrics, watched_purchases
 from bench.audience import Audience, audience
 from bench.changes import PHASE, Change, latencies
-from bench.database import Database, Level
+from bench.database import Database
+from bench.products import Level, levels, new_product, new_products
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, bare_websocket, dropzero
 from bench.watching_socket import Watch
@@ -56,22 +58,23 @@ def watched(
     """Watchers spread over products, with this many purchases per second, of one unit each. If `polled`, then also
     changes that are not made through the server."""
     with dropzero(data) as server:
-        database = Database(data)
-        ids, unwatched = database.new_products(products), database.new_products(products)
-        _warm_up(server, database)
+        ids, unwatched = new_products(server, products), new_products(server, products)
+        _warm_up(server)
         memory = server.memory_mib()
         with audience(server.url, [Watch(ids[number % products]) for number in range(watchers)]) as crowd:
             time.sleep(SETTLED)
             full, readings = server.memory_mib(), metrics.total(server.url, "dropzero_stock_readings_total")
-            idle = _idle_cpu(server, changes.buy(database, server.url, unwatched, per_second))
+            idle = _idle_cpu(server, changes.buy(server.url, unwatched, per_second))
             readings = metrics.total(server.url, "dropzero_stock_readings_total") - readings
 
             def told(case: str, changing: Coroutine[Any, Any, list[Change]]) -> dict[str, Any]:
-                return _row(case, crowd, server, changing, idle, lambda: database.levels(ids))
+                return _row(case, crowd, server, changing, idle, lambda: levels(server, ids))
 
-            rows = [told(name, changes.buy(database, server.url, ids, per_second))]
+            rows = [told(name, changes.buy(server.url, ids, per_second))]
             if polled:
-                rows.append(told(f"{name}, polled", changes.take_out(database, ids[0], per_second)))
+                with _second(data) as second:
+                    changing = changes.buy(second.url, ids, per_second, scattered=True)
+                    rows.append(told(f"{name}, polled", changing))
             crowd.leave()
             time.sleep(SETTLED)
         rows[0] |= {
@@ -84,19 +87,24 @@ def watched(
     return rows
 
 
+def _second(data: Path) -> AbstractContextManager[Process]:
+    """Another server on the database of `data`. The first one finds its changes by polling."""
+    endpoint = f"ap-northeast-1={Database(data).url}"
+    return dropzero(data.parent / "second", DROPZERO_ENDPOINTS=endpoint, DROPZERO_DRAIN_S="0")
+
+
 def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[str, Any]:
     """Watchers of one product, some of which stop reading after their first message."""
     with dropzero(data) as server:
-        database = Database(data)
-        product_id = database.new_product()
-        _warm_up(server, database)
+        product_id = new_product(server)
+        _warm_up(server)
         reading, silent = (
             [Watch(product_id)] * (watchers - stalled),
             [Watch(product_id, STALLED, stalls=True)] * stalled,
         )
         with audience(server.url, reading + silent) as crowd:
-            changing = changes.buy(database, server.url, [product_id], 1)
-            row = _row(name, crowd, server, changing, None, lambda: database.levels([product_id]))
+            changing = changes.buy(server.url, [product_id], 1)
+            row = _row(name, crowd, server, changing, None, lambda: levels(server, [product_id]))
             deadline = time.monotonic() + GIVEN_UP_TIMEOUT
             while (left := server.connections()) > len(reading) and time.monotonic() < deadline:
                 time.sleep(0.5)
@@ -108,7 +116,7 @@ def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[s
 def bare(data: Path, watchers: int) -> dict[str, Any]:
     """The same message from a server that does nothing but send."""
     with dropzero(data) as server:
-        product_id = Database(data).new_product()
+        product_id = new_product(server)
         with audience(server.url, [Watch(product_id)]) as crowd:
             message = crowd.message()
     stock = re.search(r'"stock":(\d+)', message)
@@ -165,12 +173,12 @@ def _idle_cpu(server: Process, changing: Coroutine[Any, Any, list[Change]]) -> f
     return (server.cpu_seconds() - cpu) / PHASE
 
 
-def _warm_up(server: Process, database: Database) -> None:
+def _warm_up(server: Process) -> None:
     """Have the server load everything that watching and buying need, before its memory is read."""
-    product_id = database.new_product()
+    product_id = new_product(server)
     with audience(server.url, [Watch(product_id)] * 10) as crowd:
         asyncio.run(changes.buy_once(server.url, product_id))
-        crowd.settle(database.levels([product_id]))
+        crowd.settle(levels(server, [product_id]))
         crowd.leave()
 
 
@@ -216,6 +224,7 @@ def main() -> None:
         print_table(f"Purchases of a watched product, {watched_purchases.BUYERS} buyers", sold)
     if arguments.case is None and arguments.crowd == CROWD:
         write_json("watched_purchases", sold)
+        written = write_json("watchers", rows)
         of_one = [row for row in rows if row["products"] == 1 and "kib_per_watcher" in row]
         drawn = plot_lines(
             "watchers",
@@ -224,7 +233,7 @@ def main() -> None:
             y=["first_p99_ms", "median_p99_ms", "last_p99_ms"],
             title="until a change has arrived, p99, ms",
         )
-        console.print(f"written to {write_json('watchers', rows)} and {drawn}")
+        console.print(f"written to {written} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ class Load:
     p95: float
     p99: float
     max: float
+    quantiles: list[list[float]]
+    """Pairs of a percent and its latency, up to 100 percent."""
     order_ids: frozenset[str]
 
     @property
@@ -43,3 +47,35 @@ def purchases(url: str, product_id: str, buyers: int, seconds: int, log: Path) -
     counted = next(line[5:] for line in finished.stdout.splitlines() if line.startswith("JSON "))
     lines = orders.with_name(f"{prefix}.0").read_text(encoding="ascii").split()
     return Load(**json.loads(counted), order_ids=frozenset(lines))
+
+
+def side_by_side(
+    urls: Sequence[str], product_id: str, buyers: Sequence[int], seconds: int, log: Path
+) -> tuple[Load, ...]:
+    """Let the buyers of several servers purchase the same product at the same time, with a wrk for each server."""
+    with ThreadPoolExecutor(len(urls)) as pool:
+        running = [
+            pool.submit(purchases, url, product_id, count, seconds, log)
+            for url, count in zip(urls, buyers, strict=True)
+        ]
+        return tuple(load.result() for load in running)
+
+
+def percentile(loads: Sequence[Load], percent: float) -> float:
+    """A percentile of the latencies of several loads together, in milliseconds.
+
+    wrk prints no single latencies. Those between two printed quantiles count with the upper one, so that the result is
+    too large rather than too small.
+    """
+    weighted: list[tuple[float, float]] = []
+    for load in loads:
+        below = 0.0
+        for upto, latency in load.quantiles:
+            weighted.append((latency, (upto - below) / 100 * load.answered))
+            below = upto
+    left = percent / 100 * sum(weight for _, weight in weighted)
+    for latency, weight in sorted(weighted):
+        left -= weight
+        if left <= 1e-6:
+            return latency
+    return 0.0

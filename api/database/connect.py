@@ -39,8 +39,8 @@ class ConnectTimes:
     `timeout`: for one connection to open.
     `lifetime`: a connection is retired after a time that is drawn evenly from this range. So connections that were
     opened together are not retired together. Aurora DSQL drops connections after 60 minutes, even in a transaction.
-    `attempts` and `backoff`: attempts to open one connection while an idle cluster wakes up, and the waits between
-    them, 2.5 seconds at most in all.
+    `attempts` and `backoff`: attempts to open one connection while an idle cluster wakes up or others open too many,
+    and the waits between them, 2.5 seconds at most in all.
     `per_second` and `burst`: new connections from one process to one endpoint. An Aurora DSQL cluster accepts 100 per
     second from all its clients together, and 1,000 in a burst.
     """
@@ -131,7 +131,8 @@ class Connector:
             raise Unavailable(f"no connection to {self._endpoint.region}: {reason}") from error
 
     async def _connect_to_dsql(self, address: DsqlAddress) -> Connection:
-        """Open a connection to Aurora DSQL. Retries while its cluster wakes up, and once when a token was too old."""
+        """Open a connection to Aurora DSQL. Retries while its cluster wakes up or accepts no more connections in this
+        second, and once when a token was too old."""
         signed_anew = False
         for attempt in range(1, self._times.attempts + 1):
             await self._rate.wait()
@@ -153,7 +154,8 @@ class Connector:
                 refusal = " ".join(str(error).split())  # its detail and hint are on further lines
                 expired = _EXPIRED in refusal and not signed_anew
                 waking = _WAKING in refusal
-                if attempt == self._times.attempts or not (waking or expired):
+                crowded = isinstance(error, asyncpg.ConfigurationLimitExceededError)  # 53400: the rate of connections
+                if attempt == self._times.attempts or not (waking or expired or crowded):
                     reason = self._explained(error, refusal, address)
                     raise (WakingUp if waking else Unavailable)(reason) from error
                 signed_anew |= expired
@@ -250,6 +252,9 @@ def _explained(error: Exception, reason: str, region: str, address: DsqlAddress,
             )
         case asyncpg.TooManyConnectionsError():
             return f"{where}: {reason.rstrip('.')}; run fewer servers, or lower DROPZERO_CONNECTIONS"
+        case asyncpg.ConfigurationLimitExceededError():
+            remedy = "the cluster accepts 100 new connections per second; start fewer servers at once"
+            return f"{where}: {reason.rstrip('.')}; {remedy}"
         case ConnectionError() if "rejected SSL upgrade" in reason:  # asyncpg's words, until it has a type for this
             return f"{where}: it takes no TLS, so it is not Aurora DSQL; check the host and the port"
     if _EXPIRED in reason:

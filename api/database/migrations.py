@@ -102,8 +102,8 @@ class Schema:
     """The schema of a database, compared with this version.
 
     `pending`: the migrations that it has not applied.
-    `ahead`: the names of those that a newer version has applied. This is no fault: every version works on the schema of
-    the next one, so that servers can be replaced one by one.
+    `ahead`: the names of those that a newer version has applied. This is no fault where those only add:
+    this version then works on the schema of the next one, so that servers can be replaced one by one.
     """
 
     pending: list[Migration]
@@ -235,7 +235,7 @@ async def _read(pool: Pool, statement: str) -> list[Record]:
 
 async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: object) -> str:
     """Run one statement in its own transaction, and return its command tag. Retries it after a conflict, and when it
-    got no answer."""
+    got no answer. Adding a constraint that is there does nothing, and has no tag."""
     timeout = STATEMENT_TIMEOUT if pool.endpoint.dsql is None else DDL_TIMEOUT
 
     async def attempt() -> str:
@@ -243,7 +243,7 @@ async def _run(pool: Pool, budget: RetryBudget, statement: str, *arguments: obje
             return await pool.execute(statement, *arguments, timeout=timeout)
         except asyncpg.PostgresError as error:
             if isinstance(error, asyncpg.DuplicateObjectError) and _ADDED_CONSTRAINT.search(statement):
-                return "ALTER TABLE"  # an earlier run has added it; there is no ADD CONSTRAINT IF NOT EXISTS
+                return ""  # an earlier run has added it; there is no ADD CONSTRAINT IF NOT EXISTS
             if error.sqlstate in RIVAL_SQLSTATES:
                 raise Conflict(f"{error.sqlstate}: {error}") from error
             raise

@@ -58,10 +58,20 @@ class AuditLine:
     wrong_holdings: int
 
     @property
+    def objection(self) -> str | None:
+        """Why the books do not balance. None if they do: every unit that was put in is either in stock or sold, and
+        every holding is right."""
+        if self.stocked is None or self.stock is None:
+            return f"there is no stock of it, and {self.sold} units are sold"
+        if self.stocked != self.stock + self.sold:
+            return f"{self.stocked} units were put in, and there are {self.stock} in stock and {self.sold} sold"
+        if self.wrong_holdings:
+            return f"the holdings of {self.wrong_holdings} buyers are not the units of their orders"
+        return None
+
+    @property
     def balanced(self) -> bool:
-        """Whether every unit that was added is either in stock or sold, and every holding is right."""
-        units = self.stocked is not None and self.stock is not None and self.stocked == self.stock + self.sold
-        return units and not self.wrong_holdings
+        return self.objection is None
 
 
 async def audit(database: Database) -> list[AuditLine]:

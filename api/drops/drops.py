@@ -18,8 +18,8 @@ from api.drops import products
 from api.drops.cancellation import CancelledOrder, cancel_order
 from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
+from api.drops.group_policy import GroupPolicy
 from api.drops.known_products import KnownProducts
-from api.drops.line import GroupPolicy
 from api.drops.products import NewProduct, Product
 from api.drops.restocking import restock
 from api.drops.stock import PollingTimes, StockPublisher

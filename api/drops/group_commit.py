@@ -15,7 +15,8 @@ from api.database.backoff import Backoff
 from api.database.database import Database
 from api.database.retry import RetryBudget
 from api.drops.decisions import Request
-from api.drops.line import GroupPolicy, Line, Tally, Terms
+from api.drops.group_policy import GroupPolicy
+from api.drops.line import Line, Tally, Terms
 from api.drops.shards import OwnShards, Shard
 from api.drops.ticket import Outcome, Ticket
 from api.identity.quota import Quota

@@ -66,7 +66,15 @@ def checked_first(first: int) -> int:
 def keyset_query(
     select: str, table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
 ) -> tuple[str, list[object]]:
-    """The statement for one page and its arguments. It reads one more row, to see whether more follow.
+    """The statement for one page and its arguments; see keyset_clauses. Raises InvalidInput."""
+    clauses, arguments = keyset_clauses(table, equals, after, first)
+    return f"{select} {clauses}", arguments
+
+
+def keyset_clauses(
+    table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
+) -> tuple[str, list[object]]:
+    """WHERE, ORDER BY and LIMIT of one page, and their arguments. They find one more row, to see whether more follow.
 
     Only the filters that are set become part of the statement, so that each has a plan through its own index, of which
     it names every column: the filters' columns, created_at, id. With `column = $1` a generic plan is made for the
@@ -82,4 +90,4 @@ def keyset_query(
     at_least = f"({', '.join(filters)}) >= ({', '.join(numbers[: len(filters)])}) AND " if filters else ""
     before = f"({', '.join(key)}) < ({', '.join(numbers)})"
     order = ", ".join(f"{column} DESC" for column in key)
-    return f"{select} WHERE {at_least}{before} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]
+    return f"WHERE {at_least}{before} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]

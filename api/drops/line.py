@@ -14,6 +14,7 @@ from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavail
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
 from api.drops.decisions import Confirmed, Decision, Purchase, Replayed
+from api.drops.group_policy import GroupPolicy
 from api.drops.orders import Order
 from api.drops.products import Product
 from api.drops.purchase import Batch, GroupFailed, execute_group
@@ -29,25 +30,6 @@ LEAST_TIME = 0.1
 
 EXPIRY_INTERVAL = 0.05
 """Seconds between two searches for tickets whose deadline has passed: each search looks at every client."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupPolicy:
-    """How purchases of one product are grouped.
-
-    `size`: purchases in one transaction at most. A confirmed order writes a row, two index entries and perhaps its
-    buyer's holding: 500 of them write 2,000 rows, and the shards. Aurora DSQL allows 3,000 changed rows, and may count
-    index entries.
-    `executing`: transactions of one product that have not sent their COMMIT, at a time.
-    `in_flight`: transactions of one product at a time, if it has as many shards.
-    `max_unanswered`: purchases at one endpoint that are not answered yet, of all products, at most. Past it, the
-    client with most of them gives way: its newest purchase, arriving or waiting, is answered Busy.
-    """
-
-    size: int = 500
-    executing: int = 1
-    in_flight: int = 2
-    max_unanswered: int = 20_000
 
 
 class Tally:
@@ -96,7 +78,7 @@ class Line:
         self.serving: set[asyncio.Task[None]] = set()
         """The tasks that serve the line."""
         self._committing: set[asyncio.Task[None]] = set()
-        """Those of them that wait for the answer of a COMMIT."""
+        """Those of them that have waited long for the answer of a COMMIT."""
         self._expiry: asyncio.TimerHandle | None = None
         self._unknown: set[UUID] = set()
         """Ids of orders and restocks that a COMMIT of unknown outcome was to write, and that no transaction has read
@@ -118,7 +100,7 @@ class Line:
 
     @property
     def _executing(self) -> int:
-        """How many transactions have not sent their COMMIT, or are about to begin."""
+        """How many transactions are about to begin, or have not waited long for their COMMIT."""
         return len(self.serving) - len(self._committing)
 
     def _serve_more(self) -> None:
@@ -167,13 +149,14 @@ class Line:
             self._leave()
 
     async def _execute(self, group: list[Ticket], shard: int) -> Batch:
-        """Run the transaction of a group. Once it has sent its COMMIT, another one can be executed."""
-        task = asyncio.current_task()
+        """Run the transaction of a group. When its COMMIT takes long, another one can be executed."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
+        waiting: list[asyncio.TimerHandle] = []
 
-        def committing() -> None:
-            self._committing.add(task)
-            self._serve_more()
+        def committing(shards: int) -> None:
+            self._shards.learn(shards)
+            waiting.append(loop.call_later(self._terms.policy.short_commit, self._begin_beside, task))
 
         requests = [ticket.request for ticket in group]
         database, time_left = self._terms.database, _time_left(group)
@@ -181,7 +164,14 @@ class Line:
             own = self._shards.beside(shard)
             return await execute_group(database, self._product_id, requests, own, time_left, committing)
         finally:
+            for timer in waiting:
+                timer.cancel()
             self._committing.discard(task)
+
+    def _begin_beside(self, task: "asyncio.Task[None]") -> None:
+        """Let another task begin beside one that waits for its COMMIT."""
+        self._committing.add(task)
+        self._serve_more()
 
     def _fill(self, group: list[Ticket]) -> bool:
         """Move tickets from the queue into the group until it is full. Returns whether the group has any."""
@@ -221,9 +211,8 @@ class Line:
     def _answer_batch(self, group: list[Ticket], batch: Batch) -> None:
         tally = self._terms.tally
         tally.transactions[batch.region, "sold" if batch.committed else "sold_nothing"] += 1
-        if batch.shards:
-            self._shards.learn(len(batch.shards))
         if batch.committed:
+            self._shards.commit()
             self._terms.publish(self._product_id, batch.shards)
         for ticket, decision in zip(group, batch.decisions, strict=True):
             ticket.attempts += 1

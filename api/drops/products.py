@@ -9,7 +9,7 @@ from api.database.database import Database
 from api.database.pool import Record, Transaction
 from api.database.retry import RetryBudget, run_again
 from api.drops.errors import IdempotencyKeyReused, InvalidInput, NotFound
-from api.drops.keyset import Cursor, Page, keyset_query
+from api.drops.keyset import Cursor, Page, keyset_clauses
 from api.drops.limits import checked_moment, checked_name, checked_text, checked_units
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS, RESTOCKED, split_stock
 
@@ -90,15 +90,6 @@ class NewProduct:
 
 
 _PRODUCTS = "SELECT id, name, drop_name, opens_at, limit_per_buyer, created_at FROM products"
-# The products are found first, so that only their shards are read.
-_WITH_STOCK = """
-SELECT found.id, name, drop_name, opens_at, limit_per_buyer, created_at, sum(stock)::bigint AS stock,
-    sum(stocked)::bigint AS stocked, sum(version)::bigint AS version, count(*) AS shards
-FROM ({found}) AS found JOIN stock_shards ON stock_shards.product_id = found.id
-GROUP BY found.id, name, drop_name, opens_at, limit_per_buyer, created_at
-ORDER BY created_at DESC, found.id DESC
-"""
-_PRODUCTS_BY_ID = _WITH_STOCK.format(found=f"{_PRODUCTS} WHERE id = ANY($1::text[]::uuid[])")
 _INSERT_PRODUCT = """
 INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer)
 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING
@@ -111,14 +102,29 @@ ON CONFLICT (product_id, shard) DO NOTHING
 """
 
 
+def _select_products(clauses: str) -> str:
+    """The statement for the products that the clauses choose, newest first. They are found first, so that only their
+    shards are read."""
+    return f"""
+SELECT found.id, name, drop_name, opens_at, limit_per_buyer, created_at, sum(stock)::bigint AS stock,
+    sum(stocked)::bigint AS stocked, sum(version)::bigint AS version, count(*) AS shards
+FROM ({_PRODUCTS} {clauses}) AS found JOIN stock_shards ON stock_shards.product_id = found.id
+GROUP BY found.id, name, drop_name, opens_at, limit_per_buyer, created_at
+ORDER BY created_at DESC, found.id DESC
+"""
+
+
+_PRODUCTS_BY_ID = _select_products("WHERE id = ANY($1::text[]::uuid[])")
+
+
 async def list_products(
     database: Database, first: int, after: str | None = None, drop_name: str | None = None
 ) -> Page[Product]:
     """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
     drop_name = None if drop_name is None else checked_name("dropName", drop_name)
-    statement, arguments = keyset_query(_PRODUCTS, "products", {"drop_name": drop_name}, cursor, first)
-    rows = await database.fetch(_WITH_STOCK.format(found=statement), *arguments)
+    clauses, arguments = keyset_clauses("products", {"drop_name": drop_name}, cursor, first)
+    rows = await database.fetch(_select_products(clauses), *arguments)
     return Page([_product_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
 
@@ -185,7 +191,7 @@ def _checked_shards(shards: int) -> int:
 
 
 def _product_of(row: Record) -> Product:
-    """A product from a row of _WITH_STOCK."""
+    """A product from a row of _select_products."""
     return Product(
         row["id"],
         row["name"],

@@ -101,13 +101,15 @@ async def execute_group(
     requests: Sequence[Request],
     own: Sequence[int],
     timeout: float = TRANSACTION_TIMEOUT,
-    committing: Callable[[], None] = lambda: None,
+    committing: Callable[[int], None] = lambda shards: None,
 ) -> Batch:
     """Decide all requests, which are of this one product, in one transaction: all of it or nothing.
 
     `own`: the shards to draw from, see shards.take_units. `timeout` in seconds, up to the COMMIT; `committing` is
-    called right before it. Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the
-    group again. Any other error shows that one of the requests can never be executed.
+    called right before it, with the number of the product's shards.
+
+    Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the group again. Any other error
+    shows that one of the requests can never be executed.
     """
     region = database.region  # when an error arrives, `database` can already use another
     sale: Sale | None = None
@@ -130,7 +132,7 @@ async def execute_group(
             await _cancel_orders(transaction, sale.cancelled)
             await _insert_restocks(transaction, product_id, sale.restocked)
             await _write_holdings(transaction, product_id, sale.holdings)
-            committing()
+            committing(len(shards))
             await transaction.commit()
             return Batch(sale.decisions, _with_stock(snapshot.product, shards), shards, region, committed=True)
     except Exception as error:

@@ -17,6 +17,9 @@ MAX_SHARDS = 64
 RESTOCKED = 0
 """The shard that every restock writes."""
 
+CALM = 32
+"""Commits without a rival, after which a line that had one draws from two shards at a time again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -87,15 +90,17 @@ class OwnShards:
         """Shards without a group, from which groups have drawn and had no rival. The last was used last."""
         self._drawn: list[int] = []
         """The shard of each group that is under way."""
+        self._commits = CALM
+        """Since the last rival."""
 
     @property
     def groups(self) -> int:
-        """How many groups can have a shard of their own."""
-        return max(1, self._count - 1)
+        """How many groups can have a shard of their own. Only one for a while after a rival was met: then there may be
+        more lines than shards for two groups of each."""
+        return max(1, self._count - 1) if self._commits >= CALM else 1
 
     def learn(self, count: int) -> None:
-        """Hear how many shards the product has. Until then the default counts; a shard that the product does not have
-        stands for another one of it."""
+        """Take in how many shards the product has. Until then the default counts."""
         self._count = count
         self._kept = [shard for shard in self._kept if shard < count]
 
@@ -115,8 +120,13 @@ class OwnShards:
         if shard not in self._drawn:
             self._kept.append(shard)
 
+    def commit(self) -> None:
+        """Count a commit, which had no rival."""
+        self._commits += 1
+
     def move(self, shard: int) -> int:
         """Another shard for a group that had a rival in its own."""
+        self._commits = 0
         self._drawn.remove(shard)
         other = self._random(shard)
         if other in self._kept:

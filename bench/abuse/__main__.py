@@ -37,9 +37,7 @@ def main() -> None:
         with embedded_postgres(data):
             times = QUICK if asked.quick else Times()
             bench = Bench(asked.server.resolve(), Database(data), Path(folder), times, asked.most)
-            migrated = bench.command("migrate")
-            if migrated.returncode:
-                raise SystemExit(f"the database cannot be prepared: {migrated.stderr}")
+            bench.migrate()
             for attack in attacks:
                 try:
                     rows.append({**measure(bench, attack), "load_average": os.getloadavg()[0]})

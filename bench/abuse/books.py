@@ -6,31 +6,24 @@ import asyncpg
 
 from bench.abuse.attack import ATTACKER, Seeds
 from bench.abuse.documents import ORDERS_BUYER
-from bench.abuse.purchases import HOLDERS
+from bench.abuse.purchases import HOLDERS, PURCHASE, variables
 from bench.database import Database
+from bench.products import execute, new_product, new_products
+from bench.servers import Process
 
+OTHER_PRODUCTS = 100
 CANCELLED_EACH = 20_000
 LIMIT = 1_000_000
 """Units that one buyer can hold of a product with a limit: more than any buyer here buys."""
 
 
-def seed(database: Database, seeds: Seeds, product_id: str, other_ids: tuple[str, ...]) -> None:
-    """Write the rows that an attack needs."""
-
-    async def orders(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        async with connection.transaction():
-            await connection.execute(
-                "INSERT INTO orders (id, product_id, user_ref, quantity, status, region) "
-                "SELECT gen_random_uuid(), id, $1, 1, 'CONFIRMED', 'bench' FROM unnest($2::text[]::uuid[]) AS id",
-                ORDERS_BUYER,
-                other_ids,
-            )
-            await connection.execute(
-                "UPDATE inventory SET stock = stock - 1 WHERE product_id = ANY($1::text[]::uuid[])", other_ids
-            )
+def seed(server: Process, database: Database, seeds: Seeds) -> tuple[str, str, tuple[str, ...]]:
+    """Create the products through the server, and what else an attack needs. Returns the ids of the product on sale, of
+    a product that is sold out, and of OTHER_PRODUCTS others."""
+    product_id = new_product(server, limit=LIMIT if seeds is Seeds.CANCELLED else None)
+    sold_out_id, other_ids = new_product(server, stock=0), tuple(new_products(server, OTHER_PRODUCTS))
 
     async def cancelled(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        await connection.execute("UPDATE products SET limit_per_buyer = $1 WHERE id = $2", LIMIT, product_id)
         await connection.execute(
             "INSERT INTO orders (id, product_id, user_ref, quantity, status, region) "
             "SELECT gen_random_uuid(), $1, buyer, 1, 'CANCELLED', 'bench' "
@@ -43,11 +36,13 @@ def seed(database: Database, seeds: Seeds, product_id: str, other_ids: tuple[str
 
     match seeds:
         case Seeds.ORDERS:
-            database.run(orders)
+            for other_id in other_ids:
+                execute(server, PURCHASE, variables(other_id, ORDERS_BUYER))
         case Seeds.CANCELLED:
-            database.run(cancelled)
+            database.run(cancelled)  # orders that hold no units, so that no other table knows of them
         case Seeds.NONE:
             pass
+    return product_id, sold_out_id, other_ids
 
 
 def objection(database: Database, product_id: str, confirmed: AbstractSet[str], lost: int) -> str:

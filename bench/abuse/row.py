@@ -3,11 +3,8 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import kill
 from pathlib import Path
@@ -19,8 +16,8 @@ from bench.abuse import books, steps
 from bench.abuse.attack import Attack, Tally, Target
 from bench.abuse.attacker import attacker
 from bench.abuse.buyers import Buyers, Window, buyers
-from bench.database import Database
-from bench.servers import Process, checkout, own_environment
+from bench.servers import Process
+from bench.version import Version
 
 WARM_UP = 1.0
 RECOVERED = 0.8
@@ -31,7 +28,6 @@ MOST_STEP_MS = 5.0
 LEFT_BESIDE_ONE, LEFT_BESIDE_MANY = 0.8, 0.5
 """The least shares of purchases that honest buyers must keep, beside one hostile connection and beside many."""
 
-OTHER_PRODUCTS = 100
 ANSWERS_SHOWN = 3
 STEPS_TIMEOUT = 20.0
 STEP_RUNS = 3
@@ -51,40 +47,18 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """The server's code, its database, and a folder for the files that servers write."""
+class Bench(Version):
+    """The version under attack, and how it is measured."""
 
-    code: Path
-    database: Database
-    folder: Path
     times: Times
     most_per_s: float
     """Purchases that the honest buyers make at most, all together."""
 
-    def environment(self) -> dict[str, str]:
-        """The settings of production, but the server stops at once. The code ignores unknown variables."""
-        return {
-            "DROPZERO_ENDPOINTS": f"us-east-1={self.database.url}",
-            "DROPZERO_ADMIN_TOKEN": "bench-0123456789abcdef",
-            "DROPZERO_DRAIN_S": "0",
-            "DROPZERO_HOSTS": "127.0.0.1",
-        }
-
-    def server(self, *entry: str) -> AbstractContextManager[Process]:
-        return checkout(self.code, entry, self.folder / "server.log", **self.environment())
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the same code as the server."""
-        variables = {**own_environment(), "PYTHONPATH": str(self.code), **self.environment()}
-        command = [sys.executable, "-P", "-m", "api", *arguments]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-
 
 def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
     """Measure the row of one attack. Its `objection` is empty if the books balance."""
-    product_id, sold_out_id = bench.database.new_product(), bench.database.new_product(stock=0)
-    others = tuple(bench.database.new_products(OTHER_PRODUCTS))
-    books.seed(bench.database, attack.seeds, product_id, others)
+    with bench.server("-m", "api") as server:  # not the measured one, whose memory begins with the row
+        product_id, sold_out_id, others = books.seed(server, bench.database, attack.seeds)
 
     def target(server: Process) -> Target:
         return Target("127.0.0.1", int(server.url.rpartition(":")[2]), product_id, sold_out_id, others)
@@ -107,7 +81,7 @@ def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
         lost += crowd.lost
         runs.append(json.loads(written.read_text(encoding="utf-8")))
     row |= _longest(runs)
-    row["objection"] = books.objection(bench.database, product_id, confirmed, lost) or _audit(bench)
+    row["objection"] = books.objection(bench.database, product_id, confirmed, lost) or bench.audit()
     return {**row, "verdict": verdict(attack, row)}
 
 
@@ -226,9 +200,3 @@ def _longest(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "collection_ms": report["longest_collection_ms"],
         "longest_steps": report["longest"],
     }
-
-
-def _audit(bench: Bench) -> str:
-    """What `dropzero audit` objects to; empty when every unit is in stock or sold."""
-    finished = bench.command("audit")
-    return "" if finished.returncode == 0 else f"audit: {(finished.stderr or finished.stdout).strip()[-300:]}"

@@ -1,5 +1,6 @@
 // The published loop: one optimistic transaction per purchase, retried on conflict, on Fastify and Mercurius with
-// JIT and node-postgres with 50 connections. It sells from the same tables as the server it is compared with.
+// JIT and node-postgres with 50 connections. Its stock is one row of a table of its own (see bench/published.py), and
+// its orders go to the table of the server it is compared with.
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,7 +15,7 @@ async function attempt(client, { productId, userRef, quantity }) {
   await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
   const read = await client.query({
     name: "read",
-    text: "SELECT stock FROM inventory WHERE product_id = $1",
+    text: "SELECT stock FROM published_stock WHERE product_id = $1",
     values: [productId],
   });
   const stock = read.rows[0].stock;
@@ -24,7 +25,7 @@ async function attempt(client, { productId, userRef, quantity }) {
   }
   await client.query({
     name: "decrement",
-    text: "UPDATE inventory SET stock = stock - $2, version = version + 1 WHERE product_id = $1 AND stock >= $2",
+    text: "UPDATE published_stock SET stock = stock - $2, version = version + 1 WHERE product_id = $1 AND stock >= $2",
     values: [productId, quantity],
   });
   const id = randomUUID();

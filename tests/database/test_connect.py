@@ -185,6 +185,34 @@ async def test_a_cluster_with_too_many_connections_says_so(
     )
 
 
+async def test_a_connection_is_retried_while_too_many_are_opened_at_once(home: StandIn, tokens: AuthTokens) -> None:
+    home.rate_exceeded = 4
+    connection = await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+    assert home.connections_opened == 5
+
+
+async def test_a_cluster_that_accepts_no_more_connections_per_second_says_so(
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.rate_exceeded = 1000
+    assert await refusal(home.url, tokens, caplog) == (
+        f"{NO_CONNECTION}: Unable to accept connection, rate exceeded; the cluster accepts 100 new connections per "
+        "second; start fewer servers at once"
+    )
+    assert home.connections_opened == TIMES.attempts
+
+
+async def test_an_internal_error_at_the_login_is_unavailable(
+    home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.internal_at_login = 1
+    assert await refusal(home.url, tokens, caplog) == f"{NO_CONNECTION}: unable to accept connection, internal error"
+    connection = await Connector(Endpoint(HOME, home.url), tokens, TIMES).connect()
+    await connection.close()
+
+
 async def test_a_server_without_tls_is_not_aurora_dsql(
     postgres_url: str, home: StandIn, tokens: AuthTokens, caplog: pytest.LogCaptureFixture
 ) -> None:

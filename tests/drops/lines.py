@@ -7,7 +7,7 @@ from uuid import UUID
 from api.database.pool import Pool
 from api.drops.decisions import Confirmed
 from api.drops.group_commit import GroupCommit
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.shards import OwnShards
 from tests.drops.purchases import new_group_commit, purchase
 from tests.patience import PATIENCE

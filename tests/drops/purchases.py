@@ -14,7 +14,7 @@ from api.drops.audit import audit
 from api.drops.cancellation import CancelledOrder, cancel_order
 from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.products import NewProduct, Product, create_product
 from api.drops.shards import DEFAULT_SHARDS
 from api.drops.ticket import Outcome

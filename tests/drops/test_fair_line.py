@@ -13,7 +13,7 @@ from api.database.errors import OutcomeUnknown
 from api.database.pool import Pool, Transaction
 from api.database.tokens import AuthTokens
 from api.drops.group_commit import GroupCommit
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.orders import list_orders
 from api.drops.ticket import Busy, Outcome
 from tests.drops.purchases import assert_books_balance, kinds, new_group_commit, new_product, purchase

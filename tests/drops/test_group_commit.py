@@ -14,7 +14,7 @@ from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed, Replayed
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.ticket import Outcome
@@ -54,7 +54,7 @@ async def test_a_group_has_at_most_the_size_of_the_policy(pool: Pool) -> None:
 
 @on_both_engines
 async def test_attempts_count_the_transactions_of_each_purchase_by_itself(pool: Pool, behind: Pool) -> None:
-    product_id = await new_product(pool, stock=100)
+    product_id = await new_product(pool, stock=100, shards=1)
     group_commit = new_group_commit(pool)
     async with behind.begin(PATIENCE) as rival:
         await rival.execute("UPDATE stock_shards SET version = version + 1 WHERE product_id = $1", product_id)

@@ -14,8 +14,8 @@ from api.drops import known_products
 from api.drops.decisions import Confirmed
 from api.drops.drops import Drops
 from api.drops.errors import NotFound
+from api.drops.group_policy import GroupPolicy
 from api.drops.known_products import KnownProducts
-from api.drops.line import GroupPolicy
 from api.drops.stock import PollingTimes
 from tests.drops.purchases import kinds, new_product, purchase
 from tests.drops.watching import CountingPool

@@ -13,7 +13,7 @@ from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed, Replayed
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.orders import list_orders
 from api.drops.products import get_product
 from api.drops.ticket import Busy, Outcome

@@ -10,7 +10,7 @@ import pytest
 from api.database.pool import Pool
 from api.drops.decisions import Cancelled, Confirmed, LimitReached, NotOpen, Replayed, SoldOut
 from api.drops.errors import IdempotencyKeyReused, NotFound
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.orders import OrderStatus
 from api.drops.products import get_product
 from api.drops.purchase import execute_group

@@ -14,7 +14,7 @@ from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.orders import OrderStatus, list_orders
 from api.drops.products import get_product
 from api.drops.purchase import GroupFailed, execute_group

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.drops import Drops
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.drops.stock import PollingTimes
 from tests.dsql.stand_in import StandIn
 from tests.patience import PATIENCE, PATIENT_TIMES, short, until
@@ -37,7 +37,24 @@ def seeded() -> random.Random:
     return random.Random(seed)  # noqa: S311
 
 
-async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
+WEATHER = {
+    "cut before": 20,
+    "cut after": 20,
+    "conflicts": 20,
+    "hang at commit": 2,
+    "internal": 20,
+    "slow": 10,
+    "down": 3,
+    "silent": 2,
+    "calm": 10,
+}
+"""Faults, and how often each comes."""
+
+WEATHER_OF_PROCESSES = {**WEATHER, "hang at commit": 0, "silent": 0}
+"""Without the faults that a process with its default times takes seconds to notice."""
+
+
+async def make_weather(chance: random.Random, endpoints: list[StandIn], faults: Mapping[str, int] = WEATHER) -> None:
     """Cause a fault after every few statements, in one Region or the other, until cancelled.
 
     Statements are counted instead of seconds, so that a slow machine does not get more faults.
@@ -49,10 +66,7 @@ async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
 
     while True:
         endpoint = chance.choice(endpoints)
-        match chance.choices(
-            ["cut before", "cut after", "conflicts", "hang at commit", "internal", "slow", "down", "silent", "calm"],
-            [20, 20, 20, 2, 20, 10, 3, 2, 10],
-        )[0]:
+        match chance.choices(list(faults), list(faults.values()))[0]:
             case "cut before":
                 endpoint.cut_before_commit = chance.randint(1, 3)
             case "cut after":
@@ -80,6 +94,18 @@ async def make_weather(chance: random.Random, endpoints: list[StandIn]) -> None:
         await statements(chance.randint(3, 30))
 
 
+async def end_all_faults(endpoints: list[StandIn]) -> None:
+    """Let every endpoint answer from now on."""
+    for endpoint in endpoints:
+        endpoint.cut_before_commit = endpoint.cut_after_commit = endpoint.hang_at_commit = endpoint.conflicts = 0
+        endpoint.internal_errors = endpoint.internal_before_commit = endpoint.internal_after_commit = 0
+        endpoint.expired_tokens = endpoint.waking_up = 0
+        endpoint.commit_latency = 0.0
+        endpoint.release()
+        endpoint.down()
+        await endpoint.up()
+
+
 async def audit_again_and_again(database: Pool, audits: list[bool]) -> None:
     """Audit until cancelled. `audits` gets whether the books of all products balance, each time."""
     while True:
@@ -103,10 +129,7 @@ async def two_servers(endpoints: list[StandIn], budget: RetryBudget) -> AsyncIte
             await server.regions.warm_up(2)
         yield servers
     finally:
-        for endpoint in endpoints:
-            endpoint.release()
-            endpoint.down()
-            await endpoint.up()
+        await end_all_faults(endpoints)
         for server in servers:
             await server.close(grace=PATIENCE)
 

@@ -9,12 +9,13 @@ from tests.dsql import wire
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to one request, up to its ReadyForQuery and without it."""
+    """The answer to one request, up to its ReadyForQuery and without it. `rows_size`: the bytes of its rows."""
 
     raw: bytes
     tag: str | None
     error: dict[bytes, str] | None
     error_response: bytes = b""
+    rows_size: int = 0
 
     @property
     def sqlstate(self) -> str | None:
@@ -42,6 +43,7 @@ class Backend:
             "database": parts.path.lstrip("/"),
             "TimeZone": "UTC",
             "default_transaction_isolation": "repeatable read",
+            "synchronous_commit": "off",  # a COMMIT takes `commit_latency`, whatever this machine's disk takes
         }
         body = b"".join(wire.string(text) for setting in settings.items() for text in setting)
         backend._writer.write(wire.message(b"", wire.PROTOCOL.to_bytes(4), body, b"\0"))
@@ -67,7 +69,7 @@ class Backend:
     async def _answer(self) -> Answer:
         tag = error = None
         error_response = b""
-        start = 0
+        start = rows_size = 0
         received = self._received
         while True:
             while len(received) < start + 5 or len(received) < (
@@ -78,8 +80,10 @@ class Backend:
             if kind == ord("Z"):
                 raw = bytes(received[:start])
                 del received[:end]
-                return Answer(raw, tag, error, error_response)
-            if kind == ord("C"):
+                return Answer(raw, tag, error, error_response, rows_size)
+            if kind == ord("D"):
+                rows_size += end - start - 5
+            elif kind == ord("C"):
                 tag = received[start + 5 : end - 1].decode()
             elif kind == ord("E"):
                 error_response = bytes(received[start:end])

@@ -32,6 +32,8 @@ class Statement:
     """One statement.
 
     `text` is sent to PostgreSQL. `tag` replaces PostgreSQL's command tag, if `text` is not the client's statement.
+    `targets` are the tables that it writes or locks, as far as it names them without their schema. `written` is the one
+    table that it writes, as SQL names it, and `sets` are the columns that an UPDATE sets.
     `job` is the id that CALL sys.wait_for_job waits for, or the number of the parameter that holds it.
     """
 
@@ -40,6 +42,9 @@ class Statement:
     refusal: Refusal | None = None
     tag: str | None = None
     names_tables: bool = False
+    targets: frozenset[str] = frozenset()
+    written: str | None = None
+    sets: frozenset[str] | None = None
     needs_sys: bool = False
     creates_index: bool = False
     creates_function: str | None = None
@@ -104,10 +109,16 @@ def _ordinary(statement: Any, text: str) -> Statement:
     for call in sorted(own, key=lambda call: call.location, reverse=True):
         text = f"{text[: call.location]}sys.{text[call.location :]}"
     creates_function = type(statement) is ast.CreateFunctionStmt
+    kind = _kind(statement, tree)
+    targets = [statement.relation] if kind is Kind.WRITE else tables if kind is Kind.LOCK else []
+    updates = isinstance(statement, ast.UpdateStmt)
     return Statement(
         text,
-        _kind(statement, tree),
+        kind,
         names_tables=bool(tables),
+        targets=frozenset(table.relname for table in targets if table.schemaname is None),
+        written=_name(statement.relation) if kind is Kind.WRITE else None,
+        sets=frozenset(column.name for column in statement.targetList) if updates else None,
         needs_sys=bool(own)
         or any(table.schemaname == "sys" for table in tables)
         or any(call.funcname[0].sval == "sys" for call in calls),
@@ -129,9 +140,7 @@ def _kind(statement: Any, tree: list[Any]) -> Kind:
 
 def _create_index(statement: Any, text: str) -> Statement:
     """The call of the stand-in's function that makes the index, not yet valid, and returns the id of its job."""
-    table = statement.relation
-    name = ".".join(f'"{part}"' for part in (table.schemaname, table.relname) if part)
-    arguments = f"{_literal(text)}, {_literal(name)}, {str(bool(statement.unique)).lower()}"
+    arguments = f"{_literal(text)}, {_literal(_name(statement.relation))}, {str(bool(statement.unique)).lower()}"
     return Statement(
         f"SELECT job_id FROM sys.create_index({arguments}) AS job_id",
         Kind.DDL,
@@ -140,6 +149,10 @@ def _create_index(statement: Any, text: str) -> Statement:
         needs_sys=True,
         creates_index=True,
     )
+
+
+def _name(table: Any) -> str:
+    return ".".join(f'"{part}"' for part in (table.schemaname, table.relname) if part)
 
 
 def _awaited_job(statement: Any) -> str | int | None:

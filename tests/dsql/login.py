@@ -44,8 +44,12 @@ async def log_in(
         raise _fatal("08006", "unable to accept connection, sni was not received")
     if endpoint.refusing:
         raise _fatal("53300", "Unable to accept connection, too many open connections.")
+    if endpoint.take("rate_exceeded"):
+        raise _fatal("53400", "Unable to accept connection, rate exceeded.")
     if endpoint.take("waking_up"):
         raise _fatal("08006", "unable to accept connection, waking up cluster, please retry later")
+    if endpoint.take("internal_at_login"):
+        raise _fatal("XX000", "unable to accept connection, internal error")
 
     parameters = wire.startup_parameters(body)
     role = parameters.pop("user", "")

@@ -4,11 +4,19 @@ PostgreSQL locks the rows that it writes until the transaction ends. So every st
 undone right away: that releases its locks and keeps the snapshot. The client gets its answer. Writes run again before
 each later statement, which has to see them, and at COMMIT, where PostgreSQL's own errors show that another transaction
 has committed first. All of that is sent to PostgreSQL at once, so that locks last no longer than the statements run.
+Two rivals that lock rows in opposite order at that moment deadlock: a statement is then run again.
 
-Three things differ from a real cluster:
+PostgreSQL also refuses to write a row that another transaction has changed since the snapshot, or to insert a key that
+the snapshot does not show. Aurora DSQL goes on, and refuses the COMMIT. So the session then copies the table, as the
+snapshot shows it, into a temporary table of the same name, and runs the statement there. From then on the transaction
+answers what its snapshot says, and its COMMIT is a conflict. The copy is undone with each statement, so it locks
+nothing. It needs no knowledge of what a statement does, so rows and counts are PostgreSQL's own.
 
-- If another transaction has changed a row since the snapshot, a write of it is answered with 40001 at once and not at
-  COMMIT; and with 23505 if the other one has inserted the key.
+Four things differ from a real cluster:
+
+- A write through a function, of a table named with its schema, or of a large table, has no copy: it gets its 40001 (or
+  23505 for a key) at the statement. A real cluster may abort at a statement, too.
+- A COMMIT that is in a deadlock is a conflict, even if the other transaction does not commit.
 - SELECT FOR UPDATE loses to another transaction's write, but that write does not lose to SELECT FOR UPDATE.
 - A statement whose rows differ between two runs (a random default in RETURNING) gets an error of the stand-in.
 """
@@ -20,6 +28,8 @@ from tests.dsql import wire
 from tests.dsql.backend import Answer, Backend
 from tests.dsql.catalogue import Catalogue
 from tests.dsql.dialect import Kind, Statement
+from tests.dsql.metering import Change, Meter
+from tests.dsql.private_copies import PrivateCopies
 from tests.dsql.stand_in import StandIn
 from tests.dsql.transaction import ABORTED, CONFLICT, INTERNAL_ERROR, SCHEMA_CHANGED, Transaction, Write
 from tests.dsql.wire import Refusal, Refused
@@ -29,8 +39,9 @@ _UNDO = wire.query("ROLLBACK TO SAVEPOINT before")
 _COMMIT = wire.query("COMMIT")
 _ROLLBACK = wire.query("ROLLBACK")
 
-_CONFLICTS = {"40001", "40P01"}
-_CONFLICTS_AT_COMMIT = _CONFLICTS | {"23505"}  # a key that was free when the statement first ran
+_DEADLOCK = "40P01"
+_CONFLICTS = {"40001", _DEADLOCK}
+_PERHAPS_CONFLICTS = _CONFLICTS | {"23505"}  # a key that exists, though perhaps not in the snapshot
 
 _NOT_REPEATABLE = Refusal("0A000", "the stand-in cannot run this transaction: it answers differently the second time")
 _IN_TRANSACTION = Refusal("25001", "there is already a transaction in progress", severity="WARNING")
@@ -44,11 +55,13 @@ class NeverAnswered(Exception):
 class Session:
     """Runs a client's statements in the database behind `backend`."""
 
-    def __init__(self, endpoint: StandIn, catalogue: Catalogue, backend: Backend) -> None:
+    def __init__(self, endpoint: StandIn, catalogue: Catalogue, meter: Meter, backend: Backend) -> None:
         self._endpoint = endpoint
         self._catalogue = catalogue
+        self._meter = meter
         self._backend = backend
         self._schema_version = catalogue.version
+        self._copies = PrivateCopies()
         self._prepared: dict[tuple[str, bytes, int], tuple[str, bytes]] = {}
         self.transaction: Transaction | None = None
 
@@ -106,12 +119,16 @@ class Session:
         repeated = statement.kind is not Kind.READ or not self._catalogue.functions.isdisjoint(statement.calls)
         if self.transaction is None:
             if not repeated or statement.kind is Kind.SETTING:
-                return _passed_on(statement, await self._undone(request))
+                answer = await self._undone(request)
+                if statement.kind is Kind.READ:
+                    self._meter.count_read(answer.rows_size)
+                return _passed_on(statement, answer)
             self.transaction = Transaction(explicit=False)
         transaction = self.transaction
         transaction.admit(statement.kind, self._endpoint.transaction_age)
         async with self._catalogue.changing if statement.kind is Kind.DDL else contextlib.nullcontext():
-            answer = await self._undone(request)
+            answer = await self._undone(request, statement.targets)
+        transaction.read += answer.rows_size
         if repeated:
             transaction.record(Write(statement, request, answer))
         return _passed_on(statement, answer)
@@ -157,20 +174,44 @@ class Session:
         else:
             await self._rollback()
 
-    async def _undone(self, request: bytes, *, after_writes: bool = True) -> Answer:
-        """Run one request, in the transaction if there is one and after its writes. Undo all of that."""
+    async def _undone(
+        self, request: bytes, targets: frozenset[str] = frozenset(), *, after_writes: bool = True
+    ) -> Answer:
+        """Run one request, in the transaction if there is one and after its writes. Undo all of that. Raises Refused.
+
+        `targets` are the tables that the request writes. If another transaction has written the same rows since the
+        snapshot, the request runs in copies of them.
+        """
         transaction = self.transaction
         if transaction is None:
-            answers = await self._backend.exchange(request)
-        else:
-            first = [] if transaction.begun else [_BEGIN]
-            transaction.begun = True
-            writes = [write.request for write in transaction.writes] if after_writes else []
-            answers = (await self._backend.exchange(*first, *writes, request, _UNDO))[len(first) : -1]
-        for answer in answers:
+            [answer] = await self._backend.exchange(request)
             if answer.error is not None:
-                raise Refused(CONFLICT if answer.sqlstate in _CONFLICTS else answer.error_response)
-        return answers[-1]
+                raise Refused(_as_conflict(answer, _CONFLICTS))
+            return answer
+        first = [] if transaction.begun else [_BEGIN]
+        transaction.begun = True
+        writes = transaction.writes if after_writes else []
+        requests = [*(write.request for write in writes), request]
+        written = [*(write.statement.targets for write in writes), targets]
+        refused: Refused | None = None
+        while True:
+            before = first
+            if transaction.copied and after_writes:
+                before = [self._copies.fill(transaction.copied, self._catalogue.version)]
+            *answers, _ = await self._backend.exchange(*before, *requests, _UNDO)
+            first = []
+            failed = next((step for step, answer in enumerate(answers) if answer.error is not None), None)
+            if failed is None:
+                return answers[-1]
+            if answers[failed].sqlstate == _DEADLOCK:
+                continue
+            if refused is not None and failed < len(before):  # there can be no copy
+                raise refused
+            refused = Refused(_as_conflict(answers[failed], _CONFLICTS))
+            found = written[failed - len(before)] - transaction.copied
+            if not found or transaction.ddl or answers[failed].sqlstate not in _PERHAPS_CONFLICTS:
+                raise refused
+            transaction.copied |= found
 
     def _refuse_stale_schema(self) -> None:
         if self._schema_version != self._catalogue.version:
@@ -180,7 +221,9 @@ class Session:
     async def _rollback(self) -> None:
         transaction, self.transaction = self.transaction, None
         if transaction is not None and transaction.begun:
-            await self._backend.exchange(_ROLLBACK)
+            self._meter.count_read(transaction.read)
+            copies = [self._copies.keep(transaction.copied, self._catalogue.version)] if transaction.copied else []
+            await self._backend.exchange(_ROLLBACK, *copies)
 
     async def _commit(self, transaction: Transaction) -> None:
         endpoint = self._endpoint
@@ -210,7 +253,7 @@ class Session:
         requests = [write.request for write in transaction.writes]
         async with catalogue.changing if transaction.ddl else contextlib.nullcontext():
             try:
-                if self._endpoint.take("conflicts"):
+                if transaction.copied or self._endpoint.take("conflicts"):
                     raise Refused(CONFLICT)
                 self._refuse_stale_schema()
             except Refused:
@@ -220,18 +263,30 @@ class Session:
             *answers, _ = await self._backend.exchange(*requests, _COMMIT)
             for answer in answers:
                 if answer.error is not None:
-                    raise Refused(CONFLICT if answer.sqlstate in _CONFLICTS_AT_COMMIT else answer.error_response)
+                    raise Refused(_as_conflict(answer, _PERHAPS_CONFLICTS))
             if transaction.ddl:
                 catalogue.version += 1
                 self._schema_version = catalogue.version
+        self._meter.count_read(transaction.read)
+        self._meter.count_write(
+            Change(write.statement.written, write.statement.sets, write.rows)
+            for write in transaction.writes
+            if write.statement.written is not None
+        )
         for write, answer in zip(transaction.writes, answers, strict=True):
             if write.statement.creates_function is not None:
                 catalogue.functions.add(write.statement.creates_function)
             if write.statement.creates_index:
                 for job_id in wire.first_values(answer.raw):
                     catalogue.submit(job_id.decode())
-            if answer.raw != write.answer.raw:
+            # The rows of RETURNING have no order.
+            if sorted(wire.messages(answer.raw)) != sorted(wire.messages(write.answer.raw)):
                 raise Refused(_NOT_REPEATABLE)
+
+
+def _as_conflict(answer: Answer, sqlstates: set[str]) -> Refusal | bytes:
+    """The error of an answer, as a conflict if its SQLSTATE is one of these."""
+    return CONFLICT if answer.sqlstate in sqlstates else answer.error_response
 
 
 def _passed_on(statement: Statement, answer: Answer) -> bytes:

@@ -44,7 +44,9 @@ class StandIn:
 
     At a new connection:
     `refusing`: whether it is refused as one too many.
+    `rate_exceeded`: how many are refused because too many were opened in this second.
     `waking_up`: how many are refused because the cluster wakes up.
+    `internal_at_login`: how many are refused with an internal error (XX000).
     `expired_tokens`: how many tokens count as expired, whatever their time.
     `revoked`: database roles whose logins IAM refuses.
     `max_age`: after that time an open connection is dropped without a message.
@@ -71,7 +73,9 @@ class StandIn:
         self.transaction_age = 300.0
         self.failing_steps: dict[int, str | None] = {}
         self.refusing = False
+        self.rate_exceeded = 0
         self.waking_up = 0
+        self.internal_at_login = 0
         self.expired_tokens = 0
         self.revoked: set[str] = set()
         self.max_age = 3600.0

@@ -152,6 +152,11 @@ async def test_the_next_connections_can_be_refused(home: StandIn, connect: Conne
         async with connect(home):
             pass
 
+    home.rate_exceeded = 1
+    with pytest.raises(asyncpg.ConfigurationLimitExceededError, match="rate exceeded"):
+        async with connect(home):
+            pass
+
     home.expired_tokens = 1
     with pytest.raises(asyncpg.ConnectionFailureError, match="access denied") as refused:
         async with connect(home):

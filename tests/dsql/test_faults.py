@@ -80,6 +80,48 @@ async def test_statements_and_commits_take_their_latency(home: StandIn, connect:
         assert home.commits == 1
 
 
+async def begin_commit(endpoint: StandIn, connection: Connection, row: int) -> "asyncio.Task[str]":
+    """Write a row and send COMMIT. Return when the COMMIT has arrived and waits for its latency."""
+    await connection.execute("BEGIN")
+    await connection.execute("UPDATE t SET value = value + 1 WHERE id = $1", row)
+    endpoint.commit_arrived.clear()
+    committing = asyncio.create_task(connection.execute("COMMIT"))
+    async with asyncio.timeout(PATIENCE):
+        await endpoint.commit_arrived.wait()
+    return committing
+
+
+async def test_commits_take_their_latency_at_the_same_time(home: StandIn, connect: Connect) -> None:
+    home.commit_latency = PATIENCE / 2
+    async with connect(home) as first, connect(home) as second, connect(home) as rival:
+        commits = [
+            await begin_commit(home, connection, row) for connection, row in ((first, 1), (second, 2), (rival, 1))
+        ]
+        pass_time(PATIENCE / 2)  # once, for all of them
+        async with asyncio.timeout(PATIENCE / 4):
+            ends = await asyncio.gather(*commits, return_exceptions=True)
+        home.commit_latency = 0
+
+        assert ends[1] == "COMMIT"
+        winner, loser = (ends[0], ends[2]) if ends[0] == "COMMIT" else (ends[2], ends[0])
+        assert winner == "COMMIT"
+        assert isinstance(loser, asyncpg.SerializationError)
+        assert home.commits == 2
+
+
+async def test_each_region_has_its_own_latency(home: StandIn, peer: StandIn, connect: Connect) -> None:
+    home.commit_latency, peer.commit_latency = PATIENCE / 4, PATIENCE / 2
+    async with connect(home) as near, connect(peer) as far:
+        distant = await begin_commit(peer, far, 1)
+        close = await begin_commit(home, near, 2)
+        pass_time(home.commit_latency)
+        assert await close == "COMMIT"
+        assert not distant.done()
+        pass_time(peer.commit_latency - home.commit_latency)
+        assert await distant == "COMMIT"
+        assert (home.commits, peer.commits) == (1, 1)
+
+
 async def test_an_endpoint_that_hangs_answers_when_it_is_released(home: StandIn, connect: Connect) -> None:
     async with connect(home) as connection:
         home.hang()

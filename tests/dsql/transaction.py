@@ -34,10 +34,21 @@ class Write:
     request: bytes
     answer: Answer
 
+    @property
+    def rows(self) -> int:
+        """How many rows it changed."""
+        tag = self.answer.tag
+        return int(tag.rsplit(" ", 1)[1]) if tag and tag.startswith(("INSERT", "UPDATE", "DELETE")) else 0
+
 
 @dataclass(slots=True)
 class Transaction:
-    """`explicit`: begun by BEGIN, not by a single statement. `begun`: PostgreSQL has its snapshot."""
+    """`explicit`: begun by BEGIN, not by a single statement. `begun`: PostgreSQL has its snapshot.
+
+    `read`: the bytes of the rows that the client got.
+    `copied`: the tables in which another transaction has committed a write of the same rows since the snapshot. This
+    transaction goes on with private copies of them, and its COMMIT will lose.
+    """
 
     explicit: bool
     begun: bool = False
@@ -46,8 +57,10 @@ class Transaction:
     dml: bool = False
     rows: int = 0
     size: int = 0
+    read: int = 0
     started: float = field(default_factory=time.monotonic)
     writes: list[Write] = field(default_factory=list)
+    copied: set[str] = field(default_factory=set)
 
     def admit(self, kind: Kind, longest: float) -> None:
         """Raises Refused when the transaction cannot have a statement of this kind, or is `longest` seconds old."""
@@ -66,13 +79,9 @@ class Transaction:
         """Keep a write for COMMIT. Raises Refused when the transaction then has too many rows or bytes."""
         self.writes.append(write)
         if write.statement.kind is Kind.WRITE:
-            self.rows += _changed_rows(write.answer.tag)
+            self.rows += write.rows
             self.size += len(write.request)
             if self.rows > ROW_LIMIT:
                 raise Refused(_TOO_MANY_ROWS)
             if self.size > SIZE_LIMIT:
                 raise Refused(_TOO_LARGE)
-
-
-def _changed_rows(tag: str | None) -> int:
-    return int(tag.rsplit(" ", 1)[1]) if tag and tag.startswith(("INSERT", "UPDATE", "DELETE")) else 0

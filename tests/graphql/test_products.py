@@ -214,7 +214,7 @@ async def test_now_is_the_databases_clock(server: Server, pool: Pool) -> None:
 
 
 async def test_a_product_shows_its_version_and_all_units_ever_stocked(server: Server) -> None:
-    product_id = await server.create_product(stock=5)
+    product_id = await server.create_product(stock=5, shards=1)
     read = "query ($id: ID!) { product(id: $id) { stock stocked version } }"
     assert await server.data(read, {"id": product_id}) == {"product": {"stock": 5, "stocked": 5, "version": 1}}
 

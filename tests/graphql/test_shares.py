@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from api.app import create_app
 from api.database.pool import Pool
-from api.drops.line import GroupPolicy
+from api.drops.group_policy import GroupPolicy
 from api.graphql.broadcast import MAX_CHARACTERS
 from api.identity.admission import Admission
 from api.identity.turns import Turns

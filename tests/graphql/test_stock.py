@@ -75,7 +75,7 @@ async def test_the_current_stock_comes_at_once_and_a_purchase_is_pushed(seldom: 
 
 
 async def test_restocks_and_cancelled_orders_are_pushed(seldom: Server) -> None:
-    product_id = await seldom.create_product(stock=5)
+    product_id = await seldom.create_product(stock=5, shards=1)
     bought = await seldom.purchase(product_id, quantity=3)
 
     async with connected(seldom) as client:
