@@ -8,6 +8,7 @@ import pytest
 from api.database.pool import Pool
 from api.drops.decisions import CancelRequest, Confirmed, RestockRequest, SoldOut
 from api.drops.group_commit import GroupCommit
+from api.drops.group_policy import GroupPolicy
 from api.drops.products import get_product
 from tests.drops.lines import (
     bought,
@@ -125,6 +126,10 @@ async def test_purchases_that_wait_in_line_are_executed_once_a_commit_is_under_w
     assert line.transactions == {("here", "sold"): 2}
 
 
+AT_ONCE = GroupPolicy(short_commit=0)
+"""The next group is executed as soon as a COMMIT is under way."""
+
+
 class BeginningPool(Pool):
     """The real pool, which also counts the transactions that have begun."""
 
@@ -139,7 +144,7 @@ async def test_a_third_group_waits_until_one_of_two_commits_is_answered(pool: Po
     product_id = await new_product(pool, stock=160)
     await let_commits_wait(behind)
     async with BeginningPool(pool.endpoint, 5) as beginning, asyncio.timeout(PATIENCE):
-        line = line_drawing_from(beginning, product_id, 3, 7)
+        line = line_drawing_from(beginning, product_id, 3, 7, policy=AT_ONCE)
         async with commits_held(behind, 3):
             first = asyncio.create_task(line.submit(purchase(product_id, "ada")))
             await until_blocked(behind)
@@ -161,7 +166,7 @@ async def test_a_line_without_a_second_shard_waits_for_each_commit(pool: Pool, b
     product_id, own = await new_product(pool, stock=160, shards=shards), shards - 1
     await let_commits_wait(behind)
     async with BeginningPool(pool.endpoint, 5) as beginning, asyncio.timeout(PATIENCE):
-        line = line_drawing_from(beginning, product_id, own, count=shards)
+        line = line_drawing_from(beginning, product_id, own, count=shards, policy=AT_ONCE)
         async with commits_held(behind, own):
             first = asyncio.create_task(line.submit(purchase(product_id, "ada")))
             await until_blocked(behind)
@@ -172,23 +177,19 @@ async def test_a_line_without_a_second_shard_waits_for_each_commit(pool: Pool, b
     assert conflicts(line) == 0
 
 
-async def test_a_line_learns_from_its_first_group_that_there_is_one_shard(pool: Pool, behind: Pool) -> None:
-    """Until then it executes two groups at a time, so that the second can have a conflict with the first."""
+async def test_a_new_line_learns_before_its_first_commit_that_there_is_one_shard(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=160, shards=1)
-    line = new_group_commit(pool)
     await let_commits_wait(behind)
-    attempts: list[list[int]] = []
-    for _ in range(2):
-        async with commits_held(behind, 0), asyncio.timeout(PATIENCE):
+    async with BeginningPool(pool.endpoint, 5) as beginning, asyncio.timeout(PATIENCE):
+        line = new_group_commit(beginning, AT_ONCE)
+        async with commits_held(behind, 0):
             first = asyncio.create_task(line.submit(purchase(product_id, "ada")))
             await until_blocked(behind)
             second = asyncio.create_task(line.submit(purchase(product_id, "bob")))
-            await until_blocked(behind, 1 if attempts else 2)
-        outcomes = await asyncio.gather(first, second)
-        assert kinds(outcomes) == {"Confirmed": 2}
-        attempts.append([outcome.attempts for outcome in outcomes])
-
-    assert attempts == [[1, 2], [1, 1]]
+            await until_blocked(behind)
+            assert beginning.begun == 1
+        assert kinds(await asyncio.gather(first, second)) == {"Confirmed": 2}
+    assert conflicts(line) == 0
 
 
 @on_both_engines

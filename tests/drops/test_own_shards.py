@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.drops.shards import RESTOCKED, OwnShards
+from api.drops.shards import CALM, RESTOCKED, OwnShards
 
 any_times = settings(
     max_examples=200,
@@ -96,6 +96,16 @@ def test_a_group_that_had_a_rival_moves_to_the_other_of_two_shards() -> None:
 def test_all_but_the_restocked_shard_can_have_a_group() -> None:
     assert of_a_product_with(2).groups == 1
     assert of_a_product_with(16).groups == 15
+
+
+def test_a_line_that_met_a_rival_has_one_group_at_a_time_until_it_is_calm() -> None:
+    own = of_a_product_with(16)
+    own.move(own.draw())
+    for _ in range(CALM):
+        assert own.groups == 1
+        own.commit()
+
+    assert own.groups == 15
 
 
 def test_a_group_knows_the_shards_of_the_groups_beside_it() -> None:
