@@ -94,11 +94,11 @@ _INSERT_PRODUCT = """
 INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer)
 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING
 """
+_ONE_ROW = "INSERT 0 1"
 _INSERT_SHARDS = """
 INSERT INTO stock_shards (product_id, shard, stock, stocked, version)
 SELECT $1, split.shard, split.stock, split.stocked, CASE WHEN split.shard = 0 THEN 1 ELSE 0 END
 FROM unnest($2::text[]::integer[], $3::text[]::integer[], $4::text[]::bigint[]) AS split (shard, stock, stocked)
-ON CONFLICT (product_id, shard) DO NOTHING
 """
 
 
@@ -150,7 +150,7 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
 
     async def attempt() -> Product:
         async with database.begin() as transaction:
-            await transaction.execute(
+            inserted = await transaction.execute(
                 _INSERT_PRODUCT,
                 product.id,
                 product.name,
@@ -158,7 +158,8 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
                 product.opens_at,
                 product.limit_per_buyer,
             )
-            await _insert_shards(transaction, product)
+            if inserted == _ONE_ROW:
+                await _insert_shards(transaction, product)
             # Read before COMMIT: a read that fails after it would report an error for a change that was made.
             created = _product_of((await transaction.fetch(_PRODUCTS_BY_ID, [str(product.id)]))[0])
             if not product.describes(created):

@@ -198,6 +198,10 @@ async def _change_stock(transaction: Transaction, sale: Sale, own: Sequence[int]
     shards = list(sale.snapshot.shards)
     own = [shard % len(shards) for shard in own]  # the line may not know yet how many there are
     taken = change_stock([shard.stock for shard in shards], own, sale.units, sale.stocked)
+    if not taken:
+        return shards
+    # Rows are written in one order in all transactions. PostgreSQL, which has locks, would otherwise find deadlocks.
+    taken = dict(sorted(taken.items()))
     stocked = {shard: sale.stocked if shard == RESTOCKED else 0 for shard in taken}
     changed = await transaction.fetch(
         _CHANGE_STOCK,
@@ -250,5 +254,5 @@ async def _insert_restocks(transaction: Transaction, product_id: UUID, restocked
 async def _write_holdings(transaction: Transaction, product_id: UUID, holdings: Mapping[str, int]) -> None:
     if not holdings:
         return
-    units = [str(units) for units in holdings.values()]
-    await transaction.execute(_WRITE_HOLDINGS, product_id, list(holdings), units)
+    buyers = sorted(holdings)  # see _change_stock
+    await transaction.execute(_WRITE_HOLDINGS, product_id, buyers, [str(holdings[buyer]) for buyer in buyers])

@@ -63,7 +63,7 @@ def take_units(stocks: Sequence[int], own: Sequence[int], units: int) -> dict[in
     assert units <= sum(stocks), "units taken are in stock"
     first, *others = own
     if units <= 0:
-        return {first: units}
+        return {first: units} if units else {}
     few = sum(stocks) <= len(stocks)
     order = sorted(range(len(stocks)), key=lambda shard: (shard != first, shard in others, -stocks[shard]))
     taken: dict[int, int] = {}
@@ -117,7 +117,7 @@ class OwnShards:
     def keep(self, shard: int) -> None:
         """End a group's use of its shard. A later group can have it."""
         self._drawn.remove(shard)
-        if shard not in self._drawn:
+        if shard not in self._drawn and shard < self._count:
             self._kept.append(shard)
 
     def commit(self) -> None:
