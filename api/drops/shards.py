@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_SHARDS = 16
-"""Shards of a new product. Seven processes with two transactions at a time draw from one each."""
+"""Shards of a new product: enough for 15 lines that draw from one each."""
 
 MAX_SHARDS = 64
 """Every purchase reads all shards of its product, so their number has a bound."""
@@ -18,7 +18,7 @@ RESTOCKED = 0
 """The shard that every restock writes."""
 
 CALM = 32
-"""Commits without a rival, after which a line that had one draws from two shards at a time again."""
+"""Commits without a rival, after which a line that had one draws from several shards at a time again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class OwnShards:
     @property
     def groups(self) -> int:
         """How many groups can have a shard of their own. Only one for a while after a rival was met: then there may be
-        more lines than shards for two groups of each."""
+        more groups than shards in all lines together."""
         return max(1, self._count - 1) if self._commits >= CALM else 1
 
     def learn(self, count: int) -> None:

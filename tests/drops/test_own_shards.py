@@ -130,7 +130,6 @@ def test_kept_shards_that_the_product_does_not_have_are_not_drawn(chance: object
     assert {own.draw(), own.draw()} == {1, 2}
 
 
-@pytest.mark.xfail(strict=True, reason="the shard of the group that learns the number is kept, even if it is too high")
 def test_a_shard_in_use_that_the_product_does_not_have_is_not_kept() -> None:
     own = OwnShards()
     drawn = [own.draw() for _ in range(15)]

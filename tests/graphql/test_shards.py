@@ -11,11 +11,6 @@ from tests.command import dropzero_here
 from tests.graphql.operations import CREATE
 from tests.server import ADMIN_TOKEN, Server
 
-ADDS_SHARDS = pytest.mark.xfail(
-    strict=True, reason="create_product inserts the shards that the existing product lacks, with units of their own"
-)
-
-
 @pytest.fixture
 def server(shared_server: Server) -> Server:
     return shared_server
@@ -62,9 +57,9 @@ async def test_another_number_of_shards_is_refused(server: Server, shards: int) 
 
 OTHERS = [
     pytest.param({"shards": 3}, id="fewer"),
-    pytest.param({"shards": 5}, id="more", marks=ADDS_SHARDS),
-    pytest.param({"shards": None}, id="the default", marks=ADDS_SHARDS),
-    pytest.param({}, id="left out", marks=ADDS_SHARDS),
+    pytest.param({"shards": 5}, id="more"),
+    pytest.param({"shards": None}, id="the default"),
+    pytest.param({}, id="left out"),
 ]
 
 
