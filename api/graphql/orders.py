@@ -25,7 +25,7 @@ class OrderStatus(Enum):
 @strawberry.type(description="Units of one product that one buyer bought.")
 class Order:
     id: strawberry.ID = strawberry.field(description="A UUID; derived from the idempotency key, if there was one.")
-    user_ref: str = strawberry.field(description="The buyer, as the purchase named them.")
+    user_ref: str = strawberry.field(description="The buyer: the subject of the caller who bought, see `viewer`.")
     quantity: int = strawberry.field(description="Units bought.")
     status: OrderStatus = strawberry.field(description="Whether the order is confirmed or cancelled.")
     region: str = strawberry.field(description="The regional endpoint that committed the purchase.")
@@ -71,15 +71,15 @@ class OrderConnection:
 class CancelOrderInput:
     order_id: strawberry.ID = strawberry.field(description="The order.")
     user_ref: str | None = strawberry.field(
-        default=None, description="The buyer who placed it; the operator leaves it out."
+        default=None, description="The buyer who placed it: the caller if left out. Another's is for the operator."
     )
 
 
 @strawberry.type
 class OrderQueries:
     @strawberry.field(
-        description="Orders, newest first, in pages (Relay cursor connections): those of the buyer `userRef`. Without "
-        "`userRef` those of all buyers, for the operator only."
+        description="Orders, newest first, in pages (Relay cursor connections): the caller's own. For the operator those "
+        "of the buyer `userRef`, and of all buyers without it."
     )
     async def orders(
         self,
@@ -90,19 +90,17 @@ class OrderQueries:
             strawberry.argument(description="The `endCursor` of the previous page; the newest orders if left out."),
         ] = None,
         user_ref: Annotated[
-            str | None, strawberry.argument(description="The buyer; optional for the operator.")
+            str | None, strawberry.argument(description="The buyer: the caller if left out, or all for the operator.")
         ] = None,
         product_id: Annotated[
             strawberry.ID | None, strawberry.argument(description="Only orders of this product.")
         ] = None,
     ) -> OrderConnection:
-        if user_ref is None:
-            info.context.caller.require_operator()
         page = await list_orders(
             info.context.drops.regions,
             DEFAULT_PAGE if first is None else first,
             after,
-            user_ref,
+            info.context.caller.buyer_to_list(user_ref),
             None if product_id is None else checked_id("productId", product_id),
         )
         cursors = [order.cursor for order in page.items]
@@ -114,12 +112,13 @@ class OrderQueries:
             page_info=page_info(cursors, has_next=page.has_next, after=after),
         )
 
-    @strawberry.field(description="One order; null when no order has this id.")
+    @strawberry.field(description="One order; null when the caller has no order of this id.")
     async def order(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The order's UUID.")]
     ) -> Order | None:
         order = await get_order(info.context.drops.regions, checked_id("id", id))
-        return None if order is None else Order.of(order)
+        visible = order is not None and info.context.caller.may_see(order.user_ref)
+        return Order.of(order) if order is not None and visible else None
 
 
 @strawberry.type
