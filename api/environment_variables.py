@@ -250,7 +250,7 @@ COMMAND_VARIABLES: tuple[Variable[Any], ...] = (
         "DROPZERO_WORKERS",
         1,
         int,
-        "processes that serve; each has lines of its own, see [more processes](../bench/README.md#more-processes)",
+        "processes that serve; each has lines of its own, see [how many](deployment.md#how-many-processes)",
     ),
     Variable(
         "DROPZERO_URL",

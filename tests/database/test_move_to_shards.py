@@ -3,13 +3,22 @@
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from api.database.endpoint import Endpoint
-from api.database.migrations import load_migrations, migrate, migrations_directory
+from api.database.migrations import (
+    EARLIER_TEXTS,
+    MigrationChanged,
+    Schema,
+    load_migrations,
+    migrate,
+    migrations_directory,
+    read_schema,
+)
 from api.database.pool import Pool
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed, LimitReached
@@ -19,8 +28,12 @@ from tests.drops.purchases import new_group_commit, purchase
 from tests.patience import PATIENT_TIMES
 
 MIGRATIONS = load_migrations(migrations_directory())
-BEFORE = [migration for migration in MIGRATIONS if migration.version <= 10]
+BEFORE = MIGRATIONS[:10]
 """What the version with one row had."""
+
+ITS_INVENTORY = replace(MIGRATIONS[1], name="inventory", checksum=EARLIER_TEXTS[2])
+ITS_MIGRATIONS = [BEFORE[0], ITS_INVENTORY, *BEFORE[2:]]
+"""The same as that version's files said it."""
 
 LIMITED = UUID(int=1)
 """Every third product has a limit. The first has most of the orders."""
@@ -56,8 +69,19 @@ ITS_PURCHASE = "UPDATE inventory SET stock = stock - 1, version = version + 1 WH
 @pytest.fixture
 async def before(empty_database_url: str) -> AsyncIterator[Pool]:
     async with Pool(Endpoint("here", empty_database_url), size=4, times=PATIENT_TIMES.pool) as pool:
-        await migrate(pool, BEFORE)
+        await begin(pool)
         yield pool
+
+
+async def begin(pool: Pool) -> None:
+    """Make the tables of that version, and its record of them."""
+    await migrate(pool, BEFORE)
+    await pool.execute(
+        "UPDATE schema_migrations SET name = $1, checksum = $2 WHERE version = 2",
+        ITS_INVENTORY.name,
+        ITS_INVENTORY.checksum,
+    )
+    assert await read_schema(pool, ITS_MIGRATIONS) == Schema(pending=[], ahead=[])
 
 
 async def sell(pool: Pool, products: int, buyers: int, orders: int) -> None:
@@ -103,7 +127,7 @@ async def test_a_run_that_is_killed_at_any_statement_is_finished_by_the_next(bef
         await assert_brought_over(before, stood, orders=32)
         await before.execute("DROP SCHEMA public CASCADE")
         await before.execute("CREATE SCHEMA public")
-        await migrate(before, BEFORE)
+        await begin(before)
         if not mortal.ended:
             break
     assert at > 2 * (len(MIGRATIONS) - len(BEFORE))
@@ -139,3 +163,22 @@ async def test_a_server_of_the_version_before_can_sell_nothing_any_more(before: 
     await migrate(before, MIGRATIONS)
     with pytest.raises(asyncpg.UndefinedTableError):
         await before.execute(ITS_PURCHASE)
+
+
+async def test_a_server_of_the_version_before_does_not_start_any_more(before: Pool) -> None:
+    """Not even while the stock is being moved: the record is changed before the first row is frozen."""
+    names = [migration.name for migration in MIGRATIONS]
+    assert names.index("refuse_older_versions") < names.index("freeze_inventory")
+    for last in range(names.index("refuse_older_versions") + 1, len(MIGRATIONS) + 1):
+        await migrate(before, MIGRATIONS[:last])
+        with pytest.raises(MigrationChanged) as refusal:
+            await read_schema(before, ITS_MIGRATIONS)
+    assert str(refusal.value) == (
+        "this database has applied 0002_inventory_moved_to_stock_shards and knows no 0002_inventory; "
+        "run the version of dropzero that it belongs to, or give the new migration the next number"
+    )
+
+
+def test_the_record_is_brought_to_the_name_and_text_of_the_file() -> None:
+    refusal = next(migration for migration in MIGRATIONS if migration.name == "refuse_older_versions")
+    assert f"name = '{MIGRATIONS[1].name}', checksum = '{MIGRATIONS[1].checksum}'" in refusal.statement

@@ -126,7 +126,7 @@ async def test_purchases_that_wait_in_line_are_executed_once_a_commit_is_under_w
     assert line.transactions == {("here", "sold"): 2}
 
 
-AT_ONCE = GroupPolicy(short_commit=0)
+AT_ONCE = GroupPolicy(in_flight=2, short_commit=0)
 """The next group is executed as soon as a COMMIT is under way."""
 
 

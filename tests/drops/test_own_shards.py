@@ -1,6 +1,5 @@
 """Which shard each group of a line draws from: one of its own, and another one after a conflict."""
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

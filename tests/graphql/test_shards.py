@@ -11,6 +11,7 @@ from tests.command import dropzero_here
 from tests.graphql.operations import CREATE
 from tests.server import ADMIN_TOKEN, Server
 
+
 @pytest.fixture
 def server(shared_server: Server) -> Server:
     return shared_server

@@ -1,5 +1,5 @@
--- One row per product, written by every purchase, restock and cancellation of it: the row that serialises all
--- rivals. At every snapshot: stocked = stock + sum(quantity of the product's confirmed orders).
+-- The stock of a product in one row, written by every purchase, restock and cancellation of it, until 0015 moved it to
+-- stock_shards. The file was named 0002_inventory then.
 CREATE TABLE IF NOT EXISTS inventory (
     id uuid PRIMARY KEY,
     product_id uuid NOT NULL UNIQUE,
