@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from api.database.endpoint import Endpoint
-from api.identity.caller import FREE_GUESSES
+from api.identity.authenticator import FREE_GUESSES
 from api.settings import Settings
 from tests.graphql.stranger import connection
 from tests.server import ADMIN_TOKEN, Server, serving
