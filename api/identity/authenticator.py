@@ -11,8 +11,8 @@ from api.identity.allowance import Allowance
 from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operator
 from api.identity.claims import Claims, IssuerAway, TokenRefused
 from api.identity.errors import Forbidden, RateLimited
+from api.identity.guests import EXPIRED, SUBJECT_PREFIX, GuestToken, GuestTokens
 from api.identity.guests import ISSUER as GUESTS
-from api.identity.guests import SUBJECT_PREFIX, GuestToken, GuestTokens
 from api.identity.operator_tokens import OperatorTokens
 from api.identity.refusals import Refusals
 from api.identity.signed_token import MAX_TOKEN
@@ -127,7 +127,7 @@ class Authenticator:
         digest = sha256(token.encode()).digest()
         kept = self._kept.pop(digest, None)
         if kept is not None and await self._still_says(token, kept.claims):
-            self._kept[digest] = kept
+            self._keep(digest, kept)
             return kept.caller
         unverified = read_unverified(token)
         if unverified is None:
@@ -141,11 +141,8 @@ class Authenticator:
         wait = self._new_guests.wait(client)
         if wait > 0:
             self._refusals.count(REFUSED_GUESTS, client)
-            raise RateLimited(
-                f"too many guest tokens went to your address: keep the one you have, or try again in "
-                f"{math.ceil(wait)} s",
-                wait,
-            )
+            message = "too many guest tokens went to your address: keep the one you have, or try again in"
+            raise RateLimited(f"{message} {math.ceil(wait)} s", wait)
         self._new_guests.use(client)
         return self._guests.issue(self._now())
 
@@ -161,7 +158,7 @@ class Authenticator:
             self._refusals.count(REFUSED_TOKENS, client)
             self._guesses.use(client)
             return self._wrong_token
-        return OPERATOR if name == OPERATOR.name else operator(name, OPERATOR.roles)
+        return operator(name, OPERATOR.roles)
 
     async def _bearer_of(self, token: str, digest: bytes, unverified: Unverified, client: str) -> Caller:
         """The caller of a JWT that was not sent before."""
@@ -169,8 +166,9 @@ class Authenticator:
         if name is not None:
             return operator(name, OPERATOR.roles)
         # A token is expired if it says so itself. That is no guess: a shop's page sends its token until it notices.
-        if unverified.expires_at is not None and unverified.expires_at <= self._now() - LEEWAY:
-            return self._refused(_EXPIRED)
+        leeway, expired = (0.0, EXPIRED) if unverified.issuer == GUESTS else (LEEWAY, _EXPIRED)
+        if unverified.expires_at is not None and unverified.expires_at <= self._now() - leeway:
+            return self._refused(expired)
         try:
             claims = await self._verified(token, unverified.issuer)
         except IssuerAway as away:
@@ -182,11 +180,14 @@ class Authenticator:
                 raise _too_many_guesses(wait) from None
             self._guesses.use(client)
             return self._refused(str(refused))
-        caller = _caller_of(claims)
-        self._kept[digest] = _Kept(claims, caller)
+        kept = _Kept(claims, _caller_of(claims))
+        self._keep(digest, kept)
+        return kept.caller
+
+    def _keep(self, digest: bytes, kept: _Kept) -> None:
+        self._kept[digest] = kept
         if len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        return caller
 
     async def _still_says(self, token: str, claims: Claims) -> bool:
         """Whether a token that has said this before is still valid. The issuer is asked again: it remembers the token

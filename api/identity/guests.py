@@ -36,7 +36,8 @@ _EXPECTED = (
 )
 
 _REFUSED = "this deployment has not signed the guest token that was sent; get a new one by the mutation guest"
-_EXPIRED = "the guest token that was sent has expired; get a new one by the mutation guest"
+EXPIRED = "the guest token that was sent has expired; get a new one by the mutation guest"
+"""The message for a guest token that is not valid any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class GuestTokens:
         try:
             expected.validate(claims)
         except ExpiredTokenError:
-            raise TokenRefused(_EXPIRED) from None
+            raise TokenRefused(EXPIRED) from None
         except JoseError:
             raise TokenRefused(_REFUSED) from None
         if not claims["sub"].startswith(SUBJECT_PREFIX):  # another program signs its tokens with this key
