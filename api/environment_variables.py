@@ -5,7 +5,7 @@ them and of COMMAND_VARIABLES: see `table`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -131,7 +131,7 @@ ADMIN_TOKEN: Variable[str | None] = Variable(
     "the operator's bearer token, at least 16 characters",
     "none with endpoints; on a laptop, made at every start",
 )
-ADMIN_TOKENS: Variable[dict[str, bytes]] = Variable(
+ADMIN_TOKENS: Variable[Mapping[str, bytes]] = Variable(
     "DROPZERO_ADMIN_TOKENS",
     {},
     parse_operator_tokens,

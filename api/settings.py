@@ -181,7 +181,7 @@ def _issuer(environment: Mapping[str, str]) -> IssuerSettings | None:
     """What the issuer's tokens must say. Raises InvalidSettings, also for a variable that is of no use without another:
     a role would be given to nobody, and an audience checked by nobody."""
     issuer, audience = _read(environment, variables.ISSUER), _read(environment, variables.AUDIENCE)
-    claim = _read(environment, variables.ROLES_CLAIM)
+    subject, claim = _read(environment, variables.SUBJECT_CLAIM), _read(environment, variables.ROLES_CLAIM)
     values = {
         variable.name: (_read(environment, variable), role)
         for variable, role in (
@@ -204,7 +204,7 @@ def _issuer(environment: Mapping[str, str]) -> IssuerSettings | None:
         return None
     roles = {value: str(role) for value, role in values.values() if value}
     try:
-        return IssuerSettings(issuer, audience, _read(environment, variables.SUBJECT_CLAIM), claim, roles)
+        return IssuerSettings(issuer, audience, subject, claim, roles)
     except ValueError as error:
         raise InvalidSettings(f"{variables.ISSUER.name}: {error}") from None
 

@@ -65,10 +65,10 @@ def test_no_token_is_kept_in_memory(tokens: OperatorTokens) -> None:
         ("bob=sha256:hunter2", "expected 64 hexadecimal digits behind sha256: in entry 1"),
         (f"bob=sha256:{HASH}0", "expected 64 hexadecimal digits behind sha256: in entry 1"),
         ("operator=hunter2hunter2", "expected another name in entry 1: DROPZERO_ADMIN_TOKEN has 'operator'"),
-        (f"bob={ALICE},bob=hunter2hunter2", "expected a name and a token of its own in entry 2"),
+        (f"bob={ALICE},bob=hunter2hunter2hunter2", "expected a name and a token of its own in entry 2"),
         (f"bob={BOB},alice=sha256:{HASH}", "expected a name and a token of its own in entry 2"),
         (",", "expected 1 to 100 entries NAME=TOKEN, separated by commas"),
-        (",".join(f"a{n}=hunter2hunter2{n}" for n in range(101)), "expected 1 to 100 entries NAME=TOKEN"),
+        (",".join(f"a{n}=hunter2hunter2hunter2{n}" for n in range(101)), "expected 1 to 100 entries NAME=TOKEN"),
     ],
 )
 def test_tokens_that_cannot_be_used_are_refused_and_not_repeated(text: str, expected: str) -> None:
