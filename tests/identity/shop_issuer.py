@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[str, str | int]] = {
 }
 """The type and the size or curve of a key for each algorithm."""
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def encoded(value: bytes | dict[str, Any]) -> str:
@@ -108,7 +108,7 @@ class ShopIssuer:
         """A valid token, but for the claims in `others`."""
         return self.keys[-1].token(self.claims(subject, **others))
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests[request.path] += 1
         if request.path in self.answers:
             return await self.answers[request.path](request)
@@ -136,7 +136,7 @@ async def shop_issuer() -> AsyncIterator[ShopIssuer]:
 def answering(body: bytes, status: int = 200, **headers: str) -> Answer:
     """An answer that is the same for every request."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=body, status=status, headers=headers)
 
     return answer
