@@ -97,7 +97,7 @@ class TestRotation:
 
         async with started(shop) as issuer:
             await issuer.verify(shop.token())
-            pass_time(TIMES.between)
+            await pass_slowly(TIMES.between)
             buyers = asyncio.gather(*(buy(number) for number in range(20)))
             await asyncio.sleep(0)
             shop.keys = [OLD, NEW]
@@ -123,7 +123,7 @@ class TestRotation:
         remembered = OLD.token(shop.claims("ada"))
         await issuer.verify(remembered)
         shop.keys = [OLD, NEW]
-        pass_time(TIMES.between)
+        await pass_slowly(TIMES.between)
         await until(partial(is_valid, issuer, NEW.token(shop.claims())))
         monkeypatch.setattr("api.identity.json_web_keys.VerificationKey.verifies", lambda key, token: False)
         assert await is_valid(issuer, remembered)
@@ -139,8 +139,7 @@ class TestRotation:
 
 class TestGarbage:
     async def test_a_thousand_unknown_keys_cause_one_reading(self, issuer: Issuer, shop: ShopIssuer) -> None:
-        pass_time(TIMES.between)
-        await asyncio.sleep(0)
+        await pass_slowly(TIMES.between)
         garbage = [SigningKey(f"key-{number}").token(shop.claims()) for number in range(1000)]
         valid = await asyncio.gather(*(is_valid(issuer, token) for token in garbage))
         assert not any(valid)
@@ -149,8 +148,7 @@ class TestGarbage:
         assert shop.requests == {DESCRIPTION: 2, KEYS: 2}
 
     async def test_a_token_that_is_not_for_this_shop_causes_none(self, issuer: Issuer, shop: ShopIssuer) -> None:
-        pass_time(TIMES.between)
-        await asyncio.sleep(0)
+        await pass_slowly(TIMES.between)
         for claims in ({"iss": "https://elsewhere.example"}, {"aud": "other"}, {"exp": NOW - 60}, {"sub": ""}):
             assert not await is_valid(issuer, NEW.token({**shop.claims(), **claims}))
         assert shop.readings == 1
@@ -183,6 +181,10 @@ def held(answer: Answer) -> tuple[Answer, Callable[[], None]]:
     return wait, released.set
 
 
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "dropzero.identity"]
+
+
 class TestAway:
     async def test_a_server_starts_without_its_issuer_and_finds_it_later(
         self, shop: ShopIssuer, caplog: pytest.LogCaptureFixture
@@ -197,7 +199,7 @@ class TestAway:
             shop.answers.clear()
             await pass_slowly(TIMES.retry)
             await until(partial(is_valid, issuer, shop.token()))
-        first, last = [record.getMessage() for record in caplog.records]
+        first, last = lines_of(caplog)
         assert f"{shop.url} is away; no token can be checked until it answers" in first
         assert f"{shop.url} answers again, after" in last
 
@@ -224,7 +226,7 @@ class TestAway:
         await pass_slowly(TIMES.retry)
         await until(partial(is_valid, issuer, NEW.token(shop.claims())))
         assert not issuer.away
-        first, last = [record.getMessage() for record in caplog.records]
+        first, last = lines_of(caplog)
         assert f"{shop.url} is away; tokens are checked with its last keys: {shop.url}{KEYS} answered 500" in first
         assert "answers again" in last
 

@@ -1,6 +1,5 @@
 """What a shop configures of its issuer: safe addresses, audiences, subjects and roles."""
 
-import unicodedata
 from typing import Any
 
 import pytest
@@ -126,8 +125,8 @@ class TestSubjects:
             claims_of(settings(), sub=subject)
 
     def test_a_subject_is_a_user_ref_as_it_is(self) -> None:
-        assigned = (chr(number) for number in range(0x110000) if unicodedata.category(chr(number)) not in ("Cn", "Cs"))
-        differing = [f"U+{ord(each):04X}" for each in assigned if is_subject(f"a{each}b") and not _is_kept(f"a{each}b")]
+        texts = (f"a{chr(number)}b" for number in range(0x110000))
+        differing = [ascii(text) for text in texts if is_subject(text) and not _is_kept(text)]
         assert differing == []
 
 
