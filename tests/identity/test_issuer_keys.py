@@ -1,4 +1,4 @@
-"""The issuer's keys: read at the start, for a new key and once in a while; and an issuer that is down, slow or lying."""
+"""The issuer's keys: read at the start, for a new key, once in a while; and an issuer that is down, slow or lying."""
 
 import asyncio
 import contextlib
@@ -87,10 +87,10 @@ class TestRotation:
         refused: list[str] = []
 
         async def buy(number: int) -> None:
-            for round in range(50):
+            for turn in range(50):
                 key = shop.keys[-1]
                 try:
-                    await issuer.verify(key.token(shop.claims(f"buyer-{number}-{round}")))
+                    await issuer.verify(key.token(shop.claims(f"buyer-{number}-{turn}")))
                 except TokenRefused as error:
                     refused.append(f"{key.key_id}: {error}")
                 await asyncio.sleep(0)

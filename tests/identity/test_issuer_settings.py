@@ -27,7 +27,13 @@ def settings(**others: Any) -> IssuerSettings:
 
 @pytest.mark.parametrize(
     "issuer",
-    ["https://shop.example", "https://shop.eu.auth0.com/", "http://localhost:8080/realms/shop", "http://127.0.0.1:1", "http://[::1]:1"],
+    [
+        "https://shop.example",
+        "https://shop.eu.auth0.com/",
+        "http://localhost:8080/realms/shop",
+        "http://127.0.0.1:1",
+        "http://[::1]:1",
+    ],
 )
 def test_an_issuer_is_at_a_safe_address(issuer: str) -> None:
     assert settings(issuer=issuer).discovery == f"{issuer.rstrip('/')}/.well-known/openid-configuration"
@@ -117,7 +123,22 @@ class TestSubjects:
 
     @pytest.mark.parametrize(
         "subject",
-        [None, 5, True, ["ada"], "", "x" * 201, " ada", "ada ", "a\nb", "a\x00", "a\u200b", "Jose\u0301", "ａｄａ", "\u3164"],
+        [
+            None,
+            5,
+            True,
+            ["ada"],
+            "",
+            "x" * 201,
+            " ada",
+            "ada ",
+            "a\nb",
+            "a\x00",
+            "a\u200b",
+            "Jose\u0301",
+            "ａｄａ",
+            "\u3164",
+        ],
         ids=ascii,
     )
     def test_other_values_are_refused(self, subject: object) -> None:
