@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -133,7 +133,7 @@ async def shop_issuer() -> AsyncIterator[ShopIssuer]:
         await runner.cleanup()
 
 
-def answering(body: bytes, status: int = 200, **headers: str) -> Answer:
+def answering(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """An answer that is the same for every request."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

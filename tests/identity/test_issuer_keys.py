@@ -90,13 +90,13 @@ class TestRotation:
             for turn in range(50):
                 key = shop.keys[-1]
                 try:
-                    await issuer.verify(key.token(shop.claims(f"buyer-{number}-{turn}")))
+                    await verifier.verify(key.token(shop.claims(f"buyer-{number}-{turn}")))
                 except TokenRefused as error:
                     refused.append(f"{key.key_id}: {error}")
                 await asyncio.sleep(0)
 
-        async with started(shop) as issuer:
-            await issuer.verify(shop.token())
+        async with started(shop) as verifier:
+            await verifier.verify(shop.token())
             await pass_slowly(TIMES.between)
             buyers = asyncio.gather(*(buy(number) for number in range(20)))
             await asyncio.sleep(0)
@@ -104,7 +104,7 @@ class TestRotation:
             await buyers
             assert refused == []
             assert shop.readings == 2
-            assert await is_valid(issuer, OLD.token(shop.claims("lin")))
+            assert await is_valid(verifier, OLD.token(shop.claims("lin")))
 
     async def test_a_withdrawn_key_ends_also_for_remembered_tokens(self, issuer: Issuer, shop: ShopIssuer) -> None:
         remembered, fresh = OLD.token(shop.claims("ada")), OLD.token(shop.claims("grace"))
@@ -273,14 +273,14 @@ class TestLies:
             (DESCRIPTION, answering(b"<html>"), "did not answer with a JSON object"),
             (DESCRIPTION, answering(b"[]"), "did not answer with a JSON object"),
             (DESCRIPTION, answering(b"", 404), "answered 404, not 200"),
-            (DESCRIPTION, answering(b"", 302, location="/elsewhere"), "answered 302, not 200"),
+            (DESCRIPTION, answering(b"", 302, {"location": "/elsewhere"}), "answered 302, not 200"),
             (DESCRIPTION, answering(b"{" + b" " * MAX_ANSWER), f"more than {MAX_ANSWER} bytes"),
-            (KEYS, answering(b"", 307, location="http://127.0.0.1:1/"), "answered 307, not 200"),
+            (KEYS, answering(b"", 307, {"location": "http://127.0.0.1:1/"}), "answered 307, not 200"),
             (KEYS, answering(b" " * (MAX_ANSWER + 1)), f"more than {MAX_ANSWER} bytes"),
             (KEYS, answering(b'{"keys": 5}'), "has no key"),
             (KEYS, answering(b'{"keys": []}'), "has no key"),
             (KEYS, answering(b'{"keys": [5, null, {"kty": []}, {"kty": "oct", "k": "AAAA"}]}'), "has no key"),
-            (KEYS, answering(b"{}", **{"content-encoding": "gzip"}), "has no key"),
+            (KEYS, answering(b"{}", headers={"content-encoding": "gzip"}), "has no key"),
         ],
         ids=lambda value: None if callable(value) else str(value)[:40],
     )
