@@ -12,7 +12,7 @@ from api.identity.json_web_keys import VerificationKey
 from api.identity.signed_token import MAX_TOKEN, SignedToken
 
 MAX_REMEMBERED = 20_000
-"""Verified tokens that are remembered. They take about 10 MB. The token verified longest ago is forgotten first."""
+"""Verified tokens that are remembered. They take 11 MB. The token verified longest ago is forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)
