@@ -24,9 +24,14 @@ from api.identity.claims import Claims, IssuerAway, TokenRefused
 from api.identity.errors import Forbidden, RateLimited, Unauthenticated
 from api.identity.guests import ISSUER as GUESTS
 from api.identity.guests import LIFETIME, GuestTokens
+from api.identity.issuer import Issuer
+from api.identity.issuer_keys import IssuerTimes
+from api.identity.issuer_settings import IssuerSettings
 from api.identity.operator_tokens import OperatorTokens
 from api.identity.refusals import Refusals
 from tests.clock import SetClock
+from tests.identity import shop_issuer
+from tests.patience import PATIENCE
 
 KEY, FOREIGN_KEY = "a-key-of-this-deployment-0123456", "a-key-of-somebody-else-012345678"
 ADMIN = "the-operators-token"
@@ -35,7 +40,7 @@ HERE, THERE = "198.51.100.1", "198.51.100.2"
 ADA = Claims("ada", frozenset(), guest=False, expires_at=NOW + 600)
 
 
-class Issuer:
+class SetIssuer:
     """The shop's issuer, which says of each token what the test has set: claims, or an error."""
 
     def __init__(self) -> None:
@@ -56,8 +61,8 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
-def issuer() -> Issuer:
-    return Issuer()
+def issuer() -> SetIssuer:
+    return SetIssuer()
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ async def refusals() -> AsyncIterator[Refusals]:
 
 
 @pytest.fixture
-def authenticator(refusals: Refusals, clock: SetClock, issuer: Issuer) -> Authenticator:
+def authenticator(refusals: Refusals, clock: SetClock, issuer: SetIssuer) -> Authenticator:
     return Authenticator(
         OperatorTokens(ADMIN), refusals, guests=GuestTokens([KEY]), issuer=issuer, clock=clock, now=clock
     )
@@ -91,7 +96,7 @@ def objection_of(caller: Caller) -> str:
 
 
 async def test_a_guest_token_makes_its_caller_the_guest_until_it_expires(
-    authenticator: Authenticator, clock: SetClock, issuer: Issuer
+    authenticator: Authenticator, clock: SetClock, issuer: SetIssuer
 ) -> None:
     guest = authenticator.new_guest(HERE)
     for _ in range(2):
@@ -106,7 +111,7 @@ async def test_a_guest_token_makes_its_caller_the_guest_until_it_expires(
     assert issuer.asked == []
 
 
-async def test_any_other_jwt_is_for_the_issuer_to_verify(authenticator: Authenticator, issuer: Issuer) -> None:
+async def test_any_other_jwt_is_for_the_issuer_to_verify(authenticator: Authenticator, issuer: SetIssuer) -> None:
     for name, iss in (("ada", "https://sign-in.shop.example"), ("eve", "somebody"), ("bob", None)):
         sent = token(iss)
         issuer.says[sent] = replace(ADA, subject=name)
@@ -115,7 +120,7 @@ async def test_any_other_jwt_is_for_the_issuer_to_verify(authenticator: Authenti
 
 
 async def test_roles_of_the_issuer_make_operators_that_have_a_subject(
-    authenticator: Authenticator, issuer: Issuer
+    authenticator: Authenticator, issuer: SetIssuer
 ) -> None:
     sent = token()
     issuer.says[sent] = replace(ADA, roles=frozenset({"support", "payments", "unknown"}))
@@ -125,14 +130,34 @@ async def test_roles_of_the_issuer_make_operators_that_have_a_subject(
     assert not caller.operator
 
 
-async def test_the_issuer_cannot_name_a_guest(authenticator: Authenticator, issuer: Issuer) -> None:
+async def test_a_buyer_and_support_sign_in_at_an_issuer_over_http(refusals: Refusals) -> None:
+    clock = SetClock(shop_issuer.NOW)
+    async with shop_issuer.shop_issuer() as shop:
+        audience, names = frozenset({shop_issuer.AUDIENCE}), {"staff": str(Role.SUPPORT)}
+        settings = IssuerSettings(shop.url, audience, roles_claim="groups", role_names=names)
+        issuer = Issuer(settings, IssuerTimes(deadline=PATIENCE), clock)
+        issuer.start()
+        try:
+            authenticator = Authenticator(OperatorTokens(None), refusals, issuer=issuer, clock=clock, now=clock)
+            ada = await caller_of(authenticator, shop.token("ada"))
+            sue = await caller_of(authenticator, shop.token("sue", groups=["staff", "choir"]))
+            forged = await caller_of(authenticator, f"{shop.token('eve')[:-20]}{'A' * 20}")
+        finally:
+            await issuer.close()
+    assert (ada.kind, ada.subject_for(None), ada.may_see("eve")) == (Kind.BUYER, "ada", False)
+    assert sue.roles == {Role.SUPPORT}
+    assert (sue.subject_for(None), sue.may_see("ada")) == ("sue", True)
+    assert "signature is not by the issuer" in objection_of(forged)
+
+
+async def test_the_issuer_cannot_name_a_guest(authenticator: Authenticator, issuer: SetIssuer) -> None:
     sent = token()
     issuer.says[sent] = replace(ADA, subject="guest-1")
     assert "begins with guest-" in objection_of(await caller_of(authenticator, sent))
 
 
 async def test_a_guest_token_that_another_key_has_signed_is_refused_and_not_shown_to_the_issuer(
-    authenticator: Authenticator, issuer: Issuer
+    authenticator: Authenticator, issuer: SetIssuer
 ) -> None:
     sent = token(GUESTS)
     issuer.says[sent] = ADA
@@ -149,7 +174,7 @@ async def test_without_guests_and_without_an_issuer_every_jwt_is_refused(refusal
 
 
 async def test_an_issuer_that_is_away_is_no_fault_of_the_token(
-    authenticator: Authenticator, issuer: Issuer, refusals: Refusals
+    authenticator: Authenticator, issuer: SetIssuer, refusals: Refusals
 ) -> None:
     sent = token()
     issuer.says[sent] = IssuerAway("the issuer does not answer: try again")
@@ -165,7 +190,7 @@ async def test_an_issuer_that_is_away_is_no_fault_of_the_token(
 
 
 async def test_a_token_that_the_issuer_takes_back_is_refused_at_once(
-    authenticator: Authenticator, issuer: Issuer
+    authenticator: Authenticator, issuer: SetIssuer
 ) -> None:
     sent = token()
     issuer.says[sent] = ADA
@@ -177,7 +202,7 @@ async def test_a_token_that_the_issuer_takes_back_is_refused_at_once(
 
 
 async def test_an_expired_token_is_no_guess_however_often_it_is_sent(
-    authenticator: Authenticator, issuer: Issuer, clock: SetClock, refusals: Refusals
+    authenticator: Authenticator, issuer: SetIssuer, clock: SetClock, refusals: Refusals
 ) -> None:
     """The page of a shop sends its token until it notices. The leeway is left to the verifier."""
     sent = token()
@@ -202,7 +227,7 @@ async def test_on_a_laptop_a_refused_token_names_no_buyer(refusals: Refusals) ->
 
 
 async def test_garbage_slows_its_client_down_and_no_buyer_behind_the_same_address(
-    authenticator: Authenticator, issuer: Issuer, refusals: Refusals, clock: SetClock
+    authenticator: Authenticator, issuer: SetIssuer, refusals: Refusals, clock: SetClock
 ) -> None:
     guest, ada = authenticator.new_guest(HERE), token(sub="ada")
     issuer.says[ada] = ADA
@@ -233,14 +258,14 @@ async def test_an_operators_token_may_look_like_a_jwt(refusals: Refusals) -> Non
 
 @pytest.mark.parametrize("sent", ["a.b.c", "e30.e30.e30", "eyJhbGciOiJub25lIg.e30.", "e30.e30", "é.é.é"])
 async def test_what_is_no_jwt_is_compared_with_operators_tokens(
-    authenticator: Authenticator, issuer: Issuer, sent: str
+    authenticator: Authenticator, issuer: SetIssuer, sent: str
 ) -> None:
     assert objection_of(await caller_of(authenticator, sent)).startswith("the token that was sent is not the operator")
     assert issuer.asked == []
 
 
 async def test_a_token_that_is_too_long_is_refused_before_it_is_read(
-    authenticator: Authenticator, issuer: Issuer
+    authenticator: Authenticator, issuer: SetIssuer
 ) -> None:
     assert "is too long" in objection_of(await caller_of(authenticator, token(padding="x" * 8000)))
     assert issuer.asked == []
@@ -263,7 +288,7 @@ async def test_a_valid_guest_token_is_verified_once(
 
 
 async def test_the_tokens_that_were_sent_longest_ago_are_forgotten_first(
-    authenticator: Authenticator, issuer: Issuer
+    authenticator: Authenticator, issuer: SetIssuer
 ) -> None:
     tokens = [token(sub=str(number)) for number in range(5)]
     issuer.says = dict.fromkeys(tokens, ADA)
