@@ -29,9 +29,11 @@ from api.graphql.websocket import GraphQLSocket
 from api.health import Health
 from api.hosts import HostCheck, Hosts
 from api.identity.admission import Admission
-from api.identity.caller import Authenticator
+from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.identity.gate import Gate
+from api.identity.guests import GuestTokens
+from api.identity.operator_tokens import OperatorTokens
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
@@ -76,7 +78,12 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     executor = Executor(schema)
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
-    authenticator = Authenticator(settings.admin_token, admission.refusals)
+    authenticator = Authenticator(
+        OperatorTokens(settings.admin_token, settings.operator_digests),
+        admission.refusals,
+        guests=GuestTokens(settings.guest_keys) if settings.guest_keys else None,
+        open_to_anyone=settings.open_to_anyone,
+    )
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     health = Health(regions)
     graphiql = GraphiQL(drops) if settings.graphiql else None

@@ -5,7 +5,7 @@ them and of COMMAND_VARIABLES: see `table`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +16,8 @@ import orjson
 from api.database.endpoint import Endpoint, parse_endpoints
 from api.hosts import parse_hosts
 from api.identity.clients import Network
+from api.identity.guests import parse_guest_keys
+from api.identity.operator_tokens import parse_operator_token, parse_operator_tokens
 
 DRAIN = 10
 """Seconds that a load balancer has to send its requests elsewhere. Kubernetes and ECS take a server out of their load
@@ -59,10 +61,14 @@ def _switch(text: str) -> bool:
     return known[text.lower()]
 
 
-def _token(text: str) -> str:
-    if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("expected at least 16 printable ASCII characters without spaces")
+def _claim(text: str) -> str:
+    if len(text) > 200 or not text.isprintable() or " " in text:
+        raise ValueError(f"expected the name of a claim, or a path such as realm_access.roles, not {text[:40]!r}")
     return text
+
+
+def _audiences(text: str) -> frozenset[str]:
+    return frozenset(filter(None, map(str.strip, text.split(","))))
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -121,15 +127,64 @@ REGION: Variable[str] = Variable(
 ADMIN_TOKEN: Variable[str | None] = Variable(
     "DROPZERO_ADMIN_TOKEN",
     None,
-    _token,
+    parse_operator_token,
     "the operator's bearer token, at least 16 characters",
     "none with endpoints; on a laptop, made at every start",
+)
+ADMIN_TOKENS: Variable[Mapping[str, bytes]] = Variable(
+    "DROPZERO_ADMIN_TOKENS",
+    {},
+    parse_operator_tokens,
+    "more operators' tokens, separated by commas: `NAME=TOKEN`, or `NAME=sha256:HEX` with the token's SHA-256. The log "
+    "has the name",
+    "none",
+)
+GUEST_KEY: Variable[tuple[str, ...]] = Variable(
+    "DROPZERO_GUEST_KEY",
+    (),
+    parse_guest_keys,
+    "signs the tokens of buyers without accounts, at least 32 characters; several keys, separated by commas: the first "
+    "signs, and all verify",
+    "no guests with endpoints; on a laptop, made once and kept",
+)
+ISSUER: Variable[str] = Variable(
+    "DROPZERO_ISSUER",
+    "",
+    str,
+    "the address of the shop's OpenID Connect issuer, whose tokens make buyers known",
+    "none",
+)
+AUDIENCE: Variable[frozenset[str]] = Variable(
+    "DROPZERO_AUDIENCE",
+    frozenset(),
+    _audiences,
+    "what the issuer's tokens must be for, separated by commas: one of them has to be in the claim `aud`",
+    "none; required with `DROPZERO_ISSUER`",
+)
+SUBJECT_CLAIM: Variable[str] = Variable(
+    "DROPZERO_SUBJECT_CLAIM", "sub", _claim, "the claim of the issuer's tokens that names the buyer"
+)
+ROLES_CLAIM: Variable[str] = Variable(
+    "DROPZERO_ROLES_CLAIM",
+    "",
+    _claim,
+    "the claim of the issuer's tokens that has roles, such as `cognito:groups` or `realm_access.roles`",
+    "none: no token of the issuer has a role",
+)
+OPERATOR_ROLE: Variable[str] = Variable(
+    "DROPZERO_OPERATOR_ROLE", "", str, "the value in that claim that lets its bearer do everything", "none"
+)
+SUPPORT_ROLE: Variable[str] = Variable(
+    "DROPZERO_SUPPORT_ROLE", "", str, "the value that lets its bearer read and cancel every buyer's orders", "none"
+)
+PAYMENTS_ROLE: Variable[str] = Variable(
+    "DROPZERO_PAYMENTS_ROLE", "", str, "the value that lets its bearer confirm and release holds", "none"
 )
 DATA: Variable[Path] = Variable(
     "DROPZERO_DATA",
     Path(".dropzero"),
     lambda text: Path(text).expanduser(),
-    "the folder of the embedded database and of its operator's token",
+    "the folder of the embedded database, of its operator's token and of its guests' key",
 )
 HOSTS: Variable[tuple[str, ...]] = Variable(
     "DROPZERO_HOSTS",
@@ -224,6 +279,15 @@ VARIABLES: tuple[Variable[Any], ...] = (
     ENDPOINTS,
     REGION,
     ADMIN_TOKEN,
+    ADMIN_TOKENS,
+    GUEST_KEY,
+    ISSUER,
+    AUDIENCE,
+    SUBJECT_CLAIM,
+    ROLES_CLAIM,
+    OPERATOR_ROLE,
+    SUPPORT_ROLE,
+    PAYMENTS_ROLE,
     DATA,
     HOSTS,
     TRUSTED_PROXIES,

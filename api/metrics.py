@@ -19,8 +19,10 @@ from api.drops.drops import Drops
 from api.drops.stock import StockPublisher
 from api.graphql.broadcast import Broadcasts
 from api.identity.admission import Admission
-from api.identity.caller import REFUSED_TOKENS, Authenticator
-from api.identity.errors import RateLimited
+from api.identity.authenticator import REFUSED_TOKENS, Authenticator
+from api.identity.caller import Role
+from api.identity.claims import IssuerAway
+from api.identity.errors import Forbidden, RateLimited, Unauthenticated
 from api.identity.quota import Quota
 from api.worker_metrics import SharedFigures
 
@@ -68,19 +70,21 @@ class Metrics:
             figures.close()
 
     async def answer(self, request: Request) -> Response:
-        """Answer with the figures as text; with 401 or 429 to anybody but the operator, unless /metrics is open."""
+        """Answer with the figures as text; with 401, 403, 429 or 503 to anybody but the operator, unless /metrics is
+        open."""
         if self._authenticator is not None:
             try:
                 client = self._admission.clients.of(request.scope)
-                caller = self._authenticator.identify(request.headers.get("authorization"), client)
+                caller = await self._authenticator.identify(request.headers.get("authorization"), client)
+                caller.require(Role.OPERATOR)
             except RateLimited as limit:
                 return PlainTextResponse(
                     f"{limit}\n", status_code=429, headers={"retry-after": str(math.ceil(limit.retry_after))}
                 )
-            if not caller.operator:
-                return PlainTextResponse(
-                    f"{caller.objection}\n", status_code=401, headers={"www-authenticate": "Bearer"}
-                )
+            except Unauthenticated as refusal:
+                return PlainTextResponse(f"{refusal}\n", status_code=401, headers={"www-authenticate": "Bearer"})
+            except (Forbidden, IssuerAway) as refusal:
+                return PlainTextResponse(f"{refusal}\n", status_code=403 if isinstance(refusal, Forbidden) else 503)
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
 

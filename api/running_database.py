@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 from api.database.embedded import embedded_postgres, running_embedded_url
+from api.guest_key import keep_guest_key
 from api.operator_token import make_operator_token
 from api.settings import EMBEDDED_REGIONS, Settings
 from api.signals import release_signals, unwind_on_signals
@@ -18,7 +20,9 @@ def database_to_serve(settings: Settings, workers: int) -> Iterator[Settings]:
     unwind_on_signals()
     if settings.embedded:
         with _embedded(settings, workers) as url:
-            yield settings.with_embedded(url, settings.admin_token or make_operator_token(settings.data_directory))
+            directory = settings.data_directory
+            ready = settings.with_embedded(url, settings.admin_token or make_operator_token(directory))
+            yield replace(ready, guest_keys=settings.guest_keys or (keep_guest_key(directory),))
     else:
         yield settings
     release_signals()

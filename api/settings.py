@@ -16,7 +16,9 @@ from api.drops.group_policy import GroupPolicy
 from api.drops.stock import PollingTimes
 from api.environment_variables import COMMAND_VARIABLES, DRAIN, VARIABLES, Variable
 from api.hosts import parse_hosts
+from api.identity.caller import Role
 from api.identity.clients import Network
+from api.identity.issuer_settings import IssuerSettings
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 """Two Regions, both served by the one embedded database, so that everything about Regions works on a laptop."""
@@ -69,8 +71,9 @@ class SocketTimes:
 class Settings:
     """The settings of a server. Without endpoints it runs the embedded PostgreSQL in `data_directory`, under the names
     `embedded_regions`. The first endpoint, or the first of these names, is home. `hosts` are host names that are
-    answered beside those that every server answers. `drain`: seconds from SIGTERM until the server takes no more
-    connections."""
+    answered beside those that every server answers. `operator_digests`: the SHA-256 of operators' tokens beside
+    `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `drain`: seconds from SIGTERM
+    until the server takes no more connections."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -78,6 +81,10 @@ class Settings:
     commit_delay_ms: int
     connections: int
     admin_token: str | None = field(repr=False)
+    operator_digests: Mapping[str, bytes] = field(repr=False)
+    guest_keys: tuple[str, ...] = field(repr=False)
+    issuer: IssuerSettings | None
+    open_to_anyone: bool
     allowed_origins: re.Pattern[str]
     hosts: tuple[str, ...]
     graphiql: bool
@@ -108,7 +115,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
     What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on `/architecture`
-    (which buys products that are on sale), the metrics, and pages of localhost.
+    (which buys products that are on sale), the metrics, pages of localhost, and purchases without a token.
     """
 
     def read(variable: Variable[T], default: T | None = None) -> T:
@@ -127,6 +134,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         commit_delay_ms=read(variables.COMMIT_DELAY_MS),
         connections=connections,
         admin_token=read(variables.ADMIN_TOKEN),
+        operator_digests=read(variables.ADMIN_TOKENS),
+        guest_keys=read(variables.GUEST_KEY),
+        issuer=_issuer(environment),
+        open_to_anyone=laptop,
         allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
         hosts=(*hosts, *_vercel_hosts(environment)),
         graphiql=read(variables.GRAPHIQL, laptop),
@@ -164,6 +175,38 @@ def _endpoints(environment: Mapping[str, str]) -> tuple[Endpoint, ...]:
     if not endpoints and name in environment:
         raise InvalidSettings(f"{name}: it is set but empty; name a database, or unset it for a local one")
     return endpoints
+
+
+def _issuer(environment: Mapping[str, str]) -> IssuerSettings | None:
+    """What the issuer's tokens must say. Raises InvalidSettings, also for a variable that is of no use without another:
+    a role would be given to nobody, and an audience checked by nobody."""
+    issuer, audience = _read(environment, variables.ISSUER), _read(environment, variables.AUDIENCE)
+    subject, claim = _read(environment, variables.SUBJECT_CLAIM), _read(environment, variables.ROLES_CLAIM)
+    values = {
+        variable.name: (_read(environment, variable), role)
+        for variable, role in (
+            (variables.OPERATOR_ROLE, Role.OPERATOR),
+            (variables.SUPPORT_ROLE, Role.SUPPORT),
+            (variables.PAYMENTS_ROLE, Role.PAYMENTS),
+        )
+    }
+    named = {name: value for name, (value, _) in values.items() if value}
+    if issuer and not audience:
+        raise InvalidSettings(f"{variables.AUDIENCE.name}: set it too; without it, tokens for other shops would do")
+    if not issuer and (audience or claim or named):
+        unused = variables.AUDIENCE.name if audience else variables.ROLES_CLAIM.name if claim else next(iter(named))
+        raise InvalidSettings(f"{unused}: set {variables.ISSUER.name} too; without it, no token is of an issuer")
+    if named and not claim:
+        raise InvalidSettings(f"{variables.ROLES_CLAIM.name}: set it too; {next(iter(named))} is a value of that claim")
+    if len(set(named.values())) < len(named):
+        raise InvalidSettings(f"{' and '.join(named)}: expected another value for each")
+    if not issuer:
+        return None
+    roles = {value: str(role) for value, role in values.values() if value}
+    try:
+        return IssuerSettings(issuer, audience, subject, claim, roles)
+    except ValueError as error:
+        raise InvalidSettings(f"{variables.ISSUER.name}: {error}") from None
 
 
 def _home(environment: Mapping[str, str], regions: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Sets the clock forward, for tests of waits that are longer than a test may take."""
+"""Clocks that a test sets, for waits that are longer than a test may take."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,3 +24,13 @@ def pass_time(seconds: float) -> None:
     clock = loop.time if isinstance(loop.time, _Clock) else _Clock(loop.time)
     clock.ahead += seconds
     loop.time = clock  # type: ignore[method-assign]
+
+
+class SetClock:
+    """A clock that shows what the test sets, in seconds."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

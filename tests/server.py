@@ -18,6 +18,7 @@ from api.settings import Settings
 from tests.patience import until
 
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
+GUEST_KEY = "the-key-of-guest-tokens-of-the-tests"
 
 REUSED_FOR = 1.0
 """Seconds that the client keeps a connection without a request. The server keeps it for longer: a request that is sent

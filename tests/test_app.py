@@ -1,14 +1,17 @@
 """The answers beside GraphQL: the page, health, readiness, metrics."""
 
 from dataclasses import replace
+from hashlib import sha256
+from time import time
 
 import pytest
 
 from api.database.endpoint import Endpoint
-from api.identity.caller import FREE_GUESSES
+from api.identity.authenticator import FREE_GUESSES
+from api.identity.guests import GuestTokens
 from api.settings import Settings
 from tests.graphql.stranger import connection
-from tests.server import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 
 
 async def get(server: Server, path: str, token: str | None = None) -> tuple[int, str]:
@@ -36,6 +39,18 @@ async def test_metrics_need_the_operators_token_where_an_endpoint_is_configured(
         assert (await get(server, "/metrics"))[0] == 401
         assert (await get(server, "/metrics", "wrong" * 8))[0] == 401
         assert (await get(server, "/metrics", ADMIN_TOKEN))[0] == 200
+
+
+async def test_metrics_are_for_every_operator_and_for_no_buyer(settings: Settings) -> None:
+    operators = {"prometheus": sha256(b"token-of-prometheus").digest()}
+    closed = replace(settings, open_metrics=False, operator_digests=operators, guest_keys=(GUEST_KEY,))
+    async with serving(closed) as server:
+        assert (await get(server, "/metrics", "token-of-prometheus"))[0] == 200
+        status, text = await get(server, "/metrics", GuestTokens([GUEST_KEY]).issue(time()).token)
+        assert (status, text) == (
+            403,
+            "this is for the operator, and the token that was sent has not the role operator\n",
+        )
 
 
 async def test_guesses_of_the_operators_token_at_metrics_are_limited(settings: Settings) -> None:

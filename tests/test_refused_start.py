@@ -40,10 +40,15 @@ def assert_one_line(run: Run, pattern: str) -> None:
     assert re.fullmatch(rf"dropzero: {pattern}", line), line
 
 
-async def test_a_folder_in_the_place_of_the_token_ends_the_start_with_one_line(directory: Path) -> None:
-    (directory / "operator-token").mkdir()
+@pytest.mark.parametrize(
+    ("name", "what"), [("operator-token", "the operator's token"), ("guest-key", "the key of guest tokens")]
+)
+async def test_a_folder_in_the_place_of_a_secret_ends_the_start_with_one_line(
+    directory: Path, name: str, what: str
+) -> None:
+    (directory / name).mkdir()
     run = await dropzero("serve", "--port", "0", DROPZERO_DATA=str(directory))
-    assert_one_line(run, rf"cannot keep the operator's token in {directory}/operator-token: Is a directory; remove .*")
+    assert_one_line(run, rf"cannot keep {what} in {directory}/{name}: Is a directory; remove .*")
     assert processes_on(directory) == {}
 
 

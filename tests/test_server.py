@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import tempfile
+import time
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from api.database.embedded import embedded_postgres
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.identity.guests import GuestTokens
 from api.process import CannotServe
 from api.server import address, bind
 from tests.command import DROPZERO, Serving, dropzero, dropzero_here, dropzero_serve, ended, environment, started
@@ -111,6 +113,9 @@ async def test_it_announces_itself_stops_cleanly_and_finds_the_data_again(tmp_pa
         restocked = f'mutation {{ restock(input: {{ productId: "{SAMPLE}", delta: 5 }}) {{ stock }} }}'
         assert await server.data(restocked, token=server.token) == {"restock": {"stock": 105}}
         first_token = server.token
+        assert (data / "guest-key").stat().st_mode & 0o777 == 0o600
+        guest = GuestTokens([(data / "guest-key").read_text().strip()]).issue(time.time()).token
+        assert (await server.refusal(restocked, token=guest))[0] == "FORBIDDEN"  # a buyer that is known
 
         second = await dropzero("serve", "--port", "0", DROPZERO_DATA=str(data))
         assert (second.status, second.out) == (1, "")
@@ -128,6 +133,7 @@ async def test_it_announces_itself_stops_cleanly_and_finds_the_data_again(tmp_pa
         assert await server.data(STOCK) == {"product": {"stock": 105}}
         assert server.token != first_token
         assert (await server.refusal(restocked, token=first_token))[0] == "UNAUTHENTICATED"
+        assert (await server.refusal(restocked, token=guest))[0] == "FORBIDDEN"
         assert await server.stop(signal.SIGTERM) == 0
         assert processes_on(data) == []
         assert server.log.count("created the sample drop") == 1

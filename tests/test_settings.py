@@ -2,6 +2,7 @@
 
 import json
 import re
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from api import environment_variables as variables
 from api.environment_variables import COMMAND_VARIABLES, VARIABLES, Variable
+from api.identity.caller import Role
+from api.identity.issuer_settings import IssuerSettings
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, read_settings
 from tests.options import Recorded, command_options
 
@@ -76,6 +79,11 @@ def test_secrets_stay_out_of_the_repr() -> None:
         ("DROPZERO_ADMIN_TOKEN", "hunter2", "expected at least 16 printable ASCII characters without spaces"),
         ("DROPZERO_ADMIN_TOKEN", "hunter2 hunter2 hunter2", "expected at least 16 printable ASCII characters"),
         ("DROPZERO_ADMIN_TOKEN", "hunter2" + "é" * 16, "expected at least 16 printable ASCII characters"),
+        ("DROPZERO_ADMIN_TOKENS", "hunter2hunter2hunter2", "expected NAME=TOKEN or NAME=sha256:HEX"),
+        ("DROPZERO_ADMIN_TOKENS", "ci=hunter2", "expected at least 16 printable ASCII characters without spaces, in"),
+        ("DROPZERO_GUEST_KEY", "hunter2", "expected keys of at least 32 printable ASCII characters without spaces"),
+        ("DROPZERO_SUBJECT_CLAIM", "the subject", "expected the name of a claim, or a path such as realm_access"),
+        ("DROPZERO_ROLES_CLAIM", "roles\x00", "expected the name of a claim, or a path such as realm_access"),
         ("DROPZERO_CONNECTIONS", "0", "expected a whole number from 1 to 1000, not '0'"),
         ("DROPZERO_CONNECTIONS", "1001", "expected a whole number from 1 to 1000"),
         ("DROPZERO_CONNECTIONS", "ten", "expected a whole number from 1 to 1000, not 'ten'"),
@@ -110,9 +118,71 @@ def test_a_home_region_without_an_endpoint_is_refused_by_its_own_name() -> None:
         read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS, "DROPZERO_REGION": "mars"})
 
 
+ISSUER = {"DROPZERO_ISSUER": "https://sign-in.shop.example", "DROPZERO_AUDIENCE": "shop, app"}
+
+
+def test_an_issuer_is_read_with_its_audiences_and_roles() -> None:
+    assert read_settings({}).issuer is None
+    issuer = read_settings(ISSUER).issuer
+    assert issuer == IssuerSettings("https://sign-in.shop.example", frozenset({"shop", "app"}))
+    roles = {
+        "DROPZERO_SUBJECT_CLAIM": "username",
+        "DROPZERO_ROLES_CLAIM": "realm_access.roles",
+        "DROPZERO_OPERATOR_ROLE": "shop-admin",
+        "DROPZERO_PAYMENTS_ROLE": "till",
+    }
+    issuer = read_settings({**ISSUER, **roles}).issuer
+    assert issuer is not None
+    assert (issuer.subject_claim, issuer.roles_claim) == ("username", "realm_access.roles")
+    assert issuer.role_names == {"shop-admin": Role.OPERATOR, "till": Role.PAYMENTS}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"DROPZERO_ISSUER": "https://sign-in.shop.example"}, "DROPZERO_AUDIENCE: set it too; without it, tokens for"),
+        ({**ISSUER, "DROPZERO_ISSUER": "http://sign-in.shop.example"}, "DROPZERO_ISSUER: expected the address of an"),
+        ({"DROPZERO_AUDIENCE": "shop"}, "DROPZERO_AUDIENCE: set DROPZERO_ISSUER too"),
+        ({"DROPZERO_ROLES_CLAIM": "roles"}, "DROPZERO_ROLES_CLAIM: set DROPZERO_ISSUER too"),
+        ({"DROPZERO_SUPPORT_ROLE": "help"}, "DROPZERO_SUPPORT_ROLE: set DROPZERO_ISSUER too"),
+        (
+            {**ISSUER, "DROPZERO_SUPPORT_ROLE": "help"},
+            "DROPZERO_ROLES_CLAIM: set it too; DROPZERO_SUPPORT_ROLE is a value of that claim",
+        ),
+        (
+            {
+                **ISSUER,
+                "DROPZERO_ROLES_CLAIM": "roles",
+                "DROPZERO_OPERATOR_ROLE": "staff",
+                "DROPZERO_SUPPORT_ROLE": "staff",
+            },
+            "DROPZERO_OPERATOR_ROLE and DROPZERO_SUPPORT_ROLE: expected another value for each",
+        ),
+    ],
+)
+def test_variables_of_an_issuer_that_are_of_no_use_alone_are_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidSettings) as refusal:
+        read_settings(environment)
+    assert str(refusal.value).startswith(message)
+
+
+def test_operators_tokens_and_guests_keys_are_read_and_stay_out_of_the_repr() -> None:
+    key = "a-key-of-this-deployment-0123456"
+    settings = read_settings({"DROPZERO_ADMIN_TOKENS": f"ci={TOKEN}", "DROPZERO_GUEST_KEY": f"{key},{key[::-1]}"})
+    assert settings.operator_digests == {"ci": sha256(TOKEN.encode()).digest()}
+    assert settings.guest_keys == (key, key[::-1])
+    assert not any(secret in repr(settings) for secret in (TOKEN, key, sha256(TOKEN.encode()).hexdigest()))
+    assert repr(sha256(TOKEN.encode()).digest()) not in repr(settings)
+
+
+def test_only_a_laptop_lets_anonymous_callers_name_any_buyer() -> None:
+    assert read_settings({}).open_to_anyone
+    assert not read_settings({"DROPZERO_ENDPOINTS": ENDPOINTS}).open_to_anyone
+
+
 @pytest.mark.parametrize(
     ("misspelt", "meant"),
-    [("DROPZERO_ENDPOINT", "DROPZERO_ENDPOINTS"), ("DROPZERO_ADMIN_TOKENS", "DROPZERO_ADMIN_TOKEN")],
+    [("DROPZERO_ENDPOINT", "DROPZERO_ENDPOINTS"), ("DROPZERO_ADMIN_TOKE", "DROPZERO_ADMIN_TOKEN")],
 )
 def test_a_misspelt_variable_does_not_open_a_drop_on_an_empty_database(misspelt: str, meant: str) -> None:
     with pytest.raises(InvalidSettings, match=rf"^{misspelt} is not a variable of dropzero; is {meant} meant\?$"):

@@ -18,7 +18,7 @@ from api.graphql.documents import Document
 from api.graphql.errors import format_error, internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
 from api.identity.admission import Admission
-from api.identity.caller import Caller
+from api.identity.caller import ANONYMOUS, Caller
 from api.identity.errors import RateLimited
 from api.identity.quota import Claim, Quota, QuotaSpent
 from api.identity.turns import Turns
@@ -59,6 +59,8 @@ class Topic:
     """What the watchers of one broadcast have in common.
 
     `query`: the document without its blanks and comments. `name`: of the operation. `variables`: JSON with sorted keys.
+    `caller`: an operator, or ANONYMOUS for all others. Live stock is the same for every buyer, so that ten thousand
+    signed-in buyers share one execution.
     """
 
     query: str
@@ -70,9 +72,10 @@ class Topic:
     def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Topic":
         """Raises CannotSubscribe for variables that cannot be encoded."""
         try:
-            return cls(document.text, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS), caller)
+            encoded = orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
             raise CannotSubscribe([GraphQLError("The variables are nested too deeply.")]) from None
+        return cls(document.text, name, encoded, caller if caller.operator else ANONYMOUS)
 
     @property
     def characters(self) -> int:

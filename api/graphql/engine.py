@@ -13,7 +13,8 @@ from api.graphql.documents import Document, Documents
 from api.graphql.execution import CannotSubscribe, Executor, format_errors
 from api.graphql.validation import InvalidDocument
 from api.identity.admission import Admission
-from api.identity.caller import Authenticator, Caller
+from api.identity.authenticator import Authenticator
+from api.identity.caller import Caller
 
 
 class Refused(Exception):

@@ -11,8 +11,9 @@ from graphql import GraphQLError
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
 from api.drops.errors import Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
-from api.identity.caller import Unauthenticated
-from api.identity.errors import RateLimited
+from api.identity.claims import IssuerAway
+from api.identity.errors import BuyerMissing, RateLimited, Unauthenticated
+from api.identity.errors import Forbidden as RoleMissing
 
 logger = logging.getLogger("dropzero.graphql")
 
@@ -33,10 +34,13 @@ class ErrorCode(StrEnum):
 # Errors whose own message is written for the client.
 _CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     InvalidInput: ErrorCode.BAD_USER_INPUT,
+    BuyerMissing: ErrorCode.BAD_USER_INPUT,
     UnknownRegion: ErrorCode.BAD_USER_INPUT,
     NotFound: ErrorCode.NOT_FOUND,
     Unauthenticated: ErrorCode.UNAUTHENTICATED,
     Forbidden: ErrorCode.FORBIDDEN,
+    RoleMissing: ErrorCode.FORBIDDEN,
+    IssuerAway: ErrorCode.SERVICE_UNAVAILABLE,
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
 }
 

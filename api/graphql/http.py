@@ -91,7 +91,7 @@ class GraphQLHTTP:
         """The response of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal,
         RateLimited."""
         engine = self._engine
-        caller = engine.authenticator.identify(headers.get("authorization"), client)
+        caller = await engine.authenticator.identify(headers.get("authorization"), client)
         try:
             prepared = await engine.prepare(request, caller, client)
         except Refused as refused:

@@ -18,6 +18,7 @@ from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.graphql.websocket_messages import Closing, checked_message
+from api.identity.caller import Caller
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 
@@ -68,7 +69,8 @@ class GraphQLSocket:
             return
         client = admission.clients.of(scope)
         try:
-            session = Session(self, websocket, send, client)
+            caller = await self.engine.authenticator.identify(websocket.headers.get("authorization"), client)
+            session = Session(self, websocket, send, client, caller)
             with admission.sockets.claimed(client, 1, session.give_way):
                 await session.run()
         except (QuotaSpent, RateLimited) as refusal:
@@ -80,13 +82,14 @@ class GraphQLSocket:
 class Session:
     """One socket: its caller, and its operations under way, by id."""
 
-    def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send, client: str) -> None:
+    def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send, client: str, caller: Caller) -> None:
+        """`caller` is that of the handshake; connection_init can name another."""
         self._engine = server.engine
         self._websocket = websocket
         self._client = client
         self._gate = server.engine.admission.gate
         self._to_client = partial(_send_parts, send)
-        self._caller = server.engine.authenticator.identify(websocket.headers.get("authorization"), client)
+        self._caller = caller
         self._initialised = False
         self._until_initialised = asyncio.timeout(server.init_timeout)
         self._late = Closing(4408, "Connection initialisation timeout")
@@ -172,11 +175,11 @@ class Session:
             raise Closing(4429, "Too many initialisation requests")
         self._initialised = True
         self._until_initialised.reschedule(None)
-        # Browsers cannot set headers on a websocket, so the operator's token may be in the payload.
+        # Browsers cannot set headers on a websocket, so the token may be in the payload.
         authorization = {name.lower(): value for name, value in payload.items()}.get("authorization")
         if isinstance(authorization, str):
             try:
-                self._caller = self._engine.authenticator.identify(authorization, self._client)
+                self._caller = await self._engine.authenticator.identify(authorization, self._client)
             except RateLimited as limit:
                 raise Closing(TRY_AGAIN_LATER, str(limit)) from None
         await self._send({"type": "connection_ack"})

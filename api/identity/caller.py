@@ -1,113 +1,143 @@
 """Who is calling: decided once for each request or socket, and passed to resolvers as a value."""
 
-import hmac
-import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
 
-from api.identity.errors import RateLimited
-from api.identity.refusals import Refusals
-
-FREE_GUESSES = 10
-"""Wrong tokens of one client that are compared without a wait. A person who mistypes needs fewer."""
-
-GUESS_INTERVAL = 1.0
-"""Seconds between two comparisons, for a client that has used its free guesses. One free guess returns every
-GUESS_INTERVAL."""
-
-MAX_GUESSERS = 10_000
-"""Clients whose guesses are remembered. The client that guessed longest ago is forgotten first."""
-
-REFUSED_TOKENS = "operator's tokens"
-"""The kind under which refusals are counted."""
-
-_BLANKS = " \t"
+from api.identity.claims import IssuerAway
+from api.identity.errors import BuyerMissing, Forbidden, Unauthenticated
 
 
-class Unauthenticated(Exception):
-    """Only the operator may execute the operation, and the caller did not send the operator's token."""
+class Role(StrEnum):
+    """What a caller may do for the shop. An operator may do everything."""
+
+    OPERATOR = "operator"
+    SUPPORT = "support"
+    """Reads and cancels every buyer's orders."""
+    PAYMENTS = "payments"
+    """Confirms and releases holds."""
+
+
+class Kind(StrEnum):
+    """The three kinds of caller. Callers of all roles are operators."""
+
+    ANONYMOUS = "anonymous"
+    BUYER = "buyer"
+    OPERATOR = "operator"
+
+
+_WHO = {
+    Role.OPERATOR: "the operator",
+    Role.SUPPORT: "the operator and for support",
+    Role.PAYMENTS: "the operator and for payments",
+}
+
+_HOW = (
+    "send the operator's token as the header Authorization: Bearer TOKEN (on a websocket, in connection_init's payload)"
+)
+_CLOSED = "this server has no operator's token; set DROPZERO_ADMIN_TOKEN on the server to open it"
+_SIGN_IN = "sign in: send Authorization: Bearer TOKEN; a shop without accounts gives one by the mutation guest"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`operator`: whether the caller sent a valid operator's token. `objection`: why the caller is not the operator; it
-    is the message for an operation that requires the operator."""
+    """A caller. See `anonymous`, `buyer` and `operator`.
 
-    operator: bool
+    `subject`: the buyer that the caller is; empty for anonymous callers and for operators' tokens, which buy nothing
+    for themselves. `guest`: the buyer has no account. `name`: for the log. `expires_at`: when the caller's token
+    expires, in seconds since 1970. `names_any_buyer`: an anonymous caller that may name any buyer, as on a laptop.
+    `objection`: why an anonymous caller that has sent a token is not known. `issuer_away`: it is not known because the
+    shop's issuer cannot be reached. `closed`: nobody can be an operator of this server.
+    """
+
+    subject: str = ""
+    roles: frozenset[Role] = frozenset()
+    guest: bool = False
+    name: str = "anonymous"
+    expires_at: float = inf
+    names_any_buyer: bool = False
     objection: str = ""
+    issuer_away: bool = False
+    closed: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        if self.roles:
+            return Kind.OPERATOR
+        return Kind.BUYER if self.subject else Kind.ANONYMOUS
+
+    @property
+    def operator(self) -> bool:
+        """Whether the caller may do everything."""
+        return Role.OPERATOR in self.roles
+
+    def has(self, role: Role) -> bool:
+        """Whether the caller may do what the role may."""
+        return role in self.roles or self.operator
+
+    def require(self, role: Role) -> None:
+        """Raises Unauthenticated or IssuerAway when the caller is not known, and Forbidden when it has not the role."""
+        if self.has(role):
+            return
+        if self.closed:
+            raise Unauthenticated(f"this is for {_WHO[role]}, and {_CLOSED}")
+        if self.kind is Kind.ANONYMOUS:
+            raise self._not_known(f"this is for {_WHO[role]}: {_HOW}")
+        raise Forbidden(f"this is for {_WHO[role]}, and the token that was sent has not the role {role}")
 
     def require_operator(self) -> None:
-        """Raises Unauthenticated when the caller is not the operator."""
-        if not self.operator:
-            raise Unauthenticated(self.objection)
+        """As `require` with the role of the operator."""
+        self.require(Role.OPERATOR)
+
+    def may_see(self, subject: str) -> bool:
+        """Whether the caller may read and cancel the orders of this buyer."""
+        return self.has(Role.SUPPORT) or self.names_any_buyer or (bool(subject) and subject == self.subject)
+
+    def subject_for(self, user_ref: str | None) -> str:
+        """The buyer that a request is for, who is the caller when `user_ref` is None. `user_ref` has the form in which
+        it is stored. Raises Unauthenticated, IssuerAway, Forbidden for another buyer, BuyerMissing."""
+        if user_ref is not None and (self.operator or self.names_any_buyer):
+            return user_ref
+        if self.subject and user_ref in (None, self.subject):
+            return self.subject
+        if self.kind is Kind.ANONYMOUS and not self.names_any_buyer:
+            raise self._not_known(_SIGN_IN)
+        if user_ref is None:
+            raise BuyerMissing("this is for one buyer: name the buyer as userRef")
+        raise Forbidden("userRef names another buyer, as only the operator may: leave userRef out, or send your own")
+
+    def _not_known(self, without_token: str) -> Unauthenticated | IssuerAway:
+        """The error for what needs a known caller. `without_token` is its message when the caller sent no token."""
+        return (IssuerAway if self.issuer_away else Unauthenticated)(self.objection or without_token)
 
 
-OPERATOR = Caller(operator=True)
-_NO_TOKEN = Caller(
-    operator=False,
-    objection="this is for the operator: send the operator's token as the header Authorization: Bearer TOKEN "
-    "(on a websocket, in connection_init's payload)",
-)
-_NOT_BEARER = Caller(operator=False, objection="Authorization must read: Bearer TOKEN, with the operator's token")
-_WRONG_TOKEN = Caller(
-    operator=False,
-    objection="the token that was sent is not the operator's token of this server: it is what DROPZERO_ADMIN_TOKEN "
-    "was set to when the server started, or what the server printed then",
-)
-_CLOSED = Caller(
-    operator=False,
-    objection="this is for the operator, and this server has no operator's token; "
-    "set DROPZERO_ADMIN_TOKEN on the server to open it",
-)
+ANONYMOUS = Caller()
+"""The caller that has sent no token."""
 
 
-class Authenticator:
-    """Checks the operator's token, and slows down clients that guess it. After FREE_GUESSES wrong tokens of a client,
-    one token every GUESS_INTERVAL is compared. All other tokens are refused, right ones as well."""
+def buyer(subject: str, *, guest: bool, expires_at: float) -> Caller:
+    """The caller of a buyer's token."""
+    return Caller(subject, guest=guest, name=subject, expires_at=expires_at)
 
-    def __init__(
-        self, admin_token: str | None, refusals: Refusals, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """With None as `admin_token` nobody is the operator. `clock` returns seconds."""
-        self._admin_token = admin_token
-        self._refusals = refusals
-        self._clock = clock
-        self._guessed_until: dict[str, float] = {}
-        """When each client has all its free guesses again. Clients are in the order of their latest guesses."""
 
-    def identify(self, authorization: str | None, client: str) -> Caller:
-        """The caller of a request with this Authorization header, or with this value in connection_init's payload.
-        Raises RateLimited when the client must wait before its next token is compared."""
-        if self._admin_token is None:
-            return _CLOSED
-        if not authorization:
-            return _NO_TOKEN
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip(_BLANKS)
-        if scheme.lower() != "bearer" or not token:
-            return _NOT_BEARER
-        self._require_guess(client)
-        # Compared as bytes: compare_digest raises TypeError for text that is not ASCII.
-        if hmac.compare_digest(token.encode(), self._admin_token.encode()):
-            return OPERATOR
-        self._count_guess(client)
-        return _WRONG_TOKEN
+def operator(name: str, roles: frozenset[Role], subject: str = "", expires_at: float = inf) -> Caller:
+    """The caller of an operator's token, or of a token of the shop's issuer with roles, which has a subject too."""
+    return Caller(subject, roles, name=name, expires_at=expires_at)
 
-    def _require_guess(self, client: str) -> None:
-        """Raises RateLimited when the client has no guess left."""
-        wait = self._guessed_until.get(client, -math.inf) - self._clock() - (FREE_GUESSES - 1) * GUESS_INTERVAL
-        if wait > 0:
-            self._refusals.count(REFUSED_TOKENS, client)
-            raise RateLimited(
-                "too many wrong operator's tokens came from your address: send none, or the right one in "
-                f"{math.ceil(wait)} s",
-                wait,
-            )
 
-    def _count_guess(self, client: str) -> None:
-        self._refusals.count(REFUSED_TOKENS, client)
-        now = self._clock()
-        self._guessed_until[client] = max(self._guessed_until.pop(client, now), now) + GUESS_INTERVAL
-        if len(self._guessed_until) > MAX_GUESSERS:
-            del self._guessed_until[next(iter(self._guessed_until))]
+OPERATOR = operator("operator", frozenset({Role.OPERATOR}))
+"""The caller of DROPZERO_ADMIN_TOKEN."""
+
+
+def client_key(address: str, caller: Caller) -> str:
+    """The client that is charged for a caller's requests, instead of the address that they came from.
+
+    A signed-in buyer is charged under the subject, so that neighbours behind the same address take nothing away. A
+    guest is charged to the address: guest tokens cost nothing, and a thousand guests of one address would have a
+    thousand shares. An address has neither prefix, so the keys never mix.
+    """
+    if caller.subject and not caller.guest:
+        return f"subject:{caller.subject}"
+    if caller.roles:
+        return f"operator:{caller.name}"
+    return address

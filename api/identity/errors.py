@@ -1,4 +1,4 @@
-"""The error for a client that has used its share of the server."""
+"""Errors of who is calling: not known, not allowed, or past the client's share of the server."""
 
 
 class RateLimited(Exception):
@@ -8,3 +8,15 @@ class RateLimited(Exception):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unauthenticated(Exception):
+    """The operation needs a caller that is known, and this caller is not. The message says what to send."""
+
+
+class Forbidden(Exception):
+    """The caller is known and has no right to the operation. The message says who has."""
+
+
+class BuyerMissing(Exception):
+    """The request names no buyer, and its caller is none. The message says what to send."""

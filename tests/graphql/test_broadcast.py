@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
+from time import time
 from typing import Any
 
 import asyncpg
@@ -12,11 +14,12 @@ from graphql import parse, print_ast
 from api.graphql.broadcast import FIXED_CHARACTERS, MAX_CHARACTERS
 from api.graphql.execution import Subscription
 from api.graphql.outbox import Outbox
+from api.identity.guests import GuestTokens
 from api.settings import Settings
 from tests.graphql.operations import UNKNOWN_ID
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import Client, assert_alive, connected, several_connected
-from tests.server import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 
 NAMED = """
 subscription Watch($first: ID!, $second: ID!) { stockChanged(productIds: [$first, $second]) { productId stock } }
@@ -142,6 +145,19 @@ async def test_another_text_other_values_and_another_caller_share_nothing(server
                 await client.next(str(number))
 
         assert await broadcasts(server) == len(different)
+
+
+async def test_buyers_watch_the_broadcast_of_anonymous_callers(settings: Settings) -> None:
+    """Whether their tokens are valid or not: live stock is the same for all of them."""
+    guests = GuestTokens([GUEST_KEY])
+    tokens = [guests.issue(time()).token, guests.issue(time()).token, guests.issue(0.0).token, "a-wrong-token"]
+    async with serving(replace(settings, guest_keys=(GUEST_KEY,))) as server, contextlib.AsyncExitStack() as sockets:
+        product_id = await server.create_product(stock=5)
+        for headers in ({}, *({"authorization": f"Bearer {token}"} for token in tokens)):
+            client = await sockets.enter_async_context(connected(server, headers=headers))
+            await client.subscribe(WATCH, {"ids": [product_id]})
+            assert await client.next() == {"stockChanged": {"stock": 5, "version": 1}}
+        assert await broadcasts(server) == 1
 
 
 async def test_names_choose_among_the_operations_of_one_text(server: Server) -> None:

@@ -12,7 +12,8 @@ from api.database.pool import Pool
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine
 from api.graphql.http import GraphQLHTTP
-from api.identity.caller import Authenticator
+from api.identity.authenticator import Authenticator
+from api.identity.operator_tokens import OperatorTokens
 from api.settings import Settings
 from tests.graphql.http_requests import TYPENAME
 from tests.graphql.operations import ORDERS, stock_of
@@ -37,7 +38,7 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
 ) -> None:
     admission = create_admission(settings)
     documents = Documents(schema, admission.turns)
-    engine = Engine(None, executor, documents, None, Authenticator(None, admission.refusals), admission)  # type: ignore[arg-type]
+    engine = Engine(None, executor, documents, None, Authenticator(OperatorTokens(None), admission.refusals), admission)  # type: ignore[arg-type]
     handler = GraphQLHTTP(engine, None, 12.0)
     sent: list[dict[str, Any]] = []
 

@@ -12,7 +12,7 @@ from yarl import URL
 from api.graphql.headers import read_headers
 from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON
 from api.graphql.requests import MAX_BODY
-from api.identity.caller import FREE_GUESSES
+from api.identity.authenticator import FREE_GUESSES
 from api.settings import Settings
 from tests.graphql.http_requests import TYPENAME, assert_serves, get, message, post
 from tests.protocol.raw import connection_to, request

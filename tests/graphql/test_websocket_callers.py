@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from api.graphql.origins import REFUSED_ORIGINS
-from api.identity.caller import FREE_GUESSES
+from api.identity.authenticator import FREE_GUESSES
 from api.settings import Settings, read_settings
 from tests.graphql.transport import Client, assert_alive, connected
 from tests.server import ADMIN_TOKEN, Server, serving
@@ -92,7 +92,7 @@ async def test_a_client_that_guesses_the_operators_token_is_disconnected(setting
                     )
                 code, reason = await client.closed()
             assert code == 1013
-            assert "too many wrong operator's tokens" in reason
+            assert "too many wrong tokens came from your address" in reason
         async with connected(server) as client:
             await assert_alive(client)
         assert (await server.metrics())["dropzero_refused_tokens_total"] == FREE_GUESSES + 2

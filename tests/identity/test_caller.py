@@ -1,155 +1,133 @@
-"""The operator's token: a caller that sends it is the operator, and a client that guesses it is slowed down."""
-
-from collections.abc import AsyncIterator
+"""What each kind of caller may do, whose orders it may see, and whom its requests are charged to."""
 
 import pytest
 
-from api.identity.caller import FREE_GUESSES, MAX_GUESSERS, OPERATOR, REFUSED_TOKENS, Authenticator
-from api.identity.errors import RateLimited
-from api.identity.refusals import Refusals
+from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Kind, Role, buyer, client_key, operator
+from api.identity.claims import IssuerAway
+from api.identity.errors import BuyerMissing, Forbidden, Unauthenticated
 
-TOKEN = "the-operators-token"
-RIGHT, WRONG = f"Bearer {TOKEN}", "Bearer a-guess"
+ADA = buyer("ada", guest=False, expires_at=2000.0)
+GUEST = buyer("guest-1", guest=True, expires_at=2000.0)
+SUPPORT = operator("sue", frozenset({Role.SUPPORT}), "sue", 2000.0)
+PAYMENTS = operator("till", frozenset({Role.PAYMENTS}), "till", 2000.0)
+LAPTOP = Caller(names_any_buyer=True)
+EXPIRED = Caller(objection="the token has expired: sign in again")
+AWAY = Caller(objection="the issuer does not answer: try again", issuer_away=True)
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+SIGN_IN = "sign in: send Authorization: Bearer TOKEN; a shop without accounts gives one by the mutation guest"
 
 
-@pytest.fixture
-async def refusals() -> AsyncIterator[Refusals]:
-    refusals = Refusals()
-    yield refusals
-    refusals.close()
-
-
-@pytest.fixture
-def authenticator(refusals: Refusals, clock: Clock) -> Authenticator:
-    return Authenticator(TOKEN, refusals, clock)
-
-
-def guess(authenticator: Authenticator, times: int, client: str = "198.51.100.1") -> None:
-    for number in range(times):
-        assert not authenticator.identify(f"Bearer guess-{number}", client).operator
-
-
-def wait_for(authenticator: Authenticator, authorization: str, client: str = "198.51.100.1") -> float:
-    """Seconds that the client has to wait, from the error that it gets instead of a caller."""
-    with pytest.raises(RateLimited) as limited:
-        authenticator.identify(authorization, client)
-    return limited.value.retry_after
+def test_each_caller_is_of_one_kind_and_has_a_name_for_the_log() -> None:
+    assert [(caller.kind, caller.name) for caller in (ANONYMOUS, EXPIRED, ADA, GUEST, OPERATOR, SUPPORT)] == [
+        (Kind.ANONYMOUS, "anonymous"),
+        (Kind.ANONYMOUS, "anonymous"),
+        (Kind.BUYER, "ada"),
+        (Kind.BUYER, "guest-1"),
+        (Kind.OPERATOR, "operator"),
+        (Kind.OPERATOR, "sue"),
+    ]
 
 
 @pytest.mark.parametrize(
-    "authorization", [RIGHT, f"bearer {TOKEN}", f"BEARER  {TOKEN}", f"Bearer {TOKEN}\t "], ids=lambda text: repr(text)
+    ("caller", "roles"), [(OPERATOR, set(Role)), (SUPPORT, {Role.SUPPORT}), (PAYMENTS, {Role.PAYMENTS})]
 )
-def test_a_caller_with_the_token_is_the_operator(authenticator: Authenticator, authorization: str) -> None:
-    assert authenticator.identify(authorization, "198.51.100.1") == OPERATOR
+def test_an_operator_may_do_everything_and_the_other_roles_their_part(caller: Caller, roles: set[Role]) -> None:
+    for role in Role:
+        if role in roles:
+            caller.require(role)
+        else:
+            with pytest.raises(Forbidden, match="has not the role"):
+                caller.require(role)
+    assert caller.operator is (caller is OPERATOR)
 
 
 @pytest.mark.parametrize(
-    ("authorization", "reason"),
+    ("caller", "kind", "message"),
     [
-        (None, "this is for the operator: send the operator's token"),
-        ("", "this is for the operator: send the operator's token"),
-        ("Bearer", "Authorization must read: Bearer TOKEN"),
-        ("Bearer ", "Authorization must read: Bearer TOKEN"),
-        (TOKEN, "Authorization must read: Bearer TOKEN"),
-        (f"Basic {TOKEN}", "Authorization must read: Bearer TOKEN"),
-        (f"Bearer {TOKEN}x", "the token that was sent is not the operator's token"),
-        (f"Bearer {TOKEN}\u00a0", "the token that was sent is not the operator's token"),
-        ("Bearer \u00e9", "the token that was sent is not the operator's token"),
+        (ANONYMOUS, Unauthenticated, "this is for the operator and for support: send the operator's token"),
+        (LAPTOP, Unauthenticated, "this is for the operator and for support: send the operator's token"),
+        (EXPIRED, Unauthenticated, "the token has expired: sign in again"),
+        (AWAY, IssuerAway, "the issuer does not answer: try again"),
+        (Caller(closed=True), Unauthenticated, "this is for the operator and for support, and this server has no"),
+        (ADA, Forbidden, "this is for the operator and for support, and the token that was sent has not the role"),
+        (GUEST, Forbidden, "this is for the operator and for support, and the token that was sent has not the role"),
     ],
 )
-async def test_any_other_authorization_is_refused_with_a_reason(
-    authenticator: Authenticator, authorization: str | None, reason: str
+def test_a_caller_without_a_role_is_refused_with_what_to_send(
+    caller: Caller, kind: type[Exception], message: str
 ) -> None:
-    caller = authenticator.identify(authorization, "198.51.100.1")
-    assert not caller.operator
-    assert caller.objection.startswith(reason)
+    with pytest.raises(kind) as refusal:
+        caller.require(Role.SUPPORT)
+    assert str(refusal.value).startswith(message)
 
 
-async def test_after_ten_wrong_tokens_even_the_right_token_has_to_wait(
-    authenticator: Authenticator, clock: Clock
+@pytest.mark.parametrize(
+    ("caller", "user_ref", "subject"),
+    [
+        (ADA, None, "ada"),
+        (ADA, "ada", "ada"),
+        (GUEST, None, "guest-1"),
+        (OPERATOR, "ada", "ada"),
+        (SUPPORT, None, "sue"),
+        (operator("sue", OPERATOR.roles, "sue", 2000.0), None, "sue"),
+        (operator("sue", OPERATOR.roles, "sue", 2000.0), "ada", "ada"),
+        (LAPTOP, "ada", "ada"),
+    ],
+)
+def test_a_request_is_for_its_caller_or_for_the_buyer_that_may_be_named(
+    caller: Caller, user_ref: str | None, subject: str
 ) -> None:
-    guess(authenticator, FREE_GUESSES)
-    assert wait_for(authenticator, WRONG) == 1.0
-    assert wait_for(authenticator, RIGHT) == 1.0
-    clock.now += 0.75
-    assert wait_for(authenticator, RIGHT) == 0.25
-    clock.now += 0.25
-    assert authenticator.identify(RIGHT, "198.51.100.1") == OPERATOR
+    assert caller.subject_for(user_ref) == subject
 
 
-async def test_a_client_that_goes_on_guessing_gets_one_comparison_a_second(
-    authenticator: Authenticator, clock: Clock
+@pytest.mark.parametrize(
+    ("caller", "user_ref", "kind", "message"),
+    [
+        (ANONYMOUS, None, Unauthenticated, SIGN_IN),
+        (ANONYMOUS, "ada", Unauthenticated, SIGN_IN),
+        (ANONYMOUS, "", Unauthenticated, SIGN_IN),
+        (EXPIRED, "ada", Unauthenticated, "the token has expired: sign in again"),
+        (AWAY, None, IssuerAway, "the issuer does not answer: try again"),
+        (ADA, "eve", Forbidden, "userRef names another buyer, as only the operator may"),
+        (ADA, "", Forbidden, "userRef names another buyer, as only the operator may"),
+        (GUEST, "ada", Forbidden, "userRef names another buyer, as only the operator may"),
+        (SUPPORT, "ada", Forbidden, "userRef names another buyer, as only the operator may"),
+        (OPERATOR, None, BuyerMissing, "this is for one buyer: name the buyer as userRef"),
+        (LAPTOP, None, BuyerMissing, "this is for one buyer: name the buyer as userRef"),
+    ],
+)
+def test_a_request_for_nobody_or_for_another_buyer_is_refused(
+    caller: Caller, user_ref: str | None, kind: type[Exception], message: str
 ) -> None:
-    guess(authenticator, FREE_GUESSES)
-    for _ in range(20):
-        clock.now += 1.0
-        guess(authenticator, 1)
-        assert wait_for(authenticator, RIGHT) == 1.0
+    with pytest.raises(kind) as refusal:
+        caller.subject_for(user_ref)
+    assert str(refusal.value).startswith(message)
 
 
-async def test_tokens_that_are_not_compared_make_the_wait_no_longer(authenticator: Authenticator, clock: Clock) -> None:
-    guess(authenticator, FREE_GUESSES)
-    for _ in range(1000):
-        wait_for(authenticator, WRONG)
-    clock.now += 1.0
-    assert authenticator.identify(RIGHT, "198.51.100.1") == OPERATOR
+def test_orders_are_seen_by_their_buyer_the_operator_and_support() -> None:
+    assert [caller.may_see("ada") for caller in (ADA, OPERATOR, SUPPORT, LAPTOP)] == [True] * 4
+    eve = buyer("eve", guest=False, expires_at=2000.0)
+    assert [caller.may_see("ada") for caller in (ANONYMOUS, eve, GUEST, PAYMENTS, EXPIRED, AWAY)] == [False] * 6
+    assert not ANONYMOUS.may_see("")
 
 
-async def test_free_guesses_come_back_with_time(authenticator: Authenticator, clock: Clock) -> None:
-    guess(authenticator, FREE_GUESSES)
-    clock.now += 60.0
-    guess(authenticator, FREE_GUESSES)
-    assert wait_for(authenticator, WRONG) == 1.0
+ADDRESS = "198.51.100.1"
 
 
-async def test_other_clients_and_callers_without_a_token_do_not_wait(authenticator: Authenticator) -> None:
-    guess(authenticator, FREE_GUESSES)
-    assert authenticator.identify(RIGHT, "198.51.100.2") == OPERATOR
-    for authorization in (None, "", "Basic dXNlcjpwYXNz"):
-        assert not authenticator.identify(authorization, "198.51.100.1").operator
+def test_a_signed_in_buyer_is_charged_as_itself_wherever_it_comes_from() -> None:
+    assert client_key(ADDRESS, ADA) == client_key("192.0.2.7", ADA) == "subject:ada"
+    assert client_key(ADDRESS, buyer("eve", guest=False, expires_at=2000.0)) == "subject:eve"
 
 
-async def test_the_right_token_is_no_guess(authenticator: Authenticator) -> None:
-    for _ in range(1000):
-        assert authenticator.identify(RIGHT, "198.51.100.1") == OPERATOR
-    guess(authenticator, FREE_GUESSES)
+def test_a_thousand_guests_of_one_address_have_the_one_share_of_their_address() -> None:
+    guests = [buyer(f"guest-{number}", guest=True, expires_at=2000.0) for number in range(1000)]
+    assert {client_key(ADDRESS, caller) for caller in (ANONYMOUS, LAPTOP, EXPIRED, *guests)} == {ADDRESS}
 
 
-async def test_every_refused_token_is_counted(authenticator: Authenticator, refusals: Refusals) -> None:
-    guess(authenticator, FREE_GUESSES)
-    wait_for(authenticator, WRONG)
-    wait_for(authenticator, RIGHT)
-    assert refusals.counts[REFUSED_TOKENS] == FREE_GUESSES + 2
-
-
-async def test_a_flood_of_addresses_is_not_remembered_for_ever(authenticator: Authenticator) -> None:
-    guess(authenticator, FREE_GUESSES, "first")
-    guess(authenticator, FREE_GUESSES, "second")
-    for number in range(MAX_GUESSERS - 2):
-        guess(authenticator, 1, f"client-{number}")
-    wait_for(authenticator, WRONG, "first")  # no guess, since it is not compared
-    guess(authenticator, 1, "another")
-
-    assert len(authenticator._guessed_until) == MAX_GUESSERS
-    assert authenticator.identify(RIGHT, "first") == OPERATOR, "the client that guessed longest ago"
-    wait_for(authenticator, RIGHT, "second")
-
-
-async def test_a_server_without_a_token_compares_and_counts_nothing(refusals: Refusals) -> None:
-    closed = Authenticator(None, refusals)
-    for _ in range(100):
-        assert not closed.identify(WRONG, "198.51.100.1").operator
-    assert refusals.counts[REFUSED_TOKENS] == 0
+def test_operators_are_charged_by_name_and_no_buyer_can_be_named_like_one() -> None:
+    ci, till = operator("ci", OPERATOR.roles), operator("till", OPERATOR.roles)
+    assert client_key(ADDRESS, OPERATOR) == "operator:operator"
+    assert len({client_key(ADDRESS, caller) for caller in (ci, till, OPERATOR)}) == 3
+    named = buyer("operator:ci", guest=False, expires_at=2000.0)
+    assert client_key(ADDRESS, named) != client_key(ADDRESS, ci)
+    assert client_key(ADDRESS, SUPPORT) == "subject:sue"
