@@ -33,6 +33,7 @@ from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.identity.gate import Gate
 from api.identity.guests import GuestTokens
+from api.identity.issuer import Issuer
 from api.identity.operator_tokens import OperatorTokens
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
@@ -78,10 +79,12 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     executor = Executor(schema)
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
+    issuer = None if settings.issuer is None else Issuer(settings.issuer)
     authenticator = Authenticator(
         OperatorTokens(settings.admin_token, settings.operator_digests),
         admission.refusals,
         guests=GuestTokens(settings.guest_keys) if settings.guest_keys else None,
+        issuer=issuer,
         open_to_anyone=settings.open_to_anyone,
     )
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
@@ -93,12 +96,16 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with metrics.shared():
             await drops.open()
+            if issuer is not None:
+                issuer.start()
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
                     await require_ready_database(regions)
                 yield
             finally:
                 admission.refusals.close()
+                if issuer is not None:
+                    await issuer.close()
                 await broadcasts.close()
                 await drops.close(CLOSE_GRACE)
 

@@ -7,7 +7,7 @@ from api.database.database import Database
 from api.database.errors import Conflict
 from api.database.retry import RetryBudget, run_again
 from api.drops.decisions import Cancellation, CancelRequest
-from api.drops.errors import Forbidden, NotFound
+from api.drops.errors import NotFound
 from api.drops.group_commit import GroupCommit
 from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.products import Product, get_product
@@ -36,9 +36,8 @@ async def cancel_order(
     A cancellation waits in the line of its product and is decided in a group of its purchases. In a transaction of its
     own it could conflict with theirs.
 
-    `user_ref` is the buyer who sent the request, None for the operator. `client` is where it came from. Raises
-    NotFound, Forbidden when the order is another buyer's, Conflict when nothing was changed, Unavailable,
-    OutcomeUnknown.
+    `user_ref` is the buyer who sent the request, None for the operator. `client` is charged for it. Raises NotFound, also
+    when the order is another buyer's, Conflict when nothing was changed, Unavailable, OutcomeUnknown.
     """
 
     async def look_up() -> CancelRequest | CancelledOrder:
@@ -46,7 +45,7 @@ async def cancel_order(
         if order is None:
             raise NotFound(f"there is no order {order_id}")
         if user_ref is not None and user_ref != order.user_ref:
-            raise Forbidden("this order was placed by another buyer; only that buyer or the operator can cancel it")
+            raise NotFound(f"there is no order {order_id}")  # whether another buyer has one is told to nobody
         if order.status is OrderStatus.CANCELLED:  # a cancelled order stays cancelled
             return CancelledOrder(order, await get_product(database, order.product_id), first=False)
         return CancelRequest(order_id, order.product_id, order.user_ref, user_ref)

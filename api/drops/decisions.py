@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
-from api.drops.errors import DropError, Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.errors import DropError, IdempotencyKeyReused, InvalidInput, NotFound
 from api.drops.limits import MAX_UNITS, checked_text, checked_units
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import Product
@@ -263,7 +263,7 @@ class Sale:
         if order is None:
             return NotFound(f"there is no order {request.order_id}")
         if request.user_ref is not None and request.user_ref != order.user_ref:
-            return Forbidden("this order was placed by another buyer; only that buyer or the operator can cancel it")
+            return NotFound(f"there is no order {request.order_id}")
         if order.status is OrderStatus.CANCELLED:
             return Cancellation(order, first=False)
         cancelled = replace(order, status=OrderStatus.CANCELLED)

@@ -16,9 +16,5 @@ class NotFound(DropError):
     """The named product or order does not exist."""
 
 
-class Forbidden(DropError):
-    """The caller is authenticated and has no right to do this."""
-
-
 class IdempotencyKeyReused(DropError):
     """The same key was used before for a purchase of another quantity."""

@@ -1,5 +1,6 @@
 """The context of resolvers: the drops, the caller, and a loader that gathers reads of products."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -14,6 +15,7 @@ from api.drops.products import Product, get_products
 from api.graphql.departure import Departure
 from api.identity.caller import Caller
 from api.identity.gate import Gate
+from api.identity.guests import GuestToken
 from api.identity.turns import Turns
 
 
@@ -21,8 +23,9 @@ from api.identity.turns import Turns
 class Context:
     """The context of one operation.
 
-    `client`: where the request came from. `turns`: for work of the operation that takes more than a moment. `gate`:
-    charges the client with all of the operation's work. `departure`: of the client, which can leave early.
+    `client`: who is charged for the operation, see client_key. `turns`: for work of the operation that takes more than
+    a moment. `gate`: charges the client with all of the operation's work. `departure`: of the client, which can leave
+    early. `new_guest`: makes a guest's token for the address that the request came from; None in a subscription.
     """
 
     drops: Drops
@@ -31,6 +34,7 @@ class Context:
     turns: Turns
     gate: Gate
     departure: Departure = field(default_factory=Departure)
+    new_guest: Callable[[], GuestToken] | None = None
 
     @cached_property
     def products(self) -> DataLoader[UUID, Product | None]:

@@ -1,6 +1,7 @@
 """The engine: prepares and runs the operations of one process, over HTTP and over websockets alike."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graphql import OperationType
@@ -14,7 +15,7 @@ from api.graphql.execution import CannotSubscribe, Executor, format_errors
 from api.graphql.validation import InvalidDocument
 from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
-from api.identity.caller import Caller
+from api.identity.caller import Caller, client_key
 
 
 class Refused(Exception):
@@ -36,21 +37,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A query or a mutation, ready to run."""
+    """A query or a mutation, ready to run. `client` is charged for it; it came from `address`."""
 
     document: Document
     request: Request
     caller: Caller
     client: str
+    address: str
     mutation: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A subscription, ready to be joined: see Broadcasts.join."""
+    """A subscription, ready to be joined: see Broadcasts.join. `client` is charged for it."""
 
     topic: Topic
     document: Document
+    client: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +67,30 @@ class Engine:
     authenticator: Authenticator
     admission: Admission
 
-    async def prepare(self, request: Request, caller: Caller, client: str) -> Run | Watch:
-        """Check a request and make its document ready. `client` is where the request came from.
+    async def prepare(self, request: Request, caller: Caller, address: str) -> Run | Watch:
+        """Check a request and make its document ready. `address` is where the request came from.
 
         A name that fits no operation is left to the execution, which explains it. Raises Refused, also for what a
         stranger may not send, and RateLimited.
         """
         stranger = not caller.operator
+        client = client_key(address, caller)
         name, variables = request.operation_name, request.variables
         try:
             document = await self.documents.get(request.query, client, trusted_only=stranger)
             bounded = stranger and self.documents.bounds_cost
             operation = document.operation(name, variables, bounded=bounded)
             if operation is not None and operation.type is OperationType.SUBSCRIPTION:
-                return Watch(Topic.of(document, name, variables, caller), document)
+                return Watch(Topic.of(document, name, variables, caller), document, client)
         except (InvalidDocument, CannotSubscribe) as refusal:
             raise Refused(format_errors(refusal.errors)) from None
         mutation = operation is not None and operation.type is OperationType.MUTATION
-        return Run(document, request, caller, client, mutation)
+        return Run(document, request, caller, client, address, mutation)
 
     async def run(self, run: Run, departure: Departure) -> dict[str, Any]:
         """Execute a query or a mutation and return its response, ready to be encoded. `departure` is that of its
         client."""
-        context = Context(self.drops, run.caller, run.client, self.admission.turns, self.admission.gate, departure)
-        request = run.request
+        turns, gate, request = self.admission.turns, self.admission.gate, run.request
+        new_guest = partial(self.authenticator.new_guest, run.address)
+        context = Context(self.drops, run.caller, run.client, turns, gate, departure, new_guest)
         return await self.executor.execute(run.document, request.operation_name, request.variables, context)

@@ -10,10 +10,9 @@ from graphql import GraphQLError
 
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
-from api.drops.errors import Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from api.identity.claims import IssuerAway
-from api.identity.errors import BuyerMissing, RateLimited, Unauthenticated
-from api.identity.errors import Forbidden as RoleMissing
+from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
 
 logger = logging.getLogger("dropzero.graphql")
 
@@ -39,7 +38,6 @@ _CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     NotFound: ErrorCode.NOT_FOUND,
     Unauthenticated: ErrorCode.UNAUTHENTICATED,
     Forbidden: ErrorCode.FORBIDDEN,
-    RoleMissing: ErrorCode.FORBIDDEN,
     IssuerAway: ErrorCode.SERVICE_UNAVAILABLE,
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
 }

@@ -66,7 +66,7 @@ class GraphQLHTTP:
             if isinstance(response, Watch):
                 if scope["method"] == "GET":
                     await read_body(headers, receive)  # so that the next message received is the disconnect
-                events = self._send_events(send, receive, response, client)
+                events = self._send_events(send, receive, response)
                 del request, response  # the stream can last for hours, and keeps no document of its own
                 await events
                 return
@@ -108,10 +108,10 @@ class GraphQLHTTP:
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
         return await engine.run(prepared, departure)
 
-    async def _send_events(self, send: Send, receive: Receive, watch: Watch, client: str) -> None:
+    async def _send_events(self, send: Send, receive: Receive, watch: Watch) -> None:
         """Answer with the events of a subscription. Raises QuotaSpent before anything is sent."""
         broadcasts = self._engine.broadcasts
-        stream = EventStream(send)
+        stream, client = EventStream(send), watch.client
         join = partial(broadcasts.join, watch.topic, watch.document, stream, client)
         del watch
         with self._engine.admission.sockets.claimed(client, 1, stream.give_way):

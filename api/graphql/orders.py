@@ -1,5 +1,6 @@
 """Orders: the type, its connection, the queries and the cancellation."""
 
+import logging
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
@@ -14,6 +15,8 @@ from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.products import DEFAULT_PAGE, Product
+
+logger = logging.getLogger("dropzero.operator")
 
 
 @strawberry.enum(description="Whether an order is confirmed or cancelled.")
@@ -78,8 +81,8 @@ class CancelOrderInput:
 @strawberry.type
 class OrderQueries:
     @strawberry.field(
-        description="Orders, newest first, in pages (Relay cursor connections): the caller's own. For the operator those "
-        "of the buyer `userRef`, and of all buyers without it."
+        description="Orders, newest first, in pages (Relay cursor connections): the caller's own. For the operator "
+        "those of the buyer `userRef`, and of all buyers without it."
     )
     async def orders(
         self,
@@ -100,7 +103,7 @@ class OrderQueries:
             info.context.drops.regions,
             DEFAULT_PAGE if first is None else first,
             after,
-            info.context.caller.buyer_to_list(user_ref),
+            info.context.caller.buyer(None if user_ref is None else checked_text("userRef", user_ref)),
             None if product_id is None else checked_id("productId", product_id),
         )
         cursors = [order.cursor for order in page.items]
@@ -124,8 +127,8 @@ class OrderQueries:
 @strawberry.type
 class OrderMutations:
     @strawberry.mutation(
-        description="Cancels an order, for the buyer who placed it or for the operator. Returns its units to stock "
-        "exactly once."
+        description="Cancels an order, for the buyer who placed it, the operator or support. Returns its units to "
+        "stock exactly once."
     )
     async def cancel_order(
         self,
@@ -133,8 +136,9 @@ class OrderMutations:
         input: Annotated[CancelOrderInput, strawberry.argument(description="The order, and the buyer who cancels it.")],
     ) -> Order | None:
         order_id = checked_id("orderId", input.order_id)
-        user_ref = None if input.user_ref is None else checked_text("userRef", input.user_ref)
-        if user_ref is None:
-            info.context.caller.require_operator()
-        cancellation = await info.context.drops.cancel_order(order_id, user_ref, info.context.client)
+        caller = info.context.caller
+        buyer = caller.buyer(None if input.user_ref is None else checked_text("userRef", input.user_ref))
+        cancellation = await info.context.drops.cancel_order(order_id, buyer, info.context.client)
+        if cancellation.first and caller.roles:
+            logger.info("%s cancelled the order %s of %s", caller.name, order_id, cancellation.order.user_ref)
         return Order.of(cancellation.order, cancellation.product)

@@ -1,5 +1,6 @@
 """Products: the type, its connection, the queries and the operator's mutations."""
 
+import logging
 from datetime import datetime
 from typing import Annotated
 
@@ -12,6 +13,9 @@ from api.drops.products import Product as StoredProduct
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
+from api.identity.caller import Role
+
+logger = logging.getLogger("dropzero.operator")
 
 DEFAULT_PAGE = 20
 
@@ -146,7 +150,8 @@ class ProductMutations:
         info: Info,
         input: Annotated[CreateProductInput, strawberry.argument(description="The new product.")],
     ) -> Product | None:
-        info.context.caller.require_operator()
+        caller = info.context.caller
+        caller.require(Role.OPERATOR)
         product = NewProduct.checked(
             name=input.name,
             drop_name=input.drop_name,
@@ -156,7 +161,9 @@ class ProductMutations:
             shards=DEFAULT_SHARDS if input.shards is None else input.shards,
             idempotency_key=input.idempotency_key,
         )
-        return Product.of(await info.context.drops.create_product(product))
+        created = await info.context.drops.create_product(product)
+        logger.info("%s created the product %s (%s) with %d units", caller.name, created.id, created.name, input.stock)
+        return Product.of(created)
 
     @strawberry.mutation(
         description="Operator only. Adds units to the stock; a negative delta takes units back, never below zero."
@@ -166,10 +173,13 @@ class ProductMutations:
         info: Info,
         input: Annotated[RestockInput, strawberry.argument(description="The product and the units.")],
     ) -> Product | None:
-        info.context.caller.require_operator()
+        caller = info.context.caller
+        caller.require(Role.OPERATOR)
         request = RestockRequest.checked(
             product_id=checked_id("productId", input.product_id),
             delta=input.delta,
             idempotency_key=input.idempotency_key,
         )
-        return Product.of(await info.context.drops.restock(request, info.context.client))
+        product = await info.context.drops.restock(request, info.context.client)
+        logger.info("%s restocked the product %s by %+d units", caller.name, product.id, input.delta)
+        return Product.of(product)

@@ -19,7 +19,7 @@ from api.drops.decisions import (
     Restocked,
     SoldOut,
 )
-from api.drops.limits import checked_id
+from api.drops.limits import checked_id, checked_text
 from api.drops.ticket import Busy, Outcome
 from api.graphql.context import Info
 from api.graphql.orders import Order
@@ -110,8 +110,10 @@ PURCHASE_RESULTS = (
 @strawberry.input(description="What to buy, and for whom.")
 class PurchaseInput:
     product_id: strawberry.ID = strawberry.field(description="The product.")
-    user_ref: str = strawberry.field(
-        description="The buyer, 1 to 200 characters. It is kept in Unicode's form NFKC, without blanks at its ends."
+    user_ref: str | None = strawberry.field(
+        default=None,
+        description="The buyer: the caller's own subject if left out, see `viewer`. Another buyer's is for the "
+        "operator: 1 to 200 characters, kept in Unicode's form NFKC, without blanks at its ends.",
     )
     quantity: int = strawberry.field(default=1, description="Units to buy, 1 or more.")
     region: str | None = strawberry.field(
@@ -128,7 +130,7 @@ class PurchaseInput:
 def _read_input(cls: type[PurchaseInput], value: Mapping[str, Any], _: InputContext) -> PurchaseInput:
     return cls(
         product_id=value["productId"],
-        user_ref=value["userRef"],
+        user_ref=value.get("userRef"),
         quantity=value["quantity"],
         region=value.get("region"),
         idempotency_key=value.get("idempotencyKey"),
@@ -150,9 +152,10 @@ class PurchaseMutations:
         input: Annotated[PurchaseInput, strawberry.argument(description="What to buy, and for whom.")],
     ) -> PurchaseResult | None:
         context = info.context
+        user_ref = None if input.user_ref is None else checked_text("userRef", input.user_ref)
         purchase = Purchase.checked(
             product_id=checked_id("productId", input.product_id),
-            user_ref=input.user_ref,
+            user_ref=context.caller.subject_for(user_ref),
             quantity=input.quantity,
             idempotency_key=input.idempotency_key,
         )

@@ -12,15 +12,16 @@ from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
 from api.graphql.stock import Subscription
+from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 
 @strawberry.type(description="What can be read.")
-class Query(ProductQueries, OrderQueries, RegionQueries, ClockQueries):
+class Query(ProductQueries, OrderQueries, ViewerQueries, RegionQueries, ClockQueries):
     pass
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(PurchaseMutations, ProductMutations, OrderMutations):
+class Mutation(PurchaseMutations, ProductMutations, OrderMutations, ViewerMutations):
     pass
 
 

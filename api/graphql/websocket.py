@@ -218,7 +218,7 @@ class Session:
     def _watch(self, operation_id: str, watch: Watch) -> None:
         broadcasts = self._engine.broadcasts
         watching = self._operations[operation_id] = Watching(self, operation_id, broadcasts.leave)
-        watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, self._client)
+        watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, watch.client)
 
     async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:
         """Run a query or mutation and send its response, unless its client has left."""

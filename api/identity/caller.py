@@ -85,13 +85,14 @@ class Caller:
             raise self._not_known(f"this is for {_WHO[role]}: {_HOW}")
         raise Forbidden(f"this is for {_WHO[role]}, and the token that was sent has not the role {role}")
 
-    def require_operator(self) -> None:
-        """As `require` with the role of the operator."""
-        self.require(Role.OPERATOR)
-
     def may_see(self, subject: str) -> bool:
         """Whether the caller may read and cancel the orders of this buyer."""
         return self.has(Role.SUPPORT) or self.names_any_buyer or (bool(subject) and subject == self.subject)
+
+    def buyer(self, user_ref: str | None) -> str | None:
+        """The buyer whose orders the caller reads or cancels; None for those of all buyers, as only the operator and
+        support may. `user_ref` and errors as in `subject_for`."""
+        return user_ref if self.has(Role.SUPPORT) else self.subject_for(user_ref)
 
     def subject_for(self, user_ref: str | None) -> str:
         """The buyer that a request is for, who is the caller when `user_ref` is None. `user_ref` has the form in which
