@@ -36,8 +36,8 @@ async def cancel_order(
     A cancellation waits in the line of its product and is decided in a group of its purchases. In a transaction of its
     own it could conflict with theirs.
 
-    `user_ref` is the buyer who sent the request, None for the operator. `client` is charged for it. Raises NotFound, also
-    when the order is another buyer's, Conflict when nothing was changed, Unavailable, OutcomeUnknown.
+    `user_ref` is the buyer who sent the request, None for the operator. `client` is charged for it. Raises NotFound,
+    also when the order is another buyer's, Conflict when nothing was changed, Unavailable, OutcomeUnknown.
     """
 
     async def look_up() -> CancelRequest | CancelledOrder:

@@ -92,7 +92,11 @@ class Caller:
     def buyer(self, user_ref: str | None) -> str | None:
         """The buyer whose orders the caller reads or cancels; None for those of all buyers, as only the operator and
         support may. `user_ref` and errors as in `subject_for`."""
-        return user_ref if self.has(Role.SUPPORT) else self.subject_for(user_ref)
+        if self.has(Role.SUPPORT):
+            return user_ref
+        if user_ref is None and self.names_any_buyer:
+            self.require(Role.SUPPORT)
+        return self.subject_for(user_ref)
 
     def subject_for(self, user_ref: str | None) -> str:
         """The buyer that a request is for, who is the caller when `user_ref` is None. `user_ref` has the form in which
@@ -101,7 +105,7 @@ class Caller:
             return user_ref
         if self.subject and user_ref in (None, self.subject):
             return self.subject
-        if self.kind is Kind.ANONYMOUS and not self.names_any_buyer:
+        if self.kind is Kind.ANONYMOUS and (self.objection or not self.names_any_buyer):
             raise self._not_known(_SIGN_IN)
         if user_ref is None:
             raise BuyerMissing("this is for one buyer: name the buyer as userRef")

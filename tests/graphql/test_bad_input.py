@@ -53,7 +53,7 @@ class TestPurchase:
             ({"userRef": "x" * 201}, "userRef must have 1 to 200 characters, not 201"),
             ({"userRef": "a\0b"}, "userRef must not have the character U\\+0000"),
             ({"userRef": "\x1b[2J"}, "userRef must not have the character U\\+001B"),
-            ({"userRef": None}, "userRef: Expected value of non-null type 'String!'"),
+            ({"userRef": None}, "this is for one buyer: name the buyer as userRef"),
             ({"userRef": 5}, "userRef: String cannot represent a non string value: 5"),
             ({"idempotencyKey": ""}, "idempotencyKey must have 1 to 200 characters, not 0"),
             ({"idempotencyKey": "x" * 201}, "idempotencyKey must have 1 to 200 characters, not 201"),

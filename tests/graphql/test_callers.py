@@ -101,10 +101,7 @@ async def test_another_buyers_order_is_not_cancelled(server: Server) -> None:
     order_id = (await server.purchase(product_id, "ada", quantity=4))["order"]["id"]
 
     refused = await server.refusal(CANCEL, {"input": {"orderId": order_id, "userRef": "mallory"}})
-    assert refused == (
-        "FORBIDDEN",
-        "this order was placed by another buyer; only that buyer or the operator can cancel it",
-    )
+    assert refused == ("NOT_FOUND", f"there is no order {order_id}")
     code, _ = await server.refusal(CANCEL, {"input": {"orderId": order_id}})
     assert code == "UNAUTHENTICATED"
     assert await stock_of(server, product_id) == 6

@@ -29,6 +29,7 @@ RELIED_ON = """
 scalar DateTime
 
 type Query {
+  viewer: Viewer!
   products(first: Int = 20, after: String, dropName: String): ProductConnection!
   product(id: ID!): Product
   orders(first: Int = 20, after: String, userRef: String, productId: ID): OrderConnection!
@@ -37,6 +38,7 @@ type Query {
 }
 
 type Mutation {
+  guest: GuestToken
   purchase(input: PurchaseInput!): PurchaseResult
   createProduct(input: CreateProductInput!): Product
   restock(input: RestockInput!): Product
@@ -77,18 +79,25 @@ type StockChange { productId: ID! stock: Int! soldOut: Boolean! version: Int! st
 type ProductConnection { edges: [ProductEdge!]! pageInfo: PageInfo! }
 type ProductEdge { cursor: String! node: Product! }
 type OrderConnection { edges: [OrderEdge!]! pageInfo: PageInfo! }
+type Viewer { subject: String roles: [Role!]! guest: Boolean! }
+enum Role { OPERATOR SUPPORT PAYMENTS }
+type GuestToken { token: String! subject: String! expiresAt: DateTime! }
+
 type OrderEdge { cursor: String! node: Order! }
 type PageInfo { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String endCursor: String }
 
 input PurchaseInput {
   productId: ID!
-  userRef: String!
+  userRef: String
   quantity: Int! = 1
   region: String
   idempotencyKey: String
 }
-input CreateProductInput { name: String! dropName: String! stock: Int! opensAt: DateTime limitPerBuyer: Int }
-input RestockInput { productId: ID! delta: Int! }
+input CreateProductInput {
+  name: String! dropName: String! stock: Int! opensAt: DateTime limitPerBuyer: Int
+  shards: Int = 16 idempotencyKey: String
+}
+input RestockInput { productId: ID! delta: Int! idempotencyKey: String }
 input CancelOrderInput { orderId: ID! userRef: String }
 
 interface PurchaseResult { status: PurchaseStatus! message: String! attempts: Int! region: String! }
