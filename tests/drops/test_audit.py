@@ -18,7 +18,7 @@ async def books(pool: Pool, product_id: UUID) -> AuditLine:
 
 async def sold_to_two_buyers(pool: Pool, limit: int | None = 5) -> UUID:
     """A product of which Ada has bought two units, and Bob has bought one and cancelled it."""
-    product_id = await new_product(pool, stock=20, limit=limit)
+    product_id = await new_product(pool, stock=270, limit=limit)
     line = new_group_commit(pool)
     outcomes = [await line.submit(purchase(product_id, "ada", 2)), await line.submit(purchase(product_id, "bob"))]
     assert kinds(outcomes) == {"Confirmed": 2}
