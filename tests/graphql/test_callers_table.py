@@ -1,0 +1,205 @@
+"""Every field of the schema against every caller, on each transport: who gets data, who gets nothing, and why."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from graphql import GraphQLSchema
+
+from tests.graphql.callers import ADA, ANONYMOUS, BOB, CALLERS, GUEST, OLGA, OPERATOR, PIA, SUE, Shop, open_shop
+from tests.graphql.operations import UNKNOWN_ID
+from tests.graphql.subscriptions import WATCH, streaming
+from tests.graphql.transport import connected
+
+HTTP, SOCKET, EVENTS = "HTTP", "websocket", "event stream"
+DATA, NULL = "data", "null"
+UNKNOWN, FORBIDDEN, MISSING, NOT_FOUND = "UNAUTHENTICATED", "FORBIDDEN", "BAD_USER_INPUT", "NOT_FOUND"
+
+EVERYBODY = dict.fromkeys(CALLERS, DATA)
+OPERATORS = {**dict.fromkeys(CALLERS, FORBIDDEN), ANONYMOUS: UNKNOWN, OLGA: DATA, OPERATOR: DATA}
+
+ORDERS = """
+query ($user: String, $product: ID) {
+  orders(userRef: $user, productId: $product, first: 100) { edges { node { id userRef } } }
+}
+"""
+ORDER = "query ($order: ID!) { order(id: $order) { id userRef } }"
+PURCHASE = """
+mutation ($product: ID!, $user: String) {
+  purchase(input: { productId: $product, userRef: $user }) { ... on PurchaseConfirmed { order { id userRef } } }
+}
+"""
+CANCEL = """
+mutation ($order: ID!, $user: String) { cancelOrder(input: { orderId: $order, userRef: $user }) { userRef } }
+"""
+CREATE = 'mutation { createProduct(input: { name: "Tee", dropName: "First Light", stock: 1 }) { name } }'
+RESTOCK = "mutation ($product: ID!) { restock(input: { productId: $product, delta: 1 }) { name } }"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A field and what each caller gets, with an endpoint configured. `laptop`: where the laptop's rules differ.
+
+    DATA is followed by the buyers that it names. The operation's `$product` has the order `$order` of ada and one of
+    bob.
+    """
+
+    field: str
+    case: str
+    document: str
+    expected: Mapping[str, str]
+    laptop: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.case}".strip()
+
+
+OF_ADA, OF_BOB, OF_BOTH = f"{DATA} of {ADA}", f"{DATA} of {BOB}", f"{DATA} of {ADA}, {BOB}"
+FOR_ADA = {"user": ADA}
+
+OWN = {caller: f"{DATA} of {caller}" for caller in CALLERS} | {ANONYMOUS: UNKNOWN, OPERATOR: MISSING}
+"""Everybody's own, which callers without a subject do not have."""
+
+TABLE = (
+    Row("products", "", "{ products(first: 1) { edges { cursor } } }", EVERYBODY),
+    Row("product", "", "query ($product: ID!) { product(id: $product) { id } }", EVERYBODY),
+    Row("regions", "", "{ regions { name } }", EVERYBODY),
+    Row("now", "", "{ now }", EVERYBODY),
+    Row("viewer", "", "{ viewer { subject roles guest } }", OWN | {ANONYMOUS: DATA, OPERATOR: DATA}),
+    Row("guest", "", "mutation { guest { expiresAt } }", EVERYBODY),
+    Row(
+        "orders",
+        "without a buyer",
+        ORDERS,
+        EVERYBODY | {ANONYMOUS: UNKNOWN, ADA: OF_ADA, BOB: OF_BOB, SUE: OF_BOTH, OLGA: OF_BOTH, OPERATOR: OF_BOTH},
+    ),
+    Row(
+        "orders",
+        "of ada",
+        ORDERS,
+        OPERATORS | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+        FOR_ADA,
+    ),
+    Row(
+        "order",
+        "of ada",
+        ORDER,
+        dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+    ),
+    Row("order", "of nobody", ORDER, dict.fromkeys(CALLERS, NULL), {}, {"order": UNKNOWN_ID}),
+    Row("purchase", "without a buyer", PURCHASE, OWN, {ANONYMOUS: MISSING}),
+    Row(
+        "purchase",
+        "for ada",
+        PURCHASE,
+        OPERATORS | {ADA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+        FOR_ADA,
+    ),
+    Row(
+        "cancelOrder",
+        "of ada, without a buyer",
+        CANCEL,
+        {**OPERATORS, ADA: OF_ADA, BOB: NOT_FOUND, GUEST: NOT_FOUND, PIA: NOT_FOUND}
+        | {SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+    ),
+    Row(
+        "cancelOrder",
+        "of ada, for ada",
+        CANCEL,
+        OPERATORS | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+        FOR_ADA,
+    ),
+    Row("createProduct", "", CREATE, OPERATORS),
+    Row("restock", "", RESTOCK, OPERATORS),
+    Row("stockChanged", "", WATCH, EVERYBODY),
+)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["configured", "laptop"])
+async def shop(request: pytest.FixtureRequest, shared_database_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(shared_database_url, closed=request.param) as shop:
+        yield shop
+
+
+async def asked(shop: Shop, transport: str, document: str, variables: dict[str, Any], token: str | None) -> Any:
+    """The first response to the operation, errors and all."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    if transport == HTTP:
+        return await shop.server.ask(document, variables, token=token)
+    if transport == EVENTS:
+        async with streaming(shop.server, document, variables, headers=headers) as stream:
+            name, response = await stream.event()
+            assert name == "next"
+            return response
+    async with connected(shop.server, init=False) as client:
+        await client.init(headers)
+        await client.subscribe(document, variables)
+        message = await client.receive()
+        assert message["type"] == "next", message
+        return message["payload"]
+
+
+async def bought(shop: Shop, product_id: str, buyer: str) -> str:
+    """The id of an order that the operator has placed for the buyer."""
+    variables = {"product": product_id, "user": buyer}
+    data = await shop.server.data(PURCHASE, variables, token=shop.token(OPERATOR))
+    order_id: str = data["purchase"]["order"]["id"]
+    return order_id
+
+
+def buyers_in(value: Any) -> set[str]:
+    """The buyers that an answer names. Guests' subjects are random, and are shortened."""
+    if isinstance(value, dict):
+        named = {str(text) for key, text in value.items() if key in ("userRef", "subject") and text is not None}
+        value = list(value.values())
+    else:
+        named = set()
+    for part in value if isinstance(value, list) else ():
+        named |= buyers_in(part)
+    return {GUEST if name.startswith("guest-") else name for name in named}
+
+
+def described(answer: dict[str, Any], name: str) -> str:
+    """An answer in the words of the table."""
+    if "errors" in answer:
+        [error] = answer["errors"]
+        assert not (answer.get("data") or {}).get(name), "an answer has data beside its error"
+        code: str = error["extensions"]["code"]
+        return code
+    if answer["data"][name] is None:
+        return NULL
+    named = ", ".join(sorted(buyers_in(answer["data"][name])))
+    return f"{DATA} of {named}" if named else DATA
+
+
+@pytest.mark.parametrize("transport", [HTTP, SOCKET, EVENTS])
+@pytest.mark.parametrize("row", TABLE, ids=str)
+async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transport: str) -> None:
+    product_id = await shop.server.create_product(100)
+    order_id = await bought(shop, product_id, ADA)
+    await bought(shop, product_id, BOB)
+    given = {"product": product_id, "order": order_id, "ids": [product_id], **row.variables}
+    variables = {name: value for name, value in given.items() if f"${name}" in row.document}
+    expected = dict(row.expected)
+    if shop.server.settings.open_to_anyone:
+        expected |= row.laptop
+    if row.field == "stockChanged" and transport == HTTP:
+        expected = dict.fromkeys(CALLERS, MISSING)
+
+    got = {
+        caller: described(await asked(shop, transport, row.document, variables, shop.token(caller)), row.field)
+        for caller in CALLERS
+    }
+
+    assert got == expected
+
+
+def test_every_field_of_the_schema_is_in_the_table(schema: GraphQLSchema) -> None:
+    roots = (schema.query_type, schema.mutation_type, schema.subscription_type)
+    assert {row.field for row in TABLE} == {name for root in roots if root is not None for name in root.fields}
