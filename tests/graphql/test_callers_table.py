@@ -45,7 +45,7 @@ class Row:
     bob.
     """
 
-    field: str
+    root: str
     case: str
     document: str
     expected: Mapping[str, str]
@@ -53,7 +53,7 @@ class Row:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.field} {self.case}".strip()
+        return f"{self.root} {self.case}".strip()
 
 
 OF_ADA, OF_BOB, OF_BOTH = f"{DATA} of {ADA}", f"{DATA} of {BOB}", f"{DATA} of {ADA}, {BOB}"
@@ -189,11 +189,11 @@ async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transp
     expected = dict(row.expected)
     if shop.server.settings.open_to_anyone:
         expected |= row.laptop
-    if row.field == "stockChanged" and transport == HTTP:
+    if row.root == "stockChanged" and transport == HTTP:
         expected = dict.fromkeys(CALLERS, MISSING)
 
     got = {
-        caller: described(await asked(shop, transport, row.document, variables, shop.token(caller)), row.field)
+        caller: described(await asked(shop, transport, row.document, variables, shop.token(caller)), row.root)
         for caller in CALLERS
     }
 
@@ -202,4 +202,4 @@ async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transp
 
 def test_every_field_of_the_schema_is_in_the_table(schema: GraphQLSchema) -> None:
     roots = (schema.query_type, schema.mutation_type, schema.subscription_type)
-    assert {row.field for row in TABLE} == {name for root in roots if root is not None for name in root.fields}
+    assert {row.root for row in TABLE} == {name for root in roots if root is not None for name in root.fields}
