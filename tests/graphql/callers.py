@@ -46,7 +46,7 @@ class Shop:
 
 def shop_settings(issuer: ShopIssuer, database_url: str, *, closed: bool) -> Settings:
     """Settings of a shop whose buyers sign in at the issuer or are guests. `closed`: as with an endpoint configured,
-    and else as on a laptop."""
+    and else as on a laptop. Its proxy is this machine."""
     configured = read_settings(
         {
             "DROPZERO_ISSUER": issuer.url,
@@ -57,6 +57,7 @@ def shop_settings(issuer: ShopIssuer, database_url: str, *, closed: bool) -> Set
             "DROPZERO_OPERATOR_ROLE": ROLES[OLGA],
             "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN,
             "DROPZERO_GUEST_KEY": GUEST_KEY,
+            "DROPZERO_TRUSTED_PROXIES": "127.0.0.1",
             **(CONFIGURED if closed else {}),
         }
     )
