@@ -14,6 +14,7 @@ import aiohttp
 from api.client.load import percentile
 from bench.audience import Deliveries
 from bench.client import purchase
+from bench.servers import Process
 from bench.watching_socket import Watch
 
 PHASE = 20.0
@@ -30,26 +31,26 @@ class Change:
     sent: float
 
 
-async def buy(url: str, product_ids: Sequence[str], per_second: int, *, scattered: bool = False) -> list[Change]:
-    """Purchases of one product after the other, through the server at `url`. If `scattered`, their moments have no
+async def buy(server: Process, product_ids: Sequence[str], per_second: int, *, scattered: bool = False) -> list[Change]:
+    """Purchases of one product after the other, through the server. If `scattered`, their moments have no
     fixed relation to those at which a server polls."""
     changes = []
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=server.authorization) as session:
         async for number in _pace(per_second):
             if scattered:
                 await asyncio.sleep(random.uniform(0, 0.3 / per_second))  # noqa: S311
             product_id, sent = product_ids[number % len(product_ids)], time.perf_counter()
-            answer = await purchase(session, url, product_id, sent, with_version=True)
+            answer = await purchase(session, server.url, product_id, sent, with_version=True)
             if answer.status != "CONFIRMED":
                 raise SystemExit(f"a purchase was answered with {answer.status}")
             changes.append(Change(product_id, answer.version, sent))
     return changes
 
 
-async def buy_once(url: str, product_id: str) -> None:
+async def buy_once(server: Process, product_id: str) -> None:
     """One purchase."""
-    async with aiohttp.ClientSession() as session:
-        await purchase(session, url, product_id, time.perf_counter())
+    async with aiohttp.ClientSession(headers=server.authorization) as session:
+        await purchase(session, server.url, product_id, time.perf_counter())
 
 
 async def post(url: str, messages: Sequence[tuple[int, str]], product_id: str, per_second: int) -> list[Change]:

@@ -113,7 +113,9 @@ async def _sell(server: Process, product_id: str, at_a_time: int) -> frozenset[s
     numbers = iter(range(GROUPED if at_a_time > 1 else ONE_BY_ONE))
     told: set[str] = set()
     timeout = aiohttp.ClientTimeout(total=2 * WAIT)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=timeout, headers=server.authorization
+    ) as session:
 
         async def buyer() -> None:
             for _ in numbers:

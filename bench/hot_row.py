@@ -45,7 +45,7 @@ def measure(kind: str, server: Process, product_id: str, delay: int, buyers: int
     """Measure one cell of the table: load one product for some seconds."""
     ran, cpu = metrics.total(server.url, _TRANSACTIONS, server.token), server.cpu_seconds()
     with tempfile.TemporaryDirectory() as log:
-        load = wrk.purchases(server.url, product_id, buyers, SECONDS, Path(log))
+        load = wrk.purchases(server, product_id, buyers, SECONDS, Path(log))
     ran = metrics.total(server.url, _TRANSACTIONS, server.token) - ran or load.attempts  # a peer counts none
     cpu = server.cpu_seconds() - cpu
     row = {

@@ -1,6 +1,7 @@
 -- wrk's part of a purchase load: each request is another buyer with a key of its own, each answer is counted and
 -- each confirmed order's id is written down, to be held against the table afterwards.
--- Arguments after wrk's `--`: the product's id, a prefix for buyers' names, the file for order ids.
+-- Arguments after wrk's `--`: the product's id, a prefix for buyers' names, the file for order ids, the operator's
+-- token or an empty text.
 
 local threads = {}
 
@@ -18,6 +19,7 @@ function init(args)
   head = '{"query":"mutation Buy($input: PurchaseInput!) { purchase(input: $input) { status attempts ' ..
     '... on PurchaseConfirmed { order { id } } } }","variables":{"input":{"productId":"' .. product .. '","userRef":"'
   headers = { ["Content-Type"] = "application/json" }
+  if args[4] ~= "" then headers["Authorization"] = "Bearer " .. args[4] end
 end
 
 function request()

@@ -84,12 +84,11 @@ def kinds(server: Process, before: bool) -> tuple[Stock, ...]:
 
 def measure(version: Version, servers: Sequence[Process], stock: Stock, case: Case, seconds: int) -> dict[str, Any]:
     """Load one product for some seconds through all servers, and check the books."""
-    urls = [server.url for server in servers]
-    wrk.side_by_side(urls, new_product(servers[0], shards=stock.shards), case.buyers, WARM_UP, version.folder)
+    wrk.side_by_side(servers, new_product(servers[0], shards=stock.shards), case.buyers, WARM_UP, version.folder)
     metrics.drain(servers)
     product_id = new_product(servers[0], shards=stock.shards)
     ends, cpu = _ends(servers), sum(server.cpu_seconds() for server in servers)
-    loads = wrk.side_by_side(urls, product_id, case.buyers, seconds, version.folder)
+    loads = wrk.side_by_side(servers, product_id, case.buyers, seconds, version.folder)
     metrics.drain(servers)
     ends, cpu = _ends(servers) - ends, sum(server.cpu_seconds() for server in servers) - cpu
     told = frozenset[str]().union(*(load.order_ids for load in loads))

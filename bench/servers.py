@@ -39,6 +39,11 @@ class Process:
         self.token = token
         """Empty if the server has no operator, as a peer has none."""
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The headers of the operator, who alone may name buyers where endpoints are configured."""
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
     def cpu_seconds(self) -> float:
         """User and system time that the process has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()

@@ -26,7 +26,7 @@ def measure(data: Path, most: int) -> list[dict[str, Any]]:
     for delay in COMMIT_DELAYS_MS:
         with dropzero(data, DROPZERO_COMMIT_DELAY_MS=str(delay)) as server, tempfile.TemporaryDirectory() as log:
             database = Database(data)
-            wrk.purchases(server.url, new_product(server), BUYERS, WARM_UP, Path(log))
+            wrk.purchases(server, new_product(server), BUYERS, WARM_UP, Path(log))
             alone = _sell(server, database, delay, 0, Path(log))
             rows.append(alone)
             for watchers in crowds:
@@ -42,7 +42,7 @@ def _sell(server: Process, database: Database, delay: int, watchers: int, log: P
     with audience(server.url, [Watch(product_id)] * watchers) as crowd:
         crowd.mark()
         cpu = server.cpu_seconds()
-        load = wrk.purchases(server.url, product_id, BUYERS, SECONDS, log)
+        load = wrk.purchases(server, product_id, BUYERS, SECONDS, log)
         cpu = server.cpu_seconds() - cpu
         metrics.drain([server])
         crowd.settle(levels(server, [product_id]))

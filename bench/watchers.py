@@ -24,7 +24,7 @@ from bench.changes import PHASE, Change, latencies
 from bench.database import Database
 from bench.products import Level, levels, new_product, new_products
 from bench.report import console, plot_lines, print_table, write_json
-from bench.servers import Process, bare_websocket, dropzero
+from bench.servers import TOKEN, Process, bare_websocket, dropzero
 from bench.watching_socket import Watch
 
 CASES = ("100", "1000", "10000", "spread", "stalled", "bare", "purchases")
@@ -64,16 +64,16 @@ def watched(
         with audience(server.url, [Watch(ids[number % products]) for number in range(watchers)]) as crowd:
             time.sleep(SETTLED)
             full, readings = server.memory_mib(), metrics.total(server.url, "dropzero_stock_readings_total")
-            idle = _idle_cpu(server, changes.buy(server.url, unwatched, per_second))
+            idle = _idle_cpu(server, changes.buy(server, unwatched, per_second))
             readings = metrics.total(server.url, "dropzero_stock_readings_total") - readings
 
             def told(case: str, changing: Coroutine[Any, Any, list[Change]]) -> dict[str, Any]:
                 return _row(case, crowd, server, changing, idle, lambda: levels(server, ids))
 
-            rows = [told(name, changes.buy(server.url, ids, per_second))]
+            rows = [told(name, changes.buy(server, ids, per_second))]
             if polled:
                 with _second(data) as second:
-                    changing = changes.buy(second.url, ids, per_second, scattered=True)
+                    changing = changes.buy(second, ids, per_second, scattered=True)
                     rows.append(told(f"{name}, polled", changing))
             crowd.leave()
             time.sleep(SETTLED)
@@ -89,8 +89,12 @@ def watched(
 
 def _second(data: Path) -> AbstractContextManager[Process]:
     """Another server on the database of `data`. The first one finds its changes by polling."""
-    endpoint = f"ap-northeast-1={Database(data).url}"
-    return dropzero(data.parent / "second", DROPZERO_ENDPOINTS=endpoint, DROPZERO_DRAIN_S="0")
+    environment = {
+        "DROPZERO_ENDPOINTS": f"ap-northeast-1={Database(data).url}",
+        TOKEN: "the-operators-token-of-a-bench",
+        "DROPZERO_DRAIN_S": "0",
+    }
+    return dropzero(data.parent / "second", **environment)
 
 
 def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def beside_stalled(data: Path, name: str, watchers: int, stalled: int) -> dict[s
             [Watch(product_id, STALLED, stalls=True)] * stalled,
         )
         with audience(server.url, reading + silent) as crowd:
-            changing = changes.buy(server.url, [product_id], 1)
+            changing = changes.buy(server, [product_id], 1)
             row = _row(name, crowd, server, changing, None, lambda: levels(server, [product_id]))
             deadline = time.monotonic() + GIVEN_UP_TIMEOUT
             while (left := server.connections()) > len(reading) and time.monotonic() < deadline:
@@ -177,7 +181,7 @@ def _warm_up(server: Process) -> None:
     """Have the server load everything that watching and buying need, before its memory is read."""
     product_id = new_product(server)
     with audience(server.url, [Watch(product_id)] * 10) as crowd:
-        asyncio.run(changes.buy_once(server.url, product_id))
+        asyncio.run(changes.buy_once(server, product_id))
         crowd.settle(levels(server, [product_id]))
         crowd.leave()
 

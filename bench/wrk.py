@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.servers import Process
+
 SCRIPT = Path(__file__).with_name("purchase.lua")
 
 
@@ -36,13 +38,14 @@ class Load:
         return self.confirmed + self.sold_out + self.busy + self.other
 
 
-def purchases(url: str, product_id: str, buyers: int, seconds: int, log: Path) -> Load:
-    """Let `buyers` purchase one unit after the other for some seconds, each purchase with a name and key of its own."""
+def purchases(server: Process, product_id: str, buyers: int, seconds: int, log: Path) -> Load:
+    """Let `buyers` purchase one unit after the other for some seconds, each purchase with a name and key of its own.
+    The operator sends them, if the server has one."""
     prefix = uuid.uuid4().hex[:8]
-    command = ["wrk", "-t1", f"-c{buyers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), url]
+    command = ["wrk", "-t1", f"-c{buyers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), server.url]
     orders = log / prefix
     finished = subprocess.run(
-        [*command, "--", product_id, prefix, str(orders)], check=True, capture_output=True, text=True
+        [*command, "--", product_id, prefix, str(orders), server.token], check=True, capture_output=True, text=True
     )
     counted = next(line[5:] for line in finished.stdout.splitlines() if line.startswith("JSON "))
     lines = orders.with_name(f"{prefix}.0").read_text(encoding="ascii").split()
@@ -50,13 +53,13 @@ def purchases(url: str, product_id: str, buyers: int, seconds: int, log: Path) -
 
 
 def side_by_side(
-    urls: Sequence[str], product_id: str, buyers: Sequence[int], seconds: int, log: Path
+    servers: Sequence[Process], product_id: str, buyers: Sequence[int], seconds: int, log: Path
 ) -> tuple[Load, ...]:
     """Let the buyers of several servers purchase the same product at the same time, with a wrk for each server."""
-    with ThreadPoolExecutor(len(urls)) as pool:
+    with ThreadPoolExecutor(len(servers)) as pool:
         running = [
-            pool.submit(purchases, url, product_id, count, seconds, log)
-            for url, count in zip(urls, buyers, strict=True)
+            pool.submit(purchases, server, product_id, count, seconds, log)
+            for server, count in zip(servers, buyers, strict=True)
         ]
         return tuple(load.result() for load in running)
 
