@@ -27,15 +27,24 @@ class Answer:
 
 
 async def purchase(
-    session: aiohttp.ClientSession, url: str, product_id: str, due: float, *, with_version: bool = False
+    session: aiohttp.ClientSession,
+    url: str,
+    product_id: str,
+    due: float,
+    *,
+    with_version: bool = False,
+    user_ref: str | None = None,
+    token: str = "",
 ) -> Answer:
-    """Purchase one unit. `due` is when the purchase should have been sent, by time.perf_counter()."""
+    """Purchase one unit. `due` is when the purchase should have been sent, by time.perf_counter(). `user_ref` is the
+    buyer, another for each purchase if None, and `token` the buyer's. The session's headers can have the operator's."""
     query = _PURCHASE_WITH_VERSION if with_version else _PURCHASE
     key = uuid.uuid4().hex
-    wanted = {"productId": product_id, "userRef": key, "idempotencyKey": key}
+    wanted = {"productId": product_id, "userRef": user_ref or key, "idempotencyKey": key}
     body = orjson.dumps({"query": query, "variables": {"input": wanted}})
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
     try:
-        async with session.post(f"{url}/graphql", data=body, headers={"content-type": "application/json"}) as response:
+        async with session.post(f"{url}/graphql", data=body, headers=headers) as response:
             result = orjson.loads(await response.read())["data"]["purchase"]
     except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, orjson.JSONDecodeError) as error:
         return Answer(f"error: {type(error).__name__}", 0, None, (time.perf_counter() - due) * 1000)

@@ -11,8 +11,11 @@ from typing import Any
 
 import orjson
 
-ATTACKER = "attacker-"
-"""The prefix of every buyer's name that an attack makes up. The books of the honest buyers exclude these names."""
+from api.identity.guests import SUBJECT_PREFIX
+from bench.abuse.guests import token_of
+
+ATTACKER = f"{SUBJECT_PREFIX}attacker-"
+"""The prefix of every buyer that attacks. The books of the honest buyers exclude these buyers."""
 
 Messages = Generator[bytes, bytes, None]
 """The messages of one connection: a generator that yields a message and receives the answer to it."""
@@ -47,13 +50,14 @@ class Seeds(Enum):
 @dataclass(frozen=True)
 class Target:
     """The server under attack and its products: the product that honest buyers buy, a product that is sold out, and 100
-    more. Its methods make the messages."""
+    more. `guests`: whether its buyers are guests with tokens. Its methods make the messages."""
 
     host: str
     port: int
     product_id: str
     sold_out_id: str
     other_ids: tuple[str, ...]
+    guests: bool
 
     def request(self, line: str, headers: str = "", body: bytes = b"") -> bytes:
         """A request with a body of known length, or without a body."""
@@ -66,6 +70,10 @@ class Target:
     def post(self, query: str, variables: dict[str, Any] | None = None, headers: str = "") -> bytes:
         """A GraphQL request."""
         return self.request("POST /graphql", JSON_TYPE + headers, payload(query, variables))
+
+    def authorization(self, buyer: str) -> str:
+        """The header of a buyer; empty where buyers have no tokens."""
+        return f"Authorization: Bearer {token_of(buyer)}\r\n" if self.guests else ""
 
     def handshake(self, headers: str = "") -> bytes:
         """A websocket's handshake."""
@@ -80,8 +88,8 @@ class Target:
 @dataclass(frozen=True)
 class Attack:
     """A row of the table. `messages` makes the messages of one connection, or of one of the `in_flight` operations of a
-    websocket. `count` is the number of messages in each piece of a flood. Attacks that are not `usual` run only when
-    they are named."""
+    websocket, whose handshake has the token of `buyer`. `count` is the number of messages in each piece of a flood.
+    Attacks that are not `usual` run only when they are named."""
 
     name: str
     sends: str
@@ -90,6 +98,7 @@ class Attack:
     manner: Manner = Manner.REQUESTS
     in_flight: int = 1
     count: int = 1
+    buyer: str = ""
     seeds: Seeds = Seeds.NONE
     usual: bool = False
 

@@ -1,4 +1,4 @@
-"""The honest buyers: each buys one unit after the other, with a name and key that no other purchase has."""
+"""The honest buyers: each buys one unit after the other, with a key that no other purchase has."""
 
 import asyncio
 import time
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import aiohttp
 
 from api.client.load import percentile
+from bench.abuse.attack import Target
+from bench.abuse.guests import HONEST, token_of
 from bench.client import Answer, purchase
 
 BUYERS = 50
@@ -32,12 +34,12 @@ class Window:
 class Buyers:
     """All buyers of one product."""
 
-    def __init__(self, url: str, product_id: str, most_per_s: float) -> None:
+    def __init__(self, url: str, target: Target, most_per_s: float) -> None:
         self.order_ids: set[str] = set()
         self.lost = 0
         """Purchases without an answer, which may have been sold."""
         self._url = url
-        self._product_id = product_id
+        self._target = target
         self._interval = BUYERS / most_per_s
         self._answers: list[Answer] = []
         self._waiting: dict[int, float] = {}
@@ -56,9 +58,11 @@ class Buyers:
 
     async def buy(self, session: aiohttp.ClientSession, number: int) -> None:
         """Purchase until the buyers are stopped."""
+        guest = f"{HONEST}{number}"
+        user_ref, token = (guest, token_of(guest)) if self._target.guests else (None, "")
         while not self._closed:
             due = self._waiting[number] = time.perf_counter()
-            answer = await purchase(session, self._url, self._product_id, due)
+            answer = await purchase(session, self._url, self._target.product_id, due, user_ref=user_ref, token=token)
             del self._waiting[number]
             self._answers.append(answer)
             if answer.order_id is not None:
@@ -76,11 +80,11 @@ class Buyers:
 
 
 @asynccontextmanager
-async def buyers(url: str, product_id: str, most_per_s: float) -> AsyncIterator[Buyers]:
+async def buyers(url: str, target: Target, most_per_s: float) -> AsyncIterator[Buyers]:
     """Yield buyers who purchase while the block runs, all together at most `most_per_s` times a second. When the block
     ends, every purchase has been answered."""
     timeout = aiohttp.ClientTimeout(total=WAIT)
-    crowd = Buyers(url, product_id, most_per_s)
+    crowd = Buyers(url, target, most_per_s)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
         asyncio.TaskGroup() as group,

@@ -78,7 +78,8 @@ def orders(target: Target) -> Messages:
     """10 lists of 100 orders with their products in one operation."""
     page = f'orders(first: 100, userRef: "{ORDERS_BUYER}") {{ edges {{ node {{ id product {{ name stock }} }} }} }}'
     while True:
-        yield target.post("{" + " ".join(f"a{number}: {page}" for number in range(10)) + "}")
+        document = "{" + " ".join(f"a{number}: {page}" for number in range(10)) + "}"
+        yield target.post(document, headers=target.authorization(ORDERS_BUYER))
 
 
 def aliased_orders(target: Target) -> Messages:

@@ -14,6 +14,26 @@ HOLDERS = tuple(f"{ATTACKER}held-{number}" for number in range(10))
 """Buyers with 20,000 cancelled orders each."""
 
 
+SOCKETS_BUYER = f"{ATTACKER}socket"
+"""The buyer of every operation over a websocket."""
+
+BUYERS = 1_000
+"""Other buyers who attack. Their tokens are made once."""
+
+
+def some_buyer() -> str:
+    return f"{ATTACKER}{random.randrange(BUYERS)}"  # noqa: S311
+
+
+def buy(target: Target, product_id: str, buyer: str, key: str | None = None) -> bytes:
+    """The buyer's request for a unit."""
+    return target.post(PURCHASE, variables(product_id, buyer, key), target.authorization(buyer))
+
+
+def cancel(target: Target, order_id: str, buyer: str) -> bytes:
+    return target.post(CANCEL, {"i": {"orderId": order_id, "userRef": buyer}}, target.authorization(buyer))
+
+
 def variables(product_id: str, buyer: str, key: str | None = None) -> dict[str, dict[str, str]]:
     wanted = {"productId": product_id, "userRef": buyer}
     return {"i": wanted if key is None else {**wanted, "idempotencyKey": key}}
@@ -26,92 +46,92 @@ def unknown_product() -> str:
 
 def sold_out(target: Target) -> Messages:
     while True:
-        yield target.post(PURCHASE, variables(target.sold_out_id, f"{ATTACKER}{unique()}"))
+        yield buy(target, target.sold_out_id, some_buyer())
 
 
 def garbage_keys(target: Target) -> Messages:
     """Purchases of a product that is sold out, with keys of 200 characters and one buyer's name."""
     while True:
         key = f"{unique()}".ljust(200, "\u3042")
-        yield target.post(PURCHASE, variables(target.sold_out_id, f"{ATTACKER}{unique()}".ljust(200, "x"), key))
+        yield buy(target, target.sold_out_id, some_buyer().ljust(200, "x"), key)
 
 
 def unknown_products(target: Target) -> Messages:
     while True:
-        yield target.post(PURCHASE, variables(unknown_product(), f"{ATTACKER}{unique()}"))
+        yield buy(target, unknown_product(), some_buyer())
 
 
 def unknown_products_over_websocket(target: Target) -> Messages:
     while True:
-        yield payload(PURCHASE, variables(unknown_product(), f"{ATTACKER}{unique()}"))
+        yield payload(PURCHASE, variables(unknown_product(), SOCKETS_BUYER))
 
 
 def on_sale_over_websocket(target: Target) -> Messages:
     """Purchases of the product that the honest buyers want, which succeed."""
     while True:
-        yield payload(PURCHASE, variables(target.product_id, f"{ATTACKER}{unique()}"))
+        yield payload(PURCHASE, variables(target.product_id, SOCKETS_BUYER))
 
 
 def other_products(target: Target) -> Messages:
     """Purchases of 100 other products, each of which has a line and transactions of its own."""
     while True:
-        yield target.post(PURCHASE, variables(random.choice(target.other_ids), f"{ATTACKER}{unique()}"))  # noqa: S311
+        yield buy(target, random.choice(target.other_ids), some_buyer())  # noqa: S311
 
 
 def bought_and_cancelled(target: Target) -> Messages:
     """Buys the product on sale, and cancels the order."""
     while True:
-        buyer = f"{ATTACKER}{unique()}"
-        answer = yield target.post(PURCHASE, variables(target.product_id, buyer))
+        buyer = some_buyer()
+        answer = yield buy(target, target.product_id, buyer)
         order = _ORDER.search(answer)
         if order is not None:
-            yield target.post(CANCEL, {"i": {"orderId": order[1].decode(), "userRef": buyer}})
+            yield cancel(target, order[1].decode(), buyer)
 
 
 def cancelled_unknown(target: Target) -> Messages:
     """Cancels orders that do not exist."""
     while True:
-        yield target.post(CANCEL, {"i": {"orderId": unknown_product(), "userRef": f"{ATTACKER}{unique()}"}})
+        yield cancel(target, unknown_product(), some_buyer())
 
 
 def cancelled_again(target: Target) -> Messages:
     """Buys once, and cancels the same order again and again."""
-    buyer = f"{ATTACKER}{unique()}"
+    buyer = some_buyer()
     order = None
     while order is None:
-        answer = yield target.post(PURCHASE, variables(target.product_id, buyer))
+        answer = yield buy(target, target.product_id, buyer)
         order = _ORDER.search(answer)
     while True:
-        yield target.post(CANCEL, {"i": {"orderId": order[1].decode(), "userRef": buyer}})
+        yield cancel(target, order[1].decode(), buyer)
 
 
 def replayed(target: Target) -> Messages:
     """The same purchase of the product on sale again and again."""
-    key = f"{unique()}"
+    buyer, key = some_buyer(), f"{unique()}"
     while True:
-        yield target.post(PURCHASE, variables(target.product_id, f"{ATTACKER}{key}", key))
+        yield buy(target, target.product_id, buyer, key)
 
 
 def bought_after_many(target: Target) -> Messages:
     """A buyer with 20,000 cancelled orders buys, and cancels what it bought."""
     while True:
         buyer = random.choice(HOLDERS)  # noqa: S311
-        answer = yield target.post(PURCHASE, variables(target.product_id, buyer))
+        answer = yield buy(target, target.product_id, buyer)
         order = _ORDER.search(answer)
         if order is not None:
-            yield target.post(CANCEL, {"i": {"orderId": order[1].decode(), "userRef": buyer}})
+            yield cancel(target, order[1].decode(), buyer)
 
 
 def bought_by_holders(target: Target) -> Messages:
     """Buyers with 20,000 cancelled orders buy, and keep what they bought."""
     while True:
-        yield target.post(PURCHASE, variables(target.product_id, random.choice(HOLDERS)))  # noqa: S311
+        yield buy(target, target.product_id, random.choice(HOLDERS))  # noqa: S311
 
 
 def _over_websocket(
     name: str, sends: str, messages: Callable[[Target], Messages], sockets: int, *, usual: bool = False
 ) -> Attack:
-    return Attack(name, sends, messages, sockets, Manner.OPERATIONS, in_flight=100, usual=usual)
+    return Attack(name, sends, messages, sockets, Manner.OPERATIONS, in_flight=100, buyer=SOCKETS_BUYER, usual=usual)
 
 
 PURCHASE_ATTACKS = (

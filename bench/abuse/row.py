@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from bench.abuse import books, steps
+from bench.abuse import books, guests, steps
 from bench.abuse.attack import Attack, Tally, Target
 from bench.abuse.attacker import attacker
 from bench.abuse.buyers import Buyers, Window, buyers
@@ -54,14 +54,19 @@ class Bench(Version):
     most_per_s: float
     """Purchases that the honest buyers make at most, all together."""
 
+    def environment(self) -> dict[str, str]:
+        """The settings of production, with guests."""
+        return {**super().environment(), "DROPZERO_GUEST_KEY": guests.KEY}
+
 
 def measure(bench: Bench, attack: Attack) -> dict[str, Any]:
     """Measure the row of one attack. Its `objection` is empty if the books balance."""
     with bench.server("-m", "api") as server:  # not the measured one, whose memory begins with the row
         product_id, sold_out_id, others = books.seed(server, bench.database, attack.seeds)
+        with_guests = guests.has_guests(server)
 
     def target(server: Process) -> Target:
-        return Target("127.0.0.1", int(server.url.rpartition(":")[2]), product_id, sold_out_id, others)
+        return Target("127.0.0.1", int(server.url.rpartition(":")[2]), product_id, sold_out_id, others, with_guests)
 
     with bench.server("-m", "api") as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         row, crowd = runner.run(_shares(bench, attack, server, target(server)))
@@ -101,7 +106,7 @@ def verdict(attack: Attack, row: dict[str, Any]) -> str:
 async def _shares(bench: Bench, attack: Attack, server: Process, target: Target) -> tuple[dict[str, Any], Buyers]:
     times = bench.times
     memory_at_start = server.memory_mib()
-    async with buyers(server.url, target.product_id, bench.most_per_s) as crowd:
+    async with buyers(server.url, target, bench.most_per_s) as crowd:
         with attacker(attack, target) as attacking:
             await asyncio.sleep(WARM_UP)
             cpu = server.cpu_seconds()
@@ -166,7 +171,7 @@ def _words(counts: Counter[str]) -> str:
 
 async def _steps(bench: Bench, attack: Attack, server: Process, target: Target) -> Buyers:
     """Attack a server that times its steps, among as many buyers."""
-    async with buyers(server.url, target.product_id, bench.most_per_s) as crowd:
+    async with buyers(server.url, target, bench.most_per_s) as crowd:
         with attacker(attack, target) as attacking:
             await asyncio.sleep(WARM_UP)
             kill(server.pid, signal.SIGUSR1)

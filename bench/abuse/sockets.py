@@ -148,7 +148,8 @@ class Websocket(Flood):
     upgraded = False
 
     def begin(self) -> None:
-        self.transport.write(self.target.handshake())
+        buyer = self.attack.buyer
+        self.transport.write(self.target.handshake(self.target.authorization(buyer) if buyer else ""))
 
     def acknowledged(self) -> None:
         """An idle socket does nothing more, and a flood begins."""
