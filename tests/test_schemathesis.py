@@ -35,7 +35,9 @@ EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "200"))
 SECONDS = PATIENCE + EXAMPLES * 0.6 * FACTOR
 """Seconds until the last operation must have been answered. On a quiet machine 400 operations take four."""
 
-QUERIES = {"Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions"}
+QUERIES = {
+    *("Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions", "Query.viewer")
+}
 STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder"}
 OPERATORS = {*STRANGERS, "Mutation.createProduct", "Mutation.restock"}
 
