@@ -2,10 +2,13 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.graphql.attacks.requests import AS_OPERATOR, JSON, NEWER, post, send
+from tests.protocol.frames import HANDSHAKE, LINE
+from tests.protocol.raw import Answer, connection_to
 from tests.server import Server
 
 PAGES = ["/", "/drop/0d509e70-0000-4000-8000-000000000001", "/architecture", "/nothing"]
@@ -44,6 +47,32 @@ HOSTILE = [
     "https://a.shop.example",
     "https://shop.example@evil.example",
     "https://shop.example, https://shop.example",
+    "https://evil-vercel.app",
+    "https://acme.vercel.app",
+    "https://-acme.vercel.app",
+    "https://*-acme.vercel.app",
+    "https://shop-evil.vercel.app",
+    "https://shop-acme-vercel.app",
+    "https://shop-acme.vercelxapp",
+    "https://shop-acme.vercel.app.evil.example",
+    "https://evil.shop-acme.vercel.app",
+    "https://evil.example/-acme.vercel.app",
+    "https://evil.example#-acme.vercel.app",
+    "https://evil@shop-acme.vercel.app",
+    "https://evil.example, https://shop-acme.vercel.app",
+    "http://shop-acme.vercel.app",
+    "https://shop-ACME.vercel.app",
+    "https://shop-acme.vercel.app:443",
+    "https://shop-acme.vercel.app:8443",
+    "https://shop-acme.vercel.app.",
+    "https://\u0455hop-acme.vercel.app",
+    "https://shop\uff0eevil-acme.vercel.app",
+    "https://shop-acme.vercel\u3002app",
+    "capacitor://evil",
+    "capacitor://localhost:80",
+    "capacitor://localhost.evil.example",
+    "CAPACITOR://localhost",
+    "ionic://localhost",
     "null",
     "*",
     "",
@@ -69,6 +98,24 @@ async def test_a_page_of_another_site_may_read_no_answer(server: Server, origin:
         assert "access-control-allow-credentials" not in each.headers
 
 
+@pytest.mark.parametrize("origin", HOSTILE)
+async def test_a_page_of_another_site_may_open_no_websocket(server: Server, origin: str) -> None:
+    answer = await upgrade(server, origin)
+    assert (answer.status, answer.body) == (403, b"pages of this origin may not connect\n")
+
+
+async def test_an_allowed_page_may_open_a_websocket(server: Server, allowed_origin: str) -> None:
+    assert (await upgrade(server, allowed_origin)).status == 101
+
+
+async def upgrade(server: Server, origin: str) -> Answer:
+    """Open a websocket with this header, unchanged. Returns the answer."""
+    lines = [LINE, b"Host: " + urlsplit(server.url).netloc.encode(), *HANDSHAKE, b"Origin: " + origin.encode()]
+    async with connection_to(server) as connection:
+        await connection.send(b"\r\n".join([*lines, b"", b""]))
+        return await connection.answer()
+
+
 @pytest.mark.parametrize(
     ("method", "headers"),
     [
@@ -77,6 +124,9 @@ async def test_a_page_of_another_site_may_read_no_answer(server: Server, origin:
         ("POST", "cookie"),
         ("POST", "x-http-method-override"),
         ("POST", "content-type, x-evil"),
+        ("POST", "content-type, x-forwarded-for"),
+        ("POST", "traceparent-evil"),
+        ("POST", "*"),
     ],
 )
 async def test_an_allowed_page_may_use_no_other_method_or_header(
