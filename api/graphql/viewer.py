@@ -6,7 +6,6 @@ from enum import Enum
 import strawberry
 
 from api.graphql.context import Info
-from api.identity.errors import Unauthenticated
 
 
 @strawberry.enum(description="What a caller may do for the shop.")
@@ -41,8 +40,7 @@ class ViewerQueries:
     @strawberry.field(description="Who the caller is. An error says why a token that was sent is not valid.")
     def viewer(self, info: Info) -> Viewer:
         caller = info.context.caller
-        if caller.objection:
-            raise Unauthenticated(caller.objection)
+        caller.require_valid_token()
         return Viewer(
             subject=caller.subject or None, roles=[Role(role) for role in sorted(caller.roles)], guest=caller.guest
         )

@@ -111,6 +111,12 @@ class Caller:
             raise BuyerMissing("this is for one buyer: name the buyer as userRef")
         raise Forbidden("userRef names another buyer, as only the operator may: leave userRef out, or send your own")
 
+    def require_valid_token(self) -> None:
+        """Raises Unauthenticated or IssuerAway for a caller whose token is refused or cannot be checked. A caller who
+        has sent no token passes."""
+        if self.objection:
+            raise self._not_known("")
+
     def _not_known(self, without_token: str) -> Unauthenticated | IssuerAway:
         """The error for what needs a known caller. `without_token` is its message when the caller sent no token."""
         return (IssuerAway if self.issuer_away else Unauthenticated)(self.objection or without_token)
