@@ -118,10 +118,14 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
-            Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
+            Mount("/", _storefront(settings)),
         ],
         middleware=_middleware(settings, identity, admission),
     )
+
+
+def _storefront(settings: Settings) -> Storefront:
+    return Storefront(graphiql=settings.graphiql, race=settings.race, guests=bool(settings.guest_keys))
 
 
 def _middleware(settings: Settings, identity: WebIdentity | None, admission: Admission) -> list[Middleware]:
