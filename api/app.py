@@ -89,7 +89,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     )
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     health = Health(regions)
-    graphiql = GraphiQL(drops) if settings.graphiql else None
+    graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
 
     @asynccontextmanager

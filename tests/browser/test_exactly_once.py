@@ -70,7 +70,7 @@ async def test_a_purchase_whose_answer_was_cut_off_is_sent_again(server: Server,
     visit = await visits.open(f"/drop/{product_id}")
     page = DropPage(visit.page)
     await page.expect_live("5")
-    keys = []
+    keys: list[str] = []
 
     async def lose_the_answer(route: Route) -> None:
         if not is_purchase(route.request) or len(keys) == 2:
