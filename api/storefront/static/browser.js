@@ -1,9 +1,10 @@
 // What this browser keeps: values in its storages, and the guest who buys in it.
 
-import { request } from "./api.js";
+import { pause, request } from "./api.js";
 
 const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const KEPT_GUEST = "dropzero.guest";
+const SETTLING = 200; // ms; a browser shows what one tab has stored to other tabs a moment later
 
 // One of the browser's storages. Where it is forbidden or full, the values are kept in memory until the page is closed.
 class Store {
@@ -58,31 +59,32 @@ export const knownGuest = () => JSON.parse(lasting.getItem(KEPT_GUEST));
 
 // Returns the guest of this browser. Makes a new one if there is none, or if the server has refused the token of the one
 // that is known. All tabs end with the same guest. Throws the errors of the mutation `guest`.
-export function guest(refused) {
+export async function guest(refused) {
   const usable = () => {
     const known = knownGuest();
     return known && known.token !== refused?.token ? known : null;
   };
+  if (usable()) return usable();
   return oneTabAtATime(async () => {
     if (usable()) return usable();
     const { guest: made } = await request(GUEST);
-    // Without locks, another tab may have made one meanwhile. Then that one counts.
+    // Another tab can have made one meanwhile, without locks or before its guest was seen here. Then that one counts.
     if (!usable()) lasting.setItem(KEPT_GUEST, JSON.stringify(made));
     return usable();
   });
 }
 
-// Calls `work` while no other tab does. Locks need https or localhost, and allowed storage. Without them it is called at
-// once.
-async function oneTabAtATime(work) {
-  let result;
-  try {
-    await navigator.locks.request(KEPT_GUEST, () => {
-      result = work();
-      return result.catch(() => {}); // thrown below
-    });
-  } catch {
-    // no locks
-  }
-  return result ?? work();
+// Calls `work` while no other tab does, nor for SETTLING after it. Locks need https or localhost, and allowed storage.
+// Without them `work` is called at once.
+function oneTabAtATime(work) {
+  return new Promise((resolve) => {
+    const withLock = () => {
+      const result = work();
+      resolve(result);
+      return result.then(() => pause(SETTLING)).catch(() => {}); // the caller gets the error
+    };
+    const withoutLock = () => resolve(work());
+    if (navigator.locks) navigator.locks.request(KEPT_GUEST, withLock).catch(withoutLock);
+    else withoutLock();
+  });
 }
