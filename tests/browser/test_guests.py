@@ -17,6 +17,7 @@ from api.storefront.languages import LANGUAGES
 from api.storefront.pages import read_messages
 from tests.browser.drop_page import DropPage, english, is_purchase, key_of, makes_a_guest, open_drop, orders_of
 from tests.browser.visits import Tabs, Visits, visiting
+from tests.patience import until
 from tests.server import GUEST_KEY, Server, serving
 
 pytestmark = pytest.mark.browser
@@ -89,7 +90,11 @@ async def test_a_browser_becomes_a_guest_at_its_first_purchase_and_stays_it(serv
 async def test_a_buyer_who_waits_for_the_opening_is_a_guest_before_it(server: Server, visits: Visits) -> None:
     opening = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     page = await open_drop(visits, await server.create_product(stock=5, opensAt=opening))
-    await page.page.wait_for_function("localStorage.getItem('dropzero.guest') !== null")
+
+    async def is_a_guest() -> bool:
+        return bool(await page.page.evaluate("localStorage.getItem('dropzero.guest')"))
+
+    await until(is_a_guest)
 
 
 async def test_the_token_is_in_no_address_and_in_no_text_of_the_page(server: Server, visits: Visits) -> None:
