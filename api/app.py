@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, WebSocketRoute
 
+from api.answering import RefusedRequests
 from api.cross_origin import CrossOrigin
 from api.database.regions import Regions
 from api.database.tokens import AuthTokens
@@ -132,6 +133,7 @@ def _middleware(settings: Settings, identity: WebIdentity | None, admission: Adm
     middleware = [
         Middleware(HostCheck, Hosts(settings.hosts), admission.clients, admission.refusals),
         Middleware(CrossOrigin, settings.allowed_origins),
+        Middleware(RefusedRequests),
     ]
     if identity is not None and identity.from_requests:
         middleware.append(Middleware(OidcHeader, identity))

@@ -88,6 +88,7 @@ def serve(
 ) -> None:
     """Serve the storefront and the GraphQL API, on an embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
     from api import server  # with uvicorn, which no other command needs
+    from api.announcement import announce
 
     configure_logging()
     settings = _settings()
@@ -102,7 +103,7 @@ def serve(
             listening,
             workers,
             embedded=settings.embedded,
-            announce=lambda: _announce(address, configured, ready),
+            announce=lambda: announce(address, configured, ready),
         )
 
 
@@ -331,20 +332,6 @@ def _with_database(call: Callable[[Pool], Awaitable[T]]) -> T:
 
     with database_to_visit(_settings()) as settings:
         return asyncio.run(run(settings))
-
-
-def _announce(address: str, settings: Settings, ready: Settings) -> None:
-    from api.server import warn_of_names
-
-    facts = [("Storefront", f"{address}/"), ("GraphiQL" if settings.graphiql else "GraphQL", f"{address}/graphql")]
-    if settings.embedded and settings.admin_token is None:
-        facts.append(("Operator", f"Authorization: Bearer {ready.admin_token}"))
-        facts.append(("Data", f"{settings.data_directory} (embedded PostgreSQL 16, and the operator's token)"))
-    elif settings.embedded:
-        facts.append(("Data", f"{settings.data_directory} (embedded PostgreSQL 16)"))
-    facts.append(("Regions", ", ".join(endpoint.region for endpoint in ready.endpoints)))
-    terminal.announce("DROPZERO is open. Ctrl-C stops it.", facts)
-    warn_of_names(settings)
 
 
 if __name__ == "__main__":

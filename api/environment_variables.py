@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
+from api.cross_origin import NOBODY, parse_origins
 from api.database.endpoint import Endpoint, parse_endpoints
 from api.hosts import parse_hosts
 from api.identity.clients import Network
@@ -98,16 +99,6 @@ def _documents(text: str) -> tuple[str, ...]:
     if len(documents) != len(found):
         raise ValueError(f"{text[:100]!r} is no object of ids and documents, nor an Apollo persisted query manifest")
     return documents
-
-
-def _origins(text: str) -> re.Pattern[str]:
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
-            raise ValueError(
-                f"expected origins such as https://shop.example, separated by commas, not {origin[:100]!r}"
-            )
-    return re.compile("|".join(map(re.escape, origins)))
 
 
 ENDPOINTS: Variable[tuple[Endpoint, ...]] = Variable(
@@ -212,9 +203,11 @@ DOCUMENTS: Variable[tuple[str, ...] | None] = Variable(
 )
 ALLOWED_ORIGINS: Variable[re.Pattern[str]] = Variable(
     "DROPZERO_ALLOWED_ORIGINS",
-    re.compile("(?!)"),
-    _origins,
-    "other origins whose pages may call, separated by commas",
+    re.compile(NOBODY),
+    parse_origins,
+    "other origins whose pages may call, separated by commas, such as `https://shop.example, "
+    "https://*.preview.shop.example, capacitor://localhost`, see "
+    "[pages of other origins](frontend.md#pages-of-other-origins)",
     "localhost, or none with endpoints",
 )
 GRAPHIQL: Variable[bool] = Variable(

@@ -340,7 +340,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if cycle.disconnected:
             cycle.on_response = _nothing  # a reference cycle
             return
-        answer: Any = metered(app, self.admission.gate, client) if in_time else refused(self.admission.gate.refusal())
+        answer: Any = metered(app, self.admission.gate, client) if in_time else refused(app, self.admission.gate)
         super()._start_asgi_task(cycle, answer)
         if self._stopping:
             self.loop.call_soon(cycle.message_event.set)  # as in shutdown, once the request has received its body

@@ -87,7 +87,7 @@ class Server:
     async def purchase(self, product_id: str, user_ref: str = "ada", **more: Any) -> dict[str, Any]:
         """Buy, as the operator if nobody else may name any buyer, and return the result of the purchase."""
         wanted = {"productId": product_id, "userRef": user_ref, **more}
-        token = None if self.settings.open_to_anyone else ADMIN_TOKEN
+        token = None if self.settings.open_to_anyone else self.settings.admin_token
         outcome: dict[str, Any] = (await self.data(PURCHASE, {"input": wanted}, token=token))["purchase"]
         return outcome
 

@@ -269,9 +269,9 @@ async def test_a_database_that_comes_back_is_used_again(tmp_path: Path, stack: c
         assert (await server.purchase(product_id))["status"] == "CONFIRMED"
         await kill_database(database)
         await until_not_ready(server)
-        assert (await server.refusal(PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}}))[0] == (
-            "SERVICE_UNAVAILABLE"
-        )
+        wanted = {"productId": product_id, "userRef": "ada"}
+        code, _ = await server.refusal(PURCHASE, {"input": wanted}, token=token)
+        assert code == "SERVICE_UNAVAILABLE"
 
     with embedded_postgres(database):
         assert await status_of(server, "/readyz") == 200

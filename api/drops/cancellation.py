@@ -45,7 +45,7 @@ async def cancel_order(
         if order is None:
             raise NotFound(f"there is no order {order_id}")
         if user_ref is not None and user_ref != order.user_ref:
-            raise NotFound(f"there is no order {order_id}")  # nobody is told that another buyer has one
+            raise NotFound(f"there is no order {order_id}")  # that another buyer has it is shown to nobody
         if order.status is OrderStatus.CANCELLED:  # a cancelled order stays cancelled
             return CancelledOrder(order, await get_product(database, order.product_id), first=False)
         return CancelRequest(order_id, order.product_id, order.user_ref, user_ref)

@@ -103,7 +103,7 @@ class OrderQueries:
             info.context.drops.regions,
             DEFAULT_PAGE if first is None else first,
             after,
-            info.context.caller.buyer(None if user_ref is None else checked_text("userRef", user_ref)),
+            info.context.caller.orders_of(None if user_ref is None else checked_text("userRef", user_ref)),
             None if product_id is None else checked_id("productId", product_id),
         )
         cursors = [order.cursor for order in page.items]
@@ -137,7 +137,7 @@ class OrderMutations:
     ) -> Order | None:
         order_id = checked_id("orderId", input.order_id)
         caller = info.context.caller
-        buyer = caller.buyer(None if input.user_ref is None else checked_text("userRef", input.user_ref))
+        buyer = caller.orders_of(None if input.user_ref is None else checked_text("userRef", input.user_ref))
         cancellation = await info.context.drops.cancel_order(order_id, buyer, info.context.client)
         if cancellation.first and caller.roles:
             logger.info("%s cancelled the order %s of %s", caller.name, order_id, cancellation.order.user_ref)

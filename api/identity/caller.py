@@ -89,7 +89,7 @@ class Caller:
         """Whether the caller may read and cancel the orders of this buyer."""
         return self.has(Role.SUPPORT) or self.names_any_buyer or (bool(subject) and subject == self.subject)
 
-    def buyer(self, user_ref: str | None) -> str | None:
+    def orders_of(self, user_ref: str | None) -> str | None:
         """The buyer whose orders the caller reads or cancels; None for those of all buyers, as only the operator and
         support may. `user_ref` and errors as in `subject_for`."""
         if self.has(Role.SUPPORT):

@@ -79,7 +79,7 @@ async def new_books(customers: Customers) -> list[Book]:
     books = []
     for number, product in enumerate(PRODUCTS):
         wanted = {"name": f"Tee {number}", "dropName": "First Light", **product, "idempotencyKey": f"tee-{number}"}
-        reply = await customers.until_answered(CREATE, {"input": wanted}, operator=True)
+        reply = await customers.until_answered(CREATE, {"input": wanted})
         books.append(Book(reply.value["id"], product["stock"], product.get("limitPerBuyer")))
     return books
 
@@ -121,7 +121,7 @@ async def read_orders(customers: Customers, book: Book) -> dict[UUID, dict[str, 
     orders: dict[UUID, dict[str, Any]] = {}
     after: str | None = None
     while True:
-        reply = await customers.until_answered(ORDERS, {"product": book.product_id, "after": after}, operator=True)
+        reply = await customers.until_answered(ORDERS, {"product": book.product_id, "after": after})
         orders |= {UUID(edge["node"]["id"]): edge["node"] for edge in reply.value["edges"]}
         if not reply.value["pageInfo"]["hasNextPage"]:
             return orders

@@ -14,7 +14,10 @@ from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, Server, serving
 
 SHOP = "https://shop.example"
-"""The only origin whose pages may call the server with endpoints."""
+"""An origin whose pages may call the server with endpoints."""
+
+ORIGINS = f"{SHOP}, https://*-acme.vercel.app, capacitor://localhost"
+"""All of them: the shop, its previews, and its app."""
 
 
 def laptop(url: str) -> Settings:
@@ -27,7 +30,7 @@ def production(url: str) -> Settings:
         {
             "DROPZERO_ENDPOINTS": ",".join(f"{region}={url}" for region in EMBEDDED_REGIONS),
             "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN,
-            "DROPZERO_ALLOWED_ORIGINS": SHOP,
+            "DROPZERO_ALLOWED_ORIGINS": ORIGINS,
         }
     )
 
