@@ -1,4 +1,4 @@
-"""The application that answers a request: the real one, metered, or one that refuses the request."""
+"""The application that answers a request: the real one, metered, or the same one with the request refused."""
 
 import math
 from collections.abc import Awaitable, Coroutine

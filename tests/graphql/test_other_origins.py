@@ -4,20 +4,15 @@ Before such a page may send JSON, the browser sends a preflight request. It hide
 read.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import aiohttp
 import pytest
-from starlette.applications import Starlette
 from websockets.exceptions import InvalidStatus
 
-from api.app import create_app
 from api.cross_origin import PREFLIGHT_AGE, parse_origins
-from api.identity.admission import Admission
-from api.identity.gate import ROUND, Gate
 from api.settings import Settings, read_settings
+from tests.graphql.crowd import crowded
 from tests.graphql.http_requests import TYPENAME, post
 from tests.graphql.transport import assert_alive, connected
 from tests.patience import PATIENT_TIMES
@@ -29,7 +24,7 @@ PAGE = "http://localhost:5173"
 SENT = {
     "Apollo Client": "apollographql-client-name,apollographql-client-version,authorization,content-type",
     "Apollo Client before a server that requires a preflight": "apollo-require-preflight,content-type",
-    "Apollo Kotlin and Apollo iOS": "content-type,x-apollo-operation-id,x-apollo-operation-name",
+    "Apollo Kotlin": "content-type,x-apollo-operation-id,x-apollo-operation-name",
     "urql, Relay, graphql-request and graphql-sse": "authorization,content-type",
     "OpenTelemetry": "baggage,content-type,traceparent,tracestate",
     "Sentry": "baggage,content-type,sentry-trace,traceparent",
@@ -149,32 +144,6 @@ async def test_a_page_may_read_when_to_try_again(server: Server) -> None:
     assert response.headers["access-control-expose-headers"] == "retry-after"
     assert response.headers["vary"] == "Origin"
     assert "access-control-allow-credentials" not in response.headers
-
-
-@asynccontextmanager
-async def crowded(settings: Settings) -> AsyncIterator[Server]:
-    """A server on which this machine's requests wait at the gate, behind another client's, until they are refused."""
-    gates: list[Gate] = []
-    crowd = True
-
-    def make_app(admission: Admission) -> Starlette:
-        gates.append(admission.gate)
-        return create_app(settings, admission)
-
-    def again(_: bool) -> None:
-        if crowd:
-            gates[0].enter("another", again)
-
-    async with serving(settings, make_app=make_app) as server:
-        gate = gates[0]
-        gate._patience = -1.0  # seconds
-        gate.charge("127.0.0.1", 1e6)  # seconds: every other client comes first
-        for _ in range(2 * ROUND):
-            again(True)
-        try:
-            yield server
-        finally:
-            crowd = False
 
 
 async def test_a_page_may_read_that_its_request_waited_too_long(settings: Settings) -> None:

@@ -2,10 +2,13 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.graphql.attacks.requests import AS_OPERATOR, JSON, NEWER, post, send
+from tests.protocol.frames import HANDSHAKE, LINE
+from tests.protocol.raw import Answer, connection_to
 from tests.server import Server
 
 PAGES = ["/", "/drop/0d509e70-0000-4000-8000-000000000001", "/architecture", "/nothing"]
@@ -93,6 +96,24 @@ async def test_a_page_of_another_site_may_read_no_answer(server: Server, origin:
     for each in answers:
         assert "access-control-allow-origin" not in each.headers
         assert "access-control-allow-credentials" not in each.headers
+
+
+@pytest.mark.parametrize("origin", HOSTILE)
+async def test_a_page_of_another_site_may_open_no_websocket(server: Server, origin: str) -> None:
+    answer = await upgrade(server, origin)
+    assert (answer.status, answer.body) == (403, b"pages of this origin may not connect\n")
+
+
+async def test_an_allowed_page_may_open_a_websocket(server: Server, allowed_origin: str) -> None:
+    assert (await upgrade(server, allowed_origin)).status == 101
+
+
+async def upgrade(server: Server, origin: str) -> Answer:
+    """Open a websocket with this header, unchanged. Returns the answer."""
+    lines = [LINE, b"Host: " + urlsplit(server.url).netloc.encode(), *HANDSHAKE, b"Origin: " + origin.encode()]
+    async with connection_to(server) as connection:
+        await connection.send(b"\r\n".join([*lines, b"", b""]))
+        return await connection.answer()
 
 
 @pytest.mark.parametrize(
