@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 import orjson
@@ -18,9 +19,9 @@ from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
 from api.graphql.websocket_messages import Closing, checked_message
-from api.identity.caller import Caller
+from api.identity.caller import Caller, client_key
 from api.identity.errors import RateLimited
-from api.identity.quota import QuotaSpent
+from api.identity.quota import Claim, QuotaSpent
 
 PROTOCOL = "graphql-transport-ws"
 
@@ -34,7 +35,11 @@ TRY_AGAIN_LATER = 1013
 POLICY_VIOLATION = 1008
 """Clients of graphql-ws do not reconnect after it: they would send the same again."""
 
-WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER)
+FORBIDDEN = 4403
+"""Clients of graphql-ws reconnect after it, with a new token if their `connectionParams` is a function, and send the
+operations again."""
+
+WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER, FORBIDDEN)
 """Close codes for reasons that are not the client's: its operations are answered before the close. After a close,
 clients of graphql-ws send each unanswered operation again, a purchase too."""
 
@@ -67,12 +72,13 @@ class GraphQLSocket:
             await websocket.accept()
             await websocket.close(4406, f"Subprotocol not acceptable; this server speaks {PROTOCOL}")
             return
-        client = admission.clients.of(scope)
+        address = admission.clients.of(scope)
+        authorization = websocket.headers.get("authorization")
         try:
-            caller = await self.engine.authenticator.identify(websocket.headers.get("authorization"), client)
-            session = Session(self, websocket, send, client, caller)
-            with admission.sockets.claimed(client, 1, session.give_way):
-                await session.run()
+            caller = await self.engine.authenticator.identify(authorization, address)
+            session = Session(self, websocket, send, address, authorization, caller)
+            with admission.sockets.claimed(client_key(address, caller), 1, session.give_way) as claim:
+                await session.run(claim)
         except (QuotaSpent, RateLimited) as refusal:
             reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_socket
             await websocket.accept(subprotocol=PROTOCOL)
@@ -82,11 +88,21 @@ class GraphQLSocket:
 class Session:
     """One socket: its caller, and its operations under way, by id."""
 
-    def __init__(self, server: GraphQLSocket, websocket: WebSocket, send: Send, client: str, caller: Caller) -> None:
-        """`caller` is that of the handshake; connection_init can name another."""
+    def __init__(
+        self,
+        server: GraphQLSocket,
+        websocket: WebSocket,
+        send: Send,
+        address: str,
+        authorization: str | None,
+        caller: Caller,
+    ) -> None:
+        """`address` is where the socket comes from. `authorization` and `caller` are those of the handshake;
+        connection_init can name others."""
         self._engine = server.engine
         self._websocket = websocket
-        self._client = client
+        self._address = address
+        self._authorization = authorization
         self._gate = server.engine.admission.gate
         self._to_client = partial(_send_parts, send)
         self._caller = caller
@@ -99,13 +115,19 @@ class Session:
         """Queries and mutations that are executing, those that the client has completed among them."""
         self.outbox = Outbox(self._to_client)
 
-    async def run(self) -> None:
-        """Serve the socket until either side closes it. When this returns, no operation is left.
+    @property
+    def _client(self) -> str:
+        """The client that is charged for the socket and for its messages."""
+        return client_key(self._address, self._caller)
+
+    async def run(self, claim: Claim) -> None:
+        """Serve the socket until either side closes it. When this returns, no operation is left. `claim` is the
+        socket's unit of the quota of sockets.
 
         No exception may leave the group of tasks: its traceback would leave the whole session to the garbage collector.
         """
         async with self._tasks:
-            closing = await self._listen()
+            closing = await self._listen(claim)
             if closing is None or closing.code not in WITHOUT_FAULT:
                 for operation in self._operations.values():
                     operation.leave()
@@ -120,7 +142,7 @@ class Session:
         with suppress(RuntimeError):  # it is being closed already
             self._until_initialised.reschedule(asyncio.get_running_loop().time())
 
-    async def _listen(self) -> Closing | None:
+    async def _listen(self, claim: Claim) -> Closing | None:
         """Handle messages until the socket has to be closed, and return why; None when its client has left. Afterwards
         no stock is sent."""
         try:
@@ -129,7 +151,7 @@ class Session:
                 while True:
                     message = await self._receive()
                     await self._gate.entered(self._client)
-                    await self._handle(message)
+                    await self._gate.metered_apart(self._client, self._handle(message, claim))
         except TimeoutError:
             return self._late
         except RateLimited as limit:
@@ -159,10 +181,10 @@ class Session:
             raise Closing(4400, "Message must be JSON") from None
         return checked_message(message)
 
-    async def _handle(self, message: dict[str, Any]) -> None:
+    async def _handle(self, message: dict[str, Any], claim: Claim) -> None:
         match message["type"]:
             case "connection_init":
-                await self._initialise(message.get("payload") or {})
+                await self._initialise(message.get("payload") or {}, claim)
             case "ping":
                 await self._answer_ping(message.get("payload"))
             case "subscribe":
@@ -170,7 +192,9 @@ class Session:
             case "complete" if message["id"] in self._operations:
                 self._operations.pop(message["id"]).leave()
 
-    async def _initialise(self, payload: dict[str, Any]) -> None:
+    async def _initialise(self, payload: dict[str, Any], claim: Claim) -> None:
+        """Begin the session. A token that is not valid makes an anonymous caller, who may watch and read what is
+        public. If it closed the socket, clients would connect again with the same token, again and again."""
         if self._initialised:
             raise Closing(4429, "Too many initialisation requests")
         self._initialised = True
@@ -179,9 +203,11 @@ class Session:
         authorization = {name.lower(): value for name, value in payload.items()}.get("authorization")
         if isinstance(authorization, str):
             try:
-                self._caller = await self._engine.authenticator.identify(authorization, self._client)
+                self._caller = await self._engine.authenticator.identify(authorization, self._address)
             except RateLimited as limit:
                 raise Closing(TRY_AGAIN_LATER, str(limit)) from None
+            self._authorization = authorization
+            self._engine.admission.sockets.move(claim, self._client)
         await self._send({"type": "connection_ack"})
 
     async def _answer_ping(self, payload: dict[str, Any] | None) -> None:
@@ -200,7 +226,7 @@ class Session:
             raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
         request = Request(payload["query"], payload.get("operationName"), payload.get("variables"))
         try:
-            prepared = await self._engine.prepare(request, self._caller, self._client)
+            prepared = await self._prepare(request)
         except Refused as refused:
             await self._send({"id": operation_id, "type": "error", "payload": refused.errors})
             return
@@ -212,8 +238,28 @@ class Session:
             return
         departure = self._operations[operation_id] = Departure()
         running = self._run(operation_id, prepared, departure)
-        self._tasks.create_task(self._gate.metered(self._client, running))
+        self._tasks.create_task(self._gate.metered(prepared.client, running))
         self._executing += 1
+
+    async def _prepare(self, request: Request) -> Run | Watch:
+        """Prepare an operation for the caller. Raises Refused, RateLimited.
+
+        The caller's token is checked again, since it can have expired. Raises Closing if it is not valid any more,
+        except for subscriptions: anyone may watch live stock.
+        """
+        caller = self._caller
+        if caller.expires_at < inf:
+            caller = await self._engine.authenticator.identify(self._authorization, self._address)
+        ended = bool(caller.objection) and not self._caller.objection and not caller.issuer_away
+        try:
+            prepared = await self._engine.prepare(request, caller, self._address)
+        except Refused:
+            if ended:  # the request may be one that only operators may send
+                raise _token_ended() from None
+            raise
+        if ended and isinstance(prepared, Run):
+            raise _token_ended()
+        return prepared
 
     def _watch(self, operation_id: str, watch: Watch) -> None:
         broadcasts = self._engine.broadcasts
@@ -246,6 +292,10 @@ class Session:
     async def _send(self, message: dict[str, Any]) -> None:
         # As text: bytes would become a binary frame, and graphql-ws clients close on those.
         await self._to_client((orjson.dumps(message).decode(),))
+
+
+def _token_ended() -> Closing:
+    return Closing(FORBIDDEN, "The token has expired or was withdrawn; connect again with a new one")
 
 
 async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:

@@ -66,8 +66,10 @@ class Gate:
         self._expired: deque[tuple[float, Callable[[bool], None]]] = deque()
         """Requests that have waited too long, and are still to be refused."""
         self._next_expiry = 0.0
-        self._in_step = False
-        """Whether a step of a metered coroutine is running."""
+        self._charged: str | None = None
+        """The client that is charged for the step of a metered coroutine that is running; None between steps."""
+        self._charged_within = 0.0
+        """Seconds of the running step that other clients are charged for, in coroutines that the step awaits."""
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
         """Call `begin`, now or when it is the client's turn. It gets True in time, and False after the patience."""
@@ -126,7 +128,13 @@ class Gate:
         """Run a coroutine, and charge the client with the seconds that its steps take. Returns what the coroutine
         returns. A task that it starts, such as a field of a query, must be metered by itself. A metered coroutine that
         awaits another one is charged once."""
-        if self._in_step:  # a metered coroutine awaits this one in the same task, and is charged for it
+        if self._charged is not None:  # a metered coroutine awaits this one in the same task, and is charged for it
+            return await running
+        return await self._stepwise(client, running)
+
+    async def metered_apart(self, client: str, running: Coroutine[Any, Any, R]) -> R:
+        """The same, but the client is charged instead of the client of a metered coroutine that awaits this one."""
+        if self._charged == client:
             return await running
         return await self._stepwise(client, running)
 
@@ -136,16 +144,18 @@ class Gate:
         used = 0.0
         try:
             while True:
+                around = self._charged, self._charged_within
+                self._charged, self._charged_within = client, 0.0
                 begun = perf_counter()
-                self._in_step = True
                 try:
                     awaited = running.send(None) if thrown is None else running.throw(thrown)
                 except StopIteration as end:
                     result: R = end.value
                     return result
                 finally:
-                    self._in_step = False
-                    used += perf_counter() - begun
+                    seconds = perf_counter() - begun
+                    used += seconds - self._charged_within
+                    self._charged, self._charged_within = around[0], around[1] + seconds
                     thrown = None  # its traceback and this frame would refer to each other
                 if used >= CHUNK:
                     self.charge(client, used)

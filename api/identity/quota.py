@@ -41,9 +41,16 @@ class Quota:
             ending.give_way()
         claim = Claim(client, units, give_way)
         self.taken += units
-        self._claims.setdefault(client, {})[claim] = None
-        self._taken[client] += units
+        self._add(claim)
         return claim
+
+    def move(self, claim: Claim, client: str) -> None:
+        """Count a claim as the newest of another client. Nobody gives way, since no unit is taken. Without effect when
+        the claim has ended."""
+        if claim.valid and claim.client != client:
+            self._remove(claim)
+            claim.client = client
+            self._add(claim)
 
     def give_back(self, claim: Claim) -> None:
         """End a claim. Without effect when the claim has ended already."""
@@ -51,11 +58,7 @@ class Quota:
             return
         claim.valid = False
         self.taken -= claim.units
-        self._taken[claim.client] -= claim.units
-        claims = self._claims[claim.client]
-        del claims[claim]
-        if not claims:
-            del self._claims[claim.client], self._taken[claim.client]
+        self._remove(claim)
 
     @contextmanager
     def claimed(self, client: str, units: int, give_way: Callable[[], None]) -> Iterator[Claim]:
@@ -65,6 +68,17 @@ class Quota:
             yield claim
         finally:
             self.give_back(claim)
+
+    def _add(self, claim: Claim) -> None:
+        self._claims.setdefault(claim.client, {})[claim] = None
+        self._taken[claim.client] += claim.units
+
+    def _remove(self, claim: Claim) -> None:
+        self._taken[claim.client] -= claim.units
+        claims = self._claims[claim.client]
+        del claims[claim]
+        if not claims:
+            del self._claims[claim.client], self._taken[claim.client]
 
     def _claims_to_end(self, client: str, units: int) -> list[Claim]:
         """The claims that must end before `client` can take `units`: the newest claims of the client with most units.

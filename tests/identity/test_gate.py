@@ -181,6 +181,43 @@ async def test_an_awaited_step_is_charged_once_and_a_step_in_another_task_by_its
     assert len(gate.charged) == 3
 
 
+async def test_a_step_that_is_metered_apart_is_charged_to_its_own_client_alone() -> None:
+    gate = Charged()
+
+    async def work() -> None:
+        for _ in range(3):
+            busy(2 * CHUNK)
+            await asyncio.sleep(0)
+
+    async def listen() -> None:
+        busy(4 * CHUNK)
+        await gate.metered_apart("buyer", work())
+        await gate.metered("buyer", work())
+
+    await gate.metered("address", listen())
+    charged: Counter[str] = Counter()
+    for client, seconds in gate.charged:
+        charged[client] += seconds  # type: ignore[assignment]
+    assert charged["buyer"] >= 6 * CHUNK
+    assert charged["address"] >= 10 * CHUNK
+    assert all(seconds >= 0 for _, seconds in gate.charged)
+
+
+async def test_time_that_is_metered_apart_is_charged_once() -> None:
+    gate = Charged()
+
+    async def work() -> None:
+        busy(100 * CHUNK)
+
+    async def listen() -> None:
+        await gate.metered_apart("buyer", work())
+
+    begun = perf_counter()
+    await gate.metered("address", listen())
+    assert sum(seconds for _, seconds in gate.charged) <= perf_counter() - begun
+    assert [client for client, _ in gate.charged] == ["buyer", "address"]
+
+
 async def test_a_metered_coroutine_can_be_cancelled_and_can_raise() -> None:
     gate = Charged()
     cleaned = asyncio.Event()

@@ -117,3 +117,40 @@ def test_nobody_gives_way_to_a_claim_that_still_would_not_fit() -> None:
         crowd.take("one", 60)
 
     assert crowd.gave_way == {}
+
+
+def test_a_claim_that_moves_counts_for_its_new_client_as_its_newest() -> None:
+    crowd = Crowd(4)
+    moved, *others = [crowd.take("address") for _ in range(4)]
+
+    crowd.quota.move(moved, "buyer")
+    crowd.take("honest")
+    assert [moved.valid, *(claim.valid for claim in others)] == [True, True, True, False]
+
+    for claim in others[:2]:
+        crowd.quota.move(claim, "buyer")
+    assert crowd.gave_way == {"address": 1}, "nobody gives way to a claim that moves"
+    crowd.take("another")
+    assert [claim.valid for claim in (moved, *others)] == [True, True, False, False]
+    assert crowd.gave_way == {"address": 2}
+
+
+def test_a_claim_that_has_ended_does_not_move() -> None:
+    crowd = Crowd(2)
+    ended, other = crowd.take("one"), crowd.take("one")
+    crowd.quota.give_back(ended)
+
+    crowd.quota.move(ended, "another")
+    crowd.quota.give_back(ended)
+    crowd.quota.move(other, "one")
+    assert (ended.client, crowd.quota.taken, crowd.take_all("one")) == ("one", 1, 1)
+
+
+def test_a_quota_remembers_no_client_without_claims() -> None:
+    crowd = Crowd(1_000)
+    for number in range(1_000):
+        claim = crowd.take(f"address {number}")
+        crowd.quota.move(claim, f"buyer {number}")
+        crowd.quota.give_back(claim)
+
+    assert (crowd.quota._taken, crowd.quota._claims) == ({}, {})
