@@ -26,7 +26,7 @@ from tests.server import PURCHASE, serving
 GARBAGE = 1_000
 AT_ONCE = 20
 
-ADDRESSES = 10_200
+ADDRESSES = 16_000
 NETWORK = "10.44."
 
 PURCHASES = 50
