@@ -81,13 +81,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
     issuer = None if settings.issuer is None else Issuer(settings.issuer)
-    authenticator = Authenticator(
-        OperatorTokens(settings.admin_token, settings.operator_digests),
-        admission.refusals,
-        guests=GuestTokens(settings.guest_keys) if settings.guest_keys else None,
-        issuer=issuer,
-        open_to_anyone=settings.open_to_anyone,
-    )
+    authenticator = _authenticator(settings, admission, issuer)
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     health = Health(regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
@@ -122,6 +116,16 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Mount("/", _storefront(settings)),
         ],
         middleware=_middleware(settings, identity, admission),
+    )
+
+
+def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:
+    return Authenticator(
+        OperatorTokens(settings.admin_token, settings.operator_digests),
+        admission.refusals,
+        guests=GuestTokens(settings.guest_keys) if settings.guest_keys else None,
+        issuer=issuer,
+        open_to_anyone=settings.open_to_anyone,
     )
 
 
