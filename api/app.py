@@ -90,7 +90,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     )
     engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
     health = Health(regions)
-    graphiql = GraphiQL(drops) if settings.graphiql else None
+    graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
 
     @asynccontextmanager
@@ -119,10 +119,14 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
-            Mount("/", Storefront(graphiql=settings.graphiql, race=settings.race)),
+            Mount("/", _storefront(settings)),
         ],
         middleware=_middleware(settings, identity, admission),
     )
+
+
+def _storefront(settings: Settings) -> Storefront:
+    return Storefront(graphiql=settings.graphiql, race=settings.race, guests=bool(settings.guest_keys))
 
 
 def _middleware(settings: Settings, identity: WebIdentity | None, admission: Admission) -> list[Middleware]:

@@ -217,7 +217,8 @@ RACE: Variable[bool] = Variable(
     "DROPZERO_RACE",
     False,
     _switch,
-    "the race on `/architecture`, which buys of the drops on sale and cancels the orders again",
+    "the race on `/architecture`, which buys of the drops on sale for made-up buyers and cancels the orders again; "
+    "refused with endpoints",
     "`on`, or `off` with endpoints",
 )
 CONNECTIONS: Variable[int] = Variable(

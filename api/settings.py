@@ -25,6 +25,11 @@ EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 
 LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
+_NO_RACE = (
+    "unset it with endpoints; the race buys for made-up buyers, as only a laptop lets anyone do. To race the Regions "
+    "of a deployment, run dropzero race as the operator"
+)
+
 T = TypeVar("T")
 
 
@@ -115,7 +120,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
     What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on `/architecture`
-    (which buys products that are on sale), the metrics, pages of localhost, and purchases without a token.
+    (which buys for made-up buyers, and cannot be opened then), the metrics, pages of localhost, and purchases without
+    a token.
     """
 
     def read(variable: Variable[T], default: T | None = None) -> T:
@@ -153,6 +159,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         federation=_federation(environment),
         socket_times=SocketTimes(keep_alive=read(variables.KEEP_ALIVE_S)),
     )
+    if settings.race and not laptop:
+        raise InvalidSettings(f"{variables.RACE.name}: {_NO_RACE}")
     _require_spelling(environment)
     return settings
 

@@ -69,6 +69,13 @@ def test_secrets_stay_out_of_the_repr() -> None:
     assert "hunter2" not in repr(settings)
 
 
+def test_the_race_is_for_laptops_alone() -> None:
+    endpoints = {"DROPZERO_ENDPOINTS": ENDPOINTS}
+    assert not read_settings({**endpoints, "DROPZERO_RACE": "off"}).race
+    with pytest.raises(InvalidSettings, match=r"^DROPZERO_RACE: unset it with endpoints; .* run dropzero race"):
+        read_settings({**endpoints, "DROPZERO_RACE": "on"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [

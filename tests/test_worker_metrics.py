@@ -154,7 +154,7 @@ async def test_workers_that_are_replaced_count_until_they_have_answered(tmp_path
             await until(lambda: waiting(scrapes, 10))
             server.process.send_signal(signal.SIGHUP)
             await until(lambda: "all worker processes are replaced" in server.log)
-            assert before < workers(server), "the workers before answer what they have begun"
+            assert before & workers(server), "a worker before answers what it has begun; all can have gone to one"
             for _ in range(8):
                 assert await waiting(scrapes, 10)
                 assert await scrapes.purchases() == 80

@@ -26,8 +26,14 @@ query ListProducts {
   }
 }
 """
+_BUY_FOR_ANYONE = """\
+# Buys one for the buyer userRef, as this laptop lets anyone do. With a guest's token in Headers, leave userRef out.
+"""
+_BUY_AS_GUEST = """\
+# Buys one for the buyer whose token is in Headers, below. BecomeGuest, the fourth tab, makes one.
+"""
 _BUY_ONE = """\
-# Buys one. With an idempotencyKey in the input, sending it again would not buy a second one.
+# With an idempotencyKey in the input, sending it again would not buy a second one.
 mutation BuyOne($input: PurchaseInput!) {
   purchase(input: $input) {
     status
@@ -49,7 +55,19 @@ subscription WatchStock($productIds: [ID!]!) {
   stockChanged(productIds: $productIds) { productId stock soldOut version stale }
 }
 """
-
+_BECOME_GUEST = """\
+# Makes a new guest, a buyer without an account. Copy the token, and write below, under Headers, in each tab that is the
+# guest's: {"Authorization": "Bearer TOKEN"}. GraphiQL keeps no headers: after a reload they have to be written again.
+mutation BecomeGuest {
+  guest { token subject expiresAt }
+}
+"""
+_WHO_AM_I = """\
+# Who the server takes you for, by the token in Headers. Without one, you are nobody in particular.
+query WhoAmI {
+  viewer { subject guest roles }
+}
+"""
 
 # The page may run the four scripts that carry this response's nonce, fetch GraphiQL's styles (with their inline styles
 # and fonts), and connect to this server. It may do nothing else, and no other page may put it into a frame.
@@ -74,15 +92,18 @@ DATABASE_TIMEOUT = 2.0
 class GraphiQL:
     """The ASGI application that answers a browser's GET /graphql with the IDE."""
 
-    def __init__(self, drops: Drops, timeout: float = DATABASE_TIMEOUT) -> None:
-        """`timeout`: seconds to read a product to show."""
+    def __init__(self, drops: Drops, *, open_to_anyone: bool, timeout: float = DATABASE_TIMEOUT) -> None:
+        """`open_to_anyone`: callers without a token may name any buyer. `timeout`: seconds to read a product to
+        show."""
         self._drops = drops
+        self._open_to_anyone = open_to_anyone
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         product = await self._product_to_show()
         nonce = secrets.token_urlsafe(16)
-        page = render_page(ready_tabs("the id of a product" if product is None else str(product.id)), nonce)
+        product_id = "the id of a product" if product is None else str(product.id)
+        page = render_page(ready_tabs(product_id, open_to_anyone=self._open_to_anyone), nonce)
         headers = {
             "cache-control": "no-store",
             "content-security-policy": _POLICY.format(nonce=nonce),
@@ -106,12 +127,17 @@ def _can_be_bought(product: Product) -> bool:
     return product.stock > 0 and (product.opens_at is None or product.opens_at <= datetime.now(UTC))
 
 
-def ready_tabs(product_id: str) -> list[dict[str, str]]:
-    """GraphiQL's tabs: list the products, buy this product, watch its stock."""
+def ready_tabs(product_id: str, *, open_to_anyone: bool) -> list[dict[str, str]]:
+    """GraphiQL's tabs: list the products, buy this product, watch its stock, become a guest, see who one is. The buyer
+    is named where the server is `open_to_anyone`, and is the caller elsewhere."""
+    purchase = {"productId": product_id} | ({"userRef": "graphiql"} if open_to_anyone else {})
+    buy_one = (_BUY_FOR_ANYONE if open_to_anyone else _BUY_AS_GUEST) + _BUY_ONE
     return [
         {"query": _LIST_PRODUCTS},
-        {"query": _BUY_ONE, "variables": _json({"input": {"productId": product_id, "userRef": "graphiql"}})},
+        {"query": buy_one, "variables": _json({"input": purchase})},
         {"query": _WATCH_STOCK, "variables": _json({"productIds": [product_id]})},
+        {"query": _BECOME_GUEST},
+        {"query": _WHO_AM_I},
     ]
 
 

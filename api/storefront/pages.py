@@ -32,10 +32,12 @@ class Page:
 
 
 SHOP = Page(("index.html",), "shop_title", ("shop.js", "api.js", "locale.js"))
-DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "locale.js", "purchase.js"))
+DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "browser.js", "locale.js", "purchase.js"))
 ARCHITECTURE = Page(("architecture.html",), "architecture_title", ("locale.js",))
 ARCHITECTURE_WITH_RACE = Page(
-    ("architecture.html", "race.html"), "architecture_title", ("race.js", "api.js", "locale.js", "purchase.js")
+    ("architecture.html", "race.html"),
+    "architecture_title",
+    ("race.js", "api.js", "browser.js", "locale.js", "purchase.js"),
 )
 MISSING = Page(("missing.html",), "missing_title", ("locale.js",), status=404)
 PAGES = (SHOP, DROP, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)
@@ -59,8 +61,9 @@ def script_texts(page: Page, language: str) -> dict[str, Any]:
     return {key: message for key, message in read_messages(language).items() if f'"{key}"' in code}
 
 
-def render_page(page: Page, language: str, *, graphiql: bool) -> str:
-    """Return the page's whole HTML document. Its language, direction and texts are right before any script runs."""
+def render_page(page: Page, language: str, *, graphiql: bool, guests: bool) -> str:
+    """Return the page's whole HTML document. Its language, direction and texts are right before any script runs.
+    `graphiql`: it links to GraphiQL. `guests`: readers can buy as guests."""
     messages = read_messages(language)
     layout, *parts = ((FOLDER / file).read_text(encoding="utf-8") for file in ("layout.html", *page.files))
     markup = {
@@ -79,6 +82,7 @@ def render_page(page: Page, language: str, *, graphiql: bool) -> str:
         "languages": "\n              ".join(_language_link(tag, language) for tag in LANGUAGES),
         # Without "<", no text can end its script element.
         "texts": orjson.dumps(script_texts(page, language)).decode().replace("<", "\\u003c"),
+        "guests": "true" if guests else "false",
         "graphiql_link": '<a href="/graphql">GraphiQL</a>' if graphiql else "",
     }
     document = _PLACEHOLDER.sub(lambda found: markup.get(found[1], found[0]), layout)

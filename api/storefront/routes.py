@@ -5,6 +5,7 @@ All of them are read and rendered once, when the application is made.
 
 import base64
 import hashlib
+from functools import partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -46,17 +47,18 @@ _READ = frozenset({b"accept-language", b"cookie", b"if-none-match"})
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, *, graphiql: bool, race: bool) -> None:
+    def __init__(self, *, graphiql: bool, race: bool, guests: bool) -> None:
         """`graphiql`: the pages link to GraphiQL at /graphql. `race`: the page about the architecture has the race, in
-        which readers buy units for made-up buyers and give them back."""
-        architecture = ARCHITECTURE_WITH_RACE if race else ARCHITECTURE
+        which readers buy units for made-up buyers and give them back. `guests`: readers can buy as guests; without
+        them, the pages say that buyers must sign in."""
+        route = partial(_page_route, graphiql=graphiql, guests=guests)
         self._router = Router(
             [
-                _page_route("/", SHOP, graphiql=graphiql),
-                _page_route("/drop/{id:uuid}", DROP, graphiql=graphiql),
-                _page_route("/architecture", architecture, graphiql=graphiql),
+                route("/", SHOP),
+                route("/drop/{id:uuid}", DROP),
+                route("/architecture", ARCHITECTURE_WITH_RACE if race else ARCHITECTURE),
                 _static_route(),
-                _page_route("/{path:path}", MISSING, graphiql=graphiql),
+                route("/{path:path}", MISSING),
             ]
         )
 
@@ -69,9 +71,9 @@ class Storefront:
         await self._router(scope, receive, send_with_headers)
 
 
-def _page_route(path: str, page: Page, *, graphiql: bool) -> Route:
+def _page_route(path: str, page: Page, *, graphiql: bool, guests: bool) -> Route:
     """The route of a page in all languages."""
-    rendered = {language: render_page(page, language, graphiql=graphiql).encode() for language in LANGUAGES}
+    rendered = {tag: render_page(page, tag, graphiql=graphiql, guests=guests).encode() for tag in LANGUAGES}
     answers = {language: (body, _etag(body)) for language, body in rendered.items()}
 
     async def answer(request: Request) -> Response:

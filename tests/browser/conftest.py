@@ -25,7 +25,7 @@ from tests.browser.visits import CHROMIUM_FLAGS, PATIENCE, Tabs, Visits, visitin
 from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.programs import cannot_run
 from tests.regions import HOME, PEER
-from tests.server import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 
 PACKAGES = ("react@18.2.0", "react-dom@18.2.0", "graphiql@3.8.3", "axe-core@4.14.1")
 
@@ -87,6 +87,7 @@ def settings(postgres_url: str) -> Settings:
         read_settings({}),
         endpoints=tuple(Endpoint(region, postgres_url) for region in (HOME, PEER)),
         admin_token=ADMIN_TOKEN,
+        guest_keys=(GUEST_KEY,),
         budget=PATIENT_BUDGET,
         polling=PollingTimes(interval=0.05),
         region_times=PATIENT_TIMES,

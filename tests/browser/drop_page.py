@@ -48,7 +48,11 @@ async def open_drop(visits: Visits, product_id: str, *, beside: Visit | None = N
 
 
 def is_purchase(request: Request) -> bool:
-    return "mutation" in (request.post_data or "")
+    return "mutation Buy(" in (request.post_data or "")
+
+
+def makes_a_guest(request: Request) -> bool:
+    return "mutation BecomeGuest" in (request.post_data or "")
 
 
 def key_of(request: Request) -> str:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from api.database.pool import Pool
 from api.settings import read_settings
 from api.storefront.languages import LANGUAGES
 from tests.browser.visits import CHROMIUM_FLAGS
-from tests.server import ADMIN_TOKEN, Server, serving
+from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 
 Scheme = Literal["light", "dark"]
 LOOKS: tuple[tuple[Scheme, int], ...] = (("light", 1280), ("dark", 1280), ("light", 320), ("dark", 390))
@@ -95,10 +95,11 @@ async def take(browser: Browser, server: Server, views: list[View], directory: P
 
 
 async def main(directory: Path, postgres_url: str) -> None:
+    settings = read_settings({}).with_embedded(postgres_url, ADMIN_TOKEN)
     async with Pool(Endpoint("here", postgres_url), size=1) as pool:
         await migrate(pool, load_migrations(migrations_directory()))
     async with (
-        serving(read_settings({}).with_embedded(postgres_url, ADMIN_TOKEN)) as server,
+        serving(replace(settings, guest_keys=(GUEST_KEY,))) as server,
         async_playwright() as playwright,
     ):
         views = await stock_up(server)

@@ -1,4 +1,4 @@
-"""GraphiQL at /graphql, in a browser: three tabs that work as they are, and a token that is stored nowhere."""
+"""GraphiQL at /graphql, in a browser: five tabs that work as they are, and a token that is stored nowhere."""
 
 import json
 from typing import Any
@@ -8,6 +8,7 @@ from playwright.async_api import Page, expect
 
 from api.database.pool import Pool
 from api.drops.sample import SAMPLE, create_sample_drop
+from tests.browser.drop_page import orders_of
 from tests.browser.visits import Visits
 from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server
@@ -22,11 +23,11 @@ mutation CreateCap {
 
 
 async def graphiql(visits: Visits) -> Page:
-    """GraphiQL, with its three tabs."""
+    """GraphiQL, with its five tabs."""
     visit = await visits.blank()
     await visits.serve_packages(visit)
     await visit.goto("/graphql")
-    await expect(visit.page.get_by_role("tab")).to_have_count(3)
+    await expect(visit.page.get_by_role("tab")).to_have_count(5)
     return visit.page
 
 
@@ -75,7 +76,7 @@ async def stored(page: Page, expected: str) -> str:
     return kept
 
 
-async def test_the_three_tabs_work_as_they_are(page: Page, server: Server) -> None:
+async def test_the_tabs_work_as_they_are_without_a_token(page: Page, server: Server) -> None:
     await expect(page.get_by_role("tab", name="ListProducts")).to_have_attribute("aria-selected", "true")
     await run(page)
     [edge] = (await result(page, "edges"))["products"]["edges"]
@@ -96,15 +97,48 @@ async def test_the_three_tabs_work_as_they_are(page: Page, server: Server) -> No
         version = changed.pop("version")
         assert changed == {"productId": str(SAMPLE.id), "stock": stock, "soldOut": False, "stale": False}
 
+    await open_tab(page, "WhoAmI")
+    await run(page)
+    assert (await result(page, "viewer"))["viewer"] == {"subject": None, "guest": False, "roles": []}
+
+
+async def write_headers(page: Page, token: str) -> None:
+    """Send this token with the operations of the open tab."""
+    await page.get_by_role("button", name="Headers").click()
+    await page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden) .CodeMirror").click()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.insert_text(json.dumps({"Authorization": f"Bearer {token}"}))
+
+
+async def test_a_guest_buys_with_the_token_in_the_headers(page: Page, server: Server) -> None:
+    await open_tab(page, "BecomeGuest")
+    await run(page)
+    guest = (await result(page, "token"))["guest"]
+
+    await open_tab(page, "WhoAmI")
+    await write_headers(page, guest["token"])
+    await run(page)
+    viewer = (await result(page, "viewer"))["viewer"]
+    assert viewer == {"subject": guest["subject"], "guest": True, "roles": []}
+
+    await open_tab(page, "BuyOne")
+    await page.get_by_role("button", name="Variables").click()
+    await page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden) .CodeMirror").click()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.insert_text(json.dumps({"input": {"productId": str(SAMPLE.id)}}))
+    await write_headers(page, guest["token"])
+    await run(page)
+    assert (await result(page, "purchase"))["purchase"]["status"] == "CONFIRMED"
+    [order] = await orders_of(server, str(SAMPLE.id))
+    assert order["userRef"] == guest["subject"]
+
 
 async def test_the_operators_token_works_in_the_headers_and_is_stored_nowhere(page: Page) -> None:
     await page.get_by_role("button", name="Add tab").click()
     await page.locator(".graphiql-query-editor .CodeMirror").click()
     await page.keyboard.press("Control+A")
     await page.keyboard.insert_text(CREATE)
-    await page.get_by_role("button", name="Headers").click()
-    await page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden) .CodeMirror").click()
-    await page.keyboard.insert_text(json.dumps({"Authorization": f"Bearer {ADMIN_TOKEN}"}))
+    await write_headers(page, ADMIN_TOKEN)
 
     await run(page)
 
@@ -150,7 +184,7 @@ async def test_the_history_keeps_what_was_run_and_opens_it_again(page: Page, ser
 
 async def test_clearing_its_data_leaves_the_storefronts_alone(page: Page) -> None:
     await stored(page, "graphiql:tabState")
-    await page.evaluate("localStorage.setItem('dropzero.buyer', 'ada')")
+    await page.evaluate("localStorage.setItem('dropzero.guest', 'ada')")
     await page.evaluate("localStorage.setItem('graphiql:from-long-ago', 'a query')")
 
     await page.get_by_role("button", name="Open settings dialog").click()
@@ -159,4 +193,4 @@ async def test_clearing_its_data_leaves_the_storefronts_alone(page: Page) -> Non
     await expect(page.get_by_role("button", name="Cleared data")).to_be_visible()
     kept = await page.evaluate("Object.keys(localStorage)")
     # GraphiQL itself may store its open tabs again at any moment.
-    assert set(kept) - {"graphiql:tabState"} == {"dropzero.buyer"}
+    assert set(kept) - {"graphiql:tabState"} == {"dropzero.guest"}

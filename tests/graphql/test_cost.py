@@ -227,7 +227,7 @@ def example_documents() -> list[str]:
 
 def test_operations_of_our_pages_cost_at_most_half_the_limit(documents: Documents) -> None:
     examples = example_documents()
-    assert len(examples) == 2
+    assert len(examples) == 3
     for text in (*storefront_documents(), *examples):
         assert cost(documents, text) <= MAX_COST / 2, text
 

@@ -18,7 +18,7 @@ from api.graphql.graphiql import GraphiQL, ready_tabs, render_page
 from api.settings import Settings, read_settings
 from tests.faults import FaultyEndpoint
 from tests.patience import PATIENT_TIMES, short
-from tests.server import Server, serving
+from tests.server import GUEST_KEY, Server, serving
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
 """The header that Chromium and Firefox send when an address is opened."""
@@ -63,11 +63,26 @@ async def test_the_tabs_name_the_newest_product_that_can_be_bought(server: Serve
     await server.create_product(stock=0)
     await server.create_product(stock=3, opensAt="2999-01-01T00:00:00Z")
 
-    listing, buying, watching = tabs_of(await get_page(server))
+    listing, buying, watching, _, _ = tabs_of(await get_page(server))
 
     assert "variables" not in listing
     assert json.loads(buying["variables"]) == {"input": {"productId": expected, "userRef": "graphiql"}}
     assert json.loads(watching["variables"]) == {"productIds": [expected]}
+
+
+async def test_a_purchase_names_no_buyer_where_the_buyer_must_be_the_caller(settings: Settings) -> None:
+    async with serving(replace(settings, open_to_anyone=False, guest_keys=(GUEST_KEY,))) as server:
+        product_id = await server.create_product(stock=3)
+        _, buying, _, becoming, asking = tabs_of(await get_page(server))
+
+        guest = (await server.data(becoming["query"]))["guest"]
+        viewer = (await server.data(asking["query"], token=guest["token"]))["viewer"]
+        variables = json.loads(buying["variables"])
+        bought = (await server.data(buying["query"], variables, token=guest["token"]))["purchase"]
+
+    assert variables == {"input": {"productId": product_id}}
+    assert viewer == {"subject": guest["subject"], "guest": True, "roles": []}
+    assert bought["status"] == "CONFIRMED"
 
 
 async def test_the_page_opens_without_products_and_without_a_database(settings: Settings) -> None:
@@ -86,7 +101,8 @@ async def test_the_page_does_not_wait_for_a_database_that_does_not_answer(settin
         sent.append(event)
 
     async with Regions(settings.endpoints, connections=2, times=PATIENT_TIMES) as regions:
-        graphiql = GraphiQL(Drops(regions, settings.group, settings.budget, settings.polling), timeout=short(0.1))
+        drops = Drops(regions, settings.group, settings.budget, settings.polling)
+        graphiql = GraphiQL(drops, open_to_anyone=True, timeout=short(0.1))
         async with pool.begin() as transaction:
             await transaction.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
             reading = asyncio.create_task(list_products(regions, first=20))
@@ -106,12 +122,12 @@ async def no_request() -> Message:
     "hostile", ["</script><script>alert(1)</script>", "<!--<script>", "{{nonce}}", "\u2028'\"\\]]>"]
 )
 def test_no_text_of_a_tab_breaks_out_of_its_script(hostile: str) -> None:
-    harmless = render_page(ready_tabs("x"), "nonce")
+    harmless = render_page(ready_tabs("x", open_to_anyone=True), "nonce")
 
-    page = render_page([{"query": hostile}, *ready_tabs(hostile)], "nonce")
+    page = render_page([{"query": hostile}, *ready_tabs(hostile, open_to_anyone=True)], "nonce")
 
     assert len(Scripts(page).found) == len(Scripts(harmless).found)
-    query, _, buying, _ = tabs_of(page)
+    query, _, buying, *_ = tabs_of(page)
     assert query == {"query": hostile}
     assert json.loads(buying["variables"])["input"]["productId"] == hostile
 

@@ -19,7 +19,7 @@ from tests.command import dropzero
 from tests.graphql.subscriptions import WATCH, streaming
 from tests.graphql.transport import connected
 from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
-from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
+from tests.server import ADMIN_TOKEN, GUEST_KEY, PURCHASE, Server, serving
 
 STOCK = "query Stock($id: ID!) { product(id: $id) { stock } }"
 UNKNOWN = ("BAD_USER_INPUT", "This server executes the documents that it knows, and no other.")
@@ -47,6 +47,7 @@ def settings(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory)
         read_settings({"DROPZERO_DOCUMENTS": str(file)}),
         endpoints=tuple(Endpoint(region, shared_database_url) for region in EMBEDDED_REGIONS),
         admin_token=ADMIN_TOKEN,
+        guest_keys=(GUEST_KEY,),
         budget=PATIENT_BUDGET,
         region_times=PATIENT_TIMES,
     )
@@ -100,10 +101,13 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
         "id": product_id,
         "ids": [product_id],
         "buyer": "ada",
+        "known": True,
         "one": EMBEDDED_REGIONS[0],
         "two": EMBEDDED_REGIONS[1],
     }
     order = (await server.purchase(product_id))["order"]["id"]
+    [become_guest] = [document for document in storefront_documents() if "BecomeGuest" in document]
+    guest = (await server.data(become_guest))["guest"]["token"]
 
     for document in storefront_documents():
         sent = {name: value for name, value in variables.items() if f"${name}:" in document}
@@ -116,7 +120,8 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
             cancel = "CancelOrderInput" in document
             sent["input"] = {"orderId": order} if cancel else {"productId": product_id, "quantity": 99}
             sent["input"]["userRef"] = "ada"
-        assert all((await server.data(document, sent)).values()), document
+        token = guest if "known" in sent else None
+        assert all((await server.data(document, sent, token=token)).values()), document
 
 
 async def test_the_operator_may_send_any_document(server: Server) -> None:
@@ -194,7 +199,7 @@ def test_every_document_of_our_pages_is_found() -> None:
     files = [file for file in FOLDER.rglob("*") if file.suffix in (".js", ".html")]
     code = "".join(re.sub(r"^\s*//.*$", "", file.read_text(encoding="utf-8"), flags=re.M) for file in files)
 
-    assert len(OPERATION.findall(code)) == len(found) == len(set(found)) == 8
+    assert len(OPERATION.findall(code)) == len(found) == len(set(found)) == 9
     for document in found:
         assert parse(document).definitions
         assert "\\" not in document, "the page would send another text than the one in its file"

@@ -22,18 +22,23 @@ export function backoff(failures) {
   return longest * (0.5 + Math.random() / 2);
 }
 
-// Sends an operation and returns its data. Throws an error of the API with its `code`. An error without a `code` means
-// that no answer came.
-export async function request(query, variables) {
+// Sends an operation and returns its data. `token` says who is calling. Throws an error of the API with its `code`, and
+// with `retryAfterMs` after RATE_LIMITED. An error without a `code` means that no answer came.
+export async function request(query, variables, token = null) {
   const sent = localClock();
+  const headers = { "content-type": "application/json", accept: "application/json" };
+  if (token) headers.authorization = `Bearer ${token}`;
   const response = await fetch(GRAPHQL, {
     method: "POST",
-    headers: { "content-type": "application/json", accept: "application/json" },
+    headers,
     body: JSON.stringify({ query, variables }),
     signal: AbortSignal.timeout(ANSWER_DEADLINE),
   });
   const { data, errors } = await response.json();
-  if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code });
+  if (errors) {
+    const { code, retryAfterMs } = errors[0].extensions ?? {};
+    throw Object.assign(new Error(errors[0].message), { code, retryAfterMs });
+  }
   if (data.now) readClock(data.now, sent, localClock());
   return data;
 }

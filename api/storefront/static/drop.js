@@ -1,13 +1,14 @@
 // One drop: its opening, its stock, one button, one answer, and the buyer's own orders.
 
 import { StockWatch, backoff, now, pause, request } from "./api.js";
+import { guest, knownGuest } from "./browser.js";
 import { ago, announce, countdown, isolated, moment, number, text } from "./locale.js";
-import { buy, buyer, isRecent, lastOutcome, unanswered } from "./purchase.js";
+import { buy, isRecent, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
 
-const DROP = `query Drop($id: ID!, $buyer: String!) {
+const DROP = `query Drop($id: ID!, $known: Boolean!) {
   now
   product(id: $id) { name dropName stock opensAt limitPerBuyer }
-  orders(productId: $id, userRef: $buyer, first: 20) { edges { node { id quantity status region createdAt } } }
+  orders(productId: $id, first: 20) @include(if: $known) { edges { node { id quantity status region createdAt } } }
 }`;
 const FEW = 10; // units; a stock that falls this low is announced
 // ms after an answer, in which clicks do not count: a double click is one purchase.
@@ -23,6 +24,7 @@ const answer = document.getElementById("answer");
 // `live` is null until the first connection, and false after it was lost. `phase` is "ready", "buying" (then `waiting`
 // is what the purchase waits for), "resting" or "unanswered".
 const state = { product: null, stock: null, live: null, orders: [], phase: "ready", waiting: null, outcome: null };
+const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
 const unitsHeld = () =>
@@ -40,6 +42,7 @@ function buttonState() {
   if (state.phase === "resting" && state.outcome?.status === "CONFIRMED") return ["confirmed", false];
   if (opensIn() > 0) return ["not_open_yet", false];
   if (state.stock === 0) return ["sold_out", false];
+  if (!hasGuests || state.outcome?.status === "SIGN_IN") return ["sign_in", false];
   if (limitReached()) return ["limit_reached", false];
   return [state.orders.length > 0 ? "buy_another" : "buy", state.phase === "ready"];
 }
@@ -74,8 +77,12 @@ const ANSWERS = {
   NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
   LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
   REFUSED: ({ message }) => ["answer_refused", message],
+  SIGN_IN: () => ["answer_sign_in", text("answer_sign_in_detail")],
+  UNKNOWN: ({ subject }) => ["answer_unknown", text("answer_unknown_detail", { reference: isolated(subject) })],
+  TOO_CROWDED: () => ["answer_crowded", text("answer_crowded_detail")],
   UNANSWERED: () => ["answer_unanswered", text("answer_unanswered_detail")],
   BUSY: () => ["answer_busy", text("answer_busy_detail")],
+  CROWDED: () => ["answer_crowded", text("answer_busy_detail")],
   OPENING: () => ["answer_opening", text("answer_opening_detail")],
   CHECKING: () => ["answer_checking", text("answer_checking_detail")],
 };
@@ -159,13 +166,24 @@ function tick() {
   else announce(text("announce_open", { name: state.product.name }));
 }
 
+// The drop, and the orders of this browser's guest. A guest that the server does not accept any more has none.
+async function requestDrop() {
+  const token = hasGuests ? knownGuest()?.token : null;
+  try {
+    if (token) return await request(DROP, { id, known: true }, token);
+  } catch (error) {
+    if (error.code !== "UNAUTHENTICATED") throw error;
+  }
+  return request(DROP, { id, known: false });
+}
+
 // Reads the drop and the buyer's orders. Throws an error with the code NOT_FOUND when the drop does not exist.
 async function read() {
-  const { product, orders } = await request(DROP, { id, buyer: buyer() });
+  const { product, orders } = await requestDrop();
   if (product === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
   if (state.product === null) showProduct(product);
   else if (!state.live) state.stock = product.stock;
-  state.orders = orders.edges.map(({ node }) => node);
+  state.orders = (orders?.edges ?? []).map(({ node }) => node);
   renderOrders();
   if (opensIn() > 0) tick();
   else render();
@@ -214,9 +232,12 @@ for (let failures = 0; state.product === null; failures += 1) {
 if (state.product) {
   const pending = unanswered(id);
   state.outcome = lastOutcome(id);
-  if (pending && isRecent(pending)) purchase();
+  if (!hasGuests) state.outcome = sentForAnother(id, null) ?? { status: "SIGN_IN" };
+  else if (pending && isRecent(pending)) purchase();
   else if (pending) Object.assign(state, { phase: "unanswered", outcome: { status: "UNANSWERED" } });
   render();
+  // A buyer who waits for the opening gets a token before it, so that the click sends nothing but the purchase.
+  if (hasGuests && opensIn() > 0) guest().catch(() => {});
   const onLost = () => {
     state.live = false;
     render();

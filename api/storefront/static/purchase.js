@@ -1,6 +1,7 @@
 // A purchase from the click to its answer: one key per click, kept over reloads until the answer is known.
 
 import { backoff, now, pause, request } from "./api.js";
+import { guest, knownGuest, lasting, randomKey, visit } from "./browser.js";
 
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
   purchase(input: $input) {
@@ -13,72 +14,26 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
     ... on PurchaseBusy { retryAfterMs }
   }
 }`;
-// A purchase refused with one of these codes can never succeed. After any other error its decision is unknown.
-const FINAL_CODES = ["BAD_USER_INPUT", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
+// A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
+// after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
+const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
 const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
 const OPENING = 3000; // ms; a purchase this shortly before the opening is sent again at the opening
 
-// One of the browser's storages. Where it is forbidden or full, the values are kept in memory until the page is closed.
-class Store {
-  #storage;
-  #inMemory = new Map();
-
-  constructor(storage) {
-    this.#storage = storage;
-  }
-
-  getItem(name) {
-    if (this.#inMemory.has(name)) return this.#inMemory.get(name);
-    try {
-      return window[this.#storage].getItem(name);
-    } catch {
-      return null;
-    }
-  }
-
-  setItem(name, value) {
-    this.#inMemory.delete(name);
-    try {
-      window[this.#storage].setItem(name, value);
-    } catch {
-      this.#inMemory.set(name, value);
-    }
-  }
-
-  removeItem(name) {
-    this.#inMemory.delete(name);
-    try {
-      window[this.#storage].removeItem(name);
-    } catch {
-      // the storage is forbidden, so it holds nothing
-    }
-  }
-}
-export const lasting = new Store("localStorage");
-const visit = new Store("sessionStorage"); // survives a reload and the Back button, and ends with the tab
-
-// randomUUID needs https, which a laptop on the local network does not have.
-export function randomKey() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-// The buyer of this browser. It is read anew for each purchase: when two first tabs open at once, both make one up, and
-// the later one is kept.
-export function buyer() {
-  const known = lasting.getItem("dropzero.buyer");
-  if (known) return known;
-  const made = randomKey();
-  lasting.setItem("dropzero.buyer", made);
-  return made;
-}
-
 const intentOf = (productId) => `dropzero.intent.${productId}`;
 const outcomeOf = (productId) => `dropzero.outcome.${productId}`;
 
-// The purchase whose answer is unknown, or null: its key, and the time at which it was last sent.
-export const unanswered = (productId) => JSON.parse(lasting.getItem(intentOf(productId)));
+// The purchase whose answer is unknown, or null: its key, the guest's `subject` if it was sent, and the time of the last
+// attempt. Intents without `subject` are from before there were guests: their buyers are gone.
+export function unanswered(productId) {
+  const intent = JSON.parse(lasting.getItem(intentOf(productId)));
+  return intent && "subject" in intent ? intent : null;
+}
+
+function keepIntent(productId, key, subject) {
+  lasting.setItem(intentOf(productId), JSON.stringify({ key, subject, at: Date.now() }));
+}
 
 // A recent purchase is sent again by itself. An older one waits for the buyer's click, because it may still buy. A time
 // in the future means that the clock was set back since.
@@ -87,27 +42,82 @@ export const isRecent = ({ at }) => Math.abs(Date.now() - at) < RECENT;
 // The last outcome in this tab, or null.
 export const lastOutcome = (productId) => JSON.parse(visit.getItem(outcomeOf(productId)));
 
-// Buys one unit, or finds out what became of the unanswered purchase. `onWaiting` is called with "BUSY", "OPENING" or
-// "CHECKING" before the purchase is sent again. Returns the API's outcome, or REFUSED with its message, or UNANSWERED.
-// After UNANSWERED the key is kept, and buying again is the same purchase.
+// Buys one unit, or finds out what became of the unanswered purchase. `onWaiting` is called with "BUSY", "CROWDED",
+// "OPENING" or "CHECKING" before something is sent again. Returns the API's outcome, or one of these:
+// - REFUSED, with the server's message.
+// - SIGN_IN: this server has no guests.
+// - TOO_CROWDED: this network has used its share of new guests. Nothing was bought.
+// - UNANSWERED: the key is kept, and buying again is the same purchase.
+// - UNKNOWN, with the `subject` for whom it was sent: it may have bought, and cannot be looked up any more.
 export async function buy(productId, onWaiting) {
-  const key = unanswered(productId)?.key ?? randomKey();
-  lasting.setItem(intentOf(productId), JSON.stringify({ key, at: Date.now() }));
+  const { key, subject } = unanswered(productId) ?? { key: randomKey(), subject: null };
+  keepIntent(productId, key, subject);
   visit.removeItem(outcomeOf(productId));
-  const outcome = await decide({ productId, userRef: buyer(), idempotencyKey: key }, onWaiting);
+  const outcome = await buyAsGuest(productId, key, onWaiting);
   if (outcome.status === "UNANSWERED") return outcome;
-  visit.setItem(outcomeOf(productId), JSON.stringify(outcome));
+  // Where there are no guests, the page says so by itself.
+  if (outcome.status !== "SIGN_IN") visit.setItem(outcomeOf(productId), JSON.stringify(outcome));
   if (unanswered(productId)?.key === key) lasting.removeItem(intentOf(productId));
   return outcome;
 }
 
-// Sends a purchase under its key until there is an outcome, for at most BUDGET.
-export async function decide(input, onWaiting = () => {}) {
+// Sends a purchase for the guest of this browser. When the server does not accept the guest's token any more, it is sent
+// once again for a new guest.
+//
+// A key is one purchase only under one subject. So a purchase that may have bought for one guest is never sent for
+// another: that could buy twice. Its outcome is UNKNOWN, which the buyer has to see.
+async function buyAsGuest(productId, key, onWaiting) {
+  const lost = sentForAnother(productId, knownGuest());
+  if (lost) return lost;
+  for (let refused = null; ; ) {
+    const admitted = await admit(refused, onWaiting);
+    if (!admitted.token) return admitted;
+    const lostMeanwhile = sentForAnother(productId, admitted);
+    if (lostMeanwhile) return lostMeanwhile;
+    const wasSent = unanswered(productId)?.subject;
+    keepIntent(productId, key, admitted.subject);
+    const outcome = await decide({ productId, idempotencyKey: key }, onWaiting, admitted.token);
+    if (outcome.status !== "UNAUTHENTICATED") return outcome;
+    if (wasSent || outcome.doubtful) return { status: "UNKNOWN", subject: admitted.subject };
+    keepIntent(productId, key, null); // nothing was bought under this key
+    if (refused) return { status: "REFUSED", message: outcome.message };
+    refused = admitted;
+  }
+}
+
+// UNKNOWN if the unanswered purchase was sent for another guest than this one, else null.
+export function sentForAnother(productId, guest) {
+  const subject = unanswered(productId)?.subject;
+  return subject && subject !== guest?.subject ? { status: "UNKNOWN", subject } : null;
+}
+
+// Returns the guest of this browser, see `guest`. Returns an outcome if there is none after BUDGET.
+async function admit(refused, onWaiting) {
   const end = performance.now() + BUDGET;
+  for (let failures = 0; ; failures += 1) {
+    let wait, crowded;
+    try {
+      return await guest(refused);
+    } catch (error) {
+      if (error.code === "FORBIDDEN") return { status: "SIGN_IN" };
+      crowded = error.code === "RATE_LIMITED";
+      wait = waitAfter(error, failures);
+    }
+    onWaiting(crowded ? "CROWDED" : "CHECKING");
+    if (performance.now() + wait > end) return { status: crowded ? "TOO_CROWDED" : "UNANSWERED" };
+    await pause(wait);
+  }
+}
+
+// Sends a purchase under its key until there is an outcome, for at most BUDGET. `token` is the buyer's; without one, the
+// input names the buyer. UNAUTHENTICATED is an outcome, and `doubtful` if an earlier request may have bought.
+export async function decide(input, onWaiting = () => {}, token = null) {
+  const end = performance.now() + BUDGET;
+  let doubtful = false;
   for (let failures = 0; ; failures += 1) {
     let wait;
     try {
-      const { purchase } = await request(PURCHASE, { input });
+      const { purchase } = await request(PURCHASE, { input }, token);
       if (purchase.status === "BUSY") {
         onWaiting("BUSY");
         wait = purchase.retryAfterMs * (1 + Math.random() / 2);
@@ -117,11 +127,16 @@ export async function decide(input, onWaiting = () => {}) {
         wait = Math.max(Date.parse(purchase.opensAt) - now(), backoff(failures) / 2);
       } else return purchase;
     } catch (error) {
-      if (FINAL_CODES.includes(error.code)) return { status: "REFUSED", message: error.message };
+      const { code, message } = error;
+      if (FINAL_CODES.includes(code)) return { status: "REFUSED", message };
+      if (code === "UNAUTHENTICATED") return { status: "UNAUTHENTICATED", message, doubtful };
+      doubtful ||= code !== "RATE_LIMITED";
       onWaiting("CHECKING");
-      wait = backoff(failures);
+      wait = waitAfter(error, failures);
     }
     if (performance.now() + wait > end) return { status: "UNANSWERED" };
     await pause(wait);
   }
 }
+
+const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));

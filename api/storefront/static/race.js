@@ -1,8 +1,9 @@
 // The race through two Regions: real purchases at the same instant, the outcome of each, and whether the sum is right.
 
 import { StockWatch, backoff, now, pause, request } from "./api.js";
+import { lasting, randomKey } from "./browser.js";
 import { announce, number, text } from "./locale.js";
-import { decide, lasting, randomKey } from "./purchase.js";
+import { decide } from "./purchase.js";
 
 const COURSE = `query Course {
   now
