@@ -119,6 +119,7 @@ class OrderQueries:
     async def order(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The order's UUID.")]
     ) -> Order | None:
+        info.context.caller.require_valid_token()  # to a buyer whose token has expired, no order would seem to be there
         order = await get_order(info.context.drops.regions, checked_id("id", id))
         visible = order is not None and info.context.caller.may_see(order.user_ref)
         return Order.of(order) if order is not None and visible else None

@@ -124,6 +124,8 @@ class Authenticator:
         token = token.strip(_BLANKS)
         if scheme.lower() != "bearer" or not token:
             return self._not_bearer
+        if len(token) > MAX_TOKEN:
+            return self._refused(_TOO_LONG)
         digest = sha256(token.encode()).digest()
         kept = self._kept.pop(digest, None)
         if kept is not None and await self._still_says(token, kept.claims):
@@ -201,8 +203,6 @@ class Authenticator:
 
     async def _verified(self, token: str, issuer: str) -> Claims:
         """What a JWT says. Raises TokenRefused, IssuerAway."""
-        if len(token) > MAX_TOKEN:
-            raise TokenRefused(_TOO_LONG)
         if issuer == GUESTS and self._guests is not None:
             return self._guests.verify(token, self._now())
         if issuer == GUESTS or self._issuer is None:

@@ -91,6 +91,7 @@ async def test_a_forged_token_is_nobodys(shop: Shop, forge: Callable[[Shop], str
         (PURCHASE, {"input": {"productId": product_id}}),
         (PURCHASE, {"input": {"productId": product_id, "userRef": ADA}}),
         (ORDERS, {}),
+        (ORDER, {"id": order_id}),
         (CANCEL, {"input": {"orderId": order_id}}),
         (CREATE, {"input": {"name": "Tee", "dropName": "First Light", "stock": 1}}),
         (RESTOCK, {"input": {"productId": product_id, "delta": 1}}),
@@ -106,6 +107,9 @@ async def test_a_forged_token_is_nobodys(shop: Shop, forge: Callable[[Shop], str
         assert response.status == 401
     async with connected(server, init=False, headers=client_headers(next(_clients))) as client:
         await client.init({"authorization": f"Bearer {token}"})
-        assert await client.answer(ORDER, {"id": order_id}) == {"order": None}
+        await client.subscribe(ORDER, {"id": order_id}, id="1")
+        message = await client.receive()
+        assert message["payload"]["data"] == {"order": None}
+        assert [error["extensions"]["code"] for error in message["payload"]["errors"]] == ["UNAUTHENTICATED"]
     left = "query ($id: ID!) { product(id: $id) { stock } }"
     assert (await server.data(left, {"id": product_id}, token=shop.token(OPERATOR)))["product"]["stock"] == 9
