@@ -27,7 +27,7 @@ from tests.drops.purchases import kinds, new_group_commit, new_product, purchase
 from tests.engines import DSQL
 from tests.patience import FACTOR, PATIENCE, PATIENT_TIMES
 
-ROUNDS = int(os.environ.get("LAST_UNITS_ROUNDS", "1000"))
+ROUNDS = int(os.environ.get("LAST_UNITS_ROUNDS", "300"))
 """Of each kind on PostgreSQL. The stand-in for Aurora DSQL takes several times as long, and runs a tenth of them."""
 
 AT_ONCE = 25
