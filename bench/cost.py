@@ -60,21 +60,21 @@ def measure(version: Version, name: str, limit: int | None, grouped: bool) -> di
     switch = {} if grouped else {"DROPZERO_GROUP_COMMIT": "off"}
     with version.server("-m", "api", DROPZERO_DEADLINE_MS="60000", **switch) as server:
         selling = _sell_grouped(version.database, server, product_id) if grouped else _sell(server, product_id, 1)
-        told = asyncio.run(selling)
+        confirmed = asyncio.run(selling)
         transactions = metrics.by_label(server, "dropzero_purchase_transactions_total", "end")["sold"]
-    _wait_for(version.database, "orders", before["orders"][0] + len(told))
-    version.database.check_books(product_id, told, in_flight=0)
+    _wait_for(version.database, "orders", before["orders"][0] + len(confirmed))
+    version.database.check_books(product_id, confirmed, in_flight=0)
     tables = written.since(version.database, before)
-    dpu = dpu_per_transaction(tables, transactions) * transactions / len(told) * 1000 * REGIONS
+    dpu = dpu_per_transaction(tables, transactions) * transactions / len(confirmed) * 1000 * REGIONS
     return {
         "version": name,
         "limit": str(limit or "none"),
         "sold": "in groups" if grouped else "one by one",
-        "orders": len(told),
-        "orders_per_transaction": len(told) / transactions,
-        "rows_per_1000": sum(table.rows for table in tables) / len(told) * 1000,
-        "index_entries_per_1000": sum(table.entries for table in tables) / len(told) * 1000,
-        "billed_bytes_per_order": sum(table.bytes for table in tables) / len(told),
+        "orders": len(confirmed),
+        "orders_per_transaction": len(confirmed) / transactions,
+        "rows_per_1000": sum(table.rows for table in tables) / len(confirmed) * 1000,
+        "index_entries_per_1000": sum(table.entries for table in tables) / len(confirmed) * 1000,
+        "billed_bytes_per_order": sum(table.bytes for table in tables) / len(confirmed),
         "write_dpu_per_1000": dpu,
         "usd_per_million": dpu * 1000 * USD_PER_DPU,
     }
@@ -111,7 +111,7 @@ async def _until_waiting(server: Process, purchases: int) -> None:
 async def _sell(server: Process, product_id: str, at_a_time: int) -> frozenset[str]:
     """Sell GROUPED units at the same time, or ONE_BY_ONE one after the other, and return the ids of the orders."""
     numbers = iter(range(GROUPED if at_a_time > 1 else ONE_BY_ONE))
-    told: set[str] = set()
+    confirmed: set[str] = set()
     timeout = aiohttp.ClientTimeout(total=2 * WAIT)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=timeout, headers=server.authorization
@@ -122,10 +122,10 @@ async def _sell(server: Process, product_id: str, at_a_time: int) -> frozenset[s
                 answer = await purchase(session, server.url, product_id, time.perf_counter())
                 if answer.order_id is None:
                     raise SystemExit(f"a purchase was answered with {answer.status}")
-                told.add(answer.order_id)
+                confirmed.add(answer.order_id)
 
         await asyncio.gather(*(buyer() for _ in range(at_a_time)))
-    return frozenset(told)
+    return frozenset(confirmed)
 
 
 def _wait_for(database: Database, table: str, inserted: int) -> Counts:

@@ -91,8 +91,8 @@ def measure(version: Version, servers: Sequence[Process], stock: Stock, case: Ca
     loads = wrk.side_by_side(servers, product_id, case.buyers, seconds, version.folder)
     metrics.drain(servers)
     ends, cpu = _ends(servers) - ends, sum(server.cpu_seconds() for server in servers) - cpu
-    told = frozenset[str]().union(*(load.order_ids for load in loads))
-    version.database.check_books(product_id, told, in_flight=sum(case.buyers))
+    confirmed = frozenset[str]().union(*(load.order_ids for load in loads))
+    version.database.check_books(product_id, confirmed, in_flight=sum(case.buyers))
     return {
         "case": case.name,
         "stock": stock.name,
@@ -103,11 +103,11 @@ def measure(version: Version, servers: Sequence[Process], stock: Stock, case: Ca
         **{f"p{percent}_ms": wrk.percentile(loads, percent) for percent in (50, 95, 99)},
         "p99_of_each_ms": [load.p99 if load.answered else load.seconds * 1000 for load in loads],
         "conflicts_per_100_commits": ends["Conflict"] / max(1, ends["sold"]) * 100,
-        "orders_per_commit": len(told) / max(1, ends["sold"]),
+        "orders_per_commit": len(confirmed) / max(1, ends["sold"]),
         "most_attempts": max(load.most_attempts for load in loads),
         "busy": sum(load.busy for load in loads),
         "errors": sum(load.lost + load.other for load in loads),
-        "server_us_per_purchase": cpu / max(1, len(told)) * 1e6,
+        "server_us_per_purchase": cpu / max(1, len(confirmed)) * 1e6,
         "load_average": os.getloadavg()[0],
     }
 

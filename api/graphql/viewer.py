@@ -28,8 +28,8 @@ class Viewer:
 @strawberry.type(description="A guest: a buyer without an account.")
 class GuestToken:
     token: str = strawberry.field(
-        description="Send it as the header `Authorization: Bearer TOKEN`, or in connection_init's payload. Whoever has "
-        "it is this buyer: keep it in the browser, and in no URL."
+        description="Send it as the header `Authorization: Bearer TOKEN`, or in connection_init's payload. It makes "
+        "its bearer this buyer: keep it in the browser, and in no URL."
     )
     subject: str = strawberry.field(description="The guest's `userRef`.")
     expires_at: datetime = strawberry.field(description="When the token expires.")
