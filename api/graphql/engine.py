@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import orjson
 from graphql import OperationType
 
 from api.drops.drops import Drops
@@ -12,6 +13,7 @@ from api.graphql.context import Context
 from api.graphql.departure import Departure
 from api.graphql.documents import Document, Documents
 from api.graphql.execution import CannotSubscribe, Executor, format_errors
+from api.graphql.response import Response
 from api.graphql.validation import InvalidDocument
 from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
@@ -87,10 +89,13 @@ class Engine:
         mutation = operation is not None and operation.type is OperationType.MUTATION
         return Run(document, request, caller, client, address, mutation)
 
-    async def run(self, run: Run, departure: Departure) -> dict[str, Any]:
-        """Execute a query or a mutation and return its response, ready to be encoded. `departure` is that of its
-        client."""
+    async def run(self, run: Run, departure: Departure) -> Response:
+        """Execute a query or a mutation and return its response. `departure` is that of its client. Raises Refused when
+        the request failed before any field was resolved, such as for variables of other types."""
         turns, gate, request = self.admission.turns, self.admission.gate, run.request
         new_guest = partial(self.authenticator.new_guest, run.address)
         context = Context(self.drops, run.caller, run.client, turns, gate, departure, new_guest)
-        return await self.executor.execute(run.document, request.operation_name, request.variables, context)
+        response = await self.executor.execute(run.document, request.operation_name, request.variables, context)
+        if "data" not in response:
+            raise Refused(response["errors"])
+        return Response(orjson.dumps(response))

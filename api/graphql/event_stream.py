@@ -26,10 +26,10 @@ _NEXT = "event: next\ndata: "
 _COMPLETE = "event: complete\ndata:\n\n"  # browsers do not dispatch an event without data
 
 
-async def send_response(send: Send, response: dict[str, Any]) -> None:
-    """Send the one response of a query or a mutation, or the errors of a request that cannot be executed."""
+async def send_response(send: Send, response: bytes) -> None:
+    """Send the one response of a query or a mutation, or the errors of a request that cannot be executed, as JSON."""
     await _start(send)
-    await send({"type": "http.response.body", "body": (_next(orjson.dumps(response).decode()) + _COMPLETE).encode()})
+    await send({"type": "http.response.body", "body": (_next(response.decode()) + _COMPLETE).encode()})
 
 
 async def send_events(

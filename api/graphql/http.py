@@ -23,6 +23,7 @@ from api.graphql.graphiql import GraphiQL
 from api.graphql.headers import read_headers
 from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events
 from api.graphql.requests import Refusal, read_body, read_request
+from api.graphql.response import Response
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 
@@ -71,10 +72,16 @@ class GraphQLHTTP:
                 await events
                 return
             if accepted is EVENT_STREAM:
-                await send_response(send, response)
+                await send_response(send, response.body)
+                return
+            answer = _Answer(200, response.body)
+        except Refused as refused:
+            body = orjson.dumps({"errors": refused.errors})
+            if accepted is EVENT_STREAM:
+                await send_response(send, body)
                 return
             # The older media type reports request errors with status 200, as its clients expect.
-            answer = _Answer(200 if "data" in response or media_type is JSON else 400, orjson.dumps(response))
+            answer = _Answer(200 if media_type is JSON else 400, body)
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
@@ -87,15 +94,12 @@ class GraphQLHTTP:
 
     async def _respond(
         self, request: Request, method: str, headers: Mapping[str, str], client: str, departure: Departure
-    ) -> dict[str, Any] | Watch:
+    ) -> Response | Watch:
         """The response of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal,
-        RateLimited."""
+        Refused, RateLimited."""
         engine = self._engine
         caller = await engine.authenticator.identify(headers.get("authorization"), client)
-        try:
-            prepared = await engine.prepare(request, caller, client)
-        except Refused as refused:
-            return {"errors": refused.errors}
+        prepared = await engine.prepare(request, caller, client)
         if isinstance(prepared, Watch):
             if takes_events(headers.get("accept", "")):
                 return prepared

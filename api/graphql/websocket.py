@@ -268,21 +268,25 @@ class Session:
 
     async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:
         """Run a query or mutation and send its response, unless its client has left."""
+        errors: list[dict[str, Any]] = []
         try:
             response = await self._engine.run(run, departure)
+        except Refused as refused:
+            errors = refused.errors
         except Exception as error:
-            response = {"errors": [internal_error(error, "/graphql")]}
+            errors = [internal_error(error, "/graphql")]
         finally:
             self._executing -= 1
         if departure.left:
             return
         self.forget(operation_id)
         with suppress(OSError):
-            if "data" in response:
-                await self._send({"id": operation_id, "type": "next", "payload": response})
-                await self._send({"id": operation_id, "type": "complete"})
+            if errors:
+                await self._send({"id": operation_id, "type": "error", "payload": errors})
             else:
-                await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
+                payload = orjson.Fragment(response.body)
+                await self._send({"id": operation_id, "type": "next", "payload": payload})
+                await self._send({"id": operation_id, "type": "complete"})
 
     def forget(self, operation_id: str) -> None:
         """Free an operation's id. Call it before its last message is sent: after that the client may use the id
