@@ -17,6 +17,7 @@ from graphql import (
     print_ast,
 )
 
+from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.cost import MAX_COST, Cost, Costs
 from api.graphql.document_limits import fields_of
 from api.graphql.validation import InvalidDocument, parse_and_validate, require_length
@@ -41,6 +42,7 @@ class Operation:
     type: OperationType
     cost: Cost
     introspects: bool
+    compiled: CompiledOperation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,7 +205,8 @@ def _operations(schema: GraphQLSchema, syntax_tree: DocumentNode) -> dict[str | 
             name = None if definition.name is None else definition.name.value
             names = {field.name.value for field in fields_of([definition.selection_set], fragments)}
             introspects = all(name.startswith("__") for name in names)
-            operations[name] = Operation(definition.operation, costs.of(definition), introspects)
+            compiled = CompiledOperation(schema, definition, fragments)
+            operations[name] = Operation(definition.operation, costs.of(definition), introspects, compiled)
     if len(operations) == 1:
         [operations[None]] = list(operations.values())
     return operations
