@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -33,6 +33,10 @@ KEPT_CHARACTERS = 100_000
 
 PATIENCE = 10.0
 """Seconds that a request waits for its document to be prepared, at most."""
+
+WAKING = 0.0001
+"""Seconds between two requests that go on when the document that they wait for has been prepared. When a drop opens,
+thousands wait for the same document. Each of them takes some 0.05 ms then, and the event loop must not stop for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,34 @@ class _Kept:
     client: str
 
 
+@dataclass(slots=True, eq=False)
+class _Preparation:
+    """The preparation of a text, for all requests that wait for it. Each takes turns, and the request whose turn it is
+    makes the next steps: a request alone could have to wait long, for the client that it comes from."""
+
+    steps: Generator[None, None, Document]
+    limits: set[asyncio.Timeout] = field(default_factory=set)
+    """The time limits of the requests that wait."""
+    result: Document | InvalidDocument | None = None
+
+    def go_on(self, end: float) -> None:
+        """Make steps, one at least, until the end of a turn."""
+        try:
+            next(self.steps)
+            while perf_counter() < end:
+                next(self.steps)
+        except StopIteration as done:
+            self.result = done.value
+        except InvalidDocument as refusal:
+            self.result = refusal
+
+    def wake(self) -> None:
+        """Let the requests go on that wait for a turn, one after the other."""
+        now = asyncio.get_running_loop().time()
+        for index, limit in enumerate(self.limits):
+            limit.reschedule(now + index * WAKING)
+
+
 class Documents:
     """The documents of one schema. The most recently used documents of each client are kept ready to execute. Refusals
     are kept as well: clients repeat the same mistake."""
@@ -91,6 +123,7 @@ class Documents:
         self._texts: dict[str, OrderedDict[str, None]] = {}
         """The kept texts of each client, the one used most recently last."""
         self._characters: Counter[str] = Counter()
+        self._preparations: dict[str, _Preparation] = {}
         self._trusted = None if trusted is None else {text: self.prepare(text) for text in trusted}
 
     @property
@@ -110,12 +143,7 @@ class Documents:
         if document is not None:
             return document
         require_length(text)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._prepare_in_turns(text, client)
-        except TimeoutError:
-            message = "this server is overloaded, and your document was not prepared; try again later"
-            raise RateLimited(message, PATIENCE) from None
+        return await self._prepare_with_others(text, client)
 
     def prepare(self, text: str) -> Document:
         """The valid document of this text, prepared without turns: for a server that does not serve yet. Raises
@@ -128,26 +156,40 @@ class Documents:
                 document: Document = end.value
                 return document
 
-    async def _prepare_in_turns(self, text: str, client: str) -> Document:
-        steps = self._prepare(text)
+    async def _prepare_with_others(self, text: str, client: str) -> Document:
+        """Prepare a text, together with the other requests that wait for it. Raises InvalidDocument, RateLimited."""
+        preparation = self._preparations.get(text)
+        if preparation is None:
+            preparation = self._preparations[text] = _Preparation(self._prepare(text))
+        limit = asyncio.timeout(PATIENCE)
+        try:
+            async with limit:
+                preparation.limits.add(limit)
+                await self._prepare_in_turns(text, client, preparation)
+        except TimeoutError:
+            if preparation.result is None:
+                message = "this server is overloaded, and your document was not prepared; try again later"
+                raise RateLimited(message, PATIENCE) from None
+        finally:
+            preparation.limits.discard(limit)
+            if not preparation.limits and self._preparations.get(text) is preparation:
+                del self._preparations[text]
+        if isinstance(preparation.result, Document):
+            return preparation.result
+        assert preparation.result is not None, "the preparation has ended"
+        raise InvalidDocument(preparation.result.errors)
+
+    async def _prepare_in_turns(self, text: str, client: str, preparation: _Preparation) -> None:
+        """Return when the preparation has ended."""
         begun = False
-        while True:
+        while preparation.result is None:
             async with self._turns.turn(client, begun=begun) as end:
                 begun = True
-                found = self._find(text)  # another request has prepared it meanwhile
-                if found is not None:
-                    return found
-                try:
-                    next(steps)
-                    while perf_counter() < end:
-                        next(steps)
-                except StopIteration as done:
-                    self._keep(text, done.value, client)
-                    document: Document = done.value
-                    return document
-                except InvalidDocument as refusal:
-                    self._keep(text, refusal, client)
-                    raise
+                if preparation.result is None:
+                    preparation.go_on(end)
+                    if preparation.result is not None:
+                        self._keep(text, preparation.result, client)
+                        preparation.wake()
 
     def _find(self, text: str) -> Document | None:
         """The document, if it is kept. Raises InvalidDocument when its refusal is kept."""
