@@ -11,7 +11,14 @@ from typing import Any, TypeAlias, cast
 from graphql import GraphQLField, GraphQLSchema, default_field_resolver
 from strawberry.relay import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.arguments import StrawberryArgument, _is_leaf_type, _is_optional_leaf_type, convert_argument
+from strawberry.types.arguments import (
+    InputContext,
+    StrawberryArgument,
+    _is_leaf_type,
+    _is_optional_leaf_type,
+    convert_argument,
+)
+from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
 
 Resolve: TypeAlias = Callable[..., Any]
@@ -71,9 +78,22 @@ def _conversion(argument: StrawberryArgument, converter: GraphQLCoreConverter) -
     kind, registry = argument.type, converter.scalar_registry
     if any(is_leaf(kind, registry, skip_classes=(GlobalID,)) for is_leaf in (_is_leaf_type, _is_optional_leaf_type)):
         return None
-    name = converter.config.name_converter.from_argument(argument)
+    config = converter.config
+    path = (config.name_converter.from_argument(argument),)
+    definition = get_object_definition(kind)
+    if definition is not None and definition.from_input is not None:
+        return _from_input(cast("type", kind), definition.from_input, config, registry, path)
 
     def convert(value: Any, info: Any) -> Any:
-        return convert_argument(value, kind, registry, converter.config, info, path=(name,))
+        return convert_argument(value, kind, registry, config, info, path=path)
+
+    return convert
+
+
+def _from_input(kind: type, read: Callable[..., Any], config: Any, registry: Any, path: tuple[str, ...]) -> Convert:
+    """The conversion of an input that reads its own values."""
+
+    def convert(value: Any, info: Any) -> Any:
+        return read(kind, value, InputContext(info=info, config=config, scalar_registry=registry, path=path))
 
     return convert
