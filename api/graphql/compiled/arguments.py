@@ -54,23 +54,23 @@ def _from_variables(
     definition: GraphQLField, passed: dict[str, str], fixed: Mapping[str, Any], read: Arguments
 ) -> Arguments:
     """Arguments of which some are variables of the operation. `passed`: the variables by the name of the argument."""
-    variables_of = [
+    arguments = [
         (
             argument.out_name or name,
-            passed[name],
+            passed.get(name),
             isinstance(argument.type, GraphQLNonNull) or is_required_argument(argument),
         )
         for name, argument in definition.args.items()
-        if name in passed
     ]
 
     def read_passed(variables: VariableValues) -> Mapping[str, Any]:
-        coerced, values = variables.coerced, dict(fixed)
-        for name, variable, required in variables_of:
-            value = coerced.get(variable, Undefined)
-            if value is Undefined or (value is None and required):
+        coerced, values = variables.coerced, dict[str, Any]()
+        for name, variable, required in arguments:  # in the order of the definition, as graphql-core has them
+            value = fixed.get(name, Undefined) if variable is None else coerced.get(variable, Undefined)
+            if value is not Undefined and not (value is None and required):
+                values[name] = value
+            elif variable is not None:
                 return read(variables)
-            values[name] = value
         return values
 
     return read_passed

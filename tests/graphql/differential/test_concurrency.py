@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.graphql.execution import PIECE
+from api.graphql.reference import PIECE
 from tests.graphql.differential.comparison import both
 from tests.graphql.differential.script import Does, How, Plan, Scripted, scripted
 from tests.graphql.differential.ways import Answer, Request, Ways, without_references

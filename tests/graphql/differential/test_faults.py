@@ -5,7 +5,7 @@ from itertools import islice, product
 
 import pytest
 
-from api.graphql.execution import PIECE
+from api.graphql.reference import PIECE
 from tests.graphql.differential.comparison import both
 from tests.graphql.differential.script import GOOD, Does, How, Plan
 from tests.graphql.differential.values import EVERY_FAULT

@@ -25,7 +25,7 @@ from graphql.pyutils import Path
 
 from api.database.errors import Unavailable
 from api.drops.errors import InvalidInput
-from api.graphql.execution import PIECE
+from api.graphql.reference import PIECE
 from api.identity.errors import RateLimited
 from tests.graphql.differential.script import GOOD, How, Scripted
 

@@ -14,7 +14,8 @@ from strawberry.execution import optimized_is_awaitable
 
 from api.graphql.context import Context
 from api.graphql.documents import Document, Documents
-from api.graphql.execution import Executor, _Execution, format_errors, response_of
+from api.graphql.execution import Executor, format_errors, response_of
+from api.graphql.reference import ReferenceExecution
 from api.graphql.validation import MAX_ERRORS
 from tests.graphql.differential.script import CountingLoop, Scripted, Step, drive
 from tests.graphql.documents import turns
@@ -122,7 +123,7 @@ class Ways:
             context_value=context,
             variable_values=None if request.variables is None else dict(request.variables),
             operation_name=request.operation_name,
-            executor_class=_Execution,
+            executor_class=ReferenceExecution,
             **_SETTINGS,
         )
         return orjson.dumps(response_of(await result if isawaitable(result) else result))
@@ -138,7 +139,7 @@ class Ways:
 
     async def event_by_graphql_core(self, request: Request, context: Context, event: object) -> bytes:
         """The response to an event of a subscription, as graphql-core makes it."""
-        execution = _Execution.build(
+        execution = ReferenceExecution.build(
             self.schema,
             request.document.syntax_tree,
             context_value=context,
@@ -146,7 +147,7 @@ class Ways:
             operation_name=request.operation_name,
             **_SETTINGS,
         )
-        assert isinstance(execution, _Execution), execution
+        assert isinstance(execution, ReferenceExecution), execution
         result = execute_subscription_event(execution.build_per_event_executor(event))
         return orjson.dumps(response_of(await result if isawaitable(result) else result))
 
