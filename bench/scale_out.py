@@ -14,27 +14,21 @@ import argparse
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.database.embedded import embedded_postgres
 from bench import metrics, wrk
-from bench.database import Database
 from bench.products import new_product, takes_shards
 from bench.report import console, print_table, write_json
 from bench.servers import Process
-from bench.version import Version
+from bench.version import ROOT, Version, prepared
 
-ROOT = Path(__file__).parent.parent
 SECONDS, QUICK_SECONDS = 6, 2
 WARM_UP = 1
 SHARDS = (16, 1)
-CONNECTIONS = 300
-"""Of a database. Eight processes have pools of ten, and connections for their monitors and the bench."""
-
 BEFORE = "before"
 _HIDDEN = {"processes", "buyers", "load_average"}
 _TRANSACTIONS = "dropzero_purchase_transactions_total"
@@ -122,9 +116,9 @@ def run(cases: Sequence[Case], before: Path | None, seconds: int, rounds: int) -
     with the median of purchases per second counts."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        versions = [(stack.enter_context(_version(ROOT, Path(folder) / "this")), False)]
+        versions = [(stack.enter_context(prepared(ROOT, Path(folder) / "this")), False)]
         if before is not None:
-            versions.append((stack.enter_context(_version(before.resolve(), Path(folder) / BEFORE)), True))
+            versions.append((stack.enter_context(prepared(before.resolve(), Path(folder) / BEFORE)), True))
         for case in cases:
             for version, is_before in versions:
                 version.database.set_commit_delay(case.commit_delay_ms)
@@ -137,16 +131,6 @@ def run(cases: Sequence[Case], before: Path | None, seconds: int, rounds: int) -
     if wrong:
         raise SystemExit(wrong)
     return rows
-
-
-@contextmanager
-def _version(code: Path, folder: Path) -> Iterator[Version]:
-    """The code of a checkout on an embedded PostgreSQL of its own, with the tables of that code."""
-    folder.mkdir()
-    version = Version(code, Database(folder / "data"), folder)
-    with embedded_postgres(version.database.data, max_connections=CONNECTIONS):
-        version.migrate()
-        yield version
 
 
 def _print_row(row: dict[str, Any]) -> None:

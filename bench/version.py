@@ -8,8 +8,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.database.embedded import embedded_postgres
 from bench.database import Database
 from bench.servers import TOKEN, Process, checkout, own_environment
+
+ROOT = Path(__file__).parent.parent
+"""This checkout."""
+
+CONNECTIONS = 300
+"""Of a database. Eight processes have pools of ten, and connections for their monitors and the bench."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,13 @@ class Version:
         """What `dropzero audit` objects to; empty when every unit is in stock or sold."""
         finished = self.command("audit")
         return "" if finished.returncode == 0 else f"audit: {(finished.stderr or finished.stdout).strip()[-300:]}"
+
+
+@contextmanager
+def prepared(code: Path, folder: Path) -> Iterator[Version]:
+    """Yield the code of a checkout on an embedded PostgreSQL of its own, with the tables of that code."""
+    folder.mkdir()
+    measured = Version(code, Database(folder / "data"), folder)
+    with embedded_postgres(measured.database.data, max_connections=CONNECTIONS):
+        measured.migrate()
+        yield measured
