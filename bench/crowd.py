@@ -14,7 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -35,7 +35,8 @@ PRODUCTS = 100
 """Products on the page."""
 
 PURCHASE = next(text for text in documents() if text.startswith("mutation Buy"))
-"""The mutation that the storefront sends."""
+STOCK = next(text for text in documents() if text.startswith("subscription Watch"))
+"""The mutation and the subscription that the storefront sends."""
 
 MEAN_ARRIVAL = 1.5
 """Seconds after the opening, of an exponential distribution: half of the clients come in the first second."""
@@ -64,6 +65,8 @@ class Visit:
     opening: float
     tokens: Sequence[str] = field(repr=False)
     """A guest's token for each client, made before the opening."""
+    early: int = 0
+    """Clients that come before the opening as well, when they cannot buy. What they see then does not count."""
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Seen:
     last_answer: float = 0.0
     """Seconds from the opening to the last outcome of a purchase."""
     last_stocks: Counter[int] = field(default_factory=Counter)
-    """The last stock that each watcher saw."""
+    """The last stock that each watcher saw, of those that saw one."""
     messages: int = 0
     latest_start: float = 0.0
     """The most seconds by which a client came later than it was to come, because this process was busy."""
@@ -144,6 +147,8 @@ class _Crowd:
         self._watchers: list[WatchingSocket] = []
 
     async def visit(self, ready: Callable[[], None]) -> Seen:
+        early = _Crowd(replace(self._visit, tokens=self._visit.tokens[: self._visit.early]))
+        await asyncio.gather(*(early._come(number, time.perf_counter()) for number in range(self._visit.early)))
         clients = [
             asyncio.create_task(self._come(number, self._visit.opening + after))
             for number, after in enumerate(arrivals(len(self._visit.tokens)))
@@ -202,11 +207,12 @@ class _Crowd:
 
     async def _watch(self, number: int) -> None:
         """Subscribe to the stock, and stay subscribed."""
-        watching = WatchingSocket(number, Watch(self._visit.product_id), self._count_message)
+        watching = WatchingSocket(number, Watch(self._visit.product_id, query=STOCK), self._count_message)
         begun = time.perf_counter()
-        self._watchers.append(await self._connect(number, watching))
+        await self._connect(number, watching)
         await watching.ready
         self._seen.first_stocks.append(time.perf_counter() - begun)
+        self._watchers.append(watching)
 
     def _count_message(self, number: int, version: int, moment: float) -> None:
         self._seen.messages += 1
@@ -235,8 +241,5 @@ class _Crowd:
 
 
 def _last_stock(watching: WatchingSocket) -> int:
-    """The stock in the last message; -1 before the first message."""
-    if not watching.last:
-        return -1
     stock: int = orjson.loads(watching.last)["payload"]["data"]["stockChanged"]["stock"]
     return stock

@@ -22,7 +22,7 @@ from bench.operations import PAGE, PRODUCT, PURCHASE, Operation, send
 from bench.products import execute
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, node_peer
-from bench.version import ROOT, prepared
+from bench.version import ROOT, code_folder, prepared
 
 CLIENTS = 200
 SECONDS = 4
@@ -137,13 +137,10 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="a folder with the code of an earlier version")
+    parser.add_argument("--before", type=code_folder, help="a folder with the code of an earlier version")
     parser.add_argument("--quick", action="store_true", help="one round; nothing is written")
     asked = parser.parse_args()
-    if asked.before is not None and not (asked.before / "api").is_dir():
-        parser.error(f"{asked.before} has no folder named api")
-    before = None if asked.before is None else asked.before.resolve()
-    rows = run(before, 1 if asked.quick else ROUNDS)
+    rows = run(asked.before, 1 if asked.quick else ROUNDS)
     print_table(f"GraphQL, {CLIENTS} clients", rows)
     compared = ratios(rows)
     if len(compared[0]) > 1:

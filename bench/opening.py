@@ -3,6 +3,7 @@
     python -m bench.opening                     this checkout with one process, and with two worker processes
     python -m bench.opening --before FOLDER     beside the code of an earlier version
     python -m bench.opening --clients 1000      fewer clients
+    python -m bench.opening --visited           some clients have come before the opening as well
 
 The server is `dropzero serve` on its embedded PostgreSQL, as on a laptop. Clients are guests whose tokens were made
 before the opening, and each has an address of its own. They come after the opening, half of them in the first second
@@ -26,16 +27,19 @@ from bench.database import Database
 from bench.products import execute, new_products
 from bench.report import console, print_table, write_json
 from bench.servers import TOKEN, Process, checkout, own_environment
-from bench.version import ROOT
+from bench.version import ROOT, code_folder
 
 CLIENTS = 5_000
-UNITS = 500
+CLIENTS_PER_UNIT = 10
 WORKERS = (1, 2)
 LAST_ANSWER = 10.0
 """Seconds from the opening within which the last buyer has an answer."""
 
 LEAD = 8.0
 """Seconds from the creation of the drop to its opening: the crowd's process starts meanwhile."""
+
+EARLY = 20
+"""Clients that come before the opening, so that each of two worker processes has had one."""
 
 GUEST_KEY = "the-key-of-guest-tokens-of-a-bench"
 OPERATOR = "the-operators-token-of-a-bench"
@@ -46,17 +50,17 @@ AWAY = " is away"
 _CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
 
 
-def measure(name: str, code: Path, workers: int, clients: int) -> tuple[dict[str, Any], list[str]]:
+def measure(name: str, code: Path, workers: int, clients: int, visited: bool) -> tuple[dict[str, Any], list[str]]:
     """Open one drop on a server of its own. Returns the figures, and every requirement that the server failed."""
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder) / "data", Path(folder) / "log"
         environment = {"DROPZERO_DATA": str(data), "DROPZERO_GUEST_KEY": GUEST_KEY, TOKEN: OPERATOR}
         with checkout(code, ("-m", "api"), log, ("--workers", str(workers)), **environment) as server:
             new_products(server, PRODUCTS - 1)
-            visit = new_drop(server, clients)
-            with crowd(visit) as visited:
+            visit = new_drop(server, clients, EARLY if visited else 0)
+            with crowd(visit) as answers:
                 cpu = server.cpu_seconds()
-                seen = visited()
+                seen = answers()
                 cpu = server.cpu_seconds() - cpu
                 peak = server.peak_memory_mib()
             orders = Database(data).order_ids(visit.product_id)
@@ -67,15 +71,15 @@ def measure(name: str, code: Path, workers: int, clients: int) -> tuple[dict[str
     return figures, failures
 
 
-def new_drop(server: Process, clients: int) -> Visit:
+def new_drop(server: Process, clients: int, early: int) -> Visit:
     """Create the product that everybody wants, which opens after LEAD."""
     opening = time.perf_counter() + LEAD
     opens_at = datetime.fromtimestamp(time.time() + LEAD, UTC).isoformat()
-    wanted = {"name": "Hot", "dropName": "Opening", "stock": UNITS, "opensAt": opens_at}
+    wanted = {"name": "Hot", "dropName": "Opening", "stock": clients // CLIENTS_PER_UNIT, "opensAt": opens_at}
     product_id = str(execute(server, _CREATE, {"input": wanted})["createProduct"]["id"])
     guests = GuestTokens([GUEST_KEY])
     tokens = [guests.issue(time.time()).token for _ in range(clients)]
-    return Visit(server.url, product_id, opening, tokens)
+    return Visit(server.url, product_id, opening, tokens, early)
 
 
 def audit(code: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -87,7 +91,8 @@ def audit(code: Path, environment: dict[str, str]) -> subprocess.CompletedProces
 
 def judge(seen: Seen, clients: int, orders: set[str], audited: subprocess.CompletedProcess[str], log: str) -> list[str]:
     """Every requirement that was failed, with what was seen."""
-    wanted = {"CONFIRMED": min(UNITS, clients), "SOLD_OUT": max(0, clients - UNITS)}
+    units = clients // CLIENTS_PER_UNIT
+    wanted = {"CONFIRMED": units, "SOLD_OUT": clients - units}
     requirements = {
         f"{seen.errors.total()} errors: {seen.errors.most_common(5)}": not seen.errors,
         f"outcomes {dict(seen.outcomes)}, not {wanted}": seen.outcomes == wanted,
@@ -122,13 +127,13 @@ def row(name: str, workers: int, clients: int, seen: Seen) -> dict[str, Any]:
     }
 
 
-def run(before: Path | None, clients: int, numbers: Sequence[int]) -> tuple[list[dict[str, Any]], bool]:
+def run(before: Path | None, clients: int, numbers: Sequence[int], visited: bool) -> tuple[list[dict[str, Any]], bool]:
     """Open a drop on each version with each number of processes. Returns the rows, and whether this checkout failed."""
     versions = {THIS: ROOT} | ({} if before is None else {BEFORE: before})
     rows, failed = [], False
     for workers in numbers:
         for name, code in versions.items():
-            figures, failures = measure(name, code, workers, clients)
+            figures, failures = measure(name, code, workers, clients, visited)
             rows.append(figures)
             failed |= bool(failures) and name == THIS
             console.print(
@@ -151,17 +156,15 @@ def turned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="a folder with the code of an earlier version")
+    parser.add_argument("--before", type=code_folder, help="a folder with the code of an earlier version")
     parser.add_argument("--clients", type=int, default=CLIENTS, help="clients; nothing is written with another number")
     parser.add_argument("--workers", type=int, action="append", help="server processes; may be repeated")
+    parser.add_argument("--visited", action="store_true", help="some clients have come before the opening as well")
     asked = parser.parse_args()
-    if asked.before is not None and not (asked.before / "api").is_dir():
-        parser.error(f"{asked.before} has no folder named api")
-    before = None if asked.before is None else asked.before.resolve()
-    rows, failed = run(before, asked.clients, asked.workers or WORKERS)
+    rows, failed = run(asked.before, asked.clients, asked.workers or WORKERS, asked.visited)
     print_table("The opening", turned(rows))
     if asked.clients == CLIENTS and not failed:
-        console.print(f"written to {write_json('opening', rows)}")
+        console.print(f"written to {write_json('opening-visited' if asked.visited else 'opening', rows)}")
     if failed:
         raise SystemExit("this checkout failed a requirement, see above")
 

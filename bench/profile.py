@@ -24,7 +24,7 @@ from bench.operations import PAGE, PRODUCT, Operation, send
 from bench.products import new_product, new_products
 from bench.report import print_table
 from bench.servers import Process
-from bench.version import ROOT, prepared
+from bench.version import ROOT, code_folder, prepared
 
 CLIENTS = 200
 SECONDS = 4
@@ -121,12 +121,12 @@ def _without_line(frame: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", type=Path, default=ROOT, help="a folder with the code of the server")
+    parser.add_argument("--server", type=code_folder, default=ROOT, help="a folder with the code of the server")
     parser.add_argument("--functions", action="store_true", help="also print the functions that take most")
     asked = parser.parse_args()
     if shutil.which("py-spy") is None:
         parser.error("py-spy was not found: pip install py-spy")
-    print_table("Processor time of a request", run(asked.server.resolve(), asked.functions))
+    print_table("Processor time of a request", run(asked.server, asked.functions))
 
 
 if __name__ == "__main__":

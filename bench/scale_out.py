@@ -24,7 +24,7 @@ from bench import metrics, wrk
 from bench.products import new_product, takes_shards
 from bench.report import console, print_table, write_json
 from bench.servers import Process
-from bench.version import ROOT, Version, prepared
+from bench.version import ROOT, Version, code_folder, prepared
 
 SECONDS, QUICK_SECONDS = 6, 2
 WARM_UP = 1
@@ -118,7 +118,7 @@ def run(cases: Sequence[Case], before: Path | None, seconds: int, rounds: int) -
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         versions = [(stack.enter_context(prepared(ROOT, Path(folder) / "this")), False)]
         if before is not None:
-            versions.append((stack.enter_context(prepared(before.resolve(), Path(folder) / BEFORE)), True))
+            versions.append((stack.enter_context(prepared(before, Path(folder) / BEFORE)), True))
         for case in cases:
             for version, is_before in versions:
                 version.database.set_commit_delay(case.commit_delay_ms)
@@ -187,13 +187,11 @@ def _ratio(value: float, base: float) -> float | str:
 def main() -> None:
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="a folder with the code of an earlier version")
+    parser.add_argument("--before", type=code_folder, help="a folder with the code of an earlier version")
     parser.add_argument("--case", action="append", choices=names, help="only this case; may be repeated")
     parser.add_argument("--rounds", type=int, default=1, help="measurements of each figure; their median counts")
     parser.add_argument("--quick", action="store_true", help="2 seconds for each figure; nothing is written")
     asked = parser.parse_args()
-    if asked.before is not None and not (asked.before / "api").is_dir():
-        parser.error(f"{asked.before} has no folder named api")
     cases = [case for case in CASES if asked.case is None or case.name in asked.case]
     rows = run(cases, asked.before, QUICK_SECONDS if asked.quick else SECONDS, max(1, asked.rounds))
     print_table("One product, several processes", [_shown(row) for row in rows])
