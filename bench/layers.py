@@ -46,7 +46,7 @@ RULES = (
     Rule("prepare", r"api/graphql/(documents|document_limits|validation|cost|engine)\.py"),
     Rule("asyncpg", r"asyncpg/"),
     Rule("drops, database", r"api/(drops|database)/"),
-    Rule("execute", r"api/graphql/execution\.py|site-packages/(graphql|strawberry)/"),
+    Rule("execute", r"api/graphql/(execution|reference|response|compiled/\w+)\.py|site-packages/(graphql|strawberry)/"),
     Rule("resolve", r"api/graphql/"),
 )
 """Tried in this order on a frame. The innermost frame with a layer decides the layer of the sample."""
