@@ -14,12 +14,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.operations import PAGE, PRODUCT, PURCHASE, Operation, send
-from bench.products import execute
+from bench.products import execute, new_product
 from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import Process, node_peer
 from bench.version import ROOT, code_folder, prepared
@@ -32,19 +32,12 @@ PRODUCTS = 100
 THIS, BEFORE, PEER = "this checkout", "before", "Node"
 PEER_PROGRAMS = ("node", "npm")
 
-_CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
-
 
 def fill(server: Process) -> list[Operation]:
     """Create the products, and return the operations. Products have the same ids in every version."""
-
-    def create(name: str, stock: int) -> str:
-        wanted = {"name": name, "dropName": "Bench", "stock": stock, "opensAt": "2026-01-01T00:00:00Z"}
-        created = execute(server, _CREATE, {"input": {**wanted, "idempotencyKey": name}})
-        return str(created["createProduct"]["id"])
-
-    sold_out = create("Sold out", 0)
-    product_ids = [create(f"Tee {number}", 100) for number in range(PRODUCTS)]
+    opened = datetime(2026, 1, 1, tzinfo=UTC)
+    sold_out = new_product(server, 0, opens_at=opened, key="sold out")
+    product_ids = [new_product(server, 100, opens_at=opened, key=f"product {number}") for number in range(PRODUCTS)]
     return [
         Operation("a query that reads nothing", "{ __typename }"),
         Operation("a mutation that does nothing", "mutation { __typename }"),

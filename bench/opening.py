@@ -24,7 +24,7 @@ from api.client.load import percentile
 from api.identity.guests import GuestTokens
 from bench.crowd import PRODUCTS, Seen, Visit, crowd
 from bench.database import Database
-from bench.products import execute, new_products
+from bench.products import new_product, new_products
 from bench.report import console, print_table, write_json
 from bench.servers import TOKEN, Process, checkout, own_environment
 from bench.version import ROOT, code_folder
@@ -47,8 +47,6 @@ THIS, BEFORE = "this checkout", "before"
 AWAY = " is away"
 """What a server logs when it calls a Region away."""
 
-_CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
-
 
 def measure(name: str, code: Path, workers: int, clients: int, visited: bool) -> tuple[dict[str, Any], list[str]]:
     """Open one drop on a server of its own. Returns the figures, and every requirement that the server failed."""
@@ -67,16 +65,15 @@ def measure(name: str, code: Path, workers: int, clients: int, visited: bool) ->
             audited = audit(code, environment)
         failures = judge(seen, clients, orders, audited, log.read_text(encoding="utf-8"))
     figures = row(name, workers, clients, seen) | {"server_cpu_s": cpu, "server_peak_mib": peak}
-    figures |= {"crowd_cpu_s": seen.cpu_seconds, "crowd_peak_mib": seen.peak_mib, "failures": len(failures)}
+    figures |= {"crowd_cpu_s": seen.cpu_seconds, "crowd_peak_mib": seen.peak_mib, "failed": failures}
     return figures, failures
 
 
 def new_drop(server: Process, clients: int, early: int) -> Visit:
     """Create the product that everybody wants, which opens after LEAD."""
     opening = time.perf_counter() + LEAD
-    opens_at = datetime.fromtimestamp(time.time() + LEAD, UTC).isoformat()
-    wanted = {"name": "Hot", "dropName": "Opening", "stock": clients // CLIENTS_PER_UNIT, "opensAt": opens_at}
-    product_id = str(execute(server, _CREATE, {"input": wanted})["createProduct"]["id"])
+    opens_at = datetime.fromtimestamp(time.time() + LEAD, UTC)
+    product_id = new_product(server, clients // CLIENTS_PER_UNIT, opens_at=opens_at)
     guests = GuestTokens([GUEST_KEY])
     tokens = [guests.issue(time.time()).token for _ in range(clients)]
     return Visit(server.url, product_id, opening, tokens, early)
@@ -147,7 +144,7 @@ def run(before: Path | None, clients: int, numbers: Sequence[int], visited: bool
 def turned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each figure and a column for each server, so that the table fits a terminal."""
     servers = {f"{row['server']}, {row['processes']}": row for row in rows}
-    figures = [figure for figure in rows[0] if figure not in ("server", "processes")]
+    figures = [figure for figure in rows[0] if figure not in ("server", "processes", "failed")]
     return [
         {"figure": figure.replace("_", " ")} | {server: row[figure] for server, row in servers.items()}
         for figure in figures
