@@ -12,6 +12,7 @@ each operation once: the bench ends when their data differ.
 import argparse
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ CLIENTS = 200
 SECONDS = 6
 ROUNDS = 3
 WARM_UP = 1
+IDLE_INTERVAL, IDLE_TIMEOUT = 0.3, 60.0
+"""Seconds. A server that uses less than a tenth of an interval is idle."""
+
 PRODUCTS = 100
 THIS, BEFORE, PEER = "this checkout", "before", "Node"
 PEER_PROGRAMS = ("node", "npm")
@@ -85,19 +89,33 @@ def answer(server: Process, operation: Operation) -> Any:
 
 def measure(name: str, server: Process, operation: Operation) -> dict[str, Any]:
     send(server, operation, CLIENTS, WARM_UP)
+    await_idle(server)
     cpu = server.cpu_seconds()
     answered = send(server, operation, CLIENTS, SECONDS)
     cpu = server.cpu_seconds() - cpu
+    await_idle(server)
     row = {
         "operation": operation.name,
         "server": name,
         "requests_per_s": answered.requests / answered.seconds,
         "p50_ms": answered.p50,
         "p99_ms": answered.p99,
-        "server_us_per_request": cpu / max(1, answered.requests) * 1e6,
+        "server_us_per_request": cpu / answered.requests * 1e6 if answered.requests else 0.0,
     }
     console.print(f"{operation.name}, {name}: {row['requests_per_s']:,.0f}/s", highlight=False)
     return row
+
+
+def await_idle(server: Process) -> None:
+    """Wait until the server has executed the requests whose connections wrk has closed. Ends the bench if that takes
+    IDLE_TIMEOUT."""
+    deadline = time.monotonic() + IDLE_TIMEOUT
+    while time.monotonic() < deadline:
+        cpu = server.cpu_seconds()
+        time.sleep(IDLE_INTERVAL)
+        if server.cpu_seconds() - cpu < IDLE_INTERVAL / 10:
+            return
+    raise SystemExit(f"the server at {server.url} is still busy after {IDLE_TIMEOUT:g} s")
 
 
 def run(before: Path | None, rounds: int) -> list[dict[str, Any]]:
@@ -118,12 +136,17 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"operation": operation}
         | {
-            f"{what}, {THIS} : {other}": cells[operation, THIS][column] / max(1e-9, cells[operation, other][column])
+            f"{what}, {THIS} : {other}": ratio(cells[operation, THIS][column], cells[operation, other][column])
             for what, column in (("requests/s", "requests_per_s"), ("CPU", "server_us_per_request"))
             for other in others
         }
         for operation in dict.fromkeys(row["operation"] for row in rows)
     ]
+
+
+def ratio(value: float, base: float) -> float | str:
+    """Empty if the other server answered nothing."""
+    return value / base if base else ""
 
 
 def main() -> None:
