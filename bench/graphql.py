@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.operations import PAGE, PRODUCT, PURCHASE, Operation, send
 from bench.products import execute, new_product
-from bench.report import console, plot_lines, print_table, write_json
+from bench.report import console, plot_lines, print_table, ratio, write_json
 from bench.servers import Process, node_peer
 from bench.version import ROOT, code_folder, prepared
 
@@ -142,11 +142,6 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for operation in dict.fromkeys(row["operation"] for row in rows)
     ]
-
-
-def ratio(value: float, base: float) -> float | str:
-    """Empty if the other server answered nothing."""
-    return value / base if base else ""
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from bench import metrics, wrk
 from bench.products import new_product, takes_shards
-from bench.report import console, print_table, write_json
+from bench.report import console, print_table, ratio, write_json
 from bench.servers import Process
 from bench.version import ROOT, Version, code_folder, prepared
 
@@ -154,10 +154,8 @@ def of_first(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ratios: dict[str, Any] = {"case": case}
         for other in stocks[1:]:
             cell = cells[case, other]
-            ratios[f"purchases/s, {stocks[0]} : {other}"] = first["purchases_per_s"] / max(
-                1e-9, cell["purchases_per_s"]
-            )
-            ratios[f"p99, {stocks[0]} : {other}"] = first["p99_ms"] / max(1e-9, cell["p99_ms"])
+            ratios[f"purchases/s, {stocks[0]} : {other}"] = ratio(first["purchases_per_s"], cell["purchases_per_s"])
+            ratios[f"p99, {stocks[0]} : {other}"] = ratio(first["p99_ms"], cell["p99_ms"])
         compared.append(ratios)
     return compared
 
@@ -171,17 +169,12 @@ def scaling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for case, base in (("2 x 10", "1 x 10"), ("4 x 10", "1 x 10"), ("8 x 10", "1 x 10"), ("2 x 100", "1 x 200")):
             if case in cells and base in cells:
                 rates = cells[case]["purchases_per_s"], cells[base]["purchases_per_s"]
-                ratios[f"purchases/s, {case} : {base}"] = _ratio(*rates)
+                ratios[f"purchases/s, {case} : {base}"] = ratio(*rates)
         if "fair" in cells:
             each = cells["fair"]["p99_of_each_ms"]
-            ratios["p99, larger : smaller of two processes"] = _ratio(max(each), min(each))
+            ratios["p99, larger : smaller of two processes"] = ratio(max(each), min(each))
         scaled.append(ratios)
     return scaled
-
-
-def _ratio(value: float, base: float) -> float | str:
-    """Empty if nothing was sold."""
-    return value / base if base else ""
 
 
 def main() -> None:
