@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote
 
 import httptools
 
-from api.refusal import Field, Refusal, Refused, serialize
+from api.refusal import HEAD_TOO_LARGE, MAX_HEAD, Field, Refusal, Refused, serialize
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
 """The methods of RFC 9110 without CONNECT, which is for proxies. llhttp accepts 38 others, of WebDAV and RTSP."""
@@ -14,6 +16,9 @@ METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OP
 MAX_DIGITS = 100
 """Digits of a Content-Length. llhttp rejects a number that is too large, but any number of leading zeros passes. Python
 converts 4,300 digits at most."""
+
+KEPT_TARGETS = 128
+"""Targets whose parts are kept, each of at most MAX_TARGET bytes."""
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
 _UPGRADES = (b"upgrade", b"http2-settings")
@@ -29,6 +34,14 @@ def path_of(target: bytes) -> bytes:
     return path if url.query is None else b"%s?%s" % (path, url.query)
 
 
+@lru_cache(KEPT_TARGETS)
+def parts_of(target: bytes) -> tuple[str, bytes, bytes]:
+    """Return the path, the path as it was sent, and the query of a target. Raises HttpParserError."""
+    url = httptools.parse_url(target)
+    path = url.path.decode("ascii")
+    return unquote(path) if "%" in path else path, url.path, url.query or b""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """A method, target, version ("1.1" for HTTP/1.1) and header fields."""
@@ -41,8 +54,15 @@ class Head:
     def values(self, name: bytes) -> list[bytes]:
         return [value.strip(b" \t") for field, value in self.fields if field == name]
 
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for 100 Continue before it sends the body."""
+        return any(value.lower() == b"100-continue" for name, value in self.fields if name == b"expect")
+
     def check(self) -> None:
-        """Raise Refused when the version, the method or the framing is not supported."""
+        """Raise Refused when the size, the version, the method or the framing is not supported."""
+        if sum(len(name) + len(value) + 4 for name, value in self.fields) > MAX_HEAD:
+            raise Refused(HEAD_TOO_LARGE)
         if self.version not in ("1.0", "1.1"):
             raise Refused(Refusal("version", 505, "Send the request as HTTP/1.1."))
         if self.method not in METHODS:
@@ -104,6 +124,13 @@ class Head:
 
     def _serialize(self, fields: Iterable[Field]) -> bytes:
         return serialize(b"%s %s HTTP/%s" % (self.method, self.target, self.version.encode()), fields)
+
+
+def head_of(method: bytes, target: bytes, version: str, fields: Sequence[Field]) -> Head:
+    """Return a head that has been checked. Raises Refused, HttpParserError."""
+    head = Head(method, path_of(target), version, fields)
+    head.check()
+    return head
 
 
 def _check_coding(version: str, codings: list[bytes], lengths: list[bytes]) -> None:
