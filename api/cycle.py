@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from api.graphql.departure import EXTENSION, Departure
+from api.graphql.headers import KEY
 from api.refusal import Field
 from api.request_head import Head, parts_of
 
@@ -140,6 +141,7 @@ def new_cycle(connection: HttpToolsProtocol, head: Head) -> Cycle:
         "raw_path": raw_path,
         "query_string": query,
         "extensions": {EXTENSION: departure},
+        KEY: head.headers,
     }
     cycle = Cycle(
         scope=scope,

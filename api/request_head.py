@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from urllib.parse import unquote
 
 import httptools
 
+from api.graphql.headers import Headers, by_name
 from api.refusal import HEAD_TOO_LARGE, MAX_HEAD, Field, Refusal, Refused, serialize
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
@@ -44,24 +46,25 @@ def parts_of(target: bytes) -> tuple[str, bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A method, target, version ("1.1" for HTTP/1.1) and header fields."""
+    """A method, target, version ("1.1" for HTTP/1.1) and header fields; and the values of the fields by name."""
 
     method: bytes
     target: bytes
     version: str
     fields: Sequence[Field]
+    headers: Headers
 
     def values(self, name: bytes) -> list[bytes]:
-        return [value.strip(b" \t") for field, value in self.fields if field == name]
+        return [value.strip(b" \t") for value in self.headers.get(name, ())]
 
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for 100 Continue before it sends the body."""
-        return any(value.lower() == b"100-continue" for name, value in self.fields if name == b"expect")
+        return b"100-continue" in [value.lower() for value in self.headers.get(b"expect", ())]
 
     def check(self) -> None:
         """Raise Refused when the size, the version, the method or the framing is not supported."""
-        if sum(len(name) + len(value) + 4 for name, value in self.fields) > MAX_HEAD:
+        if sum(map(len, chain.from_iterable(self.fields))) + 4 * len(self.fields) > MAX_HEAD:
             raise Refused(HEAD_TOO_LARGE)
         if self.version not in ("1.0", "1.1"):
             raise Refused(Refusal("version", 505, "Send the request as HTTP/1.1."))
@@ -71,17 +74,10 @@ class Head:
         self._check_framing()
 
     def _check_framing(self) -> None:
-        """Check what says where the body ends: a proxy and this server must agree on it. Raises Refused.
-
-        In one pass, since every request is checked.
-        """
-        hosts: list[bytes] = []
-        lengths: list[bytes] = []
-        codings: list[bytes] = []
-        known = {b"host": hosts, b"content-length": lengths, b"transfer-encoding": codings}
-        for name, value in self.fields:
-            if name in known:
-                known[name].append(value.strip(b" \t"))
+        """Check what says where the body ends: a proxy and this server must agree on it. Raises Refused."""
+        hosts = self.values(b"host")
+        lengths = self.values(b"content-length")
+        codings = self.values(b"transfer-encoding")
         if len(hosts) > 1 or not (hosts or self.version == "1.0"):
             raise Refused(Refusal("host", 400, f"Send one Host header, not {len(hosts)}."))
         if hosts and not _HOST.fullmatch(hosts[0]):
@@ -128,7 +124,7 @@ class Head:
 
 def head_of(method: bytes, target: bytes, version: str, fields: Sequence[Field]) -> Head:
     """Return a head that has been checked. Raises Refused, HttpParserError."""
-    head = Head(method, path_of(target), version, fields)
+    head = Head(method, path_of(target), version, fields, by_name(fields))
     head.check()
     return head
 

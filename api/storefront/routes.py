@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from api.graphql.headers import read_headers
+from api.graphql.headers import headers_of, text_of
 from api.storefront.files import read_files
 from api.storefront.languages import LANGUAGES, choose_language, language_in_cookies, language_in_query
 from api.storefront.pages import (
@@ -40,8 +40,6 @@ _HEADERS = {
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
-
-_READ = frozenset({b"accept-language", b"cookie", b"if-none-match"})
 
 
 class Storefront:
@@ -77,15 +75,15 @@ def _page_route(path: str, page: Page, *, graphiql: bool, guests: bool) -> Route
     answers = {language: (body, _etag(body)) for language, body in rendered.items()}
 
     async def answer(request: Request) -> Response:
-        sent = read_headers(request.scope, _READ)
+        sent = headers_of(request.scope)
         language = choose_language(
             language_in_query(request.scope["query_string"]),
-            language_in_cookies(sent.get("cookie", "")),
-            sent.get("accept-language", ""),
+            language_in_cookies(text_of(sent, b"cookie")),
+            text_of(sent, b"accept-language"),
         )
         body, etag = answers[language]
         headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
-        if page.status == 200 and etag in sent.get("if-none-match", ""):
+        if page.status == 200 and etag in text_of(sent, b"if-none-match"):
             return Response(status_code=304, headers=headers)
         return Response(body, status_code=page.status, media_type="text/html", headers=headers)
 
@@ -103,7 +101,7 @@ def _static_route() -> Route:
             raise HTTPException(404)
         body, media_type, etag = files[name]
         headers = {"etag": etag}
-        if etag in read_headers(request.scope, _READ).get("if-none-match", ""):
+        if etag in text_of(headers_of(request.scope), b"if-none-match"):
             return Response(status_code=304, headers=headers)
         return Response(body, media_type=media_type, headers=headers)
 
