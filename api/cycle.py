@@ -5,6 +5,7 @@ It borrows uvicorn's RequestResponseCycle, until uvicorn writes the head of an a
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -22,6 +23,21 @@ from api.request_head import Head, parts_of
 
 _NO_BODY = (204, 304)
 """The statuses whose answers never have a body (RFC 9110, section 6.4.1)."""
+
+
+KEPT_LINES = 500
+"""Lines of answers that are kept. A server has some dozens, and one for each length of a body."""
+
+
+@lru_cache(KEPT_LINES)
+def _line(name: bytes, value: bytes) -> bytes:
+    """The line of a header field. Raises RuntimeError for an invalid one: with a line end in it, it would become two
+    fields."""
+    if HEADER_RE.search(name):
+        raise RuntimeError("Invalid HTTP header name.")
+    if HEADER_VALUE_RE.search(value):
+        raise RuntimeError("Invalid HTTP header value.")
+    return b"%s: %s\r\n" % (name.lower(), value)
 
 
 class Cycle(RequestResponseCycle):
@@ -60,25 +76,20 @@ class Cycle(RequestResponseCycle):
 
     def _begin(self, status: int, fields: Sequence[Field]) -> None:
         """Prepare the head, and write that of a stream."""
-        # In two searches for all fields: a name or a value with a line end would become a field of its own.
-        if HEADER_RE.search(b"".join([name for name, _ in fields])):
-            raise RuntimeError("Invalid HTTP header name.")
-        if HEADER_VALUE_RE.search(b"".join([value for _, value in fields])):
-            raise RuntimeError("Invalid HTTP header value.")
         lines = [STATUS_LINE[status]]
         announces_close = False
         for name, value in fields:
-            name = name.lower()
-            lines += (name, b": ", value, b"\r\n")
-            if name == b"content-length" and self.chunked_encoding is None:
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"transfer-encoding" and value.lower() == b"chunked":
-                self.expected_content_length = 0
-                self.chunked_encoding = True
-            elif name == b"connection" and b"close" in [token.strip().lower() for token in value.split(b",")]:
-                self.keep_alive = False
-                announces_close = True
+            lines.append(_line(name, value))
+            match name.lower():
+                case b"content-length" if self.chunked_encoding is None:
+                    self.expected_content_length = int(value)
+                    self.chunked_encoding = False
+                case b"transfer-encoding" if value.lower() == b"chunked":
+                    self.expected_content_length = 0
+                    self.chunked_encoding = True
+                case b"connection" if b"close" in [token.strip().lower() for token in value.split(b",")]:
+                    self.keep_alive = False
+                    announces_close = True
         if not self.keep_alive and not announces_close:
             lines.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _NO_BODY:
@@ -121,6 +132,9 @@ def _nothing() -> None:
     pass
 
 
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
 def new_cycle(connection: HttpToolsProtocol, head: Head) -> Cycle:
     """The cycle of the request whose head the connection's parser has just read. Raises HttpParserError for an invalid
     target."""
@@ -128,7 +142,7 @@ def new_cycle(connection: HttpToolsProtocol, head: Head) -> Cycle:
     departure = Departure()
     scope: Any = {
         "type": "http",
-        "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
+        "asgi": _ASGI,
         "http_version": head.version,
         "server": connection.server,
         "client": connection.client,

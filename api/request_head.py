@@ -60,7 +60,8 @@ class Head:
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for 100 Continue before it sends the body."""
-        return b"100-continue" in [value.lower() for value in self.headers.get(b"expect", ())]
+        expected = self.headers.get(b"expect")
+        return expected is not None and b"100-continue" in [value.lower() for value in expected]
 
     def check(self) -> None:
         """Raise Refused when the size, the version, the method or the framing is not supported."""

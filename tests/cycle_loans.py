@@ -26,7 +26,7 @@ CYCLE_LOANS = [
         "cycle.py",
         f"{HTTP}:HttpToolsProtocol",
         CYCLE,
-        "access_logger app_state asgi_version client flow headers logger on_response_complete parser scheme server "
+        "access_logger app_state client flow headers logger on_response_complete parser scheme server "
         "server_state transport",
     ),
 ]
