@@ -14,13 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from api.graphql.departure import EXTENSION, Departure
-from api.graphql.engine import Engine, Refused, Request, Watch
+from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import client_error, internal_error, rate_limited_error, unavailable_error
 from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
 from api.graphql.event_stream import EventStream, send_events, send_response
 from api.graphql.graphiql import GraphiQL
 from api.graphql.headers import Headers, headers_of, text_of
-from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events
+from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events, takes_gzip
 from api.graphql.requests import Refusal, read_body, read_request
 from api.graphql.response import Response
 from api.identity.errors import RateLimited
@@ -31,6 +31,8 @@ _CONTENT_TYPES = {
 }
 _NO_STORE = (b"cache-control", b"no-store")
 """The answer to a GET is of this moment, and can be one buyer's."""
+_GZIP = (b"content-encoding", b"gzip")
+_VARY = (b"vary", b"accept-encoding")
 
 
 class _Answer(NamedTuple):
@@ -63,18 +65,19 @@ class GraphQLHTTP:
             accepted = negotiate(accept)
             media_type = JSON if accepted is EVENT_STREAM else accepted
             request = await read_request(scope, headers, receive)
-            response = await self._respond(request, scope["method"], headers, client, departure)
-            if isinstance(response, Watch):
+            prepared = await self._prepare(request, scope["method"], headers, client)
+            if isinstance(prepared, Watch):
                 if scope["method"] == "GET":
                     await read_body(headers, receive)  # so that the next message received is the disconnect
-                events = self._send_events(send, receive, response)
-                del request, response  # the stream can last for hours, and keeps no document of its own
+                events = self._send_events(send, receive, prepared)
+                del request, prepared  # the stream can last for hours, and keeps no document of its own
                 await events
                 return
+            response = await self._engine.run(prepared, departure)
             if accepted is EVENT_STREAM:
                 await send_response(send, response.body)
                 return
-            answer = _Answer(200, response.body)
+            answer = _Answer(200, response.body) if prepared.mutation else _answer_of(response, headers)
         except Refused as refused:
             body = orjson.dumps({"errors": refused.errors})
             if accepted is EVENT_STREAM:
@@ -92,11 +95,9 @@ class GraphQLHTTP:
             answer = self._answer_to(error, scope["path"])
         await _send(send, answer, media_type)
 
-    async def _respond(
-        self, request: Request, method: str, headers: Headers, client: str, departure: Departure
-    ) -> Response | Watch:
-        """The response of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal,
-        Refused, RateLimited."""
+    async def _prepare(self, request: Request, method: str, headers: Headers, client: str) -> Run | Watch:
+        """The Run of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal, Refused,
+        RateLimited."""
         engine = self._engine
         caller = await engine.authenticator.identify(text_of(headers, b"authorization"), client)
         prepared = await engine.prepare(request, caller, client)
@@ -110,7 +111,7 @@ class GraphQLHTTP:
             )
         if prepared.mutation and method == "GET":
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
-        return await engine.run(prepared, departure)
+        return prepared
 
     async def _send_events(self, send: Send, receive: Receive, watch: Watch) -> None:
         """Answer with the events of a subscription. Raises QuotaSpent before anything is sent."""
@@ -134,6 +135,16 @@ class GraphQLHTTP:
                 return _Answer(429, _errors(rate_limited_error(error)), [retry_after])
             case _:
                 return _Answer(500, _errors(internal_error(error, path)))
+
+
+def _answer_of(response: Response, headers: Headers) -> _Answer:
+    """The answer to a query, compressed if the client takes it. The answer to a mutation is not: it can have a guest's
+    token beside text of the request, and the length of a compressed answer shows how alike the two are."""
+    if not response.compressible:
+        return _Answer(200, response.body)
+    if takes_gzip(text_of(headers, b"accept-encoding")):
+        return _Answer(200, response.compressed, [_GZIP, _VARY])
+    return _Answer(200, response.body, [_VARY])
 
 
 def _errors(error: dict[str, Any]) -> bytes:
