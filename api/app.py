@@ -1,4 +1,4 @@
-"""The composition root, which is no entry itself: makes the Starlette application from the settings.
+"""The composition root, which is no entry itself: makes the ASGI application from the settings.
 
 The entries are `api/__main__.py`, the `dropzero` command, and `api/asgi.py`, an application for other servers.
 """
@@ -9,8 +9,8 @@ from math import inf
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from api.answering import RefusedRequests
 from api.cross_origin import CrossOrigin
@@ -41,6 +41,7 @@ from api.identity.refusals import Refusals
 from api.identity.turns import Turns
 from api.metrics import Metrics
 from api.oidc_header import OidcHeader
+from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
@@ -67,7 +68,7 @@ def create_admission(settings: Settings, most_connections: float = inf) -> Admis
     )
 
 
-def create_app(settings: Settings, admission: Admission, figures: Path | None = None) -> Starlette:
+def create_app(settings: Settings, admission: Admission, figures: Path | None = None) -> ASGIApp:
     """Make the whole application. It connects to the database when its lifespan begins.
 
     `figures` is the folder where the workers of one server share their figures for /metrics; None for a server of one
@@ -105,18 +106,18 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
                 await drops.close(CLOSE_GRACE)
 
     times = settings.socket_times
-    return Starlette(
+    others = Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/graphql", GraphQLHTTP(engine, graphiql, times.comment)),
-            WebSocketRoute("/graphql", GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
+            WebSocketRoute(GRAPHQL, GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
             Mount("/", _storefront(settings)),
         ],
-        middleware=_middleware(settings, identity, admission),
     )
+    routing = Routing(GraphQLHTTP(engine, graphiql, times.comment), others)
+    return _checked(routing, settings, identity, admission)
 
 
 def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:
@@ -133,15 +134,12 @@ def _storefront(settings: Settings) -> Storefront:
     return Storefront(graphiql=settings.graphiql, race=settings.race, guests=bool(settings.guest_keys))
 
 
-def _middleware(settings: Settings, identity: WebIdentity | None, admission: Admission) -> list[Middleware]:
-    middleware = [
-        Middleware(HostCheck, Hosts(settings.hosts), admission.clients, admission.refusals),
-        Middleware(CrossOrigin, settings.allowed_origins),
-        Middleware(RefusedRequests),
-    ]
+def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:
+    """The application behind what is decided by the head of a request. The outermost check comes first."""
     if identity is not None and identity.from_requests:
-        middleware.append(Middleware(OidcHeader, identity))
-    return middleware
+        app = OidcHeader(app, identity)
+    app = CrossOrigin(RefusedRequests(app), settings.allowed_origins)
+    return HostCheck(app, Hosts(settings.hosts), admission.clients, admission.refusals)
 
 
 def require_documents(settings: Settings) -> None:

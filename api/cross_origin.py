@@ -1,9 +1,12 @@
 """CORS: which pages of other sites may call the API, with which headers, and which headers they may read."""
 
 import re
+from collections.abc import Awaitable
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.graphql.headers import headers_of
 
 SENT_HEADERS = (
     "authorization",
@@ -68,9 +71,9 @@ class CrossOrigin:
             max_age=PREFLIGHT_AGE,
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        crossing = scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"])
-        await (self._cors if crossing else self._app)(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        crossing = scope["type"] == "http" and b"origin" in headers_of(scope)
+        return (self._cors if crossing else self._app)(scope, receive, send)
 
 
 def parse_origins(text: str) -> re.Pattern[str]:

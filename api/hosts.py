@@ -6,13 +6,14 @@ like a page of this server (DNS rebinding). Its requests carry that name as thei
 """
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Sequence
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.graphql.headers import headers_of
 from api.identity.clients import Clients
 from api.identity.refusals import Refusals
 
@@ -78,20 +79,21 @@ class HostCheck:
         self._clients = clients
         self._refusals = refusals
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._choose(scope)(scope, receive, send)
+
+    def _choose(self, scope: Scope) -> ASGIApp:
         kind = scope["type"]
         if kind == "lifespan" or (kind == "http" and scope["path"] in PROBES):
-            await self._app(scope, receive, send)
-            return
-        named = [value for name, value in scope["headers"] if name == b"host"]
+            return self._app
+        named = headers_of(scope).get(b"host", ())
         # A client of HTTP/1.0 may leave Host out (RFC 9112, section 3.2). No browser does.
         if len(named) > 1 or (not named and scope["http_version"] == "1.1"):
-            await _refuse(scope, receive, send, 400, _NOT_ONE)
-        elif named and not self._hosts.allows(named[0], (scope.get("server") or ("",))[0]):
+            return partial(_refuse, 400, _NOT_ONE)
+        if named and not self._hosts.allows(named[0], (scope.get("server") or ("",))[0]):
             self._refusals.count(REFUSED_HOSTS, self._clients.of(scope), named[0].decode("latin-1"))
-            await _refuse(scope, receive, send, 421 if kind == "http" else 403, _REFUSED)
-        else:
-            await self._app(scope, receive, send)
+            return partial(_refuse, 421 if kind == "http" else 403, _REFUSED)
+        return self._app
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
+async def _refuse(status: int, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await PlainTextResponse(reason, status)(scope, receive, send)
     elif "websocket.http.response" in scope.get("extensions", {}):

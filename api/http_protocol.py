@@ -5,16 +5,17 @@ to send, and notifies the right request of a disconnect. tests/test_borrowed.py 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.answering import metered, refused
+from api.cycle import Cycle, new_cycle
 from api.flow_control import HeldFlow
-from api.graphql.departure import EXTENSION, Departure
 from api.identity.admission import Admission
 from api.inlet import Inlet, Inner
 from api.refusal import (
@@ -27,11 +28,12 @@ from api.refusal import (
     MAX_TARGET,
     TOO_LONG,
     TOO_MANY_FIELDS,
+    Field,
     Refusal,
     Refused,
     refusal_of,
 )
-from api.request_head import Head, path_of
+from api.request_head import Head, head_of
 from api.settings import SocketTimes
 from api.slow_clients import MAX_DROPPED, PIECE, Impatient
 
@@ -52,22 +54,23 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     _overhead = 0
     """Bytes of the current request that are not its body."""
-    _fields = 0
-    """Bytes of its parsed headers, which `_overhead` misses where head and request end within one piece."""
     _in_head = True
     _in_body = False
     _complete = False
     _head: Head
+    _parsed: tuple[bytes, bytes, str, list[Field]] | None = None
+    """Method, target, version and header fields of the latest request, of which `_head` was made."""
     _ignores_input = False
     """Whether everything that the client still sends is dropped."""
     _unparsed = b""
     """Bytes that arrived while a request waits in the pipeline."""
     _end: Refusal | Head | None = None
     """What ends HTTP after the answers to earlier requests: a refusal, or a websocket's handshake."""
-    _answering: RequestResponseCycle | None = None
-    _departure: Departure | None = None
+    _answering: Cycle | None = None
     _stopping = False
     flow: HeldFlow
+    cycle: Cycle
+    pipeline: deque[tuple[Cycle, Any]]  # type: ignore[assignment]  # uvicorn's has cycles of its own
 
     def __init__(
         self, times: SocketTimes, admission: Admission, most_kept: float, *arguments: Any, **named: Any
@@ -179,7 +182,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if not self._in_body:
             self._end_with(refusal)
         elif self.pipeline:
-            self.pipeline.popleft()[0].on_response = _nothing  # the newest, which is this request
+            self.pipeline.popleft()[0].detach()  # the newest, which is this request
             self._end_with(refusal)
         elif self.cycle.response_started:
             self._notify_disconnect(self.cycle)
@@ -207,11 +210,10 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self.flow.release()
         super()._stop_sending()
 
-    def _notify_disconnect(self, cycle: RequestResponseCycle) -> None:
+    def _notify_disconnect(self, cycle: Cycle) -> None:
         cycle.disconnected = True
         cycle.message_event.set()
-        if self._departure is not None:
-            self._departure.leave()
+        cycle.departure.leave()
 
     def on_message_begin(self) -> None:
         if self._ignores_input:
@@ -220,11 +222,11 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self._in_head = True
         self._in_body = False
         self._complete = False
-        self._fields = 0
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         if len(self.url) > MAX_TARGET:
             raise Refused(TOO_LONG)
 
@@ -233,20 +235,24 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             return  # a trailer, which must not become a header (RFC 9110, section 6.5.1)
         if len(self.headers) == MAX_FIELDS:
             raise Refused(TOO_MANY_FIELDS)
-        self._fields += len(name) + len(value) + 4
-        if self._fields > MAX_HEAD:
-            raise Refused(HEAD_TOO_LARGE)
-        super().on_header(name, value)
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self.url = path_of(self.url)
-        self._head = Head(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
-        self._head.check()
+        parsed = self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+        # A client repeats its head on a connection that it keeps: what was decided for it still holds.
+        if parsed != self._parsed:
+            self._head = head_of(*parsed)
+            self._parsed = parsed
         if self.parser.should_upgrade():
             self._head.opens_websocket()  # raises Refused
             return
-        super().on_headers_complete()
+        earlier, self.cycle = self.cycle, new_cycle(self, self._head)
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
@@ -302,7 +308,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     def _drop_waiting(self) -> None:
         """Drop the requests that have not begun, and the reference cycles between them and this connection."""
         for cycle, _ in self.pipeline:
-            cycle.on_response = _nothing
+            cycle.detach()
         self.pipeline.clear()
         self._unparsed = b""
 
@@ -326,25 +332,19 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         # Parser and protocol refer to each other: only the garbage collector would free the connection.
         self.parser = None  # type: ignore[assignment]
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._unset_keepalive_if_required()
         self._answering = cycle
-        self._departure = Departure()
-        cast("dict[str, Any]", cycle.scope.setdefault("extensions", {}))[EXTENSION] = self._departure
         if CLOSING in self.app_state or len(self.connections) > self._most_kept:
             cycle.keep_alive = False
         client = self.admission.clients.of(cycle.scope)
         self.admission.gate.enter(client, partial(self._begin, cycle, app, client))
 
-    def _begin(self, cycle: RequestResponseCycle, app: Any, client: str, in_time: bool) -> None:
+    def _begin(self, cycle: Cycle, app: Any, client: str, in_time: bool) -> None:
         if cycle.disconnected:
-            cycle.on_response = _nothing  # a reference cycle
+            cycle.detach()
             return
         answer: Any = metered(app, self.admission.gate, client) if in_time else refused(app, self.admission.gate)
         super()._start_asgi_task(cycle, answer)
         if self._stopping:
             self.loop.call_soon(cycle.message_event.set)  # as in shutdown, once the request has received its body
-
-
-def _nothing() -> None:
-    pass

@@ -1,11 +1,13 @@
 """Vercel's OIDC token: a header of every request, which AWS exchanges for credentials."""
 
-from starlette.datastructures import Headers
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.database.web_identity import WebIdentity
+from api.graphql.headers import headers_of
 
-HEADER = "x-vercel-oidc-token"
+HEADER = b"x-vercel-oidc-token"
 
 
 class OidcHeader:
@@ -18,7 +20,8 @@ class OidcHeader:
         self._app = app
         self._identity = identity
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] in ("http", "websocket"):
-            self._identity.accept(Headers(scope=scope).get(HEADER, ""))
-        await self._app(scope, receive, send)
+            [token, *_] = headers_of(scope).get(HEADER, [b""])
+            self._identity.accept(token.decode("latin-1"))
+        return self._app(scope, receive, send)

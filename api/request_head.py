@@ -3,10 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from urllib.parse import unquote
 
 import httptools
 
-from api.refusal import Field, Refusal, Refused, serialize
+from api.graphql.headers import Headers, by_name
+from api.refusal import HEAD_TOO_LARGE, MAX_HEAD, Field, Refusal, Refused, serialize
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
 """The methods of RFC 9110 without CONNECT, which is for proxies. llhttp accepts 38 others, of WebDAV and RTSP."""
@@ -14,6 +18,9 @@ METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OP
 MAX_DIGITS = 100
 """Digits of a Content-Length. llhttp rejects a number that is too large, but any number of leading zeros passes. Python
 converts 4,300 digits at most."""
+
+KEPT_TARGETS = 128
+"""Targets whose parts are kept, each of at most MAX_TARGET bytes."""
 
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
 _UPGRADES = (b"upgrade", b"http2-settings")
@@ -29,20 +36,37 @@ def path_of(target: bytes) -> bytes:
     return path if url.query is None else b"%s?%s" % (path, url.query)
 
 
+@lru_cache(KEPT_TARGETS)
+def parts_of(target: bytes) -> tuple[str, bytes, bytes]:
+    """Return the path, the path as it was sent, and the query of a target. Raises HttpParserError."""
+    url = httptools.parse_url(target)
+    path = url.path.decode("ascii")
+    return unquote(path) if "%" in path else path, url.path, url.query or b""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A method, target, version ("1.1" for HTTP/1.1) and header fields."""
+    """A method, target, version ("1.1" for HTTP/1.1) and header fields; and the values of the fields by name."""
 
     method: bytes
     target: bytes
     version: str
     fields: Sequence[Field]
+    headers: Headers
 
     def values(self, name: bytes) -> list[bytes]:
-        return [value.strip(b" \t") for field, value in self.fields if field == name]
+        return [value.strip(b" \t") for value in self.headers.get(name, ())]
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for 100 Continue before it sends the body."""
+        expected = self.headers.get(b"expect")
+        return expected is not None and b"100-continue" in [value.lower() for value in expected]
 
     def check(self) -> None:
-        """Raise Refused when the version, the method or the framing is not supported."""
+        """Raise Refused when the size, the version, the method or the framing is not supported."""
+        if sum(map(len, chain.from_iterable(self.fields))) + 4 * len(self.fields) > MAX_HEAD:
+            raise Refused(HEAD_TOO_LARGE)
         if self.version not in ("1.0", "1.1"):
             raise Refused(Refusal("version", 505, "Send the request as HTTP/1.1."))
         if self.method not in METHODS:
@@ -51,17 +75,10 @@ class Head:
         self._check_framing()
 
     def _check_framing(self) -> None:
-        """Check what says where the body ends: a proxy and this server must agree on it. Raises Refused.
-
-        In one pass, since every request is checked.
-        """
-        hosts: list[bytes] = []
-        lengths: list[bytes] = []
-        codings: list[bytes] = []
-        known = {b"host": hosts, b"content-length": lengths, b"transfer-encoding": codings}
-        for name, value in self.fields:
-            if name in known:
-                known[name].append(value.strip(b" \t"))
+        """Check what says where the body ends: a proxy and this server must agree on it. Raises Refused."""
+        hosts = self.values(b"host")
+        lengths = self.values(b"content-length")
+        codings = self.values(b"transfer-encoding")
         if len(hosts) > 1 or not (hosts or self.version == "1.0"):
             raise Refused(Refusal("host", 400, f"Send one Host header, not {len(hosts)}."))
         if hosts and not _HOST.fullmatch(hosts[0]):
@@ -104,6 +121,13 @@ class Head:
 
     def _serialize(self, fields: Iterable[Field]) -> bytes:
         return serialize(b"%s %s HTTP/%s" % (self.method, self.target, self.version.encode()), fields)
+
+
+def head_of(method: bytes, target: bytes, version: str, fields: Sequence[Field]) -> Head:
+    """Return a head that has been checked. Raises Refused, HttpParserError."""
+    head = Head(method, path_of(target), version, fields, by_name(fields))
+    head.check()
+    return head
 
 
 def _check_coding(version: str, codings: list[bytes], lengths: list[bytes]) -> None:

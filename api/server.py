@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from api.app import create_admission, create_app
 from api.database.pool import TRANSACTION_TIMEOUT
@@ -113,7 +113,7 @@ def run(
 
 
 def uvicorn_config(
-    settings: Settings, make_app: Callable[[Admission], Starlette], workers: int = 1, most: float = math.inf
+    settings: Settings, make_app: Callable[[Admission], ASGIApp], workers: int = 1, most: float = math.inf
 ) -> uvicorn.Config:
     """uvicorn's configuration, to serve the application that `make_app` makes once in each worker process. A process
     keeps connections for a next request while it has no more than `most`."""
@@ -122,6 +122,7 @@ def uvicorn_config(
     return uvicorn.Config(
         partial(make_app, admission),
         factory=True,
+        interface="asgi3",  # uvicorn would take an application for an older one whose call is no coroutine function
         workers=workers,
         http=partial(_connection, times, admission, most),  # type: ignore[arg-type]  # called as a class is
         ws=partial(BoundedWebSocket, times, admission),  # type: ignore[arg-type]
@@ -201,7 +202,7 @@ def _with_sockets(settings: Settings, most: float) -> Settings:
     return replace(settings, sockets=int(most))
 
 
-def _process_app(settings: Settings, figures: Path | None, admission: Admission) -> Starlette:
+def _process_app(settings: Settings, figures: Path | None, admission: Admission) -> ASGIApp:
     """Make the application of one process that serves. `figures` is the folder that it shares with other workers."""
     configure_logging()
     app = create_app(settings, admission, figures)

@@ -24,6 +24,7 @@ from strawberry.schema import schema as strawberry_schema
 from api.database.account import PACKAGE, PROGRAMS
 from api.graphql import outbox, validation
 from api.graphql.schema import make_schema
+from tests.cycle_loans import CYCLE_LOANS
 from tests.graphql.borrowed import GRAPHQL
 from tests.loans import Loan, call, loans, offered
 
@@ -40,6 +41,7 @@ IDENTITY = "find how botocore/credentials.py makes credentials from a web identi
 
 CLASSES = [
     ("http_protocol.py", "BoundedHttp", f"{HTTP}:HttpToolsProtocol"),
+    ("cycle.py", "Cycle", f"{HTTP}:RequestResponseCycle"),
     ("flow_control.py", "HeldFlow", "uvicorn.protocols.http.flow_control:FlowControl"),
     ("websocket_protocol.py", "BoundedWebSocket", WEBSOCKET),
     ("serving.py", "ServingProcess", "uvicorn.server:Server"),
@@ -53,7 +55,7 @@ UVICORN = [
         "http_protocol.py",
         f"{HTTP}:HttpToolsProtocol",
         PROTOCOL,
-        "_unset_keepalive_if_required app_state config connections cycle flow headers loop parser pipeline "
+        "_unset_keepalive_if_required app app_state config connections cycle flow headers loop parser pipeline "
         "server_state shutdown transport url ws_protocol_class",
         hooks="_start_asgi_task connection_lost connection_made data_received on_body on_header on_headers_complete "
         "on_message_begin on_message_complete on_response_complete on_url timeout_keep_alive_handler",
@@ -62,8 +64,9 @@ UVICORN = [
         "http_protocol.py",
         f"{HTTP}:RequestResponseCycle",
         PROTOCOL,
-        "disconnected keep_alive message_event more_body on_response response_complete response_started run_asgi scope",
+        "disconnected keep_alive message_event more_body response_complete response_started run_asgi scope",
     ),
+    *CYCLE_LOANS,
     *loans(
         "flow_control.py",
         "uvicorn.protocols.http.flow_control:FlowControl",

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from starlette.applications import Starlette
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.app import create_admission, create_app
 from api.database.web_identity import WebIdentity
 from api.oidc_header import OidcHeader
+from api.routing import Routing
 from api.settings import OidcFederation, Settings, read_settings
 from tests.server import serving
 
@@ -55,8 +55,13 @@ async def test_the_token_of_a_request_is_kept_before_it_is_answered(kind: str) -
     assert arrived == [False, True, True]
 
 
-def takes_tokens_of_requests(app: Starlette) -> bool:
-    return OidcHeader.__name__ in [getattr(middleware.cls, "__name__", "") for middleware in app.user_middleware]
+def takes_tokens_of_requests(app: ASGIApp | None) -> bool:
+    layers = []
+    while app is not None:
+        layers.append(type(app))
+        app = getattr(app, "_app", None)
+    assert Routing in layers, "the layers of the application have other names now"
+    return OidcHeader in layers
 
 
 @pytest.mark.parametrize(

@@ -5,41 +5,42 @@ The rules are those of the specification "GraphQL over HTTP".
 
 import asyncio
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from api.graphql.departure import EXTENSION, Departure
-from api.graphql.engine import Engine, Refused, Request, Watch
+from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import client_error, internal_error, rate_limited_error, unavailable_error
 from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
 from api.graphql.event_stream import EventStream, send_events, send_response
 from api.graphql.graphiql import GraphiQL
-from api.graphql.headers import read_headers
-from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events
+from api.graphql.headers import Headers, headers_of, text_of
+from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events, takes_gzip
 from api.graphql.requests import Refusal, read_body, read_request
 from api.graphql.response import Response
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 
-_CONTENT_TYPES = {media_type: f"{media_type}; charset=utf-8".encode() for media_type in (JSON, GRAPHQL_RESPONSE)}
+_CONTENT_TYPES = {
+    media_type: (b"content-type", f"{media_type}; charset=utf-8".encode()) for media_type in (JSON, GRAPHQL_RESPONSE)
+}
+_NO_STORE = (b"cache-control", b"no-store")
+"""The answer to a GET is of this moment, and can be one buyer's."""
+_GZIP = (b"content-encoding", b"gzip")
+_VARY = (b"vary", b"accept-encoding")
 
-_READ = frozenset({b"accept", b"authorization", b"content-encoding", b"content-length", b"content-type"})
-"""The headers that are read here."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """An HTTP response; `body` is one GraphQL response, encoded."""
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class GraphQLHTTP:
@@ -52,29 +53,31 @@ class GraphQLHTTP:
         self._comment_interval = comment_interval
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = read_headers(scope, _READ)
-        if self._graphiql is not None and _wants_page(scope, headers):
-            await self._graphiql(scope, receive, send)
-            return
-        client = self._engine.admission.clients.of(scope)
         departure = scope.get("extensions", {}).get(EXTENSION) or Departure()
         media_type = JSON
         try:
-            accepted = negotiate(headers.get("accept", ""))
+            headers = headers_of(scope)
+            accept = text_of(headers, b"accept")
+            if self._graphiql is not None and _wants_page(scope, accept):
+                await self._graphiql(scope, receive, send)
+                return
+            client = self._engine.admission.clients.of(scope)
+            accepted = negotiate(accept)
             media_type = JSON if accepted is EVENT_STREAM else accepted
             request = await read_request(scope, headers, receive)
-            response = await self._respond(request, scope["method"], headers, client, departure)
-            if isinstance(response, Watch):
+            prepared = await self._prepare(request, scope["method"], headers, client)
+            if isinstance(prepared, Watch):
                 if scope["method"] == "GET":
                     await read_body(headers, receive)  # so that the next message received is the disconnect
-                events = self._send_events(send, receive, response)
-                del request, response  # the stream can last for hours, and keeps no document of its own
+                events = self._send_events(send, receive, prepared)
+                del request, prepared  # the stream can last for hours, and keeps no document of its own
                 await events
                 return
+            response = await self._engine.run(prepared, departure)
             if accepted is EVENT_STREAM:
                 await send_response(send, response.body)
                 return
-            answer = _Answer(200, response.body)
+            answer = _Answer(200, response.body) if prepared.mutation else _answer_of(response, headers)
         except Refused as refused:
             body = orjson.dumps({"errors": refused.errors})
             if accepted is EVENT_STREAM:
@@ -92,16 +95,14 @@ class GraphQLHTTP:
             answer = self._answer_to(error, scope["path"])
         await _send(send, answer, media_type)
 
-    async def _respond(
-        self, request: Request, method: str, headers: Mapping[str, str], client: str, departure: Departure
-    ) -> Response | Watch:
-        """The response of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal,
-        Refused, RateLimited."""
+    async def _prepare(self, request: Request, method: str, headers: Headers, client: str) -> Run | Watch:
+        """The Run of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal, Refused,
+        RateLimited."""
         engine = self._engine
-        caller = await engine.authenticator.identify(headers.get("authorization"), client)
+        caller = await engine.authenticator.identify(text_of(headers, b"authorization"), client)
         prepared = await engine.prepare(request, caller, client)
         if isinstance(prepared, Watch):
-            if takes_events(headers.get("accept", "")):
+            if takes_events(text_of(headers, b"accept")):
                 return prepared
             raise Refusal(
                 400,
@@ -110,7 +111,7 @@ class GraphQLHTTP:
             )
         if prepared.mutation and method == "GET":
             raise Refusal(405, "GET is for queries; send a mutation by POST", allow="POST")
-        return await engine.run(prepared, departure)
+        return prepared
 
     async def _send_events(self, send: Send, receive: Receive, watch: Watch) -> None:
         """Answer with the events of a subscription. Raises QuotaSpent before anything is sent."""
@@ -130,29 +131,33 @@ class GraphQLHTTP:
             case QuotaSpent():
                 return _Answer(503, _errors(unavailable_error(self._engine.admission.no_socket)))
             case RateLimited():
-                headers = {"retry-after": str(math.ceil(error.retry_after))}
-                return _Answer(429, _errors(rate_limited_error(error)), headers)
+                retry_after = (b"retry-after", b"%d" % math.ceil(error.retry_after))
+                return _Answer(429, _errors(rate_limited_error(error)), [retry_after])
             case _:
                 return _Answer(500, _errors(internal_error(error, path)))
+
+
+def _answer_of(response: Response, headers: Headers) -> _Answer:
+    """The answer to a query, compressed if the client takes it. The answer to a mutation is not: it can have a guest's
+    token beside text of the request, and the length of a compressed answer shows how alike the two are."""
+    if not response.compressible:
+        return _Answer(200, response.body)
+    if takes_gzip(text_of(headers, b"accept-encoding")):
+        return _Answer(200, response.compressed, [_GZIP, _VARY])
+    return _Answer(200, response.body, [_VARY])
 
 
 def _errors(error: dict[str, Any]) -> bytes:
     return orjson.dumps({"errors": [error]})
 
 
-def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
+def _wants_page(scope: Scope, accept: str) -> bool:
     """Whether a browser asks for the page of the IDE, and not for the answer to a query."""
-    return (
-        scope["method"] == "GET" and "text/html" in headers.get("accept", "") and b"query=" not in scope["query_string"]
-    )
+    return scope["method"] == "GET" and "text/html" in accept and b"query=" not in scope["query_string"]
 
 
 async def _send(send: Send, answer: _Answer, media_type: str) -> None:
-    headers = [
-        (b"content-type", _CONTENT_TYPES[media_type]),
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"cache-control", b"no-store"),  # the answer to a GET is of this moment, and can be one buyer's
-    ]
-    headers += [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [_CONTENT_TYPES[media_type], length, _NO_STORE, *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -1,4 +1,5 @@
-"""Content negotiation: the media type of an answer, by the Accept header (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the media type of an answer, by the Accept header (RFC 9110, section 12.5.1), and whether it is
+compressed, by the Accept-Encoding header (section 12.5.3)."""
 
 import re
 from functools import lru_cache
@@ -49,8 +50,19 @@ def takes_events(accept: str) -> bool:
     return _ranges(accept).get(EVENT_STREAM, 0.0) > 0.0
 
 
+@lru_cache(maxsize=256)
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether the header accepts gzip, and does not prefer an answer that is not compressed. A client without the
+    header gets no compressed answer, and neither does one whose header has more than MAX_ACCEPT characters."""
+    if not accept_encoding.strip(BLANKS) or len(accept_encoding) > MAX_ACCEPT:
+        return False
+    codings = _ranges(accept_encoding)
+    quality = codings.get("gzip", codings.get("x-gzip", codings.get("*", 0.0)))
+    return quality > 0 and quality >= codings.get("identity", 0.0)
+
+
 def _ranges(accept: str) -> dict[str, float]:
-    """The media types and wildcards of an Accept header in their order, and their qualities."""
+    """The media types, or the codings, and wildcards of a header in their order, and their qualities."""
     ranges: dict[str, float] = {}
     for entry in accept.split(",") if accept.strip(BLANKS) else ["*/*"]:
         name, _, parameters = entry.partition(";")

@@ -1,7 +1,6 @@
 """Requests: the parameters of a GraphQL request, read from HTTP as "GraphQL over HTTP" specifies."""
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qs
@@ -11,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from api.graphql.engine import Request
+from api.graphql.headers import Headers, text_of
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
@@ -34,10 +34,10 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, allow: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = {} if allow is None else {"allow": allow}
+        self.headers = [] if allow is None else [(b"allow", allow.encode())]
 
 
-async def read_request(scope: Scope, headers: Mapping[str, str], receive: Receive) -> Request:
+async def read_request(scope: Scope, headers: Headers, receive: Receive) -> Request:
     """Read the request from its body, or from its query string. Raises Refusal, ClientDisconnect."""
     match scope["method"]:
         case "POST":
@@ -48,10 +48,10 @@ async def read_request(scope: Scope, headers: Mapping[str, str], receive: Receiv
             raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
 
 
-async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
-    too_large = Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
-    if int(headers.get("content-length", 0)) > MAX_BODY:  # the server has checked that it is a number
-        raise too_large
+async def read_body(headers: Headers, receive: Receive) -> bytes:
+    """Receive the whole body. Raises Refusal, ClientDisconnect."""
+    if int(text_of(headers, b"content-length", "0")) > MAX_BODY:  # the server has checked that it is a number
+        raise _too_large()
     body = b""
     while True:
         message = await receive()
@@ -59,9 +59,13 @@ async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
             raise ClientDisconnect
         body += cast("bytes", message.get("body", b""))
         if len(body) > MAX_BODY:
-            raise too_large
+            raise _too_large()
         if not message.get("more_body", False):
             return body
+
+
+def _too_large() -> Refusal:
+    return Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
 
 
 def _decode(name: str, text: bytes | str) -> Any:
@@ -90,9 +94,9 @@ def _request(parameters: Any) -> Request:
     return Request(query, operation_name, variables)
 
 
-def parse_post(headers: Mapping[str, str], body: bytes) -> Request:
+def parse_post(headers: Headers, body: bytes) -> Request:
     """The request in the body of a POST. Raises Refusal."""
-    objection = _objection_to(headers.get("content-type", ""), headers.get("content-encoding", "identity"))
+    objection = _objection_to(text_of(headers, b"content-type"), text_of(headers, b"content-encoding", "identity"))
     if objection:
         raise Refusal(415, objection)
     return _request(_decode("the body", body))

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from api.graphql.headers import read_headers
+from api.graphql.headers import headers_of, text_of
+from api.storefront.content import Content
 from api.storefront.files import read_files
 from api.storefront.languages import LANGUAGES, choose_language, language_in_cookies, language_in_query
 from api.storefront.pages import (
@@ -40,8 +41,6 @@ _HEADERS = {
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
-
-_READ = frozenset({b"accept-language", b"cookie", b"if-none-match"})
 
 
 class Storefront:
@@ -73,21 +72,20 @@ class Storefront:
 
 def _page_route(path: str, page: Page, *, graphiql: bool, guests: bool) -> Route:
     """The route of a page in all languages."""
-    rendered = {tag: render_page(page, tag, graphiql=graphiql, guests=guests).encode() for tag in LANGUAGES}
-    answers = {language: (body, _etag(body)) for language, body in rendered.items()}
+    rendered = {
+        tag: Content(render_page(page, tag, graphiql=graphiql, guests=guests).encode(), "text/html")
+        for tag in LANGUAGES
+    }
 
     async def answer(request: Request) -> Response:
-        sent = read_headers(request.scope, _READ)
+        sent = headers_of(request.scope)
         language = choose_language(
             language_in_query(request.scope["query_string"]),
-            language_in_cookies(sent.get("cookie", "")),
-            sent.get("accept-language", ""),
+            language_in_cookies(text_of(sent, b"cookie")),
+            text_of(sent, b"accept-language"),
         )
-        body, etag = answers[language]
-        headers = {"etag": etag, "content-language": language, "vary": "accept-language, cookie"}
-        if page.status == 200 and etag in sent.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(body, status_code=page.status, media_type="text/html", headers=headers)
+        headers = {"content-language": language, "vary": "accept-language, cookie"}
+        return rendered[language].response(sent, headers, page.status)
 
     return Route(path, answer)
 
@@ -95,20 +93,12 @@ def _page_route(path: str, page: Page, *, graphiql: bool, guests: bool) -> Route
 def _static_route() -> Route:
     """The route of the files. Starlette's StaticFiles reads the disk for each request, in a thread, which took up to
     16 ms of the event loop and cost more than a purchase."""
-    files = {name: (content, media_type, _etag(content)) for name, (content, media_type) in read_files().items()}
+    files = {name: Content(content, media_type) for name, (content, media_type) in read_files().items()}
 
     async def answer(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in files:
             raise HTTPException(404)
-        body, media_type, etag = files[name]
-        headers = {"etag": etag}
-        if etag in read_headers(request.scope, _READ).get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type=media_type, headers=headers)
+        return files[name].response(headers_of(request.scope), {})
 
     return Route("/static/{name}", answer)
-
-
-def _etag(body: bytes) -> str:
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

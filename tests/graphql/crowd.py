@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.identity.admission import Admission
@@ -19,7 +19,7 @@ async def crowded(settings: Settings) -> AsyncIterator[Server]:
     def wait_too_long(_: str, begin: Callable[[bool], None]) -> None:
         asyncio.get_running_loop().call_soon(begin, False)
 
-    def make_app(admission: Admission) -> Starlette:
+    def make_app(admission: Admission) -> ASGIApp:
         admission.gate.enter = wait_too_long  # type: ignore[method-assign,assignment]
         return create_app(settings, admission)
 

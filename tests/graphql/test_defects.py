@@ -11,6 +11,7 @@ from api.app import create_admission
 from api.database.pool import Pool
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine
+from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.identity.authenticator import Authenticator
 from api.identity.operator_tokens import OperatorTokens
@@ -63,6 +64,24 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
     assert reference is not None
     assert reference[1] in caplog.text
     assert cause in caplog.text
+
+
+async def test_a_defect_of_graphiql_is_answered_with_a_reference_to_the_log(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def page(*_: object) -> None:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(GraphiQL, "__call__", page)
+    async with (
+        serving(settings) as server,
+        server.session.get(f"{server.url}/graphql", headers={"accept": "text/html"}) as response,
+    ):
+        assert response.status == 500
+        [error] = (await response.json())["errors"]
+    reference = re.fullmatch(r"Internal error; please report the reference (\w{12})\.", error["message"])
+    assert reference is not None
+    assert reference[1] in caplog.text
 
 
 async def test_a_defect_of_a_resolver_is_answered_with_a_reference_to_the_log(

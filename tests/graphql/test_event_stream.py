@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.identity.admission import Admission
@@ -187,7 +187,7 @@ async def test_a_stopping_server_ends_a_stream_that_has_still_to_begin(settings:
     gates: list[Gate] = []
     crowded = True
 
-    def make_app(admission: Admission) -> Starlette:
+    def make_app(admission: Admission) -> ASGIApp:
         gates.append(admission.gate)
         return create_app(settings, admission)
 

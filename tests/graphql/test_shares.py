@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from graphql import get_introspection_query
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.database.pool import Pool
@@ -144,7 +144,7 @@ class HeldTurns:
 
     @contextlib.asynccontextmanager
     async def serving(self, settings: Settings) -> AsyncIterator[Server]:
-        def make_app(admission: Admission) -> Starlette:
+        def make_app(admission: Admission) -> ASGIApp:
             return create_app(settings, replace(admission, turns=self.turns))
 
         async with serving(settings, make_app=make_app) as server:

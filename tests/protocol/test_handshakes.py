@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.identity.admission import Admission
@@ -232,7 +232,7 @@ async def test_a_handshake_waits_for_its_clients_turn(settings: Settings, patien
     gates: list[Gate] = []
     crowded = True
 
-    def make_app(admission: Admission) -> Starlette:
+    def make_app(admission: Admission) -> ASGIApp:
         gates.append(admission.gate)
         return create_app(settings, admission)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from api.cycle import Cycle
 from api.http_protocol import BoundedHttp
 from api.settings import Settings, SocketTimes
 from tests.graphql.subscriptions import WATCH
@@ -100,7 +100,7 @@ async def test_requests_behind_an_event_stream_are_not_read(settings: Settings) 
 
 def waiting() -> int:
     """Count the requests that this process keeps."""
-    return sum(type(each) is RequestResponseCycle for each in gc.get_objects())
+    return sum(type(each) is Cycle for each in gc.get_objects())
 
 
 def is_held(each: object) -> bool:

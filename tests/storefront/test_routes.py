@@ -103,7 +103,7 @@ async def test_the_answer_names_its_language_to_caches_and_readers(server: Serve
     headers = {"accept-language": "fr", "cookie": f"{COOKIE}=ja"}
     async with server.session.get(f"{server.url}/", headers=headers) as response:
         assert response.headers["content-language"] == "ja"
-        assert response.headers["vary"] == "accept-language, cookie"
+        assert response.headers["vary"] == "accept-encoding, accept-language, cookie"
         assert "なくなり次第" in await response.text()
     async with server.session.get(f"{server.url}/?lang=ar", headers=headers) as response:
         assert 'dir="rtl"' in await response.text()
