@@ -28,9 +28,13 @@ class Gathering(Generic[K, V]):
     Cancelling a caller does not cancel the read: that would cost the connection.
     """
 
-    def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
-        """`read` returns the values of those keys that exist."""
+    def __init__(
+        self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]], idle: Callable[[], None] | None = None
+    ) -> None:
+        """`read` returns the values of those keys that exist. `idle` is called when a read has ended and nobody waits
+        for the next one."""
         self._read = read
+        self._idle = idle
         self._waiting: deque[_Batch[K, V]] = deque()
         self._reading: asyncio.Task[None] | None = None
 
@@ -68,3 +72,5 @@ class Gathering(Generic[K, V]):
                 left.found.cancel()
             self._waiting.clear()
             self._reading = None
+            if self._idle is not None:
+                self._idle()

@@ -16,6 +16,7 @@ from api.graphql.departure import Departure
 from api.identity.caller import Caller
 from api.identity.gate import Gate
 from api.identity.guests import GuestToken
+from api.identity.joint_turns import JointTurns
 from api.identity.turns import Turns
 
 
@@ -31,7 +32,7 @@ class Context:
     drops: Drops
     caller: Caller
     client: str
-    turns: Turns
+    turns: Turns | JointTurns
     gate: Gate
     departure: Departure = field(default_factory=Departure)
     new_guest: Callable[[], GuestToken] | None = None
