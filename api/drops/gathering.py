@@ -29,11 +29,15 @@ class Gathering(Generic[K, V]):
     """
 
     def __init__(
-        self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]], idle: Callable[[], None] | None = None
+        self,
+        read: Callable[[list[K]], Awaitable[Mapping[K, V]]],
+        max_keys: int = MAX_KEYS,
+        idle: Callable[[], None] | None = None,
     ) -> None:
         """`read` returns the values of those keys that exist. `idle` is called when a read has ended and nobody waits
         for the next one."""
         self._read = read
+        self._max_keys = max_keys
         self._idle = idle
         self._waiting: deque[_Batch[K, V]] = deque()
         self._reading: asyncio.Task[None] | None = None
@@ -41,7 +45,7 @@ class Gathering(Generic[K, V]):
     async def get(self, keys: Iterable[K]) -> dict[K, V]:
         """The values of those keys that exist. Raises what the read raises."""
         wanted = list(keys)
-        if not self._waiting or len(self._waiting[-1].keys) >= MAX_KEYS:
+        if not self._waiting or len(self._waiting[-1].keys) >= self._max_keys:
             self._waiting.append(_Batch(asyncio.get_running_loop().create_future()))
         batch = self._waiting[-1]
         batch.keys.update(wanted)

@@ -139,7 +139,8 @@ class ProductQueries:
             ),
         ] = None,
     ) -> Product | None:
-        product = await info.context.products_through(region).load(checked_id("id", id))
+        context = info.context
+        product = await context.drops.read_product(checked_id("id", id), region, context.client)
         return None if product is None else Product.of(product)
 
 

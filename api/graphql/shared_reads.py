@@ -115,7 +115,7 @@ class SharedReads:
         """Raises QuotaSpent."""
         reading = _Reading(read)
         reading.claim = self._quota.take(client, 1, partial(self._set_apart, reading))
-        reading.waiting = Gathering(partial(self._execute_once, reading), partial(self._end, reading))
+        reading.waiting = Gathering(partial(self._execute_once, reading), idle=partial(self._end, reading))
         self._joinable[read] = reading
         self._under_way.add(reading)
         return reading
