@@ -24,6 +24,10 @@ MAX_READS = 1_000
 """Different reads that are executed at a time, and can be joined. Past the bound, the newest read of the client that
 began most of them can be joined no more."""
 
+MAX_VARIABLES = 4_000
+"""Bytes of the variables of a shared read, as JSON. No public field needs more. A request with more is executed by
+itself, so that reads keep little in memory."""
+
 SHARED = ""
 """The name under which the quota counts reads that several clients wait for."""
 
@@ -46,11 +50,12 @@ class Read:
 
     @classmethod
     def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None) -> "Read | None":
-        """The read of a request; None for variables that cannot be encoded, as they are nested too deeply."""
+        """The read of a request; None for variables that are too long, or nested too deeply to be encoded."""
         try:
-            return cls(document, name, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS))
+            encoded = orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
             return None
+        return cls(document, name, encoded) if len(encoded) <= MAX_VARIABLES else None
 
 
 @dataclass(slots=True, eq=False)

@@ -9,8 +9,9 @@ import pytest
 from api.database.errors import Unavailable
 from api.graphql.context import Context
 from api.graphql.execution import Executor
-from api.graphql.shared_reads import SharedReads
+from api.graphql.shared_reads import MAX_VARIABLES, SharedReads
 from api.identity.caller import ANONYMOUS
+from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
 from api.settings import Settings
 from tests.graphql.held_reads import HeldReads
@@ -217,6 +218,22 @@ async def test_variables_that_do_not_fit_are_refused_for_each(server: Server) ->
     assert "data" not in answers[0]
 
 
+async def test_a_query_that_is_not_executed_in_time_is_refused_on_every_transport(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(*_: object) -> Any:
+        raise RateLimited("not in time", 30.0)
+
+    monkeypatch.setattr(SharedReads, "respond", late)
+    async with server.session.post(f"{server.url}/graphql", json={"query": "{ now }"}) as response:
+        assert (response.status, response.headers["retry-after"]) == (429, "30")
+        assert (await response.json())["errors"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfterMs": 30_000}
+    async with connected(server) as client:
+        await client.subscribe("{ now }")
+        assert await client.error() == ("RATE_LIMITED", "not in time")
+        await assert_alive(client)
+
+
 async def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(server: Server, held: HeldReads) -> None:
     product_id = await server.create_product(stock=3)
     async with held.held():
@@ -287,10 +304,22 @@ async def test_a_read_that_cannot_be_shared_is_executed_by_itself(
     assert held.statements == 5
 
 
-async def test_variables_that_cannot_be_compared_are_executed_by_themselves(server: Server, held: HeldReads) -> None:
+@pytest.mark.parametrize("more", ["[" * 300 + "]" * 300, f'"{"x" * MAX_VARIABLES}"'], ids=["deep", "long"])
+async def test_a_query_with_too_many_variables_is_executed_by_itself(
+    server: Server, held: HeldReads, more: str, contexts: list[Context]
+) -> None:
     product_id = await server.create_product(stock=3)
-    nested = "[" * 300 + "]" * 300
-    body = f'{{"query": "{STOCK}", "variables": {{"id": "{product_id}", "deep": {nested}}}}}'
+    contexts.clear()
+    body = f'{{"query": "{STOCK}", "variables": {{"id": "{product_id}", "more": {more}}}}}'
     headers = {"content-type": "application/json"}
-    async with server.session.post(f"{server.url}/graphql", data=body, headers=headers) as response:
-        assert await response.json() == {"data": {"product": {"stock": 3}}}
+
+    async def ask() -> Any:
+        async with server.session.post(f"{server.url}/graphql", data=body, headers=headers) as response:
+            return await response.json()
+
+    async with held.held():
+        asked = [asyncio.create_task(ask()) for _ in range(3)]
+        await until(lambda: len(contexts) == 3)
+        assert held.waiting == 0
+
+    assert await asyncio.gather(*asked) == [{"data": {"product": {"stock": 3}}}] * 3
