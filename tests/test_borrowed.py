@@ -23,9 +23,10 @@ from strawberry.schema import schema as strawberry_schema
 
 from api.database.account import PACKAGE, PROGRAMS
 from api.graphql import outbox, validation
+from api.graphql.public import public_queries
 from api.graphql.schema import make_schema
 from tests.cycle_loans import CYCLE_LOANS
-from tests.graphql.borrowed import GRAPHQL
+from tests.graphql.borrowed import GRAPHQL, PUBLIC
 from tests.loans import Loan, call, loans, offered
 
 API = Path(__file__).parent.parent / "api"
@@ -231,6 +232,10 @@ def test_strawberry_adds_the_two_rules_that_we_add_and_no_other(monkeypatch: pyt
     strawberry_schema.validate_document(make_schema()._schema, parse("{ clock }"), tuple(specified_rules))
     ours = [*validation._RULES, OverlappingFieldsCanBeMergedRule]
     assert set(added) == set(ours), "graphql/validation.py validates by itself: add to its _RULES what Strawberry adds"
+
+
+def test_strawberry_keeps_its_definition_of_a_field_in_the_schema() -> None:
+    assert "products" in public_queries(make_schema()._schema), PUBLIC
 
 
 async def test_a_task_goes_on_with_a_coroutine_that_was_begun_outside_of_it() -> None:

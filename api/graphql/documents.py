@@ -20,6 +20,7 @@ from graphql import (
 from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.cost import MAX_COST, Cost, Costs
 from api.graphql.document_limits import fields_of
+from api.graphql.public import public_queries
 from api.graphql.validation import InvalidDocument, parse_and_validate, require_length
 from api.identity.errors import RateLimited
 from api.identity.turns import Turns
@@ -41,11 +42,13 @@ thousands wait for the same document. Each of them takes some 0.05 ms then, and 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of a document, and its cost at most. `introspects` is True when it reads nothing but the schema."""
+    """An operation of a document, and its cost at most. `introspects` is True when it reads nothing but the schema.
+    `public` is True for any other query whose response is the same for every caller."""
 
     type: OperationType
     cost: Cost
     introspects: bool
+    public: bool
     compiled: CompiledOperation
 
 
@@ -118,6 +121,7 @@ class Documents:
         """`trusted`: the only texts that strangers may send; None allows every text. Raises InvalidDocument when a
         trusted text is not a valid document."""
         self._schema = schema
+        self._public_fields = public_queries(schema)
         self._turns = turns
         self._kept: dict[str, _Kept] = {}
         self._texts: dict[str, OrderedDict[str, None]] = {}
@@ -227,13 +231,15 @@ class Documents:
     def _prepare(self, text: str) -> Generator[None, None, Document]:
         """Parse, measure and validate a text, step by step. Returns the document. Raises InvalidDocument."""
         syntax_tree = yield from parse_and_validate(self._schema, text)
-        operations = _operations(self._schema, syntax_tree)
+        operations = _operations(self._schema, self._public_fields, syntax_tree)
         yield
         subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
         return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
 
 
-def _operations(schema: GraphQLSchema, syntax_tree: DocumentNode) -> dict[str | None, Operation]:
+def _operations(
+    schema: GraphQLSchema, public_fields: frozenset[str], syntax_tree: DocumentNode
+) -> dict[str | None, Operation]:
     """The operations of a valid document by name. A single operation is under None as well: it needs no name."""
     fragments = {
         definition.name.value: definition
@@ -245,10 +251,11 @@ def _operations(schema: GraphQLSchema, syntax_tree: DocumentNode) -> dict[str | 
     for definition in syntax_tree.definitions:
         if isinstance(definition, OperationDefinitionNode):
             name = None if definition.name is None else definition.name.value
-            names = {field.name.value for field in fields_of([definition.selection_set], fragments)}
-            introspects = all(name.startswith("__") for name in names)
+            fields = {field.name.value for field in fields_of([definition.selection_set], fragments)}
+            fields = {field for field in fields if not field.startswith("__")}
+            public = definition.operation is OperationType.QUERY and bool(fields) and fields <= public_fields
             compiled = CompiledOperation(schema, definition, fragments)
-            operations[name] = Operation(definition.operation, costs.of(definition), introspects, compiled)
+            operations[name] = Operation(definition.operation, costs.of(definition), not fields, public, compiled)
     if len(operations) == 1:
         [operations[None]] = list(operations.values())
     return operations

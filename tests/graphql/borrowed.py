@@ -6,6 +6,7 @@ EXECUTION = "find what graphql-core's execution/executor.py has instead, and cha
 COMPILED = "run tests/graphql/differential, and do in api/graphql/compiled what graphql-core's executor does instead"
 RESOLVERS = "compare api/graphql/compiled/resolvers.py with from_resolver of Strawberry's schema_converter.py"
 VALIDATION = "compare _validate and _parse with graphql-core's validate() and parse(), and change them alike"
+PUBLIC = "find how a field's declaration and its resolver are found in the schema now, and change _is_declared"
 
 GRAPHQL = [
     *loans("graphql/execution.py", "strawberry.schema:Schema", "find Strawberry's graphql-core schema", "_schema"),
@@ -104,6 +105,7 @@ GRAPHQL = [
         "find what graphql-core calls to resolve a field, and install the resolver of `purchase` there",
         "resolve",
     ),
+    *loans("graphql/public.py", "strawberry.types.field:StrawberryField", PUBLIC, "is_basic_field metadata"),
     call(
         "graphql/origins.py",
         "strawberry.http.websocket_origin:is_same_origin",
