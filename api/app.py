@@ -155,13 +155,8 @@ def require_documents(settings: Settings) -> None:
 def known_documents(settings: Settings, executor: Executor, turns: Turns) -> Documents:
     """The documents of a process. Raises InvalidSettings when a document that strangers may send cannot be executed."""
     try:
-        return Documents(executor.schema, turns, trusted_documents(settings))
+        return Documents(executor.schema, turns, storefront_documents(), settings.trusted_documents)
     except InvalidDocument as error:
         source = error.errors[0].source
         where = "" if source is None else f", in {source.body[:100]!r}"
         raise InvalidSettings(f"DROPZERO_DOCUMENTS: {error}{where}") from None
-
-
-def trusted_documents(settings: Settings) -> list[str] | None:
-    """The documents that strangers may send: those in the settings, and those of our own pages; None for any."""
-    return None if settings.trusted_documents is None else [*settings.trusted_documents, *storefront_documents()]

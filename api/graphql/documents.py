@@ -117,9 +117,12 @@ class Documents:
     """The documents of one schema. The most recently used documents of each client are kept ready to execute. Refusals
     are kept as well: clients repeat the same mistake."""
 
-    def __init__(self, schema: GraphQLSchema, turns: Turns, trusted: Iterable[str] | None = None) -> None:
-        """`trusted`: the only texts that strangers may send; None allows every text. Raises InvalidDocument when a
-        trusted text is not a valid document."""
+    def __init__(
+        self, schema: GraphQLSchema, turns: Turns, own: Iterable[str] = (), trusted: Iterable[str] | None = None
+    ) -> None:
+        """`own`: the texts that our own pages send. They are prepared now and never dropped. `trusted`: the only other
+        texts that strangers may send; None allows every text. Raises InvalidDocument when a text of these is not a
+        valid document."""
         self._schema = schema
         self._public_fields = public_queries(schema)
         self._turns = turns
@@ -128,21 +131,22 @@ class Documents:
         """The kept texts of each client, the one used most recently last."""
         self._characters: Counter[str] = Counter()
         self._preparations: dict[str, _Preparation] = {}
-        self._trusted = None if trusted is None else {text: self.prepare(text) for text in trusted}
+        self._open = trusted is None
+        self._known = {text: self.prepare(text) for text in (*own, *(trusted or ()))}
 
     @property
     def bounds_cost(self) -> bool:
         """Whether the operations of strangers are bounded by their cost. Trusted documents need no such bound."""
-        return self._trusted is None
+        return self._open
 
     async def get(self, text: str, client: str, *, trusted_only: bool) -> Document:
         """The valid document of this text. `trusted_only`: the caller may send trusted documents only, if the server
         has any. Raises InvalidDocument, and RateLimited when the document was not prepared within PATIENCE."""
-        if trusted_only and self._trusted is not None:
-            document = self._trusted.get(text)
-            if document is None:
-                raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
-            return document
+        known = self._known.get(text)
+        if known is not None:
+            return known
+        if trusted_only and not self._open:
+            raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
         document = self._find(text)
         if document is not None:
             return document

@@ -10,6 +10,7 @@ from graphql import GraphQLSchema
 from api.graphql.documents import KEPT_CHARACTERS, KEPT_DOCUMENTS, KEPT_LENGTH, Document, Documents
 from api.graphql.validation import InvalidDocument
 from api.identity.turns import Turns
+from api.storefront.pages import documents
 from tests.graphql.documents import refusal, turns
 from tests.patience import PATIENCE
 from tests.server import PURCHASE
@@ -145,3 +146,14 @@ async def test_a_request_that_leaves_does_not_end_the_preparation_for_others(kep
         document = await staying
 
     assert await get(kept, text) is document
+
+
+async def test_the_documents_of_our_own_pages_are_never_dropped(schema: GraphQLSchema) -> None:
+    own = documents()
+    kept = Documents(schema, turns(), own)
+    first = [await kept.get(text, "a client", trusted_only=True) for text in own]
+
+    for number in range(2 * KEPT_CHARACTERS // KEPT_LENGTH):
+        await kept.get(f"query Q{number} {{ __typename }}".ljust(KEPT_LENGTH), "a stranger", trusted_only=True)
+
+    assert [await kept.get(text, "a client", trusted_only=True) for text in own] == first
