@@ -104,7 +104,13 @@ class _Preparation:
         except StopIteration as done:
             self.result = done.value
         except InvalidDocument as refusal:
-            self.result = refusal
+            # A copy without references to the whole syntax tree and, through its traceback, to the frames.
+            self.result = InvalidDocument(
+                [
+                    GraphQLError(error.message, source=error.source, positions=error.positions)
+                    for error in refusal.errors
+                ]
+            )
 
     def wake(self) -> None:
         """Let the requests go on that wait for a turn, one after the other."""
@@ -212,11 +218,6 @@ class Documents:
     def _keep(self, text: str, result: Document | InvalidDocument, client: str) -> None:
         if len(text) > KEPT_LENGTH or text in self._kept:
             return
-        if isinstance(result, InvalidDocument):
-            # A copy without references to the whole syntax tree and, through its traceback, to the frames.
-            result = InvalidDocument(
-                [GraphQLError(error.message, source=error.source, positions=error.positions) for error in result.errors]
-            )
         self._kept[text] = _Kept(result, client)
         self._texts.setdefault(client, OrderedDict())[text] = None
         self._characters[client] += len(text)
@@ -239,6 +240,11 @@ class Documents:
         yield
         subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
         return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
+
+
+def _without_references(error: GraphQLError) -> GraphQLError:
+    """A copy without references to the whole syntax tree and, through its traceback, to the frames."""
+    return GraphQLError(error.message, source=error.source, positions=error.positions)
 
 
 def _operations(

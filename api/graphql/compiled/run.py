@@ -123,7 +123,7 @@ class Run:
         """Let coroutines end whose values are not needed any more, since a field beside them failed. graphql-core does
         the same, so that none of them is left without having been awaited."""
         if left:
-            self._background.append(gather(*left, return_exceptions=True))
+            self._background.append(gather(*map(self.metered, left), return_exceptions=True))
 
 
 def is_coroutine(value: Any) -> bool:

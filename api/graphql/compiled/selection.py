@@ -43,7 +43,7 @@ class Field:
         self._parent_name = parent.name
         self._resolve = compile_resolver(definition, schema)
         self._arguments = compile_arguments(definition, self.nodes[0])
-        self._complete = completion(self.type, self, _Selections())
+        self._complete = completion(self.type, _Selections())
 
     def execute(self, run: Run, source: Any, path: Path | None) -> Any:
         """Resolve the field of the object `source`, and complete its value. Returns what the response has, or a
@@ -54,7 +54,7 @@ class Field:
             value = self._resolve(source, info, **self._arguments(run.variables))
             if optimized_is_awaitable(value):
                 return self._complete_later(run, here, info, value)
-            completed = self._complete(run, here, info, value)
+            completed = self._complete(run, self, here, info, value)
         except Exception as error:
             run.reference.handle_field_error(error, self.type, self.details, here)
             return None
@@ -62,7 +62,7 @@ class Field:
 
     async def _complete_later(self, run: Run, path: Path, info: Any, value: Any) -> Any:
         try:
-            completed = self._complete(run, path, info, await value)
+            completed = self._complete(run, self, path, info, await value)
             return await completed if is_coroutine(completed) else completed
         except Exception as error:
             run.reference.handle_field_error(error, self.type, self.details, path)
@@ -99,7 +99,7 @@ class Attribute(Field):
             value = getattr(source, self._attribute)
             if type(value) is self._unchanged:
                 return value
-            coerced = None if value is None or _is_unusual(value) else self._coerce(value)
+            coerced = None if _is_unusual(value) else self._coerce(value)
         except Exception:  # raised again in the general way, where it becomes the field's error
             coerced = None
         if coerced is None or coerced is Undefined:
@@ -175,7 +175,8 @@ def _field(run: Run, name: str, details: list[FieldDetails], parent: GraphQLObje
 
 
 def _is_unusual(value: Any) -> bool:
-    return isinstance(value, Exception) or optimized_is_awaitable(value)
+    """Whether the value is null, an error, or still to be awaited."""
+    return value is None or value is Undefined or isinstance(value, Exception) or optimized_is_awaitable(value)
 
 
 def _is_attribute(field: StrawberryField | None) -> bool:
