@@ -1,4 +1,4 @@
-"""A shop that is not there: it answers the real schema's resolvers with products, orders and decisions by a plan."""
+"""A shop without a database: it returns products, orders and decisions by a plan to the real schema's resolvers."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -81,7 +81,7 @@ ODD: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Shop:
-    """The part of `Drops` and of `Regions` that resolvers use. Whatever it is asked, it answers as the plan says."""
+    """The part of `Drops` and of `Regions` that resolvers use. What it returns and raises is drawn from the plan."""
 
     context: Scripted
     region: str = "home"
@@ -158,7 +158,7 @@ class Shop:
         return self.context.plan
 
     async def _place(self, call: str) -> str:
-        """The place of a call: later, if the plan says so. Raises what the plan says."""
+        """Return the place of a call, late if the plan has it so. Raises the fault that the plan has there."""
         context = self.context
         call = call.replace("/", "|").replace("~", "-")
         self.counts[call] += 1

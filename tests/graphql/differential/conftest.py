@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from api.graphql.schema import make_schema
+from tests.graphql.differential.strawberries import strawberry_schema
 from tests.graphql.differential.synthetic import synthetic_schema
 from tests.graphql.differential.ways import Ways
 
@@ -25,12 +26,16 @@ def real() -> Iterator[Ways]:
         yield ways
 
 
+@pytest.fixture(scope="session")
+def strawberries() -> Iterator[Ways]:
+    """A schema that Strawberry makes, with everything that Strawberry has."""
+    with closing(Ways(strawberry_schema())) as ways:
+        yield ways
+
+
 @pytest.fixture(autouse=True)
 def silence() -> Iterator[None]:
     """Log nothing: each defect is logged with its traceback, and the tests make thousands of them."""
-    logger = logging.getLogger("dropzero")
-    logger.disabled, before = True, logger.disabled
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-    logger.disabled = before

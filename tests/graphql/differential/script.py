@@ -1,7 +1,7 @@
 """A script: what every field of an execution does, so that two executions can be compared.
 
 A field that waits does so until `drive` releases it. All fields that can begin without it have begun by then, so no
-answer depends on the time that anything takes.
+answer depends on how long anything runs.
 """
 
 import asyncio
@@ -45,7 +45,10 @@ class Does:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the field at each place does: as `fixed` says for the place, or else drawn from the seed.
+    """What the field at each place does: what `fixed` has for the place, or else what is drawn from the seed.
+
+    A place is the path of a field or of an item, such as `items/0/string`. A `~` and a word follow for what belongs to
+    it: `items/0~type` is the answer to which type the item has.
 
     `faults`, `coroutines` and `waits` are the shares of the places that have a fault, or are late. `length`: of every
     list, instead of a random one.

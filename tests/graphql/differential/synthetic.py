@@ -1,4 +1,4 @@
-"""A schema with everything that a schema can have. Its fields do what the plan of the context says."""
+"""A schema with everything that a schema can have. Its fields follow the plan of the context."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from graphql import (
 from graphql.pyutils import Path
 
 from tests.graphql.differential.script import GOOD, How, Scripted
-from tests.graphql.differential.values import Maker, kind_of, place_of, to_return
+from tests.graphql.differential.values import Maker, kind_of, place_of, place_of_object, to_return
 
 _FIELDS = """
     int: Int
@@ -55,7 +55,7 @@ _FIELDS = """
     echo(
         int: Int, intD: Int = 7, intND: Int! = 9, float: Float, flag: Boolean = true, id: ID,
         texts: [String] = ["a", null], numbers: [Int!], color: Color = RED, colors: [Color!], stamp: Stamp,
-        json: Json, filter: Filter, filters: [Filter!], one: One
+        json: Json, filter: Filter, filters: [Filter!], one: One, flat: Flat
     ): String
 """
 
@@ -72,6 +72,8 @@ input Filter {{
     color: Color = GREEN
     stamp: Stamp
 }}
+input Inner {{ x: Int! = 2 y: [Color!] z: Stamp }}
+input Flat {{ a: Int! b: [Int!] c: Inner d: [Inner] e: String = "e" f: Boolean g: ID h: Float = 1 i: Color! = BLUE }}
 input One @oneOf {{ number: Int text: String filter: Filter }}
 interface Node {{ {_FIELDS} }}
 union Either = Item | Other
@@ -116,7 +118,7 @@ def _object(schema: GraphQLSchema, name: str) -> GraphQLObjectType:
 
 
 def _resolve(source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-    """The value that the plan says, at the time that it says."""
+    """Return or raise what the plan has for the place, at once or later."""
     context: Scripted = info.context
     place = place_of(info.path)
     context.calls.append(place)
@@ -124,11 +126,11 @@ def _resolve(source: object, info: GraphQLResolveInfo[Any], **arguments: Any) ->
 
 
 def _echo(source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-    """The arguments as the resolver has got them, unless the plan has a fault for the place."""
+    """The arguments that the resolver has got, by name, unless the plan has a fault for the place."""
     context: Scripted = info.context
     place = place_of(info.path)
     context.calls.append(place)
-    return to_return(Maker(context, source), info.return_type, place, good=repr(arguments))
+    return to_return(Maker(context, source), info.return_type, place, good=repr(sorted(arguments.items())))
 
 
 def _about(source: object, info: GraphQLResolveInfo[Any]) -> str:
@@ -199,8 +201,8 @@ def _resolve_type(value: object, info: GraphQLResolveInfo[Any], abstract_type: G
 def _answer_about(
     value: object, question: str, context: Scripted, faults: Sequence[str], answer: Callable[[str], object]
 ) -> Any:
-    """The answer to a question about an object, now or later, as the plan says for the object's place."""
-    place = value.get("place") if isinstance(value, dict) else getattr(value, "place", None)
+    """The answer to a question about an object, at once or later, by the plan for the object's place."""
+    place = place_of_object(value)
     if place is None:
         return answer(GOOD)
     place = f"{place}~{question}"

@@ -14,7 +14,7 @@ DOCUMENTS = (*SELECTIONS, *CONDITIONS, *NULLABLE_CONDITIONS, *(text for text, _ 
 
 @pytest.fixture(autouse=True)
 def without_graphql_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever graphql-core would execute fails."""
+    """Make graphql-core's own execution fail."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("graphql-core executes the operation")

@@ -59,7 +59,7 @@ def selected(field: str) -> str:
     return f"{field} {{ __typename ... on Node {{ int }} }}" if field in OBJECTS else field
 
 
-@pytest.mark.parametrize("how", How)
+@pytest.mark.parametrize("how", [How.NOW, How.WAITS])
 @pytest.mark.parametrize("field", [*LEAVES, *LISTS, *OBJECTS])
 def test_a_field_with_each_fault(synthetic: Ways, field: str, how: How) -> None:
     document = synthetic.prepare(f"{{ int\n item {{ id\n {selected(field)} string }} string }}")
@@ -91,7 +91,7 @@ def test_lists_in_lists_with_each_fault(synthetic: Ways) -> None:
 def test_each_wrong_answer_about_a_type(synthetic: Ways, field: str, how: How) -> None:
     document = synthetic.prepare(f"{{ int {selected(field)} string }}")
     place = f"{field}/1" if field in ("nodes", "eithers", "itemsNN") else field
-    for what, seed in product(TYPE_FAULTS, range(6)):
+    for what, seed in product(TYPE_FAULTS, range(4)):
         for question in ("type", "is"):
             both(synthetic, document, Plan({f"{place}~{question}": Does(what, how)}, seed, length=2))
 

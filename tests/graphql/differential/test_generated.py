@@ -8,26 +8,24 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from graphql import DocumentNode, OperationType, StringValueNode, parse_value
+from graphql import DocumentNode, OperationType, StringValueNode, parse, parse_value
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import mutations, queries
 
-from api.graphql.schema import make_schema
 from api.graphql.validation import InvalidDocument
 from tests.graphql.differential.canned import in_a_shop
 from tests.graphql.differential.comparison import both
 from tests.graphql.differential.generation import make_operation
 from tests.graphql.differential.script import Plan, Scripted, scripted
-from tests.graphql.differential.synthetic import synthetic_schema
 from tests.graphql.differential.variation import vary
 from tests.graphql.differential.ways import Ways
 
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "1"))
 
-DOCUMENTS = int(os.environ.get("DIFFERENTIAL_DOCUMENTS", "40"))
-"""Documents of each kind that this project makes itself. hypothesis-graphql, which takes ten times as long for each,
-makes a fifth of that number."""
+DOCUMENTS = int(os.environ.get("DIFFERENTIAL_DOCUMENTS", "35"))
+"""Documents of each kind that this project makes itself. hypothesis-graphql, which is ten times as slow, makes a fifth
+of that number."""
 
 by_hypothesis = settings(
     max_examples=max(DOCUMENTS // 5, 1),
@@ -46,16 +44,15 @@ SCALARS = {
 """Literals of the scalars that GraphQL itself does not have."""
 
 
-def unprinted(document: DocumentNode) -> DocumentNode:
-    return document
+KINDS = [
+    ("synthetic", OperationType.QUERY),
+    ("synthetic", OperationType.MUTATION),
+    ("real", OperationType.QUERY),
+    ("real", OperationType.MUTATION),
+]
+"""The fixture of a schema, and the operations that are made from it."""
 
-
-KINDS = {
-    "synthetic queries": (synthetic_schema, OperationType.QUERY),
-    "synthetic mutations": (synthetic_schema, OperationType.MUTATION),
-    "real queries": (lambda: make_schema()._schema, OperationType.QUERY),
-    "real mutations": (lambda: make_schema()._schema, OperationType.MUTATION),
-}
+CONTEXTS = {"synthetic": scripted, "real": in_a_shop}
 
 
 def plan_for(seed: int) -> Plan:
@@ -89,35 +86,29 @@ def check(seen: Counter[str]) -> None:
     assert min(seen["with errors"], seen["without errors"], seen["with data"]) > seen["valid"] / 4, seen
 
 
-def ways_of(kind: str, request: pytest.FixtureRequest) -> tuple[Ways, Callable[[Plan], Scripted]]:
-    ways: Ways = request.getfixturevalue(kind.split()[0])
-    return ways, in_a_shop if kind.startswith("real") else scripted
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_documents_that_this_project_makes(kind: str, request: pytest.FixtureRequest) -> None:
-    ways, context = ways_of(kind, request)
-    _, type_ = KINDS[kind]
+@pytest.mark.parametrize(("schema", "type_"), KINDS)
+def test_documents_that_this_project_makes(schema: str, type_: OperationType, request: pytest.FixtureRequest) -> None:
+    ways: Ways = request.getfixturevalue(schema)
     seen = Counter[str]()
     for number in range(DOCUMENTS):
         seed = SEED * 1_000_000 + number
-        assert_alike(ways, make_operation(ways.schema, type_, seed), seed, context, seen)
+        assert_alike(ways, make_operation(ways.schema, type_, seed), seed, CONTEXTS[schema], seen)
     check(seen)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_documents_that_hypothesis_graphql_makes(kind: str, request: pytest.FixtureRequest) -> None:
-    ways, context = ways_of(kind, request)
-    make_schema_of_kind, type_ = KINDS[kind]
+@pytest.mark.parametrize(("schema", "type_"), KINDS)
+def test_documents_that_hypothesis_graphql_makes(
+    schema: str, type_: OperationType, request: pytest.FixtureRequest
+) -> None:
+    ways: Ways = request.getfixturevalue(schema)
     make = queries if type_ is OperationType.QUERY else mutations
-    schema = make_schema_of_kind()
-    scalars = {name: literals for name, literals in SCALARS.items() if name in schema.type_map}
+    scalars = {name: literals for name, literals in SCALARS.items() if name in ways.schema.type_map}
     seen = Counter[str]()
 
     @by_hypothesis
-    @given(make(schema, custom_scalars=scalars, print_ast=unprinted), st.integers(0, 2**20))
-    def execute(document: DocumentNode, seed: int) -> None:
-        assert_alike(ways, document, SEED * 1_000_000 + seed, context, seen)
+    @given(make(ways.schema, custom_scalars=scalars), st.integers(0, 2**20))
+    def execute(text: str, seed: int) -> None:
+        assert_alike(ways, parse(text), SEED * 1_000_000 + seed, CONTEXTS[schema], seen)
 
     execute()
     assert seen["valid"] > seen["invalid"] / 2, seen  # it makes long documents: many have more tokens than allowed

@@ -1,10 +1,12 @@
 """Every part of the language: the prepared execution sends what graphql-core sends, byte for byte."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
 
+from api.graphql.documents import Document
 from tests.graphql.differential.comparison import both
 from tests.graphql.differential.script import Plan
 from tests.graphql.differential.ways import Ways
@@ -58,6 +60,8 @@ CONDITIONS = [
     "query ($a: Boolean!, $b: Boolean!) { int @skip(if: $a) string @include(if: $a) item @include(if: $b) { "
     "int @skip(if: $a) string @include(if: $b) } ...F @skip(if: $b) ... @include(if: $a) { c: int } "
     "... on Query @skip(if: $a) @include(if: $b) { d: int } } fragment F on Query { id @include(if: $a) }",
+    "query ($a: Boolean!, $b: Boolean!) { ...F item { ...G } } fragment F on Query { int @skip(if: $a) string } "
+    "fragment G on Item { id ... @include(if: $b) { int ...H } } fragment H on Node { float @skip(if: $b) }",
 ]
 
 NULLABLE_CONDITIONS = [
@@ -156,6 +160,21 @@ ARGUMENTS: list[tuple[str, list[dict[str, Any]]]] = [
         [{}, {"n": None}, {"c": None, "n": None}],
     ),
     ('query ($s: Stamp = "d", $j: Json = {a: 1}) { echo(stamp: $s, json: $j) }', [{}, {"s": "", "j": [1]}, {"s": 1}]),
+    (
+        "query ($f: Flat) { echo(flat: $f) a: echo(flat: {a: 1, c: {}}) item { echo(flat: $f) } }",
+        [
+            {},
+            {"f": {"a": 1}},
+            {"f": {"a": 1, "b": 2, "c": {}, "d": {"x": 3}, "e": None, "f": False, "g": 7, "h": 2, "i": "RED"}},
+            {"f": {"a": 1, "b": [1, 2], "c": {"y": "RED", "z": "s"}, "d": [None, {"y": []}], "g": "g", "h": 0.5}},
+            {"f": {"a": 1, "b": None, "c": None, "d": None, "f": None, "g": None, "h": None}},
+            {"f": {"b": [None], "c": {"x": None, "y": ["PINK"], "z": ""}, "d": 5, "e": 5, "f": 1, "g": 1.5, "i": None}},
+            {"f": {"a": True, "b": "x", "c": [], "d": [[]], "e": ["e"], "f": "true", "g": True, "h": "1", "i": 1}},
+            {"f": {"a": 2**31, "b": [2**31], "h": 10**400, "x": 1}},
+            {"f": None},
+            {"f": "text"},
+        ],
+    ),
     ("query ($s: Stamp) { a: echo(stamp: $s) b: echo(json: [$s]) }", [{}, {"s": "x"}, {"s": None}]),
 ]
 
@@ -175,10 +194,12 @@ INFO = [
 ]
 
 SEEDS = (0, 1, 2)
+"""One document is executed by all seeds and with all variables: nothing of one execution may stay for another."""
 
 
-def run_by_seeds(ways: Ways, text: str, variables: Mapping[str, Any] | None = None, name: str | None = None) -> None:
-    document = ways.prepare(text)
+def run_by_seeds(
+    ways: Ways, document: Document, variables: Mapping[str, Any] | None = None, name: str | None = None
+) -> None:
     for seed in SEEDS:
         late = 0.4 * (seed > 0)
         both(ways, document, Plan(seed=seed, waits=late, coroutines=late), variables, name)
@@ -186,27 +207,44 @@ def run_by_seeds(ways: Ways, text: str, variables: Mapping[str, Any] | None = No
 
 @pytest.mark.parametrize("text", SELECTIONS)
 def test_selections(synthetic: Ways, text: str) -> None:
-    run_by_seeds(synthetic, text)
+    run_by_seeds(synthetic, synthetic.prepare(text))
 
 
 @pytest.mark.parametrize("text", [*CONDITIONS, *NULLABLE_CONDITIONS])
 def test_conditions(synthetic: Ways, text: str) -> None:
+    document = synthetic.prepare(text)
     for variables in SWITCHES if "$" in text else [None]:
-        run_by_seeds(synthetic, text, variables)
+        run_by_seeds(synthetic, document, variables)
+
+
+def test_many_combinations_of_conditions(synthetic: Ways) -> None:
+    """More of them than an execution may keep, and each of them again after the others."""
+    text = (
+        "query ($a: Boolean!, $b: Boolean!, $c: Boolean!, $d: Boolean!) { int @skip(if: $a) item { id @include(if: $b) "
+        "string item @skip(if: $c) { int @include(if: $a) color } } ...F @include(if: $d) } "
+        "fragment F on Query { float item { boolean @skip(if: $b) item { stamp } } }"
+    )
+    document = synthetic.prepare(text)
+    for values in [*product((True, False), repeat=4)] * 2:
+        both(synthetic, document, Plan(seed=1), dict(zip("abcd", values, strict=True)))
 
 
 @pytest.mark.parametrize(("text", "values"), ARGUMENTS)
 def test_arguments(synthetic: Ways, text: str, values: list[dict[str, Any]]) -> None:
-    for variables in values:
-        both(synthetic, text, Plan(seed=1), variables)
+    document = synthetic.prepare(text)
+    for variables in (*values, *reversed(values)):
+        both(synthetic, document, Plan(seed=1), variables)
 
 
 @pytest.mark.parametrize(("text", "names"), OPERATIONS)
 def test_operations(synthetic: Ways, text: str, names: list[str | None]) -> None:
+    document = synthetic.prepare(text)
     for name in names:
-        run_by_seeds(synthetic, text, {"a": 5}, name)
+        run_by_seeds(synthetic, document, {"a": 5}, name)
 
 
 @pytest.mark.parametrize("text", INFO)
 def test_resolvers_get_the_same_info(synthetic: Ways, text: str) -> None:
-    run_by_seeds(synthetic, text, {"b": True})
+    document = synthetic.prepare(text)
+    for variables in ({"b": True}, {"b": False, "a": None}):
+        run_by_seeds(synthetic, document, variables)

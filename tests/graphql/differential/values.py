@@ -121,8 +121,13 @@ def place_of(path: Path) -> str:
     return "/".join(map(str, path.as_list()))
 
 
+def place_of_object(value: object) -> object:
+    """The place that an object was made for; None for an object that was made for none."""
+    return value.get("place") if isinstance(value, dict) else getattr(value, "place", None)
+
+
 def kind_of(value: object) -> str | None:
-    """The type of an object of a plan, as the object itself says."""
+    """The name of the type that an object of a plan was made for."""
     if isinstance(value, dict):
         return value.get("__typename")
     return value.kind if isinstance(value, Thing) else type(value).__name__
@@ -136,7 +141,7 @@ class Maker:
     source: object
 
     def make(self, type_: GraphQLOutputType, place: str, good: object = None) -> Any:
-        """The value at a place: a good one (`good`, if there is one), or what the plan says. Raises what it says."""
+        """The value at a place: a good one (`good`, if there is one), or the fault that the plan has. It can raise."""
         while isinstance(type_, GraphQLNonNull):
             type_ = type_.of_type
         what = self.context.plan.what(place, EVERY_FAULT)
@@ -150,7 +155,7 @@ class Maker:
         if isinstance(type_, GraphQLEnumType):
             return self.context.plan.choice(place, "color", list(type_.values))
         if is_leaf_type(type_):
-            return _GOOD[type_.name](place, number)
+            return _GOOD[type_.name](f"{place} of {place_of_object(self.source)}", number)
         if is_abstract_type(type_):
             kind = self.context.plan.choice(place, "kind", ("Item", "Other"))
             return Thing(kind, place) if number < 0.4 else {"__typename": kind, "place": place}

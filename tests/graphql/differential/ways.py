@@ -153,7 +153,7 @@ class Ways:
 
 
 def _body(response: Any) -> bytes:
-    """The body of a response, in whatever form the execution returns it."""
+    """The body of a response, which an execution returns encoded or not."""
     if isinstance(response, dict):
         return orjson.dumps(response)
     body: bytes = response if isinstance(response, bytes) else response.body
