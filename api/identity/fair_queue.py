@@ -29,6 +29,11 @@ class Usage:
         used = self._used.get(client, 0.0)
         return used if used > self._now else self._now
 
+    def charged(self, client: str) -> float:
+        """The client's time when it was charged last. A client that waits is compared by this time: while it waits, the
+        time of the client served last passes it by."""
+        return self._used.get(client, 0.0)
+
     def charge(self, client: str, amount: float) -> None:
         """Advance the client's time by `amount`."""
         self._used[client] = min(self.of(client) + amount, self._now + self._most_owed)
@@ -162,7 +167,7 @@ class FairQueue(Generic[T]):
             backlog = self._backlogs.get(client)
             if backlog is None or backlog.entry != entry:
                 continue  # stale: its items were dropped, or the client has a newer entry
-            if self._usage.of(client) <= time or not self._order:
+            if self._usage.charged(client) <= time or not self._order:
                 self._usage.serve(time)
                 return client, backlog
             self._enter_last(client, backlog)  # it was charged while it waited, so others may come first

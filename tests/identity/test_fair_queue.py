@@ -1,8 +1,10 @@
 """The client that is served next, when more items wait than can be served."""
 
+from typing import Any
+
 import pytest
 
-from api.identity.fair_queue import MAX_REMEMBERED, FairQueue
+from api.identity.fair_queue import MAX_REMEMBERED, FairQueue, Usage
 
 
 def filled(**items: int) -> FairQueue[int]:
@@ -88,3 +90,30 @@ def test_clients_that_owe_nothing_are_forgotten() -> None:
 def test_popping_from_an_empty_queue_raises() -> None:
     with pytest.raises(IndexError):
         FairQueue[int]().pop(1.0)
+
+
+class CountedQueue(FairQueue[int]):
+    """A queue that counts the entries in its heap."""
+
+    entries = 0
+
+    def _enter(self, *arguments: Any) -> None:
+        self.entries += 1
+        super()._enter(*arguments)
+
+
+def test_clients_that_wait_are_entered_once_while_another_queue_is_served() -> None:
+    usage = Usage()
+    waiting, going_on = CountedQueue(usage), FairQueue[int](usage)
+    clients = [f"client {number}" for number in range(500)]
+    for client in clients:
+        waiting.push(client, 0)
+
+    order = []
+    for _ in clients:
+        going_on.push("a busy client", 0)
+        going_on.pop(1.0)
+        order.append(waiting.pop()[0])
+
+    assert order == clients
+    assert waiting.entries == len(clients)
