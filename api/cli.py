@@ -12,7 +12,6 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from api import terminal
-from api.app import require_documents
 from api.client import products
 from api.client.graphql import (
     GONE_AFTER,
@@ -35,7 +34,6 @@ from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.rights import RightsMissing
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
-from api.graphql.schema import sdl
 from api.operator_token import TokenNotKept, find_operator_token
 from api.process import CannotServe, configure_logging, require_files
 from api.running_database import database_to_serve, database_to_visit
@@ -87,12 +85,15 @@ def serve(
     workers: Annotated[int, typer.Option(envvar="DROPZERO_WORKERS", min=1, max=64, help="Server processes.")] = 1,
 ) -> None:
     """Serve the storefront and the GraphQL API, on an embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
-    from api import server  # with uvicorn, which no other command needs
-    from api.announcement import announce
-
     configure_logging()
     settings = _settings()
     require_files()
+
+    # No other command needs the application and uvicorn: half of the time of all imports.
+    from api import server
+    from api.announcement import announce
+    from api.app import require_documents
+
     require_documents(settings)  # before the worker processes start, so that an error is one line
     listening = server.bind(host, port)
     configured, settings = settings, server.reachable_as(host, settings)
@@ -121,6 +122,8 @@ def migrate_command() -> None:
 @app.command()
 def schema() -> None:
     """Print the schema of the API in GraphQL's schema definition language."""
+    from api.graphql.schema import sdl  # with Strawberry, which no command that calls a server needs
+
     sys.stdout.write(sdl())
 
 

@@ -21,7 +21,12 @@ ROOM = 2 * 1024**3
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set up the run. Temporary folders lie in memory if there is room: most are databases of hundreds of files."""
+    """Set up the run. Temporary folders lie in memory if there is room: most are databases of hundreds of files.
+
+    Bytecode is kept, whatever PYTHONDONTWRITEBYTECODE says. Without it every process of the run rewrites the asserts of
+    all tests anew, which takes half of its start: 9.5 s of CPU time instead of 4.5 s.
+    """
+    sys.dont_write_bytecode = False
     with contextlib.suppress(OSError):
         if shutil.disk_usage(MEMORY).free > ROOM:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))

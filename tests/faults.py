@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from tests.listener import accepting
+
 
 class Faulty(Protocol):
     """An endpoint that fails on demand: a FaultyEndpoint before PostgreSQL, or a StandIn for Aurora DSQL."""
@@ -59,12 +61,10 @@ class FaultyEndpoint:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["FaultyEndpoint"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._port = server.sockets[0].getsockname()[1]
         try:
-            yield self
+            async with accepting(await asyncio.start_server(self._serve, "127.0.0.1", 0)) as self._port:
+                yield self
         finally:
-            server.close()
             for writer in self._open:
                 writer.transport.abort()
 

@@ -15,6 +15,7 @@ from api.app import create_app
 from api.identity.admission import Admission
 from api.server import uvicorn_config
 from api.settings import Settings
+from tests.listener import close
 from tests.patience import until
 
 ADMIN_TOKEN = "the-operators-token-of-the-tests"
@@ -116,6 +117,11 @@ class _InstantUvicorn(uvicorn.Server):
     async def main_loop(self) -> None:
         await self.on_tick(0)
         await self.stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            await close(server)
+        await super().shutdown(sockets)
 
 
 @contextlib.asynccontextmanager

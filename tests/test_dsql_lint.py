@@ -18,6 +18,7 @@ from api.database.pool import Pool
 from api.drops.audit import audit
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.graphql.transport import connected
+from tests.listener import accepting
 from tests.patience import PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, serving
 
@@ -65,13 +66,11 @@ class Recorder:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Recorder"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        self.url = f"postgresql://postgres@127.0.0.1:{port}{self._database}?sslmode=disable"
         try:
-            yield self
+            async with accepting(await asyncio.start_server(self._serve, "127.0.0.1", 0)) as port:
+                self.url = f"postgresql://postgres@127.0.0.1:{port}{self._database}?sslmode=disable"
+                yield self
         finally:
-            server.close()
             for connection in self._connections:
                 connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)

@@ -66,7 +66,7 @@ async def test_an_incomplete_request_is_cut_off(settings: Settings, begun: bytes
 async def test_a_connection_in_use_is_not_cut_off(settings: Settings) -> None:
     request = request_with(b"").replace(b"connection: close", b"connection: keep-alive")
     answer = b'{"data":{"__typename":"Query"}}'
-    times = SocketTimes(receive=short(0.5))
+    times = SocketTimes(receive=short(1.0))
     async with serving(replace(settings, socket_times=times)) as server, asyncio.timeout(PATIENCE):
         host, port = server.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))

@@ -1,6 +1,8 @@
 """Which room may import which, read from the source of every module."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,9 @@ def test_a_module_has_a_docstring_and_no_vague_name(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     vague = {"base", "common", "core", "helper", "helpers", "manager", "misc", "service", "util", "utils"}
     assert vague & set(path.stem.split("_")) == set()
+
+
+def test_a_command_loads_neither_the_application_nor_a_client_before_it_needs_them() -> None:
+    code = "import sys, api.cli; print(sorted({'aiohttp', 'strawberry', 'uvicorn'} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=API.parent, capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"

@@ -73,7 +73,7 @@ async def test_a_connection_without_a_request_is_closed_when_its_time_is_over(se
 
 
 async def test_a_connection_outlives_the_time_that_a_request_has_to_arrive(settings: Settings) -> None:
-    times = replace(settings.socket_times, receive=short(0.05), keep_alive=PATIENCE)
+    times = replace(settings.socket_times, receive=short(1.0), keep_alive=PATIENCE)
     async with serving(replace(settings, socket_times=times)) as server:
         kept, unused = await Connection.to(server), await Connection.to(server)
         await kept.ask()

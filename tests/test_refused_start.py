@@ -91,7 +91,7 @@ async def test_an_error_without_a_message_of_ours_ends_the_start_with_one_line(
     def refuse() -> NoReturn:
         raise error
 
-    monkeypatch.setattr("api.cli.sdl", refuse)
+    monkeypatch.setattr("api.graphql.schema.sdl", refuse)
     run = await dropzero_here("schema")
     assert (run.status, run.out, run.err.count("\n")) == (1, "", 1)
     assert run.err.startswith(f"dropzero: {said}")

@@ -33,6 +33,7 @@ from api.graphql.websocket import PROTOCOL
 from api.identity.admission import Admission
 from api.identity.clients import client_of
 from api.settings import Settings, read_settings
+from tests.listener import accepting
 from tests.patience import PATIENCE
 from tests.proxies import free_port, running_nginx
 from tests.server import PURCHASE, Server, serving
@@ -214,8 +215,8 @@ async def heads() -> AsyncIterator[str]:
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    async with accepting(await asyncio.start_server(answer, "127.0.0.1", 0)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_only_upgrades_to_a_websocket_at_its_path_are_passed_on(heads: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from tests.listener import accepting
+
 _SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
 
 
@@ -52,12 +54,11 @@ async def tls_front(postgres_url: str, context: ssl.SSLContext | None) -> AsyncI
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.get_running_loop().create_task(serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    front = Front(server.sockets[0].getsockname()[1])
     try:
-        yield front
+        async with accepting(await asyncio.start_server(accept, "127.0.0.1", 0)) as port:
+            front = Front(port)
+            yield front
     finally:
-        server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,12 +8,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
 import yarl
+
+if TYPE_CHECKING:
+    import aiohttp
 
 REQUEST_TIMEOUT = 60.0
 """Seconds for one request. Longer than any deadline of the server."""
@@ -51,7 +53,7 @@ class Refused(RequestFailed):
 class GraphQLClient:
     """Sends operations to one server, over connections that stay open."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str | None) -> None:
+    def __init__(self, session: "aiohttp.ClientSession", url: str, token: str | None) -> None:
         """`token` is sent to this server alone: aiohttp drops it when a redirect leads to another origin."""
         self._session = session
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
@@ -59,6 +61,8 @@ class GraphQLClient:
 
     async def execute(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run an operation and return its data. Raises RequestFailed."""
+        import aiohttp  # takes 0.13 s, and the commands that call no server do not need it
+
         body = orjson.dumps({"query": query, "variables": variables})
         try:
             async with self._session.post(f"{self.url}/graphql", data=body, headers=self._headers) as response:
@@ -123,6 +127,8 @@ def pause_before_retry(failures: int) -> float:
 
 
 def _reason(error: Exception) -> str:
+    import aiohttp
+
     if isinstance(error, aiohttp.ClientConnectorError) and (error.errno or 0) > 0:
         return os.strerror(error.errno or 0)
     return str(error) or "not in time"
@@ -155,6 +161,8 @@ async def graphql_clients(
         raise RequestFailed(
             "the address of a server has no user and no password; the operator's token is DROPZERO_ADMIN_TOKEN"
         )
+    import aiohttp
+
     async with aiohttp.ClientSession(
         headers={"content-type": "application/json"},
         connector=aiohttp.TCPConnector(limit=connections),

@@ -5,15 +5,17 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 
 from api.identity.claims import IssuerAway
 from api.identity.issuer_settings import IssuerSettings, is_safe
 from api.identity.json_web_keys import MAX_KEYS, VerificationKey, read_keys
 from api.identity.signed_token import SignedToken
+
+if TYPE_CHECKING:
+    import aiohttp
 
 logger = logging.getLogger("dropzero.identity")
 
@@ -137,6 +139,8 @@ class IssuerKeys:
             self._reading = None
 
     async def _read(self) -> None:
+        import aiohttp  # takes 0.13 s, and only a server with an issuer needs it
+
         try:
             async with asyncio.timeout(self._times.deadline):
                 keys = await _fetch_keys(self._settings)
@@ -169,6 +173,8 @@ class IssuerKeys:
 
 async def _fetch_keys(settings: IssuerSettings) -> frozenset[VerificationKey]:
     """The issuer's keys, through its description of itself. Raises _WrongAnswer, aiohttp.ClientError, OSError."""
+    import aiohttp
+
     async with aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
         # A small compressed answer could become a large one.
@@ -192,7 +198,7 @@ async def _fetch_keys(settings: IssuerSettings) -> frozenset[VerificationKey]:
         return keys
 
 
-async def _get_object(session: aiohttp.ClientSession, address: str) -> dict[str, Any]:
+async def _get_object(session: "aiohttp.ClientSession", address: str) -> dict[str, Any]:
     """The JSON object at an address. No redirect is followed: it could lead to another host. Raises _WrongAnswer,
     aiohttp.ClientError, OSError."""
     async with session.get(address, allow_redirects=False) as response:

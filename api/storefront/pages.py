@@ -18,6 +18,7 @@ LOAD_AGAIN = "\n" + (FOLDER / "load_again.js").read_text(encoding="utf-8")
 
 _CURRENT = ' aria-current="page"'
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_QUOTED = re.compile(r'"(?=(\w+)")')
 _DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
 
 
@@ -58,7 +59,8 @@ def read_messages(language: str) -> dict[str, Any]:
 def script_texts(page: Page, language: str) -> dict[str, Any]:
     """Return those texts of a language whose keys the page's modules name."""
     code = "".join((SCRIPTS / module).read_text(encoding="utf-8") for module in page.modules)
-    return {key: message for key, message in read_messages(language).items() if f'"{key}"' in code}
+    named = set(_QUOTED.findall(code))
+    return {key: message for key, message in read_messages(language).items() if key in named}
 
 
 def render_page(page: Page, language: str, *, graphiql: bool, guests: bool) -> str:

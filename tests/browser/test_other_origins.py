@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -19,6 +20,7 @@ from api.identity.admission import Admission
 from api.settings import Settings
 from tests.browser.visits import PATIENCE
 from tests.graphql.crowd import crowded
+from tests.listener import running
 from tests.server import PURCHASE, Server, serving
 
 pytestmark = pytest.mark.browser
@@ -85,11 +87,8 @@ async def sites(browser: Browser) -> AsyncIterator[Sites]:
 
     application = web.Application()
     application.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Sites(browser, runner.addresses[0][1])
-    await runner.cleanup()
+    async with running(web.AppRunner(application)) as url:
+        yield Sites(browser, urlsplit(url).port or 0)
 
 
 @pytest.fixture

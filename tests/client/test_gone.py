@@ -19,6 +19,7 @@ from api.settings import Settings
 from tests.client.test_load import answering
 from tests.client.test_race import lying
 from tests.command import DROPZERO, Run, dropzero_serve, ended, environment, started
+from tests.listener import accepting
 from tests.patience import PATIENCE, short, until
 from tests.server import ADMIN_TOKEN, Server, serving
 
@@ -110,13 +111,9 @@ class Restarting:
             closed += 1
             writer.close()
 
-        listening = await asyncio.start_server(close, "127.0.0.1", self._port, reuse_address=True)
-        try:
+        async with accepting(await asyncio.start_server(close, "127.0.0.1", self._port, reuse_address=True)):
             yield
             await until(lambda: closed >= connections)
-        finally:
-            listening.close()
-            await listening.wait_closed()
 
 
 @pytest.mark.slow

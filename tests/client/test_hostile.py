@@ -1,10 +1,10 @@
 """Names and messages of a hostile server: the operator's terminal shows them, and obeys none of their codes."""
 
-import contextlib
 import json
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import asyncpg
@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.command import Run, dropzero_here
+from tests.listener import running
 from tests.server import ADMIN_TOKEN, Server
 
 TRICKS = (
@@ -32,23 +33,15 @@ UUID = "45f33033-1e1c-4ca3-aaf8-60a96cab7c81"
 Answer = Callable[[str], dict[str, Any]]
 
 
-@contextlib.asynccontextmanager
-async def hostile(answer: Answer) -> AsyncIterator[str]:
-    """Yield the URL of a server that answers each operation with `answer(query)`."""
+def hostile(answer: Answer) -> AbstractAsyncContextManager[str]:
+    """Run, until the block is left, at a URL of its own, a server that answers each operation with `answer(query)`."""
 
     async def respond(request: web.Request) -> web.Response:
         return web.json_response(answer((await request.json())["query"]))
 
     app = web.Application()
     app.router.add_post("/graphql", respond)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    return running(web.AppRunner(app))
 
 
 def lies(query: str) -> dict[str, Any]:

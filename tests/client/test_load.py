@@ -11,6 +11,7 @@ import pytest
 
 from api.client.graphql import NoAnswer, Refused, RequestFailed, graphql_clients
 from api.client.load import Load, LoadReport, run_load
+from tests.listener import accepting
 from tests.patience import PATIENCE, short
 from tests.server import ADMIN_TOKEN, Server
 
@@ -27,12 +28,9 @@ class LosingWay:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["LosingWay"]:
-        listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        try:
+        async with accepting(await asyncio.start_server(self._serve, "127.0.0.1", 0)) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            listening.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -154,8 +152,5 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
         writer.write(answer)
         writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    finally:
-        listening.close()
+    async with accepting(await asyncio.start_server(serve, "127.0.0.1", 0)) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -5,7 +5,7 @@ import re
 import signal
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import pytest
@@ -21,6 +21,7 @@ from tests.command import DROPZERO, Run, dropzero_here, environment
 from tests.dsql.cluster import Cluster
 from tests.engines import DSQL, on_both_engines
 from tests.faults import Faulty, FaultyEndpoint
+from tests.listener import running
 from tests.patience import PATIENCE, PATIENT_TIMES
 from tests.regions import HOME, PEER
 from tests.server import ADMIN_TOKEN, Server, serving
@@ -49,9 +50,8 @@ def counts(run: Run, name: str) -> list[int]:
     return [int(value) for value in rows(run)[name]]
 
 
-@asynccontextmanager
-async def lying(server: Server, lie: Lie) -> AsyncIterator[str]:
-    """Yield the URL of a proxy that alters the server's answers."""
+def lying(server: Server, lie: Lie) -> AbstractAsyncContextManager[str]:
+    """Run, until the block is left, at a URL of its own, a proxy that alters the server's answers."""
 
     async def alter(request: web.Request) -> web.Response:
         asked = await request.read()
@@ -61,14 +61,7 @@ async def lying(server: Server, lie: Lie) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/graphql", alter)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    return running(web.AppRunner(app))
 
 
 @pytest.fixture

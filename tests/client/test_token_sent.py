@@ -13,6 +13,7 @@ import pytest
 from api.client.graphql import is_in_the_clear, is_this_machine
 from api.operator_token import make_operator_token
 from tests.command import Run, dropzero_here
+from tests.listener import accepting
 from tests.server import ADMIN_TOKEN
 
 WARNING = "dropzero: warning: DROPZERO_ADMIN_TOKEN is sent unencrypted to {url}, and everybody on the way can read it"
@@ -28,11 +29,8 @@ async def listening(heads: list[bytes], answer: bytes) -> AsyncIterator[int]:
         writer.write(answer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with accepting(await asyncio.start_server(serve, "127.0.0.1", 0)) as port:
+        yield port
 
 
 def ok(body: bytes) -> bytes:

@@ -13,6 +13,7 @@ from aiohttp import web
 from api.database.endpoint import DsqlAddress
 from api.database.tokens import AuthTokens
 from api.database.web_identity import NoToken, WebIdentity
+from tests.listener import running
 
 HOST = "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws"
 ROLE_ARN = "arn:aws:iam::123456789012:role/dropzero"
@@ -108,12 +109,9 @@ async def sts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sts]:
     sts = Sts()
     app = web.Application()
     app.router.add_post("/", sts.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{runner.addresses[0][1]}")
-    yield sts
-    await runner.cleanup()
+    async with running(web.AppRunner(app)) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        yield sts
 
 
 def key_of(token: str) -> str:

@@ -130,7 +130,7 @@ async def test_a_buyer_who_hangs_up_in_the_line_is_sold_nothing(pool: Pool, behi
 
 async def test_a_purchase_in_flight_at_its_deadline_is_unavailable_and_sold_nothing(pool: Pool, behind: Pool) -> None:
     product_id = await new_product(pool, stock=5)
-    group_commit = new_group_commit(pool, budget=RetryBudget(seconds=short(0.2)))
+    group_commit = new_group_commit(pool, budget=RetryBudget(seconds=short(1.0)))
     async with stock_held(behind, product_id):
         group = (group_commit.submit(purchase(product_id, f"buyer-{number}")) for number in range(3))
         answers = await asyncio.gather(*group, return_exceptions=True)

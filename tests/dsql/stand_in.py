@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.dsql.certificates import HOST, Authority
 from tests.dsql.wire import Refusal, Refused
+from tests.listener import stop_listening
 
 Serve = Callable[["StandIn", asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
@@ -153,7 +154,7 @@ class StandIn:
     def down(self) -> None:
         """Drop every open connection, and refuse new ones."""
         if self._server is not None:
-            self._server.close()
+            stop_listening(self._server)
             self._server = None
         self.drop()
 

@@ -14,6 +14,7 @@ from api.database.endpoint import Endpoint
 from api.settings import Settings
 from tests.faults import Faulty
 from tests.graphql.npm import Node
+from tests.listener import accepting
 from tests.patience import until
 from tests.server import Server, serving
 
@@ -50,13 +51,10 @@ class Proxy:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Proxy"]:
-        listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/graphql"
-        try:
+        async with accepting(await asyncio.start_server(self._serve, "127.0.0.1", 0)) as port:
+            self.url = f"ws://127.0.0.1:{port}/graphql"
             yield self
-        finally:
-            listening.close()
-            self.cut()
+        self.cut()
 
     def mute_new(self) -> None:
         """Accept new connections, and do not answer them."""

@@ -19,7 +19,7 @@ from api.graphql.documents import KEPT_LENGTH
 from tests.graphql.garbage import LEFT, VISITS, servers_objects
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
 from tests.graphql.transport import connected
-from tests.patience import short, until
+from tests.patience import until
 from tests.server import Server
 
 BUY_ONE = 'mutation ($id: ID!) { purchase(input: {productId: $id, userRef: "ada"}) { status } }'
@@ -113,7 +113,7 @@ async def test_a_visit_leaves_nothing_to_the_garbage_collector(
             await visit(server, product_id)
         # The connections end one by one. Only objects that are never freed stay.
         with contextlib.suppress(TimeoutError):
-            await until(lambda: not left(), timeout=short(5))
+            await until(lambda: not left())
         assert left() == {}
     finally:
         gc.enable()

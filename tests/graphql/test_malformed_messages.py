@@ -133,7 +133,7 @@ async def test_a_second_init_closes_the_socket(client: Client) -> None:
 
 
 async def test_a_socket_without_init_is_closed_in_time(settings: Settings) -> None:
-    impatient = replace(settings, socket_times=SocketTimes(initialise=short(0.3)))
+    impatient = replace(settings, socket_times=SocketTimes(initialise=short(1.0)))
     async with serving(impatient) as server, connected(server) as active, connected(server, init=False) as idle:
         assert await idle.closed() == (4408, "Connection initialisation timeout")
 

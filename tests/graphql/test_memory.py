@@ -4,12 +4,15 @@ import gc
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
 
+from api.settings import Settings, SocketTimes
 from tests.graphql.stranger import connection, event_stream, subscribe
 from tests.graphql.subscriptions import WIDE, until_metrics
-from tests.server import Server
+from tests.patience import PATIENCE
+from tests.server import Server, serving
 
 KIB = 1024
 
@@ -34,9 +37,10 @@ def tracing() -> Iterator[Kept]:
 
 
 @pytest.mark.slow
-async def test_messages_that_wait_for_a_stalled_socket_are_kept_once(server: Server) -> None:
-    variables = {"ids": [await server.create_product() for _ in range(50)]}
-    async with connection(server) as reading, connection(server) as stalled:
+async def test_messages_that_wait_for_a_stalled_socket_are_kept_once(settings: Settings) -> None:
+    patient = replace(settings, socket_times=SocketTimes(send=PATIENCE))  # no stalled socket is disconnected meanwhile
+    async with serving(patient) as server, connection(server) as reading, connection(server) as stalled:
+        variables = {"ids": [await server.create_product() for _ in range(50)]}
         await reading.open_session()
         await reading.send(subscribe(WIDE, variables), until=b'"next"')
         await stalled.open_session()

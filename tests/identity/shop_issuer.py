@@ -13,6 +13,8 @@ from aiohttp import web
 from joserfc.jwa import JWS_ALGORITHMS
 from joserfc.jwk import JWKRegistry, Key
 
+from tests.listener import running
+
 DESCRIPTION = "/.well-known/openid-configuration"
 KEYS = "/keys"
 
@@ -123,14 +125,8 @@ class ShopIssuer:
 async def shop_issuer() -> AsyncIterator[ShopIssuer]:
     """Run an issuer on this machine."""
     issuer = ShopIssuer("")
-    runner = web.ServerRunner(web.Server(issuer.answer), shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    issuer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with running(web.ServerRunner(web.Server(issuer.answer), shutdown_timeout=0)) as issuer.url:
         yield issuer
-    finally:
-        await runner.cleanup()
 
 
 def answering(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

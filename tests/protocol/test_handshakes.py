@@ -143,7 +143,7 @@ async def test_an_unknown_subprotocol_is_closed_with_4406(server: Server) -> Non
 
 
 async def test_a_handshake_that_the_application_does_not_answer_is_cut_off(settings: Settings) -> None:
-    hanging, times = Hanging(), SocketTimes(receive=short(0.3))
+    hanging, times = Hanging(), SocketTimes(receive=short(1.0))
     async with (
         serving(replace(settings, socket_times=times), make_app=lambda _: hanging) as server,
         connection_to(server) as connection,
@@ -154,7 +154,7 @@ async def test_a_handshake_that_the_application_does_not_answer_is_cut_off(setti
 
 
 async def test_a_handshake_behind_an_answer_is_cut_off_too(settings: Settings) -> None:
-    hanging, times = Hanging(), SocketTimes(receive=short(0.3))
+    hanging, times = Hanging(), SocketTimes(receive=short(1.0))
     async with (
         serving(replace(settings, socket_times=times), make_app=lambda _: hanging) as server,
         connection_to(server) as connection,
@@ -182,7 +182,7 @@ async def test_frames_before_the_answer_to_a_handshake_are_refused(
 
 
 async def test_an_accepted_socket_outlives_the_time_for_its_handshake(settings: Settings) -> None:
-    times = SocketTimes(receive=short(0.3))
+    times = SocketTimes(receive=short(1.0))
     async with serving(replace(settings, socket_times=times)) as server, opened(server) as socket:
         async with connection_to(server) as other:  # opened later, it ends when the time is over
             assert await other.closed() == b""

@@ -68,7 +68,7 @@ async def test_invalid_input_leaves_no_log_line_and_no_memory(
             return {kind: number for kind, number in (servers_objects() - before).items() if number >= LEFT}
 
         with contextlib.suppress(TimeoutError):
-            await until(lambda: not left(), timeout=short(5))
+            await until(lambda: not left())
         assert left() == {}
     finally:
         gc.enable()
