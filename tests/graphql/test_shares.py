@@ -211,7 +211,7 @@ async def test_a_purchase_with_a_known_document_needs_no_turn(settings: Settings
 async def test_the_documents_of_one_client_leave_a_turn_for_another(settings: Settings) -> None:
     """All documents are new and get their turns one by one. The document of the other client is not the last."""
 
-    def make_app(admission: Admission) -> Starlette:
+    def make_app(admission: Admission) -> ASGIApp:
         # On a busy machine the last of 40 documents waits longer than a server's patience.
         return create_app(trusting(settings), replace(admission, turns=Turns(SHARE, MOST, PATIENCE)))
 
