@@ -285,8 +285,6 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             self.loop.call_soon(self._read_unparsed)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_awaiting()
-        self._stop_awaiting_next()
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
             # uvicorn notifies the newest request only. An event stream before it would go on for ever.

@@ -66,6 +66,8 @@ class Impatient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_hang_up()
+        self._stop_awaiting()
+        self._stop_awaiting_next()
         super().connection_lost(exc)
 
     def _count_refusal(self, kind: str) -> None:
