@@ -5,6 +5,7 @@ The entries are `api/__main__.py`, the `dropzero` command, and `api/asgi.py`, an
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from api.database.web_identity import WebIdentity
 from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts
 from api.graphql.documents import Documents
-from api.graphql.engine import Engine
+from api.graphql.engine import Engine, respond
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
 from api.graphql.schema import make_schema
+from api.graphql.shared_reads import SharedReads
 from api.graphql.validation import InvalidDocument
 from api.graphql.websocket import GraphQLSocket
 from api.health import Health
@@ -81,9 +83,10 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     executor = Executor(schema)
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
+    reads = SharedReads(drops, partial(respond, executor), admission)
     issuer = None if settings.issuer is None else Issuer(settings.issuer)
     authenticator = _authenticator(settings, admission, issuer)
-    engine = Engine(drops, executor, documents, broadcasts, authenticator, admission)
+    engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission)
     health = Health(regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
@@ -103,6 +106,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
                 if issuer is not None:
                     await issuer.close()
                 await broadcasts.close()
+                await reads.close()
                 await drops.close(CLOSE_GRACE)
 
     times = settings.socket_times
@@ -151,13 +155,8 @@ def require_documents(settings: Settings) -> None:
 def known_documents(settings: Settings, executor: Executor, turns: Turns) -> Documents:
     """The documents of a process. Raises InvalidSettings when a document that strangers may send cannot be executed."""
     try:
-        return Documents(executor.schema, turns, trusted_documents(settings))
+        return Documents(executor.schema, turns, storefront_documents(), settings.trusted_documents)
     except InvalidDocument as error:
         source = error.errors[0].source
         where = "" if source is None else f", in {source.body[:100]!r}"
         raise InvalidSettings(f"DROPZERO_DOCUMENTS: {error}{where}") from None
-
-
-def trusted_documents(settings: Settings) -> list[str] | None:
-    """The documents that strangers may send: those in the settings, and those of our own pages; None for any."""
-    return None if settings.trusted_documents is None else [*settings.trusted_documents, *storefront_documents()]

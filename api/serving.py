@@ -27,6 +27,12 @@ LINGER = 2.0
 request takes one turn of a load balancer's event loop and one round trip, much less than this."""
 
 
+ACCEPTED_IN_ROUND = 16
+"""Connections that are accepted in one round of the event loop, at most. uvloop accepts one connection for each
+listening socket in a round (libuv 1.52). When a drop opens, a round takes 2 ms and more, so that the last of 1,000
+connections waited 2 s to be accepted (measured on 2 shared cores)."""
+
+
 class Stage(IntEnum):
     """How far a process is, from its start to its end."""
 
@@ -100,7 +106,8 @@ class ServingProcess(uvicorn.Server):
         if self._preparing.cancelled():
             return
         self._preparing.result()
-        await super().startup(sockets)
+        copies = [listening.dup() for listening in sockets or [] for _ in range(ACCEPTED_IN_ROUND - 1)]
+        await super().startup([*(sockets or []), *copies])
         if self.started:
             if self.stage is Stage.STARTING:
                 self.stage = Stage.SERVING

@@ -18,17 +18,15 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from api.database.embedded import embedded_postgres
 from bench import metrics, written
 from bench.client import purchase
 from bench.database import Database
 from bench.products import new_product
 from bench.report import console, print_table, write_json
 from bench.servers import Process
-from bench.version import Version
+from bench.version import ROOT, Version, code_folder, prepared
 from bench.written import Counts, Written
 
-ROOT = Path(__file__).parent.parent
 GROUPED, ONE_BY_ONE = 2_000, 200
 """Orders of a measurement."""
 
@@ -143,18 +141,15 @@ def _wait_for(database: Database, table: str, inserted: int) -> Counts:
 
 def run(code: Path, name: str) -> list[dict[str, Any]]:
     """Measure one version on an embedded PostgreSQL of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        version = Version(code, Database(Path(folder) / "data"), Path(folder))
-        with embedded_postgres(version.database.data):
-            version.migrate()
-            return [measure(version, name, limit, grouped) for limit in (None, LIMIT) for grouped in (True, False)]
+    with tempfile.TemporaryDirectory() as folder, prepared(code, Path(folder) / "version") as version:
+        return [measure(version, name, limit, grouped) for limit in (None, LIMIT) for grouped in (True, False)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="a folder with the code of an earlier version")
+    parser.add_argument("--before", type=code_folder, help="a folder with the code of an earlier version")
     asked = parser.parse_args()
-    rows = [] if asked.before is None else run(asked.before.resolve(), "before")
+    rows = [] if asked.before is None else run(asked.before, "before")
     rows += run(ROOT, "this")
     print_table(f"Writes of 1,000 orders in {REGIONS} Regions", rows)
     console.print(f"written to {write_json('cost', rows)}")

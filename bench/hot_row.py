@@ -79,7 +79,7 @@ def run(delays: Sequence[int], numbers: Sequence[int]) -> list[dict[str, Any]]:
         database = Database(Path(folder) / "data")
         grouped = stack.enter_context(dropzero(database.data))
         loop = stack.enter_context(_one_by_one(database, Path(folder) / "other"))
-        counter = None if missing else stack.enter_context(_redis_counter())
+        counter = None if missing else stack.enter_context(redis_counter())
         for delay in delays:
             database.set_commit_delay(delay)
             # Node's driver does not survive the end of its sessions, so each delay has a peer of its own.
@@ -122,7 +122,7 @@ def _one_by_one(database: Database, data: Path) -> AbstractContextManager[Proces
 
 
 @contextmanager
-def _redis_counter() -> Iterator[Process]:
+def redis_counter() -> Iterator[Process]:
     with redis() as port, node_peer("redis_counter.mjs", REDIS_PORT=str(port)) as counter:
         yield counter
 

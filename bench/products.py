@@ -8,6 +8,7 @@ import urllib.request
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bench.servers import Process
@@ -39,16 +40,27 @@ def takes_shards(server: Process) -> bool:
     return any(field["name"] == "shards" for field in execute(server, _ARGUMENTS)["__type"]["inputFields"])
 
 
-def new_product(server: Process, stock: int = STOCK, *, shards: int | None = None, limit: int | None = None) -> str:
+def new_product(
+    server: Process,
+    stock: int = STOCK,
+    *,
+    shards: int | None = None,
+    limit: int | None = None,
+    opens_at: datetime | None = None,
+    key: str | None = None,
+) -> str:
     """Create a product and return its id.
 
     `shards`: rows of stock; the server's default if None, and one row where the server knows no shards. `limit`: units
-    that one buyer can hold.
+    that one buyer can hold. `opens_at`: when buying begins, at once if None. `key`: the same key gives the same id in
+    every database; a random one if None.
     """
     wanted: dict[str, Any] = {"name": "Tee", "dropName": "Bench", "stock": stock, "limitPerBuyer": limit}
     if shards is not None and takes_shards(server):
         wanted["shards"] = shards
-    wanted["idempotencyKey"] = str(uuid.uuid4())
+    if opens_at is not None:
+        wanted["opensAt"] = opens_at.isoformat()
+    wanted["idempotencyKey"] = key or str(uuid.uuid4())
     return str(execute(server, _CREATE, {"input": wanted})["createProduct"]["id"])
 
 

@@ -64,6 +64,11 @@ def save_plot(name: str, figure: Any) -> Path:
     return path
 
 
+def ratio(value: float, base: float) -> float | str:
+    """`value` as a multiple of `base`; empty if `base` is 0."""
+    return value / base if base else ""
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"

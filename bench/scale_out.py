@@ -14,27 +14,21 @@ import argparse
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.database.embedded import embedded_postgres
 from bench import metrics, wrk
-from bench.database import Database
 from bench.products import new_product, takes_shards
-from bench.report import console, print_table, write_json
+from bench.report import console, print_table, ratio, write_json
 from bench.servers import Process
-from bench.version import Version
+from bench.version import ROOT, Version, code_folder, prepared
 
-ROOT = Path(__file__).parent.parent
 SECONDS, QUICK_SECONDS = 6, 2
 WARM_UP = 1
 SHARDS = (16, 1)
-CONNECTIONS = 300
-"""Of a database. Eight processes have pools of ten, and connections for their monitors and the bench."""
-
 BEFORE = "before"
 _HIDDEN = {"processes", "buyers", "load_average"}
 _TRANSACTIONS = "dropzero_purchase_transactions_total"
@@ -122,9 +116,9 @@ def run(cases: Sequence[Case], before: Path | None, seconds: int, rounds: int) -
     with the median of purchases per second counts."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        versions = [(stack.enter_context(_version(ROOT, Path(folder) / "this")), False)]
+        versions = [(stack.enter_context(prepared(ROOT, Path(folder) / "this")), False)]
         if before is not None:
-            versions.append((stack.enter_context(_version(before.resolve(), Path(folder) / BEFORE)), True))
+            versions.append((stack.enter_context(prepared(before, Path(folder) / BEFORE)), True))
         for case in cases:
             for version, is_before in versions:
                 version.database.set_commit_delay(case.commit_delay_ms)
@@ -137,16 +131,6 @@ def run(cases: Sequence[Case], before: Path | None, seconds: int, rounds: int) -
     if wrong:
         raise SystemExit(wrong)
     return rows
-
-
-@contextmanager
-def _version(code: Path, folder: Path) -> Iterator[Version]:
-    """The code of a checkout on an embedded PostgreSQL of its own, with the tables of that code."""
-    folder.mkdir()
-    version = Version(code, Database(folder / "data"), folder)
-    with embedded_postgres(version.database.data, max_connections=CONNECTIONS):
-        version.migrate()
-        yield version
 
 
 def _print_row(row: dict[str, Any]) -> None:
@@ -170,10 +154,8 @@ def of_first(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ratios: dict[str, Any] = {"case": case}
         for other in stocks[1:]:
             cell = cells[case, other]
-            ratios[f"purchases/s, {stocks[0]} : {other}"] = first["purchases_per_s"] / max(
-                1e-9, cell["purchases_per_s"]
-            )
-            ratios[f"p99, {stocks[0]} : {other}"] = first["p99_ms"] / max(1e-9, cell["p99_ms"])
+            ratios[f"purchases/s, {stocks[0]} : {other}"] = ratio(first["purchases_per_s"], cell["purchases_per_s"])
+            ratios[f"p99, {stocks[0]} : {other}"] = ratio(first["p99_ms"], cell["p99_ms"])
         compared.append(ratios)
     return compared
 
@@ -187,29 +169,22 @@ def scaling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for case, base in (("2 x 10", "1 x 10"), ("4 x 10", "1 x 10"), ("8 x 10", "1 x 10"), ("2 x 100", "1 x 200")):
             if case in cells and base in cells:
                 rates = cells[case]["purchases_per_s"], cells[base]["purchases_per_s"]
-                ratios[f"purchases/s, {case} : {base}"] = _ratio(*rates)
+                ratios[f"purchases/s, {case} : {base}"] = ratio(*rates)
         if "fair" in cells:
             each = cells["fair"]["p99_of_each_ms"]
-            ratios["p99, larger : smaller of two processes"] = _ratio(max(each), min(each))
+            ratios["p99, larger : smaller of two processes"] = ratio(max(each), min(each))
         scaled.append(ratios)
     return scaled
-
-
-def _ratio(value: float, base: float) -> float | str:
-    """Empty if nothing was sold."""
-    return value / base if base else ""
 
 
 def main() -> None:
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, help="a folder with the code of an earlier version")
+    parser.add_argument("--before", type=code_folder, help="a folder with the code of an earlier version")
     parser.add_argument("--case", action="append", choices=names, help="only this case; may be repeated")
     parser.add_argument("--rounds", type=int, default=1, help="measurements of each figure; their median counts")
     parser.add_argument("--quick", action="store_true", help="2 seconds for each figure; nothing is written")
     asked = parser.parse_args()
-    if asked.before is not None and not (asked.before / "api").is_dir():
-        parser.error(f"{asked.before} has no folder named api")
     cases = [case for case in CASES if asked.case is None or case.name in asked.case]
     rows = run(cases, asked.before, QUICK_SECONDS if asked.quick else SECONDS, max(1, asked.rounds))
     print_table("One product, several processes", [_shown(row) for row in rows])

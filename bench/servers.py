@@ -31,7 +31,8 @@ PEER_PACKAGES = ("fastify@5", "mercurius@16", "pg@8", "ioredis@5", "graphql@16")
 
 
 class Process:
-    """A running server: its address, its operator's token, and the CPU time and memory that it has used."""
+    """A running server: its address, its operator's token, and the CPU time and memory that it has used, each with that
+    of its worker processes."""
 
     def __init__(self, url: str, pid: int, token: str = "") -> None:
         self.url = url
@@ -45,16 +46,19 @@ class Process:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
     def cpu_seconds(self) -> float:
-        """User and system time that the process has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time of the processes that run now."""
+        ticks = 0
+        for pid in self._pids():
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_mib(self) -> float:
         """Resident memory now."""
         return self._status("VmRSS") / 1024
 
     def peak_memory_mib(self) -> float:
-        """The largest resident memory that the process has had."""
+        """The largest resident memory that each process has had, added up. Pages that they share count for each."""
         return self._status("VmHWM") / 1024
 
     def connections(self) -> int:
@@ -68,8 +72,21 @@ class Process:
         )
 
     def _status(self, name: str) -> int:
-        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name))
+        return sum(
+            int(line.split()[1])
+            for pid in self._pids()
+            for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+            if line.startswith(name)
+        )
+
+    def _pids(self) -> list[int]:
+        """The process and its children, without PostgreSQL."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return [self.pid, *(int(child) for child in children if _command(int(child)) != "postgres")]
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
 
 
 @contextlib.contextmanager
@@ -83,11 +100,14 @@ def dropzero(data: Path, *arguments: str, **environment: str) -> Iterator[Proces
 
 
 @contextlib.contextmanager
-def checkout(code: Path, entry: Sequence[str], log: Path, **environment: str) -> Iterator[Process]:
-    """The server whose code is in the folder `code`, started as `python ENTRY serve`. Its log is written to `log`."""
+def checkout(
+    code: Path, entry: Sequence[str], log: Path, arguments: Sequence[str] = (), **environment: str
+) -> Iterator[Process]:
+    """The server whose code is in the folder `code`, started as `python ENTRY serve ARGUMENTS`. Its log is written to
+    `log`."""
     port = free_port()
     # -P: without it this folder's `api` would come first.
-    command = [sys.executable, "-P", *entry, "serve", "--port", str(port)]
+    command = [sys.executable, "-P", *entry, "serve", "--port", str(port), *arguments]
     with log.open("wb") as errors, _running(command, port, {"PYTHONPATH": str(code), **environment}, errors) as process:
         process.token = environment.get(TOKEN, "")
         yield process

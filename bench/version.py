@@ -2,14 +2,30 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from argparse import ArgumentTypeError
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.database.embedded import embedded_postgres
 from bench.database import Database
 from bench.servers import TOKEN, Process, checkout, own_environment
+
+ROOT = Path(__file__).parent.parent
+"""This checkout."""
+
+CONNECTIONS = 300
+"""Of a database. Eight processes have pools of ten, and connections for their monitors and the bench."""
+
+
+def code_folder(text: str) -> Path:
+    """The folder with a server's code that an argument of a bench names. Raises ArgumentTypeError."""
+    folder = Path(text).resolve()
+    if not (folder / "api").is_dir():
+        raise ArgumentTypeError(f"{text} has no folder named api")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -29,9 +45,11 @@ class Version:
             "DROPZERO_HOSTS": "127.0.0.1",
         }
 
-    def server(self, *entry: str, log: str = "server.log", **environment: str) -> AbstractContextManager[Process]:
-        """A server, started as `python ENTRY serve`, with further variables."""
-        return checkout(self.code, entry, self.folder / log, **self.environment(), **environment)
+    def server(
+        self, *entry: str, log: str = "server.log", arguments: Sequence[str] = (), **environment: str
+    ) -> AbstractContextManager[Process]:
+        """A server, started as `python ENTRY serve ARGUMENTS`, with further variables."""
+        return checkout(self.code, entry, self.folder / log, arguments, **self.environment(), **environment)
 
     @contextmanager
     def servers(self, count: int) -> Iterator[list[Process]]:
@@ -56,3 +74,13 @@ class Version:
         """What `dropzero audit` objects to; empty when every unit is in stock or sold."""
         finished = self.command("audit")
         return "" if finished.returncode == 0 else f"audit: {(finished.stderr or finished.stdout).strip()[-300:]}"
+
+
+@contextmanager
+def prepared(code: Path, folder: Path) -> Iterator[Version]:
+    """Yield the code of a checkout on an embedded PostgreSQL of its own, with the tables of that code."""
+    folder.mkdir()
+    measured = Version(code, Database(folder / "data"), folder)
+    with embedded_postgres(measured.database.data, max_connections=CONNECTIONS):
+        measured.migrate()
+        yield measured

@@ -12,7 +12,7 @@ from typing import cast
 import orjson
 
 LAST_FIELD = "version"
-"""Selected last, so that its digits end at the first brace."""
+"""The field that is read. Its digits end at the first comma or brace."""
 
 SUBSCRIPTION = (
     "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { productId stock soldOut stale version } }"
@@ -36,6 +36,7 @@ class Watch:
     product_id: str
     operations: tuple[str, ...] = ("1",)
     stalls: bool = False
+    query: str = SUBSCRIPTION
 
 
 class WatchingSocket(asyncio.Protocol):
@@ -80,7 +81,8 @@ class WatchingSocket(asyncio.Protocol):
                 break
             found = data.find(_VERSION, start, stop)
             if found > 0:
-                self._told(int(data[found + len(_VERSION) : data.find(b"}", found)]), now)
+                version = data[found + len(_VERSION) : data.find(b"}", found)].partition(b",")[0]
+                self._told(int(version), now)
                 self.last = data[start:stop]
             else:
                 self._handle(data[at] & 0xF, data[start:stop])
@@ -143,7 +145,7 @@ class WatchingSocket(asyncio.Protocol):
                 self._fail(payload.decode())
 
     def _subscribe(self) -> None:
-        query = LARGE_SUBSCRIPTION if self.watch.stalls else SUBSCRIPTION
+        query = LARGE_SUBSCRIPTION if self.watch.stalls else self.watch.query
         asked = {"query": query, "variables": {"ids": [self.watch.product_id]}}
         for operation in self.watch.operations:
             self._send(_TEXT, orjson.dumps({"id": operation, "type": "subscribe", "payload": asked}))

@@ -23,8 +23,10 @@ from strawberry.schema import schema as strawberry_schema
 
 from api.database.account import PACKAGE, PROGRAMS
 from api.graphql import outbox, validation
+from api.graphql.public import public_queries
 from api.graphql.schema import make_schema
 from tests.cycle_loans import CYCLE_LOANS
+from tests.graphql.borrowed import GRAPHQL, PUBLIC
 from tests.loans import Loan, call, loans, offered
 
 API = Path(__file__).parent.parent / "api"
@@ -35,8 +37,6 @@ PROTOCOL = "find what uvicorn's httptools_impl.py has instead, and change Bounde
 SOCKET = "find what uvicorn's websockets_sansio_impl.py has instead, and change BoundedWebSocket; see tests/protocol/"
 SERVER = "find what uvicorn's server.py has instead, and change ServingProcess; see tests/test_draining.py"
 SUPERVISOR = "find what uvicorn's supervisors/multiprocess.py has instead, and change workers.py"
-EXECUTION = "find what graphql-core's execution/executor.py has instead, and change _Execution and Executor"
-VALIDATION = "compare _validate and _parse with graphql-core's validate() and parse(), and change them alike"
 FIGURES = "find how prometheus_client's multiprocess mode writes and adds its files now, and change SharedFigures"
 IDENTITY = "find how botocore/credentials.py makes credentials from a web identity now, and change WebIdentity.install"
 
@@ -121,53 +121,6 @@ UVICORN = [
         "multiprocessing.resource_tracker",
         "start multiprocessing's helper process in another way before signals are held; see test_second_signal.py",
         "ensure_running",
-    ),
-]
-
-GRAPHQL = [
-    *loans("graphql/execution.py", "strawberry.schema:Schema", "find Strawberry's graphql-core schema", "_schema"),
-    *loans("graphql/execution.py", "strawberry.execution", EXECUTION, "optimized_is_awaitable"),
-    *loans(
-        "graphql/execution.py",
-        "strawberry.schema.schema:StrawberryGraphQLCoreExecutionContext",
-        EXECUTION,
-        "async_helpers context_value build_per_event_executor operation_extensions",
-    ),
-    call("graphql/execution.py", "graphql:execute", EXECUTION, "executor_class", "is_awaitable", "max_coercion_errors"),
-    call("graphql/execution.py", "graphql:create_source_event_stream", EXECUTION, "executor"),
-    call("graphql/execution.py", "graphql:execute_subscription_event", EXECUTION, "executor"),
-    *loans("graphql/execution.py", "graphql.pyutils", EXECUTION, "gather_with_cancel Path AwaitableOrValue"),
-    *(
-        Loan("graphql/execution.py", "graphql.execution.executor:Executor", name, EXECUTION, hook, tuple(names.split()))
-        for name, hook, names in (
-            ("build", False, "schema document context_value raw_variable_values operation_name max_coercion_errors"),
-            ("complete_iterable_value", True, "item_type field_details_list info path items position_context"),
-            ("complete_awaitable_value", True, "return_type field_details_list info path result position_context"),
-            (
-                "complete_list_item_value",
-                False,
-                "item complete_results item_type field_details_list info item_path position_context",
-            ),
-        )
-    ),
-    *loans("graphql/validation.py", "graphql.language.lexer:Lexer", VALIDATION, "token source"),
-    *loans("graphql/validation.py", "graphql.language:Token", VALIDATION, "next prev"),
-    *loans("graphql/validation.py", "graphql.language", VALIDATION, "ParallelVisitor"),
-    *loans("graphql/validation.py", "graphql", VALIDATION, "TypeInfoVisitor OverlappingFieldsCanBeMergedRule"),
-    call("graphql/validation.py", "graphql.language.parser:Parser.__init__", VALIDATION, "lexer", "max_lexical_tokens"),
-    call("graphql/validation.py", "graphql:ValidationContext.__init__", VALIDATION, "schema", "type_info", "on_error"),
-    *loans(
-        "graphql/purchase.py",
-        "graphql:GraphQLField",
-        "find what graphql-core calls to resolve a field, and install the resolver of `purchase` there",
-        "resolve",
-    ),
-    call(
-        "graphql/origins.py",
-        "strawberry.http.websocket_origin:is_same_origin",
-        "copy the function, of 20 lines, from strawberry-graphql 0.341.2",
-        "origin",
-        "host",
     ),
 ]
 
@@ -278,6 +231,10 @@ def test_strawberry_adds_the_two_rules_that_we_add_and_no_other(monkeypatch: pyt
     strawberry_schema.validate_document(make_schema()._schema, parse("{ clock }"), tuple(specified_rules))
     ours = [*validation._RULES, OverlappingFieldsCanBeMergedRule]
     assert set(added) == set(ours), "graphql/validation.py validates by itself: add to its _RULES what Strawberry adds"
+
+
+def test_strawberry_keeps_its_definition_of_a_field_in_the_schema() -> None:
+    assert "products" in public_queries(make_schema()._schema), PUBLIC
 
 
 async def test_a_task_goes_on_with_a_coroutine_that_was_begun_outside_of_it() -> None:

@@ -20,6 +20,7 @@ from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.known_products import KnownProducts
+from api.drops.product_reads import ProductReads
 from api.drops.products import NewProduct, Product
 from api.drops.restocking import restock
 from api.drops.stock import PollingTimes, StockPublisher
@@ -44,6 +45,7 @@ class Drops:
         self._resumed = resumed
         self._budget = budget
         self.known_products = KnownProducts(regions)
+        self.product_reads = ProductReads(regions)
         self.publisher = StockPublisher(regions, polling)
         databases: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.group_commits = {
@@ -60,6 +62,7 @@ class Drops:
         """Answer every request in line, within `grace` seconds, and disconnect."""
         await self.publisher.close()
         await self.known_products.close()
+        await self.product_reads.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
         await self.regions.close()
 
@@ -89,6 +92,10 @@ class Drops:
         finally:
             if self._resumed is not None:
                 await self._resumed(client)
+
+    async def read_product(self, product_id: UUID, region: str | None, client: str = "") -> Product | None:
+        """See ProductReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.product_reads.get(product_id, region))
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""

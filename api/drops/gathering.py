@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -15,10 +15,14 @@ MAX_KEYS = 1_000
 
 @dataclass(slots=True, eq=False)
 class _Batch(Generic[K, V]):
-    """Keys that are read together, and the values found."""
+    """Keys that are read together, and a future for each of the callers that wait for their values."""
 
-    found: "asyncio.Future[Mapping[K, V]]"
     keys: set[K] = field(default_factory=set)
+    callers: "list[asyncio.Future[Mapping[K, V]]]" = field(default_factory=list)
+
+    def waiting(self) -> "Iterator[asyncio.Future[Mapping[K, V]]]":
+        """The callers that have not been cancelled."""
+        return (caller for caller in self.callers if not caller.done())
 
 
 class Gathering(Generic[K, V]):
@@ -28,22 +32,32 @@ class Gathering(Generic[K, V]):
     Cancelling a caller does not cancel the read: that would cost the connection.
     """
 
-    def __init__(self, read: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
-        """`read` returns the values of those keys that exist."""
+    def __init__(
+        self,
+        read: Callable[[list[K]], Awaitable[Mapping[K, V]]],
+        max_keys: int = MAX_KEYS,
+        idle: Callable[[], None] | None = None,
+    ) -> None:
+        """`read` returns the values of those keys that exist. `idle` is called when a read has ended and nobody waits
+        for the next one."""
         self._read = read
+        self._max_keys = max_keys
+        self._idle = idle
         self._waiting: deque[_Batch[K, V]] = deque()
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, keys: Iterable[K]) -> dict[K, V]:
         """The values of those keys that exist. Raises what the read raises."""
-        wanted = list(keys)
-        if not self._waiting or len(self._waiting[-1].keys) >= MAX_KEYS:
-            self._waiting.append(_Batch(asyncio.get_running_loop().create_future()))
+        wanted = tuple(keys)
+        if not self._waiting or len(self._waiting[-1].keys) >= self._max_keys:
+            self._waiting.append(_Batch())
         batch = self._waiting[-1]
         batch.keys.update(wanted)
+        caller: asyncio.Future[Mapping[K, V]] = asyncio.get_running_loop().create_future()
+        batch.callers.append(caller)
         if self._reading is None:
             self._reading = asyncio.create_task(self._read_all(), name="gathered read")
-        found = await asyncio.shield(batch.found)
+        found = await caller
         return {key: found[key] for key in wanted if key in found}
 
     async def close(self) -> None:
@@ -58,13 +72,19 @@ class Gathering(Generic[K, V]):
             while self._waiting:
                 batch = self._waiting.popleft()
                 try:
-                    batch.found.set_result(await self._read(list(batch.keys)))
+                    found = await self._read(list(batch.keys))
                 except Exception as error:
-                    batch.found.set_exception(error)
-                    batch.found.exception()  # marks it as seen: all callers may have left
+                    for caller in batch.waiting():
+                        caller.set_exception(error)
+                else:
+                    for caller in batch.waiting():
+                        caller.set_result(found)
                 batch = None
         finally:
             for left in filter(None, (batch, *self._waiting)):
-                left.found.cancel()
+                for caller in left.callers:
+                    caller.cancel()
             self._waiting.clear()
             self._reading = None
+            if self._idle is not None:
+                self._idle()

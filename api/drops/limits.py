@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 from api.drops.characters import INVISIBLE, SELECTOR, is_control
@@ -110,7 +111,13 @@ def checked_id(name: str, value: str) -> UUID:
     # UUID() alone accepts braces, underscores, and digits of other scripts.
     if _UUID.fullmatch(value) is None:
         raise InvalidInput(f"{name} must be a UUID, such as 6f1c0d0e-3c57-4c5a-9d57-0d8f4c1b2a3e, not {value[:50]!r}")
-    return UUID(value)
+    return _uuid(value)
+
+
+@lru_cache(maxsize=1_000)
+def _uuid(text: str) -> UUID:
+    """Buyers of one drop send the same id thousands of times, and each time takes 2.5 us."""
+    return UUID(text)
 
 
 def checked_units(name: str, value: int, *, least: int) -> int:

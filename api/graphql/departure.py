@@ -1,8 +1,7 @@
 """Departure: a client that leaves takes its purchase out of the line."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 EXTENSION = "dropzero.departure"
 """The key of the Departure among the `extensions` of an ASGI scope. A server that does not report when a
@@ -22,18 +21,19 @@ class Departure:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    @contextmanager
-    def cancels(self) -> Iterator[None]:
-        """Cancel the current task if the client leaves within the block, or has left before.
+    def cancels(self) -> Self:
+        """The block behind `with departure.cancels():` is cancelled if the client leaves within it, or has left before.
 
         Use it around waiting that can be cancelled at no cost. Let a read or a transaction come to its end: cancelling
         it would cost its connection to the database.
         """
+        return self
+
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         if self.left and task is not None:
             task.cancel()
         self._waiting = task
-        try:
-            yield
-        finally:
-            self._waiting = None
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -17,8 +17,10 @@ from graphql import (
     print_ast,
 )
 
+from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.cost import MAX_COST, Cost, Costs
 from api.graphql.document_limits import fields_of
+from api.graphql.public import public_queries
 from api.graphql.validation import InvalidDocument, parse_and_validate, require_length
 from api.identity.errors import RateLimited
 from api.identity.turns import Turns
@@ -33,14 +35,21 @@ KEPT_CHARACTERS = 100_000
 PATIENCE = 10.0
 """Seconds that a request waits for its document to be prepared, at most."""
 
+WAKING = 0.0001
+"""Seconds between two requests that go on when the document that they wait for has been prepared. When a drop opens,
+thousands wait for the same document. Each of them takes some 0.05 ms then, and the event loop must not stop for all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of a document, and its cost at most. `introspects` is True when it reads nothing but the schema."""
+    """An operation of a document, and its cost at most. `introspects` is True when it reads nothing but the schema.
+    `public` is True for any other query whose response is the same for every caller."""
 
     type: OperationType
     cost: Cost
     introspects: bool
+    public: bool
+    compiled: CompiledOperation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,44 +85,79 @@ class _Kept:
     client: str
 
 
+@dataclass(slots=True, eq=False)
+class _Preparation:
+    """The preparation of a text, for all requests that wait for it. Each takes turns, and the request whose turn it is
+    makes the next steps: a request alone could have to wait long, for the client that it comes from."""
+
+    steps: Generator[None, None, Document]
+    limits: set[asyncio.Timeout] = field(default_factory=set)
+    """The time limits of the requests that wait."""
+    result: Document | InvalidDocument | None = None
+
+    def go_on(self, end: float) -> None:
+        """Make steps, one at least, until the end of a turn."""
+        try:
+            next(self.steps)
+            while perf_counter() < end:
+                next(self.steps)
+        except StopIteration as done:
+            self.result = done.value
+        except InvalidDocument as refusal:
+            # A copy without references to the whole syntax tree and, through its traceback, to the frames.
+            self.result = InvalidDocument(
+                [
+                    GraphQLError(error.message, source=error.source, positions=error.positions)
+                    for error in refusal.errors
+                ]
+            )
+
+    def wake(self) -> None:
+        """Let the requests go on that wait for a turn, one after the other."""
+        now = asyncio.get_running_loop().time()
+        for index, limit in enumerate(self.limits):
+            limit.reschedule(now + index * WAKING)
+
+
 class Documents:
     """The documents of one schema. The most recently used documents of each client are kept ready to execute. Refusals
     are kept as well: clients repeat the same mistake."""
 
-    def __init__(self, schema: GraphQLSchema, turns: Turns, trusted: Iterable[str] | None = None) -> None:
-        """`trusted`: the only texts that strangers may send; None allows every text. Raises InvalidDocument when a
-        trusted text is not a valid document."""
+    def __init__(
+        self, schema: GraphQLSchema, turns: Turns, own: Iterable[str] = (), trusted: Iterable[str] | None = None
+    ) -> None:
+        """`own`: the texts that our own pages send. They are prepared now and never dropped. `trusted`: the only other
+        texts that strangers may send; None allows every text. Raises InvalidDocument when a text of these is not a
+        valid document."""
         self._schema = schema
+        self._public_fields = public_queries(schema)
         self._turns = turns
         self._kept: dict[str, _Kept] = {}
         self._texts: dict[str, OrderedDict[str, None]] = {}
         """The kept texts of each client, the one used most recently last."""
         self._characters: Counter[str] = Counter()
-        self._trusted = None if trusted is None else {text: self.prepare(text) for text in trusted}
+        self._preparations: dict[str, _Preparation] = {}
+        self._open = trusted is None
+        self._known = {text: self.prepare(text) for text in (*own, *(trusted or ()))}
 
     @property
     def bounds_cost(self) -> bool:
         """Whether the operations of strangers are bounded by their cost. Trusted documents need no such bound."""
-        return self._trusted is None
+        return self._open
 
     async def get(self, text: str, client: str, *, trusted_only: bool) -> Document:
         """The valid document of this text. `trusted_only`: the caller may send trusted documents only, if the server
         has any. Raises InvalidDocument, and RateLimited when the document was not prepared within PATIENCE."""
-        if trusted_only and self._trusted is not None:
-            document = self._trusted.get(text)
-            if document is None:
-                raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
-            return document
+        known = self._known.get(text)
+        if known is not None:
+            return known
+        if trusted_only and not self._open:
+            raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
         document = self._find(text)
         if document is not None:
             return document
         require_length(text)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._prepare_in_turns(text, client)
-        except TimeoutError:
-            message = "this server is overloaded, and your document was not prepared; try again later"
-            raise RateLimited(message, PATIENCE) from None
+        return await self._prepare_with_others(text, client)
 
     def prepare(self, text: str) -> Document:
         """The valid document of this text, prepared without turns: for a server that does not serve yet. Raises
@@ -126,26 +170,40 @@ class Documents:
                 document: Document = end.value
                 return document
 
-    async def _prepare_in_turns(self, text: str, client: str) -> Document:
-        steps = self._prepare(text)
+    async def _prepare_with_others(self, text: str, client: str) -> Document:
+        """Prepare a text, together with the other requests that wait for it. Raises InvalidDocument, RateLimited."""
+        preparation = self._preparations.get(text)
+        if preparation is None:
+            preparation = self._preparations[text] = _Preparation(self._prepare(text))
+        limit = asyncio.timeout(PATIENCE)
+        try:
+            async with limit:
+                preparation.limits.add(limit)
+                await self._prepare_in_turns(text, client, preparation)
+        except TimeoutError:
+            if preparation.result is None:
+                message = "this server is overloaded, and your document was not prepared; try again later"
+                raise RateLimited(message, PATIENCE) from None
+        finally:
+            preparation.limits.discard(limit)
+            if not preparation.limits and self._preparations.get(text) is preparation:
+                del self._preparations[text]
+        if isinstance(preparation.result, Document):
+            return preparation.result
+        assert preparation.result is not None, "the preparation has ended"
+        raise InvalidDocument(preparation.result.errors)
+
+    async def _prepare_in_turns(self, text: str, client: str, preparation: _Preparation) -> None:
+        """Return when the preparation has ended."""
         begun = False
-        while True:
+        while preparation.result is None:
             async with self._turns.turn(client, begun=begun) as end:
                 begun = True
-                found = self._find(text)  # another request has prepared it meanwhile
-                if found is not None:
-                    return found
-                try:
-                    next(steps)
-                    while perf_counter() < end:
-                        next(steps)
-                except StopIteration as done:
-                    self._keep(text, done.value, client)
-                    document: Document = done.value
-                    return document
-                except InvalidDocument as refusal:
-                    self._keep(text, refusal, client)
-                    raise
+                if preparation.result is None:
+                    preparation.go_on(end)
+                    if preparation.result is not None:
+                        self._keep(text, preparation.result, client)
+                        preparation.wake()
 
     def _find(self, text: str) -> Document | None:
         """The document, if it is kept. Raises InvalidDocument when its refusal is kept."""
@@ -160,11 +218,6 @@ class Documents:
     def _keep(self, text: str, result: Document | InvalidDocument, client: str) -> None:
         if len(text) > KEPT_LENGTH or text in self._kept:
             return
-        if isinstance(result, InvalidDocument):
-            # A copy without references to the whole syntax tree and, through its traceback, to the frames.
-            result = InvalidDocument(
-                [GraphQLError(error.message, source=error.source, positions=error.positions) for error in result.errors]
-            )
         self._kept[text] = _Kept(result, client)
         self._texts.setdefault(client, OrderedDict())[text] = None
         self._characters[client] += len(text)
@@ -183,13 +236,20 @@ class Documents:
     def _prepare(self, text: str) -> Generator[None, None, Document]:
         """Parse, measure and validate a text, step by step. Returns the document. Raises InvalidDocument."""
         syntax_tree = yield from parse_and_validate(self._schema, text)
-        operations = _operations(self._schema, syntax_tree)
+        operations = _operations(self._schema, self._public_fields, syntax_tree)
         yield
         subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
         return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
 
 
-def _operations(schema: GraphQLSchema, syntax_tree: DocumentNode) -> dict[str | None, Operation]:
+def _without_references(error: GraphQLError) -> GraphQLError:
+    """A copy without references to the whole syntax tree and, through its traceback, to the frames."""
+    return GraphQLError(error.message, source=error.source, positions=error.positions)
+
+
+def _operations(
+    schema: GraphQLSchema, public_fields: frozenset[str], syntax_tree: DocumentNode
+) -> dict[str | None, Operation]:
     """The operations of a valid document by name. A single operation is under None as well: it needs no name."""
     fragments = {
         definition.name.value: definition
@@ -201,9 +261,11 @@ def _operations(schema: GraphQLSchema, syntax_tree: DocumentNode) -> dict[str | 
     for definition in syntax_tree.definitions:
         if isinstance(definition, OperationDefinitionNode):
             name = None if definition.name is None else definition.name.value
-            names = {field.name.value for field in fields_of([definition.selection_set], fragments)}
-            introspects = all(name.startswith("__") for name in names)
-            operations[name] = Operation(definition.operation, costs.of(definition), introspects)
+            fields = {field.name.value for field in fields_of([definition.selection_set], fragments)}
+            fields = {field for field in fields if not field.startswith("__")}
+            public = definition.operation is OperationType.QUERY and bool(fields) and fields <= public_fields
+            compiled = CompiledOperation(schema, definition, fragments)
+            operations[name] = Operation(definition.operation, costs.of(definition), not fields, public, compiled)
     if len(operations) == 1:
         [operations[None]] = list(operations.values())
     return operations

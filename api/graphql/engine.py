@@ -1,5 +1,6 @@
 """The engine: prepares and runs the operations of one process, over HTTP and over websockets alike."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,10 +15,12 @@ from api.graphql.departure import Departure
 from api.graphql.documents import Document, Documents
 from api.graphql.execution import CannotSubscribe, Executor, format_errors
 from api.graphql.response import Response
+from api.graphql.shared_reads import Read, SharedReads
 from api.graphql.validation import InvalidDocument
 from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
 from api.identity.caller import Caller, client_key
+from api.identity.quota import QuotaSpent
 
 
 class Refused(Exception):
@@ -39,7 +42,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A query or a mutation, ready to run. `client` is charged for it; it came from `address`."""
+    """A query or a mutation, ready to run. `client` is charged for it; it came from `address`. `read` is None if the
+    response can depend on the caller."""
 
     document: Document
     request: Request
@@ -47,6 +51,7 @@ class Run:
     client: str
     address: str
     mutation: bool
+    read: Read | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Engine:
     executor: Executor
     documents: Documents
     broadcasts: Broadcasts
+    reads: SharedReads
     authenticator: Authenticator
     admission: Admission
 
@@ -87,15 +93,27 @@ class Engine:
         except (InvalidDocument, CannotSubscribe) as refusal:
             raise Refused(format_errors(refusal.errors)) from None
         mutation = operation is not None and operation.type is OperationType.MUTATION
-        return Run(document, request, caller, client, address, mutation)
+        read = Read.of(document, name, variables) if operation is not None and operation.public else None
+        return Run(document, request, caller, client, address, mutation, read)
 
     async def run(self, run: Run, departure: Departure) -> Response:
-        """Execute a query or a mutation and return its response. `departure` is that of its client. Raises Refused when
-        the request failed before any field was resolved, such as for variables of other types."""
+        """Execute a query or a mutation and return its response. `departure` is that of its client. Raises Refused,
+        RateLimited."""
+        if run.read is not None:
+            with suppress(QuotaSpent):
+                return await self.reads.respond(run.read, run.client, departure)
         turns, gate, request = self.admission.turns, self.admission.gate, run.request
         new_guest = partial(self.authenticator.new_guest, run.address)
         context = Context(self.drops, run.caller, run.client, turns, gate, departure, new_guest)
-        response = await self.executor.execute(run.document, request.operation_name, request.variables, context)
-        if "data" not in response:
-            raise Refused(response["errors"])
-        return Response(orjson.dumps(response))
+        return await respond(self.executor, run.document, request.operation_name, request.variables, context)
+
+
+async def respond(
+    executor: Executor, document: Document, name: str | None, variables: dict[str, Any] | None, context: Context
+) -> Response:
+    """Execute the operation of this name and return its response. Raises Refused when the request failed before any
+    field was resolved, such as for variables of other types."""
+    response = await executor.execute(document, name, variables, context)
+    if "data" not in response:
+        raise Refused(response["errors"])
+    return Response(orjson.dumps(response))

@@ -38,7 +38,7 @@ class Order:
 
     @strawberry.field(description="The product, with its stock at the moment of reading.")
     async def product(self, info: Info) -> Product:
-        product = self.read_product or await info.context.products.load(self.product_id)
+        product = self.read_product or await info.context.drops.product_reads.get(self.product_id)
         assert product is not None  # products are never deleted
         return Product.of(product)
 

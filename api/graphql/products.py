@@ -13,6 +13,7 @@ from api.drops.products import Product as StoredProduct
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
+from api.graphql.public import PUBLIC
 from api.identity.caller import Role
 
 logger = logging.getLogger("dropzero.operator")
@@ -104,7 +105,7 @@ class RestockInput:
 
 @strawberry.type
 class ProductQueries:
-    @strawberry.field(description="Products, newest first, in pages (Relay cursor connections).")
+    @strawberry.field(description="Products, newest first, in pages (Relay cursor connections).", metadata=PUBLIC)
     async def products(
         self,
         info: Info,
@@ -126,7 +127,7 @@ class ProductQueries:
             page_info=page_info(cursors, has_next=page.has_next, after=after),
         )
 
-    @strawberry.field(description="One product; null when no product has this id.")
+    @strawberry.field(description="One product; null when no product has this id.", metadata=PUBLIC)
     async def product(
         self,
         info: Info,
@@ -138,7 +139,8 @@ class ProductQueries:
             ),
         ] = None,
     ) -> Product | None:
-        product = await info.context.products_through(region).load(checked_id("id", id))
+        context = info.context
+        product = await context.drops.read_product(checked_id("id", id), region, context.client)
         return None if product is None else Product.of(product)
 
 

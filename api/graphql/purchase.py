@@ -47,6 +47,11 @@ class PurchaseResult:
     attempts: int = strawberry.field(description="Transactions that this purchase went through.")
     region: str = strawberry.field(description="The regional endpoint that decided it.")
 
+    @classmethod
+    def resolve_type(cls, outcome: "PurchaseResult", *_: object) -> str:
+        """The name of the outcome's type. Without this, Strawberry compares each outcome with all types."""
+        return type(outcome).__name__
+
 
 @strawberry.type(description="The buyer has an order.")
 class PurchaseConfirmed(PurchaseResult):

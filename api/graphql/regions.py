@@ -3,6 +3,7 @@
 import strawberry
 
 from api.graphql.context import Info
+from api.graphql.public import PUBLIC
 
 
 @strawberry.type(description="A regional endpoint of the one database.")
@@ -17,7 +18,7 @@ class Region:
 
 @strawberry.type
 class RegionQueries:
-    @strawberry.field(description="The regional endpoints that this server uses, home first.")
+    @strawberry.field(description="The regional endpoints that this server uses, home first.", metadata=PUBLIC)
     async def regions(self, info: Info) -> list[Region]:
         return [
             Region(name=region.name, home=region.home, healthy=region.healthy, latency_ms=region.latency_ms)

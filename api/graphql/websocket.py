@@ -273,6 +273,8 @@ class Session:
             response = await self._engine.run(run, departure)
         except Refused as refused:
             errors = refused.errors
+        except RateLimited as limit:
+            errors = [rate_limited_error(limit)]
         except Exception as error:
             errors = [internal_error(error, "/graphql")]
         finally:

@@ -129,6 +129,10 @@ class FairQueue(Generic[T]):
         """Charge a client with what it has used, whether or not it has waiting items."""
         self._usage.charge(client, amount)
 
+    def used(self, client: str) -> float:
+        """What the client has used; see Usage.of."""
+        return self._usage.of(client)
+
     def serve(self, client: str) -> None:
         """Record that a client is served without an item. While no item waits, the virtual time advances to the
         client's time, as with every popped item. What the client used while nobody waited took nothing from other

@@ -31,9 +31,9 @@ class Turns:
 
     def __init__(self, share: float, most: float, patience: float | None = PATIENCE) -> None:
         """`patience` in seconds. A client that has waited longer is refused; None for never."""
+        self.patience = patience
         self._share = share
         self._max_share = most
-        self._patience = patience
         self._queue: FairQueue[Callable[[], None]] = FairQueue()
         self._taken = False
         self._owed = 0.0
@@ -86,6 +86,14 @@ class Turns:
         await self._wait(client, begun=True)
         self._end_turn(used)
 
+    def used(self, client: str) -> float:
+        """The seconds that the client has used. Of two clients that wait, the one that has used less comes first."""
+        return self._queue.used(client)
+
+    def refusal(self) -> RateLimited:
+        """The error for a client that got no turn in time."""
+        return RateLimited("this server is overloaded, and your share of it is used; try again in a moment", PATIENCE)
+
     async def _wait(self, client: str, begun: bool) -> None:
         if not self._taken and not len(self._queue) and self._owes_nothing():
             self._taken = True
@@ -101,12 +109,11 @@ class Turns:
 
         self._push(client, grant, begun)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 await granted
         except TimeoutError:
             self._return_turn(granted)
-            message = "this server is overloaded, and your share of it is used; try again in a moment"
-            raise RateLimited(message, PATIENCE) from None
+            raise self.refusal() from None
         except asyncio.CancelledError:
             self._return_turn(granted)
             raise

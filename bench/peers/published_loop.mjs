@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { serve } from "./server.mjs";
+import { servePurchases } from "./purchases.mjs";
 
 const pool = new pg.Pool({ host: process.env.PGHOST, user: "postgres", database: "postgres", max: 50 });
 pool.on("error", () => {}); // a session that was ended while idle; the pool opens another
@@ -54,4 +54,4 @@ async function purchase(input) {
   return { status: "BUSY", attempts };
 }
 
-await serve(purchase);
+await servePurchases(purchase);

@@ -3,7 +3,7 @@
 
 import { randomUUID } from "node:crypto";
 import Redis from "ioredis";
-import { serve } from "./server.mjs";
+import { servePurchases } from "./purchases.mjs";
 
 const redis = new Redis({ port: Number(process.env.REDIS_PORT), enableAutoPipelining: true });
 await redis.set("stock", 1_000_000_000);
@@ -17,4 +17,4 @@ async function purchase({ quantity }) {
   return { status: "CONFIRMED", remaining, order: { id: randomUUID() }, attempts: 1 };
 }
 
-await serve(purchase);
+await servePurchases(purchase);

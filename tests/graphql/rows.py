@@ -6,7 +6,7 @@ from typing import cast
 
 import strawberry
 
-from api.graphql.execution import PIECE
+from api.graphql.reference import PIECE
 from api.identity.turns import LENGTH
 from tests.patience import short
 

@@ -39,7 +39,8 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
 ) -> None:
     admission = create_admission(settings)
     documents = Documents(schema, admission.turns)
-    engine = Engine(None, executor, documents, None, Authenticator(OperatorTokens(None), admission.refusals), admission)  # type: ignore[arg-type]
+    authenticator = Authenticator(OperatorTokens(None), admission.refusals)
+    engine = Engine(None, executor, documents, None, None, authenticator, admission)  # type: ignore[arg-type]
     handler = GraphQLHTTP(engine, None, 12.0)
     sent: list[dict[str, Any]] = []
 

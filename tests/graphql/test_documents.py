@@ -1,14 +1,35 @@
 """The documents that the server keeps. Each is parsed and validated once; the least recently used is dropped first."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from graphql import GraphQLSchema
 
 from api.graphql.documents import KEPT_CHARACTERS, KEPT_DOCUMENTS, KEPT_LENGTH, Document, Documents
 from api.graphql.validation import InvalidDocument
+from api.identity.turns import Turns
+from api.storefront.pages import documents
 from tests.graphql.documents import refusal, turns
+from tests.patience import PATIENCE
 from tests.server import PURCHASE
+
+
+class FewTurns(Turns):
+    """Turns of a process that is busy: after a few of them no more is granted."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(0.1, 0.4)
+        self._left = left
+
+    @asynccontextmanager
+    async def turn(self, client: str = "", *, begun: bool = False) -> AsyncIterator[float]:
+        self._left -= 1
+        if self._left < 0:
+            await asyncio.Event().wait()
+        async with super().turn(client, begun=begun) as end:
+            yield end
 
 
 @pytest.fixture
@@ -92,3 +113,47 @@ async def test_a_document_that_many_send_at_once_is_prepared_once(kept: Document
 
 async def test_a_document_with_variables_is_kept(kept: Documents) -> None:
     assert await get(kept, PURCHASE) is await get(kept, PURCHASE)
+
+
+async def test_requests_that_wait_for_one_document_share_its_preparation(schema: GraphQLSchema) -> None:
+    kept = Documents(schema, FewTurns(200))
+    text = "query Opening { products(first: 100) { edges { cursor node { id name stock soldOut version } } } }"
+
+    async with asyncio.timeout(PATIENCE):
+        found = await asyncio.gather(*(get(kept, text, f"client {number}") for number in range(500)))
+
+    assert set(found) == {await get(kept, text)}
+
+
+async def test_requests_that_wait_for_one_refusal_are_all_refused(kept: Documents) -> None:
+    async with asyncio.timeout(PATIENCE):
+        waiting = (get(kept, "{ nothing }", f"client {number}") for number in range(100))
+        refusals = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert {str(refusal) for refusal in refusals} == {"Cannot query field 'nothing' on type 'Query'."}
+    assert {type(refusal) for refusal in refusals} == {InvalidDocument}
+
+
+async def test_a_request_that_leaves_does_not_end_the_preparation_for_others(kept: Documents) -> None:
+    text = "query Left { __typename }"
+    leaving = [asyncio.create_task(get(kept, text, f"client {number}")) for number in range(10)]
+    staying = asyncio.create_task(get(kept, text, "a client that stays"))
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+
+    async with asyncio.timeout(PATIENCE):
+        document = await staying
+
+    assert await get(kept, text) is document
+
+
+async def test_the_documents_of_our_own_pages_are_never_dropped(schema: GraphQLSchema) -> None:
+    own = documents()
+    kept = Documents(schema, turns(), own)
+    first = [await kept.get(text, "a client", trusted_only=True) for text in own]
+
+    for number in range(2 * KEPT_CHARACTERS // KEPT_LENGTH):
+        await kept.get(f"query Q{number} {{ __typename }}".ljust(KEPT_LENGTH), "a stranger", trusted_only=True)
+
+    assert [await kept.get(text, "a client", trusted_only=True) for text in own] == first

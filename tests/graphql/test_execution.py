@@ -18,7 +18,8 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from api.drops.drops import Drops
 from api.graphql.context import Context
 from api.graphql.documents import Documents
-from api.graphql.execution import PIECE, Executor
+from api.graphql.execution import Executor
+from api.graphql.reference import PIECE
 from api.identity.caller import OPERATOR
 from api.identity.errors import RateLimited
 from api.identity.gate import Gate

@@ -1,0 +1,189 @@
+"""A shop without a database: it returns products, orders and decisions by a plan to the real schema's resolvers."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+from api.database.regions import RegionHealth, UnknownRegion
+from api.drops.cancellation import CancelledOrder
+from api.drops.decisions import (
+    Cancelled,
+    Confirmed,
+    LimitReached,
+    NotOpen,
+    Purchase,
+    Replayed,
+    RestockRequest,
+    SoldOut,
+)
+from api.drops.drops import Drops
+from api.drops.errors import IdempotencyKeyReused, NotFound
+from api.drops.orders import Order, OrderStatus
+from api.drops.products import NewProduct, Product
+from api.drops.ticket import Answer, Busy, Outcome
+from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operator
+from api.identity.errors import RateLimited
+from api.identity.gate import Gate
+from api.identity.guests import GuestToken
+from tests.graphql.differential.script import GOOD, Plan, Scripted, scripted
+
+NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
+
+PRODUCTS = tuple(
+    Product(UUID(int=number), f"Tee {number}", "First Light", opens_at, limit, NOW, stock, 10, 3 + number, 16)
+    for number, opens_at, limit, stock in ((1, None, None, 7), (2, NOW, 2, 0), (3, NOW, None, 2**31 - 1))
+)
+
+ORDERS = tuple(
+    Order(UUID(int=100 + number), UUID(int=1 + number % 4), "ada", number + 1, status, "home", NOW)
+    for number, status in enumerate([OrderStatus.CONFIRMED, OrderStatus.CANCELLED] * 8)
+)
+"""More than are completed in one piece. The product of every fourth does not exist."""
+
+CALLERS = (
+    *[OPERATOR] * 6,
+    buyer("ada", guest=False, expires_at=4e9),
+    buyer("bob", guest=True, expires_at=4e9),
+    ANONYMOUS,
+    Caller(names_any_buyer=True),
+    Caller(objection="this token has expired"),
+    Caller(objection="the issuer cannot be reached", issuer_away=True),
+    operator("support", frozenset({Role.SUPPORT, Role.PAYMENTS}), subject="sue"),
+)
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "is away": lambda: Unavailable("no route to db1"),
+    "conflicts": lambda: Conflict("too often"),
+    "is lost": lambda: OutcomeUnknown("lost at COMMIT"),
+    "is limited": lambda: RateLimited("too often", 2.5),
+    "raises": lambda: ValueError("a defect"),
+    "finds nothing": lambda: NotFound("there is no such thing"),
+    "was used": lambda: IdempotencyKeyReused("use another key"),
+}
+
+READ_AT_ONCE = ("id", "created_at", "status")
+"""Columns that the reading of rows itself uses."""
+
+ODD: dict[str, Callable[[Any], Any]] = {
+    "null": lambda value: None,
+    "text": lambda value: "text",
+    "too large": lambda value: 2**31,
+    "a fraction": lambda value: 0.5,
+    "a list": lambda value: [value],
+    "digits": lambda value: "12",
+}
+"""What can be in a column instead of its value."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The part of `Drops` and of `Regions` that resolvers use. What it returns and raises is drawn from the plan."""
+
+    context: Scripted
+    region: str = "home"
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def regions(self) -> "Shop":
+        return self
+
+    def pool(self, region: str) -> "Shop":
+        if region not in ("home", "peer"):
+            raise UnknownRegion(f"there is no Region {region!r}")
+        return replace(self, region=region)
+
+    async def health(self) -> list[RegionHealth]:
+        await self._place("health")
+        return [RegionHealth("home", True, True, 0.25), RegionHealth("peer", False, False, None)]
+
+    async def fetch(self, statement: str, *arguments: Any, timeout: float = 5.0) -> list[dict[str, Any]]:
+        if "now() AS now" in statement:
+            place = await self._place("now")
+            return self._rows(place, [{"now": NOW}])
+        table = "products" if "stock_shards" in statement else "orders"
+        place = await self._place(f"{table} {self.region} {arguments}")
+        things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
+        if len(arguments) == 1:
+            [wanted] = arguments
+            wanted = wanted if isinstance(wanted, list) else [str(wanted)]
+            things = tuple(each for each in things if str(each.id) in wanted)
+        columns = Product.__slots__ if table == "products" else Order.__slots__
+        return self._rows(place, [{name: getattr(each, name) for name in columns} for each in things])
+
+    async def fetchrow(self, statement: str, *arguments: Any) -> dict[str, Any] | None:
+        rows = await self.fetch(statement, *arguments)
+        return rows[0] if rows else None
+
+    async def purchase(self, purchase: Purchase, region: str | None, client: str) -> Outcome:
+        if region is not None:
+            self.pool(region)
+        place = await self._place(f"purchase {purchase.product_id} {purchase.user_ref} {purchase.quantity}")
+        product = self._plan.choice(place, "product", PRODUCTS)
+        order = ORDERS[0]
+        answers: tuple[Answer, ...] = (
+            Confirmed(order, 6),
+            Replayed(order),
+            Cancelled(order),
+            SoldOut(0),
+            SoldOut(2),
+            NotOpen(NOW),
+            LimitReached(2, 1),
+            Busy(750),
+        )
+        return Outcome(self._plan.choice(place, "decision", answers), product, 1, region or "home")
+
+    async def create_product(self, product: NewProduct) -> Product:
+        await self._place(f"create {product.name} {product.stock}")
+        return replace(PRODUCTS[0], name=product.name, stock=product.stock, opens_at=product.opens_at)
+
+    async def restock(self, request: RestockRequest, client: str) -> Product:
+        await self._place(f"restock {request.product_id} {request.delta}")
+        return replace(PRODUCTS[0], stock=request.delta)
+
+    async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str) -> CancelledOrder:
+        await self._place(f"cancel {order_id} {user_ref}")
+        return CancelledOrder(ORDERS[1], PRODUCTS[1], first=True)
+
+    def new_guest(self) -> GuestToken:
+        if self._plan.number("guest", "refused") < self._plan.faults:
+            raise RateLimited("too many guests", 60.0)
+        return GuestToken("a token", "guest-1", 4_000_000_000)
+
+    @property
+    def _plan(self) -> Plan:
+        return self.context.plan
+
+    async def _place(self, call: str) -> str:
+        """Return the place of a call, late if the plan has it so. Raises the fault that the plan has there."""
+        context = self.context
+        call = call.replace("/", "|").replace("~", "-")
+        self.counts[call] += 1
+        place = f"{call} #{self.counts[call]}"
+        context.calls.append(place)
+        await context.late(place, self._plan.how(place))
+        what = self._plan.what(place, tuple(ERRORS))
+        if what != GOOD:
+            raise ERRORS[what]()
+        return place
+
+    def _rows(self, place: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows, some of them with an odd value in one column."""
+        plan = self._plan
+        for number, row in enumerate(rows):
+            at = f"{place} {number}"
+            if plan.number(at, "odd") < plan.faults:
+                column = plan.choice(at, "column", [name for name in row if name not in READ_AT_ONCE])
+                row[column] = ODD[plan.choice(at, "value", tuple(ODD))](row[column])
+        return rows
+
+
+def in_a_shop(plan: Plan, gate: Gate | None = None) -> Scripted:
+    """A context of the real schema for one execution."""
+    context = scripted(plan, gate)
+    shop = Shop(context)
+    caller = plan.choice("", "caller", CALLERS)
+    return replace(context, drops=cast("Drops", shop), caller=caller, new_guest=shop.new_guest)
