@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any, cast
 
 import httptools
@@ -72,11 +73,9 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     cycle: Cycle
     pipeline: deque[tuple[Cycle, Any]]  # type: ignore[assignment]  # uvicorn's has cycles of its own
 
-    def __init__(
-        self, times: SocketTimes, admission: Admission, most_kept: float, *arguments: Any, **named: Any
-    ) -> None:
+    def __init__(self, times: SocketTimes, admission: Admission, most_kept: float, *rest: Any, **named: Any) -> None:
         self._most_kept = most_kept
-        super().__init__(times, admission, *arguments, **named)
+        super().__init__(times, admission, *rest, **named)
         # uvicorn makes its parser lenient: it would execute requests behind `Connection: close`.
         self.parser = httptools.HttpRequestParser(self)
 
@@ -206,7 +205,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
 
     def _stop_sending(self) -> None:
         self._ignores_input = True
-        self._unset_keepalive_if_required()
+        self._stop_awaiting_next()
         self.flow.release()
         super()._stop_sending()
 
@@ -218,7 +217,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._ignores_input:
             raise Refused(ENDED)
-        self._unset_keepalive_if_required()
+        self._idle_since = inf
         self._in_head = True
         self._in_body = False
         self._complete = False
@@ -271,22 +270,22 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
             self._ignores_input = True  # it is the last request on this connection
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._hang_up_later()
-        elif self._end is not None and self.idle:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._await_next_request()
+        if self._end is not None and self.idle:
             self._finish(self._end)
         elif self._unparsed and not self.pipeline:
             self.loop.call_soon(self._read_unparsed)
 
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self._hang_up_later()
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_awaiting()
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # uvicorn leaves the timer when a connection was reset
         if self._answering is not None and not self._answering.response_complete:
             # uvicorn notifies the newest request only. An event stream before it would go on for ever.
             self._notify_disconnect(self._answering)
@@ -318,7 +317,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         deadline = loop.time() + self.times.receive if self._receiving is None else self._receiving.when()
         self._ignores_input = True
         self._stop_awaiting()
-        self._unset_keepalive_if_required()
+        self._stop_awaiting_next()
         self.flow.release()
         self.connections.discard(self)
         make = cast("Callable[..., Inner]", self.ws_protocol_class)  # a partial of BoundedWebSocket
@@ -333,7 +332,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         self.parser = None  # type: ignore[assignment]
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = inf
         self._answering = cycle
         if CLOSING in self.app_state or len(self.connections) > self._most_kept:
             cycle.keep_alive = False

@@ -1,9 +1,8 @@
 """`dropzero serve`, called by `api/cli.py`: binds a socket and serves the application of `api/app.py` at it, with
 uvicorn.
 
-It relies on two things that uvicorn's types do not allow: the protocol classes may be any callable, and
-`timeout_keep_alive` may be a fraction of a second. The classes themselves are in `http_protocol.py`,
-`websocket_protocol.py`, `serving.py` and `workers.py`.
+It relies on something that uvicorn's types do not allow: the protocol classes may be any callable. The classes
+themselves are in `http_protocol.py`, `websocket_protocol.py`, `serving.py` and `workers.py`.
 """
 
 import logging
@@ -136,7 +135,6 @@ def uvicorn_config(
         server_header=False,
         # In every answer, also in those of uvicorn itself to broken requests.
         headers=[("x-content-type-options", "nosniff")],
-        timeout_keep_alive=times.keep_alive,  # type: ignore[arg-type]  # uvicorn passes it to call_later
         timeout_graceful_shutdown=shutdown_timeout(settings),
     )
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from api.identity.admission import Admission
@@ -27,11 +28,15 @@ client would not see the answer."""
 
 class Impatient(asyncio.Protocol):
     """Disconnects a client that does not read for `times.send` seconds, while the transport holds data back or waits to
-    close. Disconnects a client whose request is incomplete after `times.receive` seconds."""
+    close; a client whose request is incomplete after `times.receive` seconds; and one that sends no other request for
+    `times.keep_alive` seconds."""
 
     transport: asyncio.Transport
     _hanging_up: asyncio.TimerHandle | None = None
     _receiving: asyncio.TimerHandle | None = None
+    _closing_idle: asyncio.TimerHandle | None = None
+    _idle_since = inf
+    """When the last answer was complete, by the event loop's clock. Infinity while a request is under way."""
     _sends_no_more = False
     """Whether the server has sent its last byte on this connection."""
     _unsent = 0
@@ -61,6 +66,8 @@ class Impatient(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_hang_up()
+        self._stop_awaiting()
+        self._stop_awaiting_next()
         super().connection_lost(exc)
 
     def _count_refusal(self, kind: str) -> None:
@@ -91,6 +98,28 @@ class Impatient(asyncio.Protocol):
         if self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
+
+    def _await_next_request(self) -> None:
+        """Close the connection after `times.keep_alive` seconds without a request. The timer is started once, and not
+        for each answer, which would take a twentieth of the time of a small query."""
+        self._idle_since = asyncio.get_running_loop().time()
+        if self._closing_idle is None:
+            self._closing_idle = asyncio.get_running_loop().call_later(self.times.keep_alive, self._close_idle)
+
+    def _stop_awaiting_next(self) -> None:
+        if self._closing_idle is not None:
+            self._closing_idle.cancel()
+            self._closing_idle = None
+
+    def _close_idle(self) -> None:
+        self._closing_idle = None
+        loop = asyncio.get_running_loop()
+        left = self._idle_since + self.times.keep_alive - loop.time()
+        if left <= 0:
+            self.transport.close()
+            self._hang_up_later()
+        elif left < inf:
+            self._closing_idle = loop.call_later(left, self._close_idle)
 
     def _hang_up_later(self) -> None:
         if self._hanging_up is None:

@@ -56,10 +56,10 @@ UVICORN = [
         "http_protocol.py",
         f"{HTTP}:HttpToolsProtocol",
         PROTOCOL,
-        "_unset_keepalive_if_required app app_state config connections cycle flow headers loop parser pipeline "
+        "app app_state config connections cycle flow headers loop parser pipeline "
         "server_state shutdown transport url ws_protocol_class",
         hooks="_start_asgi_task connection_lost connection_made data_received on_body on_header on_headers_complete "
-        "on_message_begin on_message_complete on_response_complete on_url timeout_keep_alive_handler",
+        "on_message_begin on_message_complete on_response_complete on_url",
     ),
     *loans(
         "http_protocol.py",
@@ -212,13 +212,12 @@ async def test_uvicorn_makes_connections_with_any_callable() -> None:
     def make(*_: object, **__: object) -> None: ...
 
     http, websocket = partial(make, 1), partial(make, 2)
-    ours: dict[str, Any] = {"http": http, "ws": websocket, "timeout_keep_alive": 0.5, "log_config": None}
+    ours: dict[str, Any] = {"http": http, "ws": websocket, "log_config": None}
     config = uvicorn.Config(application, interface="asgi3", **ours)
     config.load()
     remedy = "server.py passes partials as protocol classes: subclass BoundedHttp and BoundedWebSocket there instead"
     classes: tuple[object, object] = (config.http_protocol_class, config.ws_protocol_class)
     assert classes == (http, websocket), remedy
-    assert config.timeout_keep_alive == 0.5, "server.py passes a fraction of a second"
 
 
 def test_strawberry_adds_the_two_rules_that_we_add_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 
-from api.app import create_app
 from api.server import uvicorn_config
 from api.settings import Settings, read_settings
 from tests.patience import PATIENCE, short
@@ -55,12 +54,11 @@ def test_a_connection_is_kept_for_longer_than_load_balancers_keep_theirs() -> No
     for environment in ({}, {"DROPZERO_ENDPOINTS": "here=postgresql://app@a.example/shop"}):
         settings = read_settings(environment)
         assert settings.socket_times.keep_alive > 90
-        assert uvicorn_config(settings, partial(create_app, settings)).timeout_keep_alive > 90
 
 
 def test_the_operator_sets_how_long_a_connection_is_kept() -> None:
     settings = read_settings({"DROPZERO_KEEP_ALIVE_S": "620"})
-    assert uvicorn_config(settings, partial(create_app, settings)).timeout_keep_alive == 620
+    assert settings.socket_times.keep_alive == 620
 
 
 async def test_a_connection_without_a_request_is_closed_when_its_time_is_over(settings: Settings) -> None:
@@ -69,6 +67,21 @@ async def test_a_connection_without_a_request_is_closed_when_its_time_is_over(se
         connection = await Connection.to(server)
         assert b"connection: close" not in await connection.ask()
         assert await connection.ended()
+        connection.close()
+
+
+@pytest.mark.slow
+async def test_the_time_begins_anew_with_each_answer(settings: Settings) -> None:
+    keep_alive = short(1.0)
+    times = replace(settings.socket_times, keep_alive=keep_alive)
+    async with serving(replace(settings, socket_times=times)) as server:
+        connection, loop = await Connection.to(server), asyncio.get_running_loop()
+        end = loop.time() + 1.5 * keep_alive
+        while loop.time() < end:
+            asked = loop.time()
+            assert b"connection: close" not in await connection.ask()
+        assert await connection.ended()
+        assert loop.time() - asked > 0.9 * keep_alive
         connection.close()
 
 

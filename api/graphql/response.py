@@ -13,7 +13,7 @@ LEAST_COMPRESSED = 1024
 
 MOST_COMPRESSED = 100 * 1024
 """Bytes of the largest body that is compressed. It takes 1 ms, as long as a turn, and everything else waits. The
-largest answer to the storefront has 33 kB."""
+page of 100 products has 12 to 33 kB."""
 
 
 @dataclass(frozen=True)
