@@ -18,6 +18,7 @@ from api.identity.errors import RateLimited
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
 from api.slow_clients import MAX_UNSENT, PIECE, Impatient
+from api.websocket_pings import Pinged, WebsocketPings
 
 MAX_FRAGMENTS = 1_000
 """Frames of one message. Clients send one, or one for each of their own buffers. Each frame is an object here, and no
@@ -38,12 +39,20 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     close_timeout: float
 
     def __init__(
-        self, times: SocketTimes, admission: Admission, deadline: float, *arguments: Any, **named: Any
+        self,
+        times: SocketTimes,
+        admission: Admission,
+        pings: WebsocketPings,
+        deadline: float,
+        *arguments: Any,
+        **named: Any,
     ) -> None:
         """`deadline` by the event loop's clock."""
         super().__init__(times, admission, *arguments, **named)
         self._deadline = deadline
         self._accepting: asyncio.TimerHandle | None = None
+        self._pings = pings
+        self._pinged: set[Pinged] | None = None
 
     @property
     def reading_paused(self) -> bool:
@@ -116,7 +125,22 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
 
     def start_keepalive(self) -> None:
         self._stop_accepting()
-        super().start_keepalive()
+        self._pinged = self._pings.join(self)
+
+    def stop_keepalive(self) -> None:
+        super().stop_keepalive()
+        if self._pinged is not None:
+            self._pinged.discard(self)
+
+    def ping(self, payload: bytes, frame: bytes) -> None:
+        """Send a ping. A client that has not answered the last one is gone."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        if self.pending_ping_payload is None:
+            self.pending_ping_payload = payload
+            self.transport.write(frame)
+        else:
+            self.keepalive_timeout()
 
     def _stop_accepting(self) -> None:
         if self._accepting is not None:

@@ -76,10 +76,11 @@ UVICORN = [
         WEBSOCKET,
         SOCKET,
         "app close_sent close_timeout close_timer conn curr_msg_data_type default_headers disconnected frames "
-        "handle_events handshake_complete handshake_initiated initial_response logger queue read_paused receive scope "
-        "send send_500_response shutdown transport writable",
+        "handle_events handshake_complete handshake_initiated initial_response logger pending_ping_payload queue "
+        "read_paused receive scope send send_500_response shutdown transport writable",
         hooks="connection_lost connection_made data_received eof_received handle_connect handle_cont "
-        "handle_parser_exception handle_ping keepalive_timeout run_asgi send_receive_event_to_app start_keepalive",
+        "handle_parser_exception handle_ping keepalive_timeout run_asgi send_receive_event_to_app start_keepalive "
+        "stop_keepalive",
     ),
     *loans("websocket_protocol.py", "uvicorn.protocols.utils", SOCKET, "ClientDisconnected"),
     *loans(
