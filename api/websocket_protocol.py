@@ -1,8 +1,8 @@
 """uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end.
 
 It borrows much of uvicorn's websockets_sansio_impl.py, and websockets' parser and its errors. It does so until uvicorn
-limits fragments and the time to accept, lets the application choose how a socket ends when the server stops, and
-answers floods of pings once. tests/test_borrowed.py lists every name.
+limits fragments and the time to accept, lets the application choose how a socket ends when the server stops, answers
+floods of pings once, and keeps little for an idle socket. tests/test_borrowed.py lists every name.
 """
 
 import asyncio
@@ -12,12 +12,14 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import OPEN, SERVER, Protocol
 
 from api.identity.admission import Admission
 from api.identity.errors import RateLimited
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
 from api.slow_clients import MAX_UNSENT, PIECE, Impatient
+from api.waiting import Inbox, Room
 from api.websocket_pings import Pinged, WebsocketPings
 
 MAX_FRAGMENTS = 1_000
@@ -36,6 +38,17 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     socket by the deadline.
     """
 
+    # Attributes of uvicorn's and of ours. In a slot each takes 8 bytes, in a dictionary of so many it takes 30. An
+    # attribute that is missing here is kept in a dictionary.
+    __slots__ = (
+        *("_accepting", "_deadline", "_pinged", "_pings", "admission", "arrived", "times"),
+        *("app", "app_state", "asgi_version", "client", "close_sent", "close_timeout", "close_timer", "config", "conn"),
+        *("connections", "curr_msg_data_type", "default_headers", "disconnected", "frames", "handshake_complete"),
+        *("handshake_initiated", "initial_response", "last_ping_rtt", "logger", "loop", "pending_ping_payload"),
+        *("ping_interval", "ping_sent_at", "ping_timeout", "ping_timer", "pong_timer", "queue", "read_paused"),
+        *("request", "response", "root_path", "scheme", "scope", "server", "tasks", "transport", "writable"),
+    )
+
     close_timeout: float
 
     def __init__(
@@ -49,6 +62,9 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     ) -> None:
         """`deadline` by the event loop's clock."""
         super().__init__(times, admission, *arguments, **named)
+        self.arrived = 0
+        self.queue = Inbox()  # type: ignore[assignment]  # it has the methods that uvicorn calls
+        self.writable = Room()  # type: ignore[assignment]
         self._deadline = deadline
         self._accepting: asyncio.TimerHandle | None = None
         self._pings = pings
@@ -124,7 +140,13 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._hang_up_later()
 
     def start_keepalive(self) -> None:
+        """The application has accepted the socket: begin with frames, and with pings."""
         self._stop_accepting()
+        # The parser of the handshake would keep the client's request.
+        self.conn.parser.close()
+        self.conn = Protocol(  # type: ignore[assignment]  # uvicorn's has the methods of a handshake as well
+            SERVER, state=OPEN, max_size=self.config.ws_max_size, logger=self.logger
+        )
         self._pinged = self._pings.join(self)
 
     def stop_keepalive(self) -> None:
