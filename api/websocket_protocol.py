@@ -6,7 +6,7 @@ floods of pings once, and keeps little for an idle socket. tests/test_borrowed.p
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -14,6 +14,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN, SERVER, Protocol
 
+from api.graphql.connection import EXTENSION, FrameParts
 from api.identity.admission import Admission
 from api.identity.errors import RateLimited
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
@@ -138,6 +139,8 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         if self.close_sent:
             self._count_refusal("handshake")
             self._hang_up_later()
+        else:
+            cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self
 
     def start_keepalive(self) -> None:
         """The application has accepted the socket: begin with frames, and with pings."""
@@ -223,6 +226,15 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         others = [frame for frame in frames if frame[:1] != PONG]
         self.transport.write(b"".join(pongs[-1:] + others if self.writable.is_set() else others))
 
+    def write(self, frame: FrameParts) -> bool:
+        """See `Connection.write`."""
+        if not self.writable.is_set():
+            return False
+        if self.disconnected or self.close_sent or self.conn.close_sent is not None:
+            raise ClientDisconnected
+        self.transport.write(b"".join(frame))
+        return True
+
     async def run_asgi(self) -> None:
         """Run the application as uvicorn does, but in its client's turn, like a request. A handshake that it refuses is
         no error."""
@@ -248,6 +260,8 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self.transport.close()
         if not self.disconnected:
             self._hang_up_later()
+        # Only the handshake needs these, and the scope refers to this connection.
+        del self.scope, self.request, self.response
 
 
 def _is_utf8(fragments: list[bytes]) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -12,12 +11,13 @@ import orjson
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.graphql.broadcast import Broadcast
+from api.graphql.connection import Connection, FrameParts, connection_of
 from api.graphql.departure import Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
+from api.graphql.watching import Watching
 from api.graphql.websocket_messages import Closing, checked_message
 from api.identity.caller import Caller, client_key
 from api.identity.errors import RateLimited
@@ -42,9 +42,6 @@ operations again."""
 WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER, FORBIDDEN)
 """Close codes for reasons that are not the client's: its operations are answered before the close. After a close,
 clients of graphql-ws send each unanswered operation again, a purchase too."""
-
-END = ""
-"""The slot of an operation's last message."""
 
 
 class GraphQLSocket:
@@ -76,7 +73,7 @@ class GraphQLSocket:
         authorization = websocket.headers.get("authorization")
         try:
             caller = await self.engine.authenticator.identify(authorization, address)
-            session = Session(self, websocket, send, address, authorization, caller)
+            session = Session(self, websocket, connection_of(scope, receive, send), address, authorization, caller)
             with admission.sockets.claimed(client_key(address, caller), 1, session.give_way) as claim:
                 await session.run(claim)
         except (QuotaSpent, RateLimited) as refusal:
@@ -92,7 +89,7 @@ class Session:
         self,
         server: GraphQLSocket,
         websocket: WebSocket,
-        send: Send,
+        connection: Connection,
         address: str,
         authorization: str | None,
         caller: Caller,
@@ -104,7 +101,7 @@ class Session:
         self._address = address
         self._authorization = authorization
         self._gate = server.engine.admission.gate
-        self._to_client = partial(_send_parts, send)
+        self._connection = connection
         self._caller = caller
         self._initialised = False
         self._until_initialised = asyncio.timeout(server.init_timeout)
@@ -113,7 +110,7 @@ class Session:
         self._operations: dict[str, Departure | Watching] = {}
         self._executing = 0
         """Queries and mutations that are executing, those that the client has completed among them."""
-        self.outbox = Outbox(self._to_client)
+        self._outbox: Outbox[FrameParts] = Outbox(partial(_send_frame, connection.send), connection.write)
 
     @property
     def _client(self) -> str:
@@ -161,7 +158,7 @@ class Session:
         except (WebSocketDisconnect, OSError):
             return None
         finally:
-            self.outbox.close()
+            self._outbox.close()
             for operation_id, operation in list(self._operations.items()):
                 if isinstance(operation, Watching):
                     self._operations.pop(operation_id).leave()
@@ -263,7 +260,7 @@ class Session:
 
     def _watch(self, operation_id: str, watch: Watch) -> None:
         broadcasts = self._engine.broadcasts
-        watching = self._operations[operation_id] = Watching(self, operation_id, broadcasts.leave)
+        watching = self._operations[operation_id] = Watching(operation_id, self._operations, self._outbox, broadcasts)
         watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, watch.client)
 
     async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:
@@ -276,7 +273,8 @@ class Session:
             self._executing -= 1
         if departure.left:
             return
-        self.forget(operation_id)
+        # Before its last message is sent: after that the client may use the id again.
+        del self._operations[operation_id]
         with suppress(OSError):
             if "data" in response:
                 await self._send({"id": operation_id, "type": "next", "payload": response})
@@ -284,53 +282,16 @@ class Session:
             else:
                 await self._send({"id": operation_id, "type": "error", "payload": response["errors"]})
 
-    def forget(self, operation_id: str) -> None:
-        """Free an operation's id. Call it before its last message is sent: after that the client may use the id
-        again."""
-        del self._operations[operation_id]
-
     async def _send(self, message: dict[str, Any]) -> None:
         # As text: bytes would become a binary frame, and graphql-ws clients close on those.
-        await self._to_client((orjson.dumps(message).decode(),))
+        await self._connection.send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+
+
+async def _send_frame(send: Send, frame: FrameParts) -> None:
+    """Send a message of a broadcast when the connection has room. Raises OSError when the client has left."""
+    _, *text = frame
+    await send({"type": "websocket.send", "text": b"".join(text).decode()})
 
 
 def _token_ended() -> Closing:
     return Closing(FORBIDDEN, "The token has expired or was withdrawn; connect again with a new one")
-
-
-async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
-    """Send a message without Starlette's state checks: a broadcast sends thousands, and Starlette takes the second
-    message to a client that has left for a defect. Raises OSError when the client has left.
-
-    A message has parts, joined only here, so that messages that wait share the response and the id in them.
-    """
-    await send({"type": "websocket.send", "text": "".join(parts)})
-
-
-class Watching:
-    """A subscription of a socket: the broadcast's subscriber, which adds its operation's id to each response."""
-
-    __slots__ = ("_head", "_id", "_leave", "_session", "broadcast")
-
-    def __init__(self, session: Session, operation_id: str, leave: Callable[[Broadcast, "Watching"], None]) -> None:
-        self.broadcast: Broadcast | None = None
-        self._leave = leave
-        self._session = session
-        self._id = operation_id
-        self._head = f'{{"id":{orjson.dumps(operation_id).decode()},"type":"next","payload":'
-
-    def next(self, product_id: str, response: str) -> None:
-        self._session.outbox.put(self._id, product_id, (self._head, response, "}"))
-
-    def end(self, errors: list[dict[str, Any]]) -> None:
-        self._session.forget(self._id)
-        message = (
-            {"id": self._id, "type": "error", "payload": errors} if errors else {"id": self._id, "type": "complete"}
-        )
-        self._session.outbox.put(self._id, END, (orjson.dumps(message).decode(),))
-
-    def leave(self) -> None:
-        """Unsubscribe: the client has completed the operation, or the socket ends."""
-        if self.broadcast is not None:
-            self._leave(self.broadcast, self)
-        self._session.outbox.drop(self._id)
