@@ -6,6 +6,7 @@ floods of pings once, and keeps little for an idle socket. tests/test_borrowed.p
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -36,13 +37,13 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     1012, and decides how the socket ends.
 
     It takes over a connection with the client's handshake. It closes the connection unless the application accepts the
-    socket by the deadline.
+    socket by the deadline. The application can return while the socket stays open: see `park`.
     """
 
     # Attributes of uvicorn's and of ours. In a slot each takes 8 bytes, in a dictionary of so many it takes 30. An
     # attribute that is missing here is kept in a dictionary.
     __slots__ = (
-        *("_accepting", "_deadline", "_pinged", "_pings", "admission", "arrived", "times"),
+        *("_accepting", "_client", "_deadline", "_pinged", "_pings", "_resume", "admission", "arrived", "times"),
         *("app", "app_state", "asgi_version", "client", "close_sent", "close_timeout", "close_timer", "config", "conn"),
         *("connections", "curr_msg_data_type", "default_headers", "disconnected", "frames", "handshake_complete"),
         *("handshake_initiated", "initial_response", "last_ping_rtt", "logger", "loop", "pending_ping_payload"),
@@ -70,6 +71,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self._accepting: asyncio.TimerHandle | None = None
         self._pings = pings
         self._pinged: set[Pinged] | None = None
+        self._resume: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     @property
     def reading_paused(self) -> bool:
@@ -140,6 +142,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._count_refusal("handshake")
             self._hang_up_later()
         else:
+            self._client = self.admission.clients.of(self.scope)
             cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self
 
     def start_keepalive(self) -> None:
@@ -235,15 +238,45 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.transport.write(b"".join(frame))
         return True
 
+    def park(self, resume: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """See `Connection.park`."""
+        if not self.queue.empty():
+            return False
+        self._resume = resume
+        self._inbox.notify(self._run_again)
+        return True
+
+    def wake(self) -> None:
+        """See `Connection.wake`."""
+        self._inbox.wake()
+
+    @property
+    def _inbox(self) -> Inbox[Any]:
+        return cast("Inbox[Any]", self.queue)
+
     async def run_asgi(self) -> None:
-        """Run the application as uvicorn does, but in its client's turn, like a request. A handshake that it refuses is
-        no error."""
-        gate = self.admission.gate
-        client = self.admission.clients.of(self.scope)
+        """Run the application as uvicorn does, but in its client's turn, like a request."""
+        await self._run(self._enter())
+        # Only the handshake needs these, and the scope refers to this connection.
+        del self.scope, self.request, self.response
+
+    async def _enter(self) -> None:
+        await self.admission.gate.entered(self._client)
+        if not self.disconnected:
+            await self.admission.gate.metered(self._client, self.app(self.scope, self.receive, self.send))
+
+    def _run_again(self) -> None:
+        """Resume a parked application."""
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            task = self.loop.create_task(self._run(self.admission.gate.metered_apart(self._client, resume())))
+            task.add_done_callback(self.on_task_complete)
+            self.tasks.add(task)
+
+    async def _run(self, running: Coroutine[Any, Any, None]) -> None:
+        """Run the application until it parks the socket or ends. A handshake that it refuses is no error."""
         try:
-            await gate.entered(client)
-            if not self.disconnected:
-                await gate.metered(client, self.app(self.scope, self.receive, self.send))
+            await running
         except ClientDisconnected:
             pass
         except RateLimited as limit:
@@ -256,12 +289,12 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             if not self.handshake_complete and not self.disconnected and self.initial_response is None:
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
+        if self._resume is not None:
+            return
         if self.close_timer is None and not self._sends_no_more:
             self.transport.close()
         if not self.disconnected:
             self._hang_up_later()
-        # Only the handshake needs these, and the scope refers to this connection.
-        del self.scope, self.request, self.response
 
 
 def _is_utf8(fragments: list[bytes]) -> bool:

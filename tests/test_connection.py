@@ -1,4 +1,4 @@
-"""The connection of a websocket as `dropzero serve` offers it: frames sent at once."""
+"""The connection of a websocket as `dropzero serve` offers it: frames sent at once, and parked sockets."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosedOK
 from api.graphql.connection import Connection, connection_of
 from api.graphql.shared_response import header_of
 from api.settings import Settings, SocketTimes
-from tests.patience import PATIENCE
-from tests.protocol.frames import CLOSE, TEXT, opened
+from tests.patience import PATIENCE, until
+from tests.protocol.frames import CLOSE, TEXT, frame, opened
 from tests.server import serving
 
 Session = Callable[[Connection], Awaitable[None]]
@@ -135,3 +135,71 @@ async def test_nothing_is_sent_behind_the_answer_to_a_close_frame(settings: Sett
         await refused.wait()
         with pytest.raises(ConnectionClosedOK):
             await client.recv()
+
+
+async def test_a_parked_socket_is_resumed_by_a_message_and_by_its_end(settings: Settings) -> None:
+    received: list[Any] = []
+
+    async def session(connection: Connection) -> None:
+        async def resume() -> None:
+            event = await connection.receive()
+            received.append(event.get("text", event["type"]))
+            if event["type"] == "websocket.receive":
+                await connection.send(message_of("got it"))
+                assert connection.park(resume)
+
+        assert connection.park(resume)
+
+    async with client_of(settings, session) as client:
+        for text in ("first", "second"):
+            await client.send(text)
+            assert await client.recv() == "got it"
+        client.transport.abort()
+        await until(lambda: received == ["first", "second", "websocket.disconnect"])
+
+
+async def test_a_socket_with_an_event_is_not_parked(settings: Settings) -> None:
+    async def session(connection: Connection) -> None:
+        for expected in ("first", "second"):
+            assert not received or not connection.park(never)
+            received.append((await connection.receive())["text"])
+            assert received[-1] == expected
+        await connection.send(message_of("got both"))
+
+    async def never() -> None:
+        raise AssertionError
+
+    received: list[str] = []
+    async with served(settings, session) as server, asyncio.timeout(PATIENCE), opened(server) as socket:
+        await socket.connection.send(frame(TEXT, b"first") + frame(TEXT, b"second"))  # in one piece
+        assert await socket.frame() == (TEXT, b"got both")
+
+
+async def test_a_parked_socket_can_be_woken_without_an_event(settings: Settings) -> None:
+    connections: list[Connection] = []
+
+    async def session(connection: Connection) -> None:
+        async def resume() -> None:
+            await connection.send({"type": "websocket.close", "code": 1013})
+
+        assert connection.park(resume)
+        connections.append(connection)
+
+    async with client_of(settings, session) as client:
+        await until(lambda: bool(connections))
+        connections[0].wake()
+        connections[0].wake()  # without effect
+        await client.wait_closed()
+        assert client.close_code == 1013
+
+
+async def test_an_application_that_ends_without_parking_closes_its_socket(settings: Settings) -> None:
+    async def session(connection: Connection) -> None:
+        async def resume() -> None:
+            await connection.receive()
+
+        assert connection.park(resume)
+
+    async with client_of(settings, session) as client:
+        await client.send("first")
+        await client.wait_closed()

@@ -1,7 +1,7 @@
 """The connection of a websocket, as its server offers it to the application beyond ASGI."""
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -26,9 +26,19 @@ class Connection(Protocol):
         """Send a frame at once. Returns False, and sends nothing, when the connection has no room or other messages
         wait for it: then `send` has to send the text. Raises OSError when the connection is closed."""
 
+    def park(self, resume: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Let the application return without closing the socket. `resume` runs in a new task when an event arrives, or
+        after `wake`. Returns False, and does nothing, when an event has arrived already.
+
+        A parked socket has no task and no stack of coroutines: that is more than half of an idle socket's memory.
+        """
+
+    def wake(self) -> None:
+        """Resume the application, if it is parked."""
+
 
 class PlainConnection:
-    """The connection of any ASGI server: no message is sent at once."""
+    """The connection of any ASGI server: no message is sent at once, and no socket is parked."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.receive = receive
@@ -36,6 +46,12 @@ class PlainConnection:
 
     def write(self, frame: FrameParts) -> bool:
         return False
+
+    def park(self, resume: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        return False
+
+    def wake(self) -> None:
+        pass
 
 
 def connection_of(scope: Scope, receive: Receive, send: Send) -> Connection:
