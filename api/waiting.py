@@ -50,26 +50,26 @@ class Room:
     """Whether a connection has room for more, with the methods of asyncio.Event that uvicorn calls. Messages that wait
     are sent one after the other, and no later message overtakes them."""
 
-    __slots__ = ("_open", "_waiting")
+    __slots__ = ("_free", "_open", "_waiting")
 
     def __init__(self) -> None:
-        self._open = True
+        self._open = self._free = True
         self._waiting: list[asyncio.Event] = []
 
     def is_set(self) -> bool:
         """Whether a message can be sent at once."""
-        return self._open and not self._waiting
+        return self._free
 
     def set(self) -> None:
         self._open = True
         self._wake_first()
 
     def clear(self) -> None:
-        self._open = False
+        self._open = self._free = False
 
     async def wait(self) -> None:
         """Return when it is this message's turn. The caller sends it without another await."""
-        if self.is_set():
+        if self._free:
             return
         turn = asyncio.Event()
         self._waiting.append(turn)
@@ -83,6 +83,7 @@ class Room:
             asyncio.get_running_loop().call_soon(self._wake_first)  # when this message has been sent
 
     def _wake_first(self) -> None:
+        self._free = self._open and not self._waiting
         if self._open and self._waiting:
             self._waiting[0].set()
 

@@ -43,7 +43,18 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     # Attributes of uvicorn's and of ours. In a slot each takes 8 bytes, in a dictionary of so many it takes 30. An
     # attribute that is missing here is kept in a dictionary.
     __slots__ = (
-        *("_accepting", "_client", "_deadline", "_pinged", "_pings", "_resume", "admission", "arrived", "times"),
+        *(
+            "_accepting",
+            "_client",
+            "_client_closed",
+            "_deadline",
+            "_pinged",
+            "_pings",
+            "_resume",
+            "admission",
+            "arrived",
+            "times",
+        ),
         *("app", "app_state", "asgi_version", "client", "close_sent", "close_timeout", "close_timer", "config", "conn"),
         *("connections", "curr_msg_data_type", "default_headers", "disconnected", "frames", "handshake_complete"),
         *("handshake_initiated", "initial_response", "last_ping_rtt", "logger", "loop", "pending_ping_payload"),
@@ -68,6 +79,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         self.queue = Inbox()  # type: ignore[assignment]  # it has the methods that uvicorn calls
         self.writable = Room()  # type: ignore[assignment]
         self._deadline = deadline
+        self._client_closed = False
         self._accepting: asyncio.TimerHandle | None = None
         self._pings = pings
         self._pinged: set[Pinged] | None = None
@@ -175,6 +187,10 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             self._accepting.cancel()
             self._accepting = None
 
+    def handle_close(self, event: Frame) -> None:
+        self._client_closed = True  # websockets has the answer ready, which is the last frame
+        super().handle_close(event)
+
     def handle_cont(self, event: Frame) -> None:
         if self.close_sent:
             self.frames = []
@@ -233,7 +249,7 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         """See `Connection.write`."""
         if not self.writable.is_set():
             return False
-        if self.disconnected or self.close_sent or self.conn.close_sent is not None:
+        if self.disconnected or self.close_sent or self._client_closed:
             raise ClientDisconnected
         self.transport.write(b"".join(frame))
         return True

@@ -79,7 +79,7 @@ UVICORN = [
         "handle_events handshake_complete handshake_initiated initial_response logger loop on_task_complete "
         "pending_ping_payload queue read_paused receive request response scope send send_500_response shutdown tasks "
         "transport writable",
-        hooks="connection_lost connection_made data_received eof_received handle_connect handle_cont "
+        hooks="connection_lost connection_made data_received eof_received handle_close handle_connect handle_cont "
         "handle_parser_exception handle_ping keepalive_timeout run_asgi send_receive_event_to_app start_keepalive "
         "stop_keepalive",
     ),

@@ -41,6 +41,8 @@ SHARED = ""
 FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
 """`retry_after` is a guess: it is not known when watchers leave."""
 
+DEFECT = "defect: a watcher could not be sent its stock"
+
 FIXED_CHARACTERS = 200
 """Characters that stand for the memory of a broadcast's task and watcher, beside its document and variables."""
 
@@ -239,7 +241,10 @@ class Broadcast:
         wait."""
         for subscriber in waiting:
             if subscriber in self.subscribers:
-                _call(subscriber.next, product_id, response)
+                try:  # as in `_call`, whose own call would be a tenth of the time
+                    subscriber.next(product_id, response)
+                except Exception:
+                    logger.exception(DEFECT)
                 if perf_counter() >= end:
                     return True
         return False
@@ -250,4 +255,4 @@ def _call(method: Callable[..., None], *arguments: Any) -> None:
     try:
         method(*arguments)
     except Exception:
-        logger.exception("defect: a watcher could not be sent its stock")
+        logger.exception(DEFECT)
