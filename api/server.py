@@ -30,6 +30,7 @@ from api.serving import SINGLE_PROCESS_ACTIONS, ServingProcess
 from api.settings import Settings, SocketTimes
 from api.signals import BrokenOff, end_as_signalled, hold_signals, run_until_signal, unwind_on_signals
 from api.startup import prepare
+from api.websocket_pings import WebsocketPings
 from api.websocket_protocol import BoundedWebSocket
 from api.worker_metrics import shared_folder
 from api.workers import Workers
@@ -124,9 +125,8 @@ def uvicorn_config(
         interface="asgi3",  # uvicorn would take an application for an older one whose call is no coroutine function
         workers=workers,
         http=partial(_connection, times, admission, most),  # type: ignore[arg-type]  # called as a class is
-        ws=partial(BoundedWebSocket, times, admission),  # type: ignore[arg-type]
-        ws_ping_interval=times.ping,
-        ws_ping_timeout=times.ping,
+        ws=partial(BoundedWebSocket, times, admission, WebsocketPings(times.ping)),  # type: ignore[arg-type]
+        ws_ping_interval=None,  # WebsocketPings has one timer for all sockets
         ws_per_message_deflate=False,
         ws_max_size=MAX_MESSAGE,
         proxy_headers=False,  # Clients reads X-Forwarded-For, but only of trusted proxies

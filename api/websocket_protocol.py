@@ -1,23 +1,28 @@
 """uvicorn's websocket protocol, with bounds on what a client can make the server keep, and an orderly end.
 
 It borrows much of uvicorn's websockets_sansio_impl.py, and websockets' parser and its errors. It does so until uvicorn
-limits fragments and the time to accept, lets the application choose how a socket ends when the server stops, and
-answers floods of pings once. tests/test_borrowed.py lists every name.
+limits fragments and the time to accept, lets the application choose how a socket ends when the server stops, answers
+floods of pings once, and keeps little for an idle socket. tests/test_borrowed.py lists every name.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import OPEN, SERVER, Protocol
 
+from api.graphql.connection import EXTENSION, FrameParts
 from api.identity.admission import Admission
 from api.identity.errors import RateLimited
 from api.refusal import EARLY, INVALID_HANDSHAKE, Refusal, busy
 from api.settings import SocketTimes
 from api.slow_clients import MAX_UNSENT, PIECE, Impatient
+from api.waiting import Inbox, Room
+from api.websocket_pings import Pinged, WebsocketPings
 
 MAX_FRAGMENTS = 1_000
 """Frames of one message. Clients send one, or one for each of their own buffers. Each frame is an object here, and no
@@ -32,18 +37,53 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
     1012, and decides how the socket ends.
 
     It takes over a connection with the client's handshake. It closes the connection unless the application accepts the
-    socket by the deadline.
+    socket by the deadline. The application can return while the socket stays open: see `park`.
     """
+
+    # Attributes of uvicorn's and of ours. In a slot each takes 8 bytes, in a dictionary of so many it takes 30. An
+    # attribute that is missing here is kept in a dictionary.
+    __slots__ = (
+        *(
+            "_accepting",
+            "_client",
+            "_client_closed",
+            "_deadline",
+            "_pinged",
+            "_pings",
+            "_resume",
+            "admission",
+            "arrived",
+            "times",
+        ),
+        *("app", "app_state", "asgi_version", "client", "close_sent", "close_timeout", "close_timer", "config", "conn"),
+        *("connections", "curr_msg_data_type", "default_headers", "disconnected", "frames", "handshake_complete"),
+        *("handshake_initiated", "initial_response", "last_ping_rtt", "logger", "loop", "pending_ping_payload"),
+        *("ping_interval", "ping_sent_at", "ping_timeout", "ping_timer", "pong_timer", "queue", "read_paused"),
+        *("request", "response", "root_path", "scheme", "scope", "server", "tasks", "transport", "writable"),
+    )
 
     close_timeout: float
 
     def __init__(
-        self, times: SocketTimes, admission: Admission, deadline: float, *arguments: Any, **named: Any
+        self,
+        times: SocketTimes,
+        admission: Admission,
+        pings: WebsocketPings,
+        deadline: float,
+        *arguments: Any,
+        **named: Any,
     ) -> None:
         """`deadline` by the event loop's clock."""
         super().__init__(times, admission, *arguments, **named)
+        self.arrived = 0
+        self.queue = Inbox()  # type: ignore[assignment]  # it has the methods that uvicorn calls
+        self.writable = Room()  # type: ignore[assignment]
         self._deadline = deadline
+        self._client_closed = False
         self._accepting: asyncio.TimerHandle | None = None
+        self._pings = pings
+        self._pinged: set[Pinged] | None = None
+        self._resume: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     @property
     def reading_paused(self) -> bool:
@@ -113,15 +153,43 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         if self.close_sent:
             self._count_refusal("handshake")
             self._hang_up_later()
+        else:
+            self._client = self.admission.clients.of(self.scope)
+            cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self
 
     def start_keepalive(self) -> None:
+        """The application has accepted the socket: begin with frames, and with pings."""
         self._stop_accepting()
-        super().start_keepalive()
+        # The parser of the handshake would keep the client's request.
+        self.conn.parser.close()
+        self.conn = Protocol(  # type: ignore[assignment]  # uvicorn's has the methods of a handshake as well
+            SERVER, state=OPEN, max_size=self.config.ws_max_size, logger=self.logger
+        )
+        self._pinged = self._pings.join(self)
+
+    def stop_keepalive(self) -> None:
+        super().stop_keepalive()
+        if self._pinged is not None:
+            self._pinged.discard(self)
+
+    def ping(self, payload: bytes, frame: bytes) -> None:
+        """Send a ping. A client that has not answered the last one is gone."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        if self.pending_ping_payload is None:
+            self.pending_ping_payload = payload
+            self.transport.write(frame)
+        else:
+            self.keepalive_timeout()
 
     def _stop_accepting(self) -> None:
         if self._accepting is not None:
             self._accepting.cancel()
             self._accepting = None
+
+    def handle_close(self, event: Frame) -> None:
+        self._client_closed = True  # websockets has the answer ready, which is the last frame
+        super().handle_close(event)
 
     def handle_cont(self, event: Frame) -> None:
         if self.close_sent:
@@ -177,15 +245,54 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
         others = [frame for frame in frames if frame[:1] != PONG]
         self.transport.write(b"".join(pongs[-1:] + others if self.writable.is_set() else others))
 
+    def write(self, frame: FrameParts) -> bool:
+        """See `Connection.write`."""
+        if not self.writable.is_set():
+            return False
+        if self.disconnected or self.close_sent or self._client_closed:
+            raise ClientDisconnected
+        self.transport.write(b"".join(frame))
+        return True
+
+    def park(self, resume: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """See `Connection.park`."""
+        if not self.queue.empty():
+            return False
+        self._resume = resume
+        self._inbox.notify(self._run_again)
+        return True
+
+    def wake(self) -> None:
+        """See `Connection.wake`."""
+        self._inbox.wake()
+
+    @property
+    def _inbox(self) -> Inbox[Any]:
+        return cast("Inbox[Any]", self.queue)
+
     async def run_asgi(self) -> None:
-        """Run the application as uvicorn does, but in its client's turn, like a request. A handshake that it refuses is
-        no error."""
-        gate = self.admission.gate
-        client = self.admission.clients.of(self.scope)
+        """Run the application as uvicorn does, but in its client's turn, like a request."""
+        await self._run(self._enter())
+        # Only the handshake needs these, and the scope refers to this connection.
+        del self.scope, self.request, self.response
+
+    async def _enter(self) -> None:
+        await self.admission.gate.entered(self._client)
+        if not self.disconnected:
+            await self.admission.gate.metered(self._client, self.app(self.scope, self.receive, self.send))
+
+    def _run_again(self) -> None:
+        """Resume a parked application."""
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            task = self.loop.create_task(self._run(self.admission.gate.metered_apart(self._client, resume())))
+            task.add_done_callback(self.on_task_complete)
+            self.tasks.add(task)
+
+    async def _run(self, running: Coroutine[Any, Any, None]) -> None:
+        """Run the application until it parks the socket or ends. A handshake that it refuses is no error."""
         try:
-            await gate.entered(client)
-            if not self.disconnected:
-                await gate.metered(client, self.app(self.scope, self.receive, self.send))
+            await running
         except ClientDisconnected:
             pass
         except RateLimited as limit:
@@ -198,6 +305,8 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             if not self.handshake_complete and not self.disconnected and self.initial_response is None:
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
+        if self._resume is not None:
+            return
         if self.close_timer is None and not self._sends_no_more:
             self.transport.close()
         if not self.disconnected:

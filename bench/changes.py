@@ -18,7 +18,7 @@ from bench.servers import Process
 from bench.watching_socket import Watch
 
 PHASE = 20.0
-"""Seconds of changes. It is the interval of uvicorn's pings, so that every phase has equally many pings."""
+"""Seconds of changes. It is the interval of pings, so that every phase has equally many pings."""
 
 
 @dataclass(frozen=True)

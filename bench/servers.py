@@ -136,6 +136,14 @@ def bare_websocket() -> Iterator[Process]:
 
 
 @contextlib.contextmanager
+def idle_websocket(kind: str) -> Iterator[Process]:
+    """A server of websockets without an application; `kind` as in idle_websocket.py."""
+    port = free_port()
+    with _running([sys.executable, "-m", "bench.idle_websocket", str(port), kind], port, {}) as process:
+        yield process
+
+
+@contextlib.contextmanager
 def redis() -> Iterator[int]:
     """A Redis without persistence; its port."""
     port = free_port()

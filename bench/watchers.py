@@ -1,6 +1,6 @@
 """Thousands of watchers of one stock: how soon each change arrives at the last of them, and what that costs.
 
-    python -m bench.watchers                              everything, about 10 minutes
+    python -m bench.watchers                              everything, about 12 minutes
     python -m bench.watchers --case 10000 --case bare     some cases, with nothing written to results/
     python -m bench.watchers --crowd 500                  the same with fewer watchers, to try it out
 
@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench import changes, metrics, watched_purchases
+from bench import changes, idle_watchers, metrics, watched_purchases
 from bench.audience import Audience, audience
 from bench.changes import PHASE, Change, latencies
 from bench.database import Database
@@ -27,7 +27,7 @@ from bench.report import console, plot_lines, print_table, write_json
 from bench.servers import TOKEN, Process, bare_websocket, dropzero
 from bench.watching_socket import Watch
 
-CASES = ("100", "1000", "10000", "spread", "stalled", "bare", "purchases")
+CASES = ("100", "1000", "10000", "spread", "stalled", "bare", "memory", "purchases")
 CROWD = 10_000
 POLLS_PER_S = 4
 """Polls per second of a server with the default interval."""
@@ -50,6 +50,14 @@ COSTS = (
     *("case", "deliveries", "server_us_per_delivery", "of_bare", "idle_cpu"),
     *("kib_per_watcher", "mib_before", "mib_full", "mib_after", "readings_per_interval", "given_up"),
 )
+
+
+class Results(NamedTuple):
+    """The rows of the tables."""
+
+    rows: list[dict[str, Any]]
+    idle: list[dict[str, Any]]
+    sold: list[dict[str, Any]]
 
 
 def watched(
@@ -186,9 +194,8 @@ def _warm_up(server: Process) -> None:
         crowd.leave()
 
 
-def run(cases: Sequence[str], crowd: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    sold: list[dict[str, Any]] = []
+def run(cases: Sequence[str], crowd: int) -> Results:
+    rows, idle, sold = results = Results([], [], [])
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         for case in cases:
@@ -203,6 +210,8 @@ def run(cases: Sequence[str], crowd: int) -> tuple[list[dict[str, Any]], list[di
                     rows.append(beside_stalled(data, f"{stalled} of {crowd:,} not reading", crowd, stalled))
                 case "bare":
                     rows.append(bare(data, crowd))
+                case "memory":
+                    idle += idle_watchers.measure(data, crowd)
                 case "purchases":
                     sold += watched_purchases.measure(data, crowd)
                 case number:
@@ -212,7 +221,7 @@ def run(cases: Sequence[str], crowd: int) -> tuple[list[dict[str, Any]], list[di
         for row in rows:
             if "server_us_per_delivery" in row:
                 row["of_bare"] = row["server_us_per_delivery"] / floor
-    return rows, sold
+    return results
 
 
 def main() -> None:
@@ -220,14 +229,17 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES, help="only this case; may be repeated")
     parser.add_argument("--crowd", type=int, default=CROWD, help="watchers at most")
     arguments = parser.parse_args()
-    rows, sold = run(arguments.case or CASES, arguments.crowd)
+    rows, idle, sold = run(arguments.case or CASES, arguments.crowd)
     if rows:
         print_table("Until a change has arrived", [{name: row[name] for name in LATENCIES} for row in rows])
         print_table("What it costs the server", [{name: row.get(name, "") for name in COSTS} for row in rows])
+    if idle:
+        print_table("Memory of an idle socket", idle)
     if sold:
         print_table(f"Purchases of a watched product, {watched_purchases.BUYERS} buyers", sold)
     if arguments.case is None and arguments.crowd == CROWD:
         write_json("watched_purchases", sold)
+        write_json("idle_watchers", idle)
         written = write_json("watchers", rows)
         of_one = [row for row in rows if row["products"] == 1 and "kib_per_watcher" in row]
         drawn = plot_lines(

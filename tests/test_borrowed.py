@@ -78,18 +78,24 @@ UVICORN = [
         "websocket_protocol.py",
         WEBSOCKET,
         SOCKET,
-        "app close_sent close_timeout close_timer conn curr_msg_data_type default_headers disconnected frames "
-        "handle_events handshake_complete handshake_initiated initial_response logger queue read_paused receive scope "
-        "send send_500_response shutdown transport writable",
-        hooks="connection_lost connection_made data_received eof_received handle_connect handle_cont "
-        "handle_parser_exception handle_ping keepalive_timeout run_asgi send_receive_event_to_app start_keepalive",
+        "app close_sent close_timeout close_timer config conn curr_msg_data_type default_headers disconnected frames "
+        "handle_events handshake_complete handshake_initiated initial_response logger loop on_task_complete "
+        "pending_ping_payload queue read_paused receive request response scope send send_500_response shutdown tasks "
+        "transport writable",
+        hooks="connection_lost connection_made data_received eof_received handle_close handle_connect handle_cont "
+        "handle_parser_exception handle_ping keepalive_timeout run_asgi send_receive_event_to_app start_keepalive "
+        "stop_keepalive",
     ),
     *loans("websocket_protocol.py", "uvicorn.protocols.utils", SOCKET, "ClientDisconnected"),
-    *loans(
-        "websocket_protocol.py",
-        "websockets.server:ServerProtocol",
-        "find what parses and keeps errors in websockets' protocol.py, and change BoundedWebSocket",
-        "parser parser_exc handshake_exc close_sent data_to_send fail receive_data",
+    *(
+        loan
+        for lender in ("websockets.server:ServerProtocol", "websockets.protocol:Protocol")
+        for loan in loans(
+            "websocket_protocol.py",
+            lender,
+            "find what parses and keeps errors in websockets' protocol.py, and change BoundedWebSocket",
+            "parser parser_exc handshake_exc close_sent data_to_send fail receive_data",
+        )
     ),
     *loans(
         "serving.py",

@@ -13,6 +13,7 @@ from starlette.types import Receive, Send
 
 from api.graphql.broadcast import Broadcast
 from api.graphql.outbox import Outbox
+from api.graphql.shared_response import SharedResponse
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -21,15 +22,15 @@ _HEADERS = [
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would buffer events until it has a page of them
 ]
-_COMMENT = ":\n\n"
-_NEXT = "event: next\ndata: "
-_COMPLETE = "event: complete\ndata:\n\n"  # browsers do not dispatch an event without data
+_COMMENT = b":\n\n"
+_NEXT = b"event: next\ndata: "
+_COMPLETE = b"event: complete\ndata:\n\n"  # browsers do not dispatch an event without data
 
 
 async def send_response(send: Send, response: bytes) -> None:
     """Send the one response of a query or a mutation, or the errors of a request that cannot be executed, as JSON."""
     await _start(send)
-    await send({"type": "http.response.body", "body": (_next(response.decode()) + _COMPLETE).encode()})
+    await send({"type": "http.response.body", "body": _next(response) + _COMPLETE})
 
 
 async def send_events(
@@ -71,11 +72,11 @@ class EventStream:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.outbox = Outbox(partial(_send_parts, send))
 
-    def next(self, product_id: str, response: str) -> None:
-        self.outbox.put("", product_id, (_NEXT, response, "\n\n"))
+    def next(self, product_id: str, response: SharedResponse) -> None:
+        self.outbox.put("", product_id, (_NEXT, response.json, b"\n\n"))
 
     def end(self, errors: list[dict[str, Any]]) -> None:
-        last = _next(orjson.dumps({"errors": errors}).decode()) if errors else ""
+        last = _next(orjson.dumps({"errors": errors})) if errors else b""
         self.outbox.put("", "end", (last, _COMPLETE))
         self.give_way()
 
@@ -89,14 +90,14 @@ async def _receive(receive: Receive) -> None:
     await receive()
 
 
-async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
-    """Join the parts and send them. They are joined only now, so that waiting events share one text of the response."""
-    await send({"type": "http.response.body", "body": "".join(parts).encode(), "more_body": True})
+async def _send_parts(send: Send, parts: tuple[bytes, ...]) -> None:
+    """Join the parts and send them. They are joined only now, so that waiting events share the response."""
+    await send({"type": "http.response.body", "body": b"".join(parts), "more_body": True})
 
 
 async def _start(send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
 
 
-def _next(response: str) -> str:
-    return f"{_NEXT}{response}\n\n"
+def _next(response: bytes) -> bytes:
+    return _NEXT + response + b"\n\n"

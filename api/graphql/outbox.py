@@ -17,9 +17,15 @@ class Outbox(Generic[M]):
     A client that never reads is disconnected by the connection's protocol (`api/slow_clients.py`), not here.
     """
 
-    def __init__(self, send: Callable[[M], Coroutine[Any, Any, None]]) -> None:
-        """`send` returns when the connection has room for more, and raises OSError when the connection is closed."""
+    __slots__ = ("_draining", "_send", "_slots", "_write")
+
+    def __init__(
+        self, send: Callable[[M], Coroutine[Any, Any, None]], write: Callable[[M], bool] = lambda _: False
+    ) -> None:
+        """`send` returns when the connection has room for more. `write` sends a message at once, and returns whether it
+        could. Both raise OSError when the connection is closed."""
         self._send = send
+        self._write = write
         self._slots: dict[tuple[str, str], M] = {}
         self._draining: asyncio.Task[None] | None = None
 
@@ -28,14 +34,16 @@ class Outbox(Generic[M]):
         if self._draining is not None:
             self._slots[operation_id, subject] = message
             return
-        # Nearly always there is room, and `send` returns at its first step. A task for it would cost more than all the
-        # rest, so the first step is made here, by hand. If `send` returns (StopIteration), the message is sent. If it
-        # waits, it yields a future, and a task makes the remaining steps once that future is done.
+        # Without `write`, too, there is room nearly always, and `send` returns at its first step. A task for it would
+        # cost more than all the rest, so the first step is made here, by hand. If `send` returns (StopIteration), the
+        # message is sent. If it waits, it yields a future, and a task makes the remaining steps once it is done.
         # This relies on asyncio: a task may resume a coroutine that was begun outside of it, and waits for whatever
         # future the coroutine yielded. In its first step `send` must not use asyncio.timeout or current_task: they
         # would find the caller's task. It stays until Python 3.12's eager tasks, which do the same, are the floor.
-        sending = self._send(message)
         try:
+            if self._write(message):
+                return
+            sending = self._send(message)
             awaited = sending.send(None)
         except (StopIteration, OSError):
             return

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -12,16 +11,17 @@ import orjson
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.graphql.broadcast import Broadcast
+from api.graphql.connection import Connection, FrameParts, connection_of
 from api.graphql.departure import Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outbox import Outbox
+from api.graphql.watching import Watching
 from api.graphql.websocket_messages import Closing, checked_message
 from api.identity.caller import Caller, client_key
 from api.identity.errors import RateLimited
-from api.identity.quota import Claim, QuotaSpent
+from api.identity.quota import QuotaSpent
 
 PROTOCOL = "graphql-transport-ws"
 
@@ -42,9 +42,6 @@ operations again."""
 WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER, FORBIDDEN)
 """Close codes for reasons that are not the client's: its operations are answered before the close. After a close,
 clients of graphql-ws send each unanswered operation again, a purchase too."""
-
-END = ""
-"""The slot of an operation's last message."""
 
 
 class GraphQLSocket:
@@ -76,84 +73,104 @@ class GraphQLSocket:
         authorization = websocket.headers.get("authorization")
         try:
             caller = await self.engine.authenticator.identify(authorization, address)
-            session = Session(self, websocket, send, address, authorization, caller)
-            with admission.sockets.claimed(client_key(address, caller), 1, session.give_way) as claim:
-                await session.run(claim)
+            session = Session(self, connection_of(scope, receive, send), address, authorization, caller)
         except (QuotaSpent, RateLimited) as refusal:
             reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_socket
             await websocket.accept(subprotocol=PROTOCOL)
             await websocket.close(TRY_AGAIN_LATER, reason)
+            return
+        await session.run()
 
 
 class Session:
-    """One socket: its caller, and its operations under way, by id."""
+    """One socket: its caller, and its operations under way, by id.
+
+    Where the server can do that, the session is parked after a message, unless a query or a mutation is under way.
+    """
+
+    __slots__ = (
+        *("_accepted", "_address", "_authorization", "_caller", "_claim", "_connection", "_engine", "_executing"),
+        *("_init_timeout", "_initialised", "_late", "_operations", "_outbox", "_timeout", "_unfinished"),
+    )
 
     def __init__(
-        self,
-        server: GraphQLSocket,
-        websocket: WebSocket,
-        send: Send,
-        address: str,
-        authorization: str | None,
-        caller: Caller,
+        self, server: GraphQLSocket, connection: Connection, address: str, authorization: str | None, caller: Caller
     ) -> None:
         """`address` is where the socket comes from. `authorization` and `caller` are those of the handshake;
-        connection_init can name others."""
+        connection_init can name others. Raises QuotaSpent."""
         self._engine = server.engine
-        self._websocket = websocket
+        self._init_timeout = server.init_timeout
+        self._connection = connection
         self._address = address
         self._authorization = authorization
-        self._gate = server.engine.admission.gate
-        self._to_client = partial(_send_parts, send)
         self._caller = caller
-        self._initialised = False
-        self._until_initialised = asyncio.timeout(server.init_timeout)
-        self._late = Closing(4408, "Connection initialisation timeout")
-        self._tasks = asyncio.TaskGroup()
+        self._accepted = self._initialised = False
+        self._timeout: asyncio.Timeout | None = None
+        """Ends the listening when the socket has to be closed; None while the session is parked."""
+        self._late: Closing | None = None
+        """Why the timeout came, if it was not for a missing connection_init."""
         self._operations: dict[str, Departure | Watching] = {}
         self._executing = 0
         """Queries and mutations that are executing, those that the client has completed among them."""
-        self.outbox = Outbox(self._to_client)
+        self._unfinished = 0
+        """Tasks of queries and mutations, those that wait until they can send their response among them."""
+        self._outbox: Outbox[FrameParts] = Outbox(partial(_send_frame, connection.send), connection.write)
+        self._claim = server.engine.admission.sockets.take(self._client, 1, self.give_way)
 
     @property
     def _client(self) -> str:
         """The client that is charged for the socket and for its messages."""
         return client_key(self._address, self._caller)
 
-    async def run(self, claim: Claim) -> None:
-        """Serve the socket until either side closes it. When this returns, no operation is left. `claim` is the
-        socket's unit of the quota of sockets.
+    async def run(self) -> None:
+        """Serve the socket until either side closes it, or until it is parked: then this is called again. When the
+        socket is closed, no operation is left.
 
         No exception may leave the group of tasks: its traceback would leave the whole session to the garbage collector.
         """
-        async with self._tasks:
-            closing = await self._listen(claim)
-            if closing is None or closing.code not in WITHOUT_FAULT:
-                for operation in self._operations.values():
-                    operation.leave()
-                self._operations.clear()
-        if closing is not None:
-            with suppress(WebSocketDisconnect):
-                await self._websocket.close(closing.code, closing.reason)
+        parked = False
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                closing = await self._listen(tasks)
+                parked = self._timeout is None
+                if not parked and (closing is None or closing.code not in WITHOUT_FAULT):
+                    for operation in self._operations.values():
+                        operation.leave()
+                    self._operations.clear()
+            if closing is not None:
+                with suppress(OSError):
+                    await self._connection.send(
+                        {"type": "websocket.close", "code": closing.code, "reason": closing.reason}
+                    )
+        finally:
+            if not parked:
+                self._engine.admission.sockets.give_back(self._claim)
+                del self._claim  # the claim and this session refer to each other
 
     def give_way(self) -> None:
         """Close the socket to make room for a client with fewer."""
         self._late = Closing(TRY_AGAIN_LATER, self._engine.admission.no_socket)
+        if self._timeout is None:
+            self._connection.wake()
+            return
         with suppress(RuntimeError):  # it is being closed already
-            self._until_initialised.reschedule(asyncio.get_running_loop().time())
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
-    async def _listen(self, claim: Claim) -> Closing | None:
-        """Handle messages until the socket has to be closed, and return why; None when its client has left. Afterwards
-        no stock is sent."""
+    async def _listen(self, tasks: asyncio.TaskGroup) -> Closing | None:
+        """Handle messages until the socket is parked or has to be closed. Returns why it has to be closed; None when
+        its client has left, or when it is parked. Unless it is parked, no stock is sent afterwards."""
+        gate = self._engine.admission.gate
+        self._timeout = asyncio.timeout(self._seconds_left())
         try:
-            async with self._until_initialised:
-                await self._websocket.accept(subprotocol=PROTOCOL)
-                while True:
+            async with self._timeout:
+                if not self._accepted:
+                    await self._accept()
+                while not self._park():
                     message = await self._receive()
-                    await self._gate.entered(self._client)
-                    await self._gate.metered_apart(self._client, self._handle(message, claim))
+                    await gate.entered(self._client)
+                    await gate.metered_apart(self._client, self._handle(message, tasks))
         except TimeoutError:
-            return self._late
+            return self._late or Closing(4408, "Connection initialisation timeout")
         except RateLimited as limit:
             return Closing(TRY_AGAIN_LATER, str(limit))
         except Closing as closing:
@@ -161,13 +178,34 @@ class Session:
         except (WebSocketDisconnect, OSError):
             return None
         finally:
-            self.outbox.close()
-            for operation_id, operation in list(self._operations.items()):
-                if isinstance(operation, Watching):
-                    self._operations.pop(operation_id).leave()
+            if self._timeout is not None:
+                self._outbox.close()
+                for operation_id, operation in list(self._operations.items()):
+                    if isinstance(operation, Watching):
+                        self._operations.pop(operation_id).leave()
+        return None
+
+    def _seconds_left(self) -> float | None:
+        if self._late is not None:  # the session was parked when it had to give way
+            return 0.0
+        return None if self._initialised else self._init_timeout
+
+    def _park(self) -> bool:
+        """Park the session, if its next step is to receive a message. Returns whether it is parked."""
+        if not self._initialised or self._unfinished or self._late is not None:
+            return False
+        if not self._connection.park(self.run):
+            return False
+        self._timeout = None
+        return True
+
+    async def _accept(self) -> None:
+        await self._connection.receive()  # websocket.connect
+        await self._connection.send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+        self._accepted = True
 
     async def _receive(self) -> dict[str, Any]:
-        event = await self._websocket.receive()
+        event = await self._connection.receive()
         if event["type"] == "websocket.disconnect":
             if event["code"] == SERVICE_RESTART:  # sent by the server when it stops
                 raise Closing(SERVICE_RESTART, "The server restarts")
@@ -181,24 +219,25 @@ class Session:
             raise Closing(4400, "Message must be JSON") from None
         return checked_message(message)
 
-    async def _handle(self, message: dict[str, Any], claim: Claim) -> None:
+    async def _handle(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         match message["type"]:
             case "connection_init":
-                await self._initialise(message.get("payload") or {}, claim)
+                await self._initialise(message.get("payload") or {})
             case "ping":
                 await self._answer_ping(message.get("payload"))
             case "subscribe":
-                await self._start(message["id"], message["payload"])
+                await self._start(message["id"], message["payload"], tasks)
             case "complete" if message["id"] in self._operations:
                 self._operations.pop(message["id"]).leave()
 
-    async def _initialise(self, payload: dict[str, Any], claim: Claim) -> None:
+    async def _initialise(self, payload: dict[str, Any]) -> None:
         """Begin the session. A token that is not valid makes an anonymous caller, who may watch and read what is
         public. If it closed the socket, clients would connect again with the same token, again and again."""
         if self._initialised:
             raise Closing(4429, "Too many initialisation requests")
         self._initialised = True
-        self._until_initialised.reschedule(None)
+        if self._timeout is not None:
+            self._timeout.reschedule(None)
         # Browsers cannot set headers on a websocket, so the token may be in the payload.
         authorization = {name.lower(): value for name, value in payload.items()}.get("authorization")
         if isinstance(authorization, str):
@@ -207,7 +246,7 @@ class Session:
             except RateLimited as limit:
                 raise Closing(TRY_AGAIN_LATER, str(limit)) from None
             self._authorization = authorization
-            self._engine.admission.sockets.move(claim, self._client)
+            self._engine.admission.sockets.move(self._claim, self._client)
         await self._send({"type": "connection_ack"})
 
     async def _answer_ping(self, payload: dict[str, Any] | None) -> None:
@@ -216,7 +255,7 @@ class Session:
         except orjson.JSONEncodeError:
             raise Closing(4400, "The payload of ping is nested too deeply") from None
 
-    async def _start(self, operation_id: str, payload: dict[str, Any]) -> None:
+    async def _start(self, operation_id: str, payload: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         if not self._initialised:
             raise Closing(4401, "Unauthorized: send connection_init first")
         if operation_id in self._operations:
@@ -238,8 +277,13 @@ class Session:
             return
         departure = self._operations[operation_id] = Departure()
         running = self._run(operation_id, prepared, departure)
-        self._tasks.create_task(self._gate.metered(prepared.client, running))
+        task = tasks.create_task(self._engine.admission.gate.metered(prepared.client, running))
+        task.add_done_callback(self._finished)
         self._executing += 1
+        self._unfinished += 1
+
+    def _finished(self, _: asyncio.Task[None]) -> None:
+        self._unfinished -= 1
 
     async def _prepare(self, request: Request) -> Run | Watch:
         """Prepare an operation for the caller. Raises Refused, RateLimited.
@@ -263,7 +307,7 @@ class Session:
 
     def _watch(self, operation_id: str, watch: Watch) -> None:
         broadcasts = self._engine.broadcasts
-        watching = self._operations[operation_id] = Watching(self, operation_id, broadcasts.leave)
+        watching = self._operations[operation_id] = Watching(operation_id, self._operations, self._outbox, broadcasts)
         watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, watch.client)
 
     async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:
@@ -281,7 +325,8 @@ class Session:
             self._executing -= 1
         if departure.left:
             return
-        self.forget(operation_id)
+        # Before its last message is sent: after that the client may use the id again.
+        del self._operations[operation_id]
         with suppress(OSError):
             if errors:
                 await self._send({"id": operation_id, "type": "error", "payload": errors})
@@ -290,53 +335,16 @@ class Session:
                 await self._send({"id": operation_id, "type": "next", "payload": payload})
                 await self._send({"id": operation_id, "type": "complete"})
 
-    def forget(self, operation_id: str) -> None:
-        """Free an operation's id. Call it before its last message is sent: after that the client may use the id
-        again."""
-        del self._operations[operation_id]
-
     async def _send(self, message: dict[str, Any]) -> None:
         # As text: bytes would become a binary frame, and graphql-ws clients close on those.
-        await self._to_client((orjson.dumps(message).decode(),))
+        await self._connection.send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+
+
+async def _send_frame(send: Send, frame: FrameParts) -> None:
+    """Send a message of a broadcast when the connection has room. Raises OSError when the client has left."""
+    _, *text = frame
+    await send({"type": "websocket.send", "text": b"".join(text).decode()})
 
 
 def _token_ended() -> Closing:
     return Closing(FORBIDDEN, "The token has expired or was withdrawn; connect again with a new one")
-
-
-async def _send_parts(send: Send, parts: tuple[str, ...]) -> None:
-    """Send a message without Starlette's state checks: a broadcast sends thousands, and Starlette takes the second
-    message to a client that has left for a defect. Raises OSError when the client has left.
-
-    A message has parts, joined only here, so that messages that wait share the response and the id in them.
-    """
-    await send({"type": "websocket.send", "text": "".join(parts)})
-
-
-class Watching:
-    """A subscription of a socket: the broadcast's subscriber, which adds its operation's id to each response."""
-
-    __slots__ = ("_head", "_id", "_leave", "_session", "broadcast")
-
-    def __init__(self, session: Session, operation_id: str, leave: Callable[[Broadcast, "Watching"], None]) -> None:
-        self.broadcast: Broadcast | None = None
-        self._leave = leave
-        self._session = session
-        self._id = operation_id
-        self._head = f'{{"id":{orjson.dumps(operation_id).decode()},"type":"next","payload":'
-
-    def next(self, product_id: str, response: str) -> None:
-        self._session.outbox.put(self._id, product_id, (self._head, response, "}"))
-
-    def end(self, errors: list[dict[str, Any]]) -> None:
-        self._session.forget(self._id)
-        message = (
-            {"id": self._id, "type": "error", "payload": errors} if errors else {"id": self._id, "type": "complete"}
-        )
-        self._session.outbox.put(self._id, END, (orjson.dumps(message).decode(),))
-
-    def leave(self) -> None:
-        """Unsubscribe: the client has completed the operation, or the socket ends."""
-        if self.broadcast is not None:
-            self._leave(self.broadcast, self)
-        self._session.outbox.drop(self._id)

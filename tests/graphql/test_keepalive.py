@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from api.settings import Settings, SocketTimes
 from tests.graphql.stranger import INIT, UPGRADE, connection, subscribe
 from tests.graphql.subscriptions import WATCH, WIDE, streaming, until_metrics
+from tests.graphql.transport import assert_alive, several_connected
 from tests.patience import PATIENCE, short
 from tests.server import serving
 
@@ -21,6 +23,30 @@ async def test_a_client_that_answers_no_ping_is_closed_and_may_reconnect(setting
     async with serving(replace(settings, socket_times=often)) as server, connection(server) as asleep:
         await asleep.send(UPGRADE, until=b"\r\n\r\n")
         await asleep.send(INIT, until=MAY_RECONNECT)
+
+
+async def test_only_the_clients_that_answer_no_ping_are_closed(settings: Settings) -> None:
+    """All sockets have one timer. Some have sent nothing, some have a session, some watch."""
+    often = SocketTimes(ping=short(0.5))
+    async with serving(replace(settings, socket_times=often)) as server, AsyncExitStack() as clients:
+        product_id = await server.create_product(stock=5)
+        silent = await clients.enter_async_context(several_connected(server, 3, init=False))
+        awake = await clients.enter_async_context(several_connected(server, 3))
+        for client in awake[1:]:
+            await client.subscribe(WATCH, {"ids": [product_id]})
+            assert await client.next() == {"stockChanged": {"stock": 5, "version": 1}}
+        for _ in range(3):
+            asleep = await clients.enter_async_context(connection(server))
+            await asleep.open_session()
+            await asleep.until(MAY_RECONNECT)
+
+        await until_metrics(server, sockets=len(silent) + len(awake), watchers=len(awake) - 1)
+        await assert_alive(*awake)
+        for client in silent:
+            await client.init()
+        await server.purchase(product_id)
+        for client in awake[1:]:
+            assert await client.next() == {"stockChanged": {"stock": 4, "version": 2}}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from api.settings import Settings, SocketTimes
 from tests.graphql.stranger import connection, event_stream, subscribe
-from tests.graphql.subscriptions import WIDE, until_metrics
+from tests.graphql.subscriptions import WATCH, WIDE, until_metrics
 from tests.patience import PATIENCE
 from tests.server import Server, serving
 
@@ -66,3 +66,25 @@ async def test_event_streams_do_not_keep_their_requests(server: Server) -> None:
                 await watching.send(request, until=b"event: next")
 
     assert kept.bytes < streams * 48 * KIB
+
+
+@pytest.mark.slow
+async def test_an_idle_watcher_takes_little_memory(server: Server) -> None:
+    """Its client in this process is counted, too. A task with the stack of coroutines of an application takes 10 KiB
+    more, a deque of asyncio 0.7 KiB."""
+    watch = subscribe(WATCH, {"ids": [await server.create_product()]})
+    watchers = 100
+    async with AsyncExitStack() as clients:
+
+        async def come() -> None:
+            watching = await clients.enter_async_context(connection(server))
+            await watching.open_session()
+            await watching.send(watch, until=b'"next"')
+
+        await come()
+        with tracing() as kept:
+            for _ in range(watchers):
+                await come()
+            await until_metrics(server, watchers=watchers + 1)
+
+    assert kept.bytes < watchers * 12 * KIB

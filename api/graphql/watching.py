@@ -1,0 +1,52 @@
+"""One subscription of a websocket."""
+
+from typing import Any
+
+import orjson
+
+from api.graphql.broadcast import Broadcast, Broadcasts
+from api.graphql.connection import FrameParts
+from api.graphql.departure import Departure
+from api.graphql.outbox import Outbox
+from api.graphql.shared_response import SharedResponse, beginning_of, header_of
+
+END = ""
+"""The slot of an operation's last message."""
+
+
+class Watching:
+    """A subscription of a socket: the broadcast's subscriber, which adds its operation's id to each response."""
+
+    __slots__ = ("_beginning", "_broadcasts", "_id", "_operations", "_outbox", "broadcast")
+
+    def __init__(
+        self,
+        operation_id: str,
+        operations: "dict[str, Departure | Watching]",
+        outbox: Outbox[FrameParts],
+        broadcasts: Broadcasts,
+    ) -> None:
+        """`operations`: those of the socket, by their ids. The subscription removes itself when it ends."""
+        self._id = operation_id
+        self._beginning = beginning_of(operation_id)
+        self._operations = operations
+        self._outbox = outbox
+        self._broadcasts = broadcasts
+        self.broadcast: Broadcast | None = None
+
+    def next(self, product_id: str, response: SharedResponse) -> None:
+        self._outbox.put(self._id, product_id, response.frame(self._beginning))
+
+    def end(self, errors: list[dict[str, Any]]) -> None:
+        # Before its last message is sent: after that the client may use the id again.
+        del self._operations[self._id]
+        message = orjson.dumps(
+            {"id": self._id, "type": "error", "payload": errors} if errors else {"id": self._id, "type": "complete"}
+        )
+        self._outbox.put(self._id, END, (header_of(len(message)), message))
+
+    def leave(self) -> None:
+        """Unsubscribe: the client has completed the operation, or the socket ends."""
+        if self.broadcast is not None:
+            self._broadcasts.leave(self.broadcast, self)
+        self._outbox.drop(self._id)
