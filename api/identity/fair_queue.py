@@ -66,6 +66,9 @@ class _Backlog(Generic[T]):
         """The deque that the next item comes from. It is empty when no item waits."""
         return self.begun or self.items
 
+    def __len__(self) -> int:
+        return len(self.items) + len(self.begun)
+
 
 class FairQueue(Generic[T]):
     """Items that wait, by client. The client that has used least is served first. The items of one client keep their
@@ -84,6 +87,8 @@ class FairQueue(Generic[T]):
         since it entered has a later time by now."""
         self._last_entry = self._first_entry = 0
         self._length = 0
+        self._with_several = 0
+        """Waiting clients with at least two items."""
 
     def __len__(self) -> int:
         return self._length
@@ -93,11 +98,18 @@ class FairQueue(Generic[T]):
         """The number of clients with at least one waiting item."""
         return len(self._backlogs)
 
+    def ahead(self, client: str) -> int:
+        """Items that are served before a new item of the client, at most, if each item takes the same: one of every
+        waiting client; and, for each item that the client has already, one of every client with several."""
+        own = len(self._backlogs.get(client, ()))
+        return min(self._length, len(self._backlogs) + own * self._with_several)
+
     def push(self, client: str, item: T, *, begun: bool = False) -> None:
         """Add an item behind all others of its client. An item that has `begun` comes before those that have not."""
         backlog = self._backlog(client)
         (backlog.begun if begun else backlog.items).append(item)
         self._length += 1
+        self._with_several += len(backlog) == 2
 
     def put_back(self, client: str, item: T, amount: float) -> None:
         """Return a popped item to the front of its client's items, and refund `amount`, the charge of its `pop`. To
@@ -106,6 +118,7 @@ class FairQueue(Generic[T]):
         backlog = self._backlogs.setdefault(client, _Backlog())
         backlog.items.appendleft(item)
         self._length += 1
+        self._with_several += len(backlog) == 2
         self._first_entry -= 1  # before clients with the same time
         self._enter(client, backlog, self._first_entry)
 
@@ -120,6 +133,7 @@ class FairQueue(Generic[T]):
             client, backlog = self._pop_client()
         item = backlog.next.popleft()
         self._length -= 1
+        self._with_several -= len(backlog) == 1
         if amount:
             self._usage.charge(client, amount)
         if not backlog.next:
@@ -153,10 +167,12 @@ class FairQueue(Generic[T]):
         """Remove and return the expired items: those of each client up to its first item that is not expired."""
         dropped: list[T] = []
         for client, backlog in list(self._backlogs.items()):
+            had_several = len(backlog) > 1
             while backlog.next and expired(backlog.next[0]):
                 dropped.append(backlog.next.popleft())
             if not backlog.next:
                 del self._backlogs[client]
+            self._with_several -= had_several and len(backlog) < 2
         self._length -= len(dropped)
         return dropped
 

@@ -117,3 +117,57 @@ def test_clients_that_wait_are_entered_once_while_another_queue_is_served() -> N
 
     assert order == clients
     assert waiting.entries == len(clients)
+
+
+def served_before(queue: FairQueue[int], client: str) -> int:
+    """Items that are served before one that the client adds now."""
+    queue.push(client, -1)
+    served = 0
+    while queue.pop(1.0)[1] != -1:
+        served += 1
+    return served
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        {},
+        {"new": 3},
+        {"flood": 1000},
+        {"flood": 1000, "new": 1},
+        {"flood": 1000, "few": 5, "new": 5},
+        {"one": 1, "two": 1, "three": 1, "flood": 1000, "new": 10},
+        {"one": 1, "two": 1, "three": 1, "new": 10},
+    ],
+)
+def test_what_is_ahead_of_a_new_item_is_known_before_it_waits(items: dict[str, int]) -> None:
+    queue = filled(**items)
+    expected = queue.ahead("new")
+    assert 0.8 * expected - 1 <= served_before(queue, "new") <= expected
+
+
+def test_a_flood_puts_one_item_ahead_of_another_client() -> None:
+    queue = filled(flood=10_000)
+    assert queue.ahead("new") == 1
+    assert queue.ahead("flood") == 10_000
+
+
+def test_what_is_ahead_follows_every_way_in_and_out() -> None:
+    queue = filled(flood=5, few=2, one=1, new=3)
+    client, item = queue.pop(1.0)
+    queue.put_back(client, item, 1.0)
+    assert queue.ahead("new") == 11
+
+    queue.drop_heads(lambda item: item == 0)
+    assert (len(queue), queue.ahead("new")) == (7, 7)
+
+    queue.push("few", 9, begun=True)
+    assert queue.ahead("new") == 8
+
+    queue.drop_heads(lambda _: True)
+    assert queue.ahead("new") == 0
+
+    queue = filled(flood=3)
+    order(queue, 3)
+    queue.push("other", 1)
+    assert queue.ahead("flood") == 1
