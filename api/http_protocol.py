@@ -14,7 +14,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.answering import metered, refused
+from api.answering import answering
 from api.cycle import Cycle, new_cycle
 from api.flow_control import HeldFlow
 from api.identity.admission import Admission
@@ -343,7 +343,7 @@ class BoundedHttp(Impatient, HttpToolsProtocol):
         if cycle.disconnected:
             cycle.detach()
             return
-        answer: Any = metered(app, self.admission.gate, client) if in_time else refused(app, self.admission.gate)
+        answer: Any = answering(app, self.admission, client, cycle.scope["path"], in_time=in_time)
         super()._start_asgi_task(cycle, answer)
         if self._stopping:
             self.loop.call_soon(cycle.message_event.set)  # as in shutdown, once the request has received its body

@@ -66,8 +66,8 @@ INVALID_HANDSHAKE = Refusal("handshake", 400, "Send a valid handshake of a webso
 
 
 def busy(limit: RateLimited) -> Refusal:
-    """The answer to a handshake that waited too long at the gate."""
-    return Refusal("handshake", 429, f"{limit}.", ((b"retry-after", b"%d" % math.ceil(limit.retry_after)),))
+    """The answer to a handshake that waited too long at the gate, or would."""
+    return Refusal("handshake", limit.status, f"{limit}.", ((b"retry-after", b"%d" % math.ceil(limit.retry_after)),))
 
 
 def refusal_of(error: httptools.HttpParserError) -> Refusal:

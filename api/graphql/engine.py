@@ -88,11 +88,13 @@ class Engine:
             document = await self.documents.get(request.query, client, trusted_only=stranger)
             bounded = stranger and self.documents.bounds_cost
             operation = document.operation(name, variables, bounded=bounded)
+            mutation = operation is not None and operation.type is OperationType.MUTATION
+            if not mutation:
+                self.admission.require_time_to_read(client)
             if operation is not None and operation.type is OperationType.SUBSCRIPTION:
                 return Watch(Topic.of(document, name, variables, caller), document, client)
         except (InvalidDocument, CannotSubscribe) as refusal:
             raise Refused(format_errors(refusal.errors)) from None
-        mutation = operation is not None and operation.type is OperationType.MUTATION
         read = Read.of(document, name, variables) if operation is not None and operation.public else None
         return Run(document, request, caller, client, address, mutation, read)
 

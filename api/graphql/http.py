@@ -132,7 +132,7 @@ class GraphQLHTTP:
                 return _Answer(503, _errors(unavailable_error(self._engine.admission.no_socket)))
             case RateLimited():
                 retry_after = (b"retry-after", b"%d" % math.ceil(error.retry_after))
-                return _Answer(429, _errors(rate_limited_error(error)), [retry_after])
+                return _Answer(error.status, _errors(rate_limited_error(error)), [retry_after])
             case _:
                 return _Answer(500, _errors(internal_error(error, path)))
 

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 from api.identity.clients import Clients
-from api.identity.gate import Gate
+from api.identity.errors import Overloaded, RateLimited
+from api.identity.gate import LATE_FOR_READS, Gate
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
+
+REQUEST, READ = "a request", "a read"
+"""What is refused: a request before it begins, or one that is known to change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +34,15 @@ class Admission:
     def no_socket(self) -> str:
         """The message for a client that gets no socket: all are open, and no other client would have to give way."""
         return f"All {self.sockets.size} sockets of this server are open; try again later"
+
+    def refuse(self, client: str, what: str) -> RateLimited:
+        """Count a request that is refused because too many wait at the gate. Returns its error."""
+        limit = self.gate.refusal(client)
+        whose = "" if isinstance(limit, Overloaded) else " of its client"
+        self.refusals.count(f"{what}, as too many{whose} wait,", client)
+        return limit
+
+    def require_time_to_read(self, client: str) -> None:
+        """Raise RateLimited when other requests wait so long that reads are refused."""
+        if self.gate.wait(client) > LATE_FOR_READS:
+            raise self.refuse(client, READ)

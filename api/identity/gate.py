@@ -1,13 +1,14 @@
 """The gate: the order in which requests begin, when more of them arrive than the process can begin at once."""
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from time import perf_counter
 from types import coroutine
 from typing import Any, TypeVar
 
-from api.identity.errors import RateLimited
+from api.identity.errors import Overloaded, RateLimited
 from api.identity.fair_queue import FairQueue, Usage
 
 R = TypeVar("R")
@@ -29,8 +30,27 @@ FIRST_CHARGE = 0.0001
 SAMPLE = 64
 """Requests over which the mean time of a request is taken. The latest requests weigh most."""
 
+PACE_TIME = 2.0
+"""Seconds over which the pace of the gate is taken, the latest ones above all. A pause of one second, in which the
+system runs other processes, makes the pace slower by a half then."""
+
+FIRST_PACE = 0.0004
+"""Seconds from one request that begins to the next, before any has waited: 2,500 purchases a second, as one process
+confirms them (bench/README.md)."""
+
+LATE = 7.0
+"""Seconds. A request that would wait longer is refused when it arrives. Buyers send a purchase again after 10 s without
+an answer. When 5,000 clients open a drop, none waits so long (bench.opening)."""
+
+LATE_FOR_READS = 5.0
+"""Seconds. While requests wait longer, a read is refused and not executed, so that purchases come first."""
+
+MIN_PAUSE = 1.0
+"""Seconds after which a refused client can come back, at least."""
+
 PATIENCE = 10.0
-"""Seconds that a request waits before it begins, at most."""
+"""Seconds that a request waits before it begins, at most. LATE bounds the wait that is expected when a request arrives,
+and this bounds the wait that it has."""
 
 CHUNK = 0.0005
 """Steps of a coroutine are charged together until they have taken this many seconds."""
@@ -66,13 +86,17 @@ class Gate:
         self._expired: deque[tuple[float, Callable[[bool], None]]] = deque()
         """Requests that have waited too long, and are still to be refused."""
         self._next_expiry = 0.0
+        self._pace_seconds, self._pace_size = PACE_TIME, PACE_TIME / FIRST_PACE
+        self._paced_until = 0.0
+        """Until when the time of waiting requests is counted in `_pace_seconds`, as a time of `perf_counter`."""
         self._charged: str | None = None
         """The client that is charged for the step of a metered coroutine that is running; None between steps."""
         self._charged_within = 0.0
         """Seconds of the running step that other clients are charged for, in coroutines that the step awaits."""
 
     def enter(self, client: str, begin: Callable[[bool], None]) -> None:
-        """Call `begin`, now or when it is the client's turn. It gets True in time, and False after the patience."""
+        """Call `begin`, now or when it is the client's turn. It gets True in time, and False for a request that is
+        refused: at once when it would wait longer than LATE, or after the patience."""
         now = asyncio.get_running_loop().time()
         if client != self._latest_client:
             self._latest_client, self._shared_until = client, now + ALONE_AFTER
@@ -84,12 +108,21 @@ class Gate:
             self._queue.serve(client)
             self._count(client)
             begin(True)
+        elif self.wait(client) > LATE:
+            begin(False)
         else:
+            if not len(self._queue):
+                self._paced_until = perf_counter()
             self._queue.push(client, (now + self._patience, begin))
         self._schedule_round()
 
+    def wait(self, client: str) -> float:
+        """Seconds that a new request of the client would wait before it begins, at the pace of the latest requests. A
+        flood of one client lengthens its own wait, and no other's."""
+        return self._queue.ahead(client) * self._pace if len(self._queue) else 0.0
+
     async def entered(self, client: str) -> None:
-        """Return when it is the client's turn to begin. Raises RateLimited after the patience."""
+        """Return when it is the client's turn to begin. Raises RateLimited for a request that is refused, see enter."""
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def begin(in_time: bool) -> None:
@@ -98,7 +131,7 @@ class Gate:
 
         self.enter(client, begin)
         if not await turn:
-            raise self.refusal()
+            raise self.refusal(client)
 
     async def resumed(self, client: str) -> None:
         """Return when it is the client's turn to go on. One transaction, or one read, answers hundreds of waiting
@@ -115,9 +148,14 @@ class Gate:
         self._schedule_round()
         await turn
 
-    def refusal(self) -> RateLimited:
-        """The error for a request that waited too long."""
-        return RateLimited("too many requests wait, and your share of them is used; try again later", self._patience)
+    def refusal(self, client: str) -> RateLimited:
+        """The error for a request that waits too long: Overloaded when a new client would wait too. Its time to come
+        back is when the requests that wait now have begun, and up to half of that more, so that not all clients come
+        back in the same moment."""
+        retry_after = max(MIN_PAUSE, self.wait(client)) * random.uniform(1, 1.5)  # noqa: S311
+        if self._queue.clients * self._pace > LATE_FOR_READS:
+            return Overloaded("this server has more requests than it can answer in time; try again later", retry_after)
+        return RateLimited("too many requests wait, and your share of them is used; try again later", retry_after)
 
     def charge(self, client: str, seconds: float) -> None:
         """Charge a client with processor time that its requests have used, in seconds."""
@@ -172,6 +210,11 @@ class Gate:
         """Requests that take ROUND_LENGTH together, by the mean time of the latest requests."""
         return max(1, min(ROUND, round(ROUND_LENGTH * self._sample_size / self._sample_seconds)))
 
+    @property
+    def _pace(self) -> float:
+        """Seconds from one request that begins to the next, while requests wait."""
+        return self._pace_seconds / self._pace_size
+
     def _count(self, client: str) -> None:
         self._begun += 1
         self._usage.charge(client, FIRST_CHARGE)
@@ -179,6 +222,16 @@ class Gate:
         if self._sample_size > 2 * SAMPLE:
             self._sample_size /= 2
             self._sample_seconds /= 2
+
+    def _count_pace(self, beginning: int) -> None:
+        """Count requests that begin after they have waited."""
+        now = perf_counter()
+        self._pace_seconds += now - self._paced_until
+        self._paced_until = now
+        self._pace_size += beginning
+        if self._pace_seconds > 2 * PACE_TIME:
+            self._pace_size /= 2
+            self._pace_seconds /= 2
 
     def _schedule_round(self) -> None:
         if self._next_round is None:
@@ -200,7 +253,10 @@ class Gate:
             self._count(client)
             if not turn.done():  # done when its caller was cancelled
                 turn.set_result(None)
-        for _ in range(min(len(self._queue), max(1, most - self._begun))):
+        beginning = min(len(self._queue), max(1, most - self._begun))
+        if beginning:
+            self._count_pace(beginning)
+        for _ in range(beginning):
             client, (deadline, begin) = self._queue.pop()
             self._count(client)
             begin(now <= deadline)
