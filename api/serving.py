@@ -106,8 +106,7 @@ class ServingProcess(uvicorn.Server):
         if self._preparing.cancelled():
             return
         self._preparing.result()
-        copies = [listening.dup() for listening in sockets or [] for _ in range(ACCEPTED_IN_ROUND - 1)]
-        await super().startup([*(sockets or []), *copies])
+        await super().startup([*(sockets or []), *_copies(sockets or [])])
         if self.started:
             if self.stage is Stage.STARTING:
                 self.stage = Stage.SERVING
@@ -230,6 +229,17 @@ class ServingProcess(uvicorn.Server):
                 connection.transport.abort()
         loop = self._runner.get_loop()
         loop.call_soon(loop.stop)  # after the last calls of the connections
+
+
+def _copies(sockets: list[socket.socket]) -> list[socket.socket]:
+    """The copies of listening sockets that let several connections be accepted in a round.
+
+    A copy takes over whether its original blocks, and all workers have that setting in common. In a worker that is
+    being started the originals would block, and another worker would stand still in accept() until a connection came.
+    """
+    for listening in sockets:
+        listening.setblocking(False)
+    return [listening.dup() for listening in sockets for _ in range(ACCEPTED_IN_ROUND - 1)]
 
 
 def _drain_or_stop(serving: ServingProcess) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import socket
 from collections.abc import Coroutine
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ import uvicorn
 import uvloop
 
 from api.server import bind
-from api.serving import ACCEPTED_IN_ROUND, ServingProcess
+from api.serving import ACCEPTED_IN_ROUND, ServingProcess, _copies
 from tests.patience import PATIENCE
 
 CONNECTIONS = 10 * ACCEPTED_IN_ROUND
@@ -59,3 +60,16 @@ def run(counting: Coroutine[Any, Any, int]) -> int:
 
 def test_connections_that_wait_are_accepted_in_few_rounds() -> None:
     assert run(serve_and_count()) <= 2 * math.ceil(CONNECTIONS / ACCEPTED_IN_ROUND)
+
+
+def test_a_worker_that_starts_lets_no_other_worker_block() -> None:
+    with (
+        bind("127.0.0.1", 0) as listening,
+        socket.socket(fileno=socket.dup(listening.fileno())) as received,
+        ExitStack() as stack,
+    ):
+        listening.setblocking(False)  # by the first worker; the second receives the socket without a timeout
+
+        copies = [stack.enter_context(copy) for copy in _copies([received])]
+
+        assert [os.get_blocking(each.fileno()) for each in (listening, *copies)] == [False] * (1 + len(copies))
