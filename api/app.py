@@ -79,8 +79,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     identity = web_identity(settings)
     regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
     drops = Drops(regions, settings.group, settings.budget, settings.polling, admission.gate.resumed)
-    schema = make_schema()
-    executor = Executor(schema)
+    executor = Executor(make_schema())
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
     reads = SharedReads(drops, partial(respond, executor), admission)
@@ -120,8 +119,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Mount("/", _storefront(settings)),
         ],
     )
-    routing = Routing(GraphQLHTTP(engine, graphiql, times.comment), others)
-    return _checked(routing, settings, identity, admission)
+    return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
 
 
 def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:

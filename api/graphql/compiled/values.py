@@ -57,11 +57,12 @@ def unchanged_type(kind: GraphQLOutputType) -> type | None:
 
 def completion(kind: GraphQLOutputType, selection_of: SelectionOf) -> Complete:
     """How values of this type are completed."""
+    complete: Complete
     match kind:
         case GraphQLNonNull():
             return _non_null(completion(kind.of_type, selection_of))
         case GraphQLList():
-            complete = _list(kind, selection_of)
+            complete = _List(kind, selection_of)
         case GraphQLObjectType():
             complete = _object(kind, selection_of)
         case GraphQLInterfaceType() | GraphQLUnionType():
@@ -145,29 +146,31 @@ def _abstract(kind: GraphQLInterfaceType | GraphQLUnionType, selection_of: Selec
     return complete_value
 
 
-def _list(kind: GraphQLList[Any], selection_of: SelectionOf) -> Complete:
-    item_type = kind.of_type
-    complete_item = completion(item_type, selection_of)
+class _List:
+    """The completion of a list."""
 
-    async def wait(run: Run, field: "Field", path: Path, completing: Coroutine[Any, Any, Any]) -> Any:
+    def __init__(self, kind: GraphQLList[Any], selection_of: SelectionOf) -> None:
+        self._kind = kind
+        self._item_type = kind.of_type
+        self._complete_item = completion(kind.of_type, selection_of)
+
+    def __call__(self, run: Run, field: "Field", path: Path, info: Any, items: Any) -> Any:
+        if type(items) not in (list, tuple) or any(map(optimized_is_awaitable, items)):
+            return run.reference.complete_value(self._kind, field.details, info, path, items, None)
+        if len(items) > PIECE:
+            return self._complete_in_pieces(run, field, path, info, items)
+        completed: list[Any] = []
+        waiting: list[int] = []
         try:
-            return await completing
-        except Exception as error:
-            run.reference.handle_field_error(error, item_type, field.details, path)
-            return None
+            for index, item in enumerate(items):
+                if self._add_item(run, field, Path(path, index, None), info, item, completed):
+                    waiting.append(index)
+        except Exception:
+            run.settle([completed[index] for index in waiting])
+            raise
+        return run.fill(completed, waiting) if waiting else completed
 
-    def add_item(run: Run, field: "Field", path: Path, info: Any, item: Any, completed: list[Any]) -> bool:
-        """Append the completed item. Returns whether it is still to be awaited."""
-        try:
-            value = complete_item(run, field, path, info, item)
-        except Exception as error:
-            run.reference.handle_field_error(error, item_type, field.details, path)
-            value = None
-        waits = is_coroutine(value)
-        completed.append(wait(run, field, path, value) if waits else value)
-        return waits
-
-    async def complete_in_pieces(run: Run, field: "Field", path: Path, info: Any, items: Any) -> list[Any]:
+    async def _complete_in_pieces(self, run: Run, field: "Field", path: Path, info: Any, items: Any) -> list[Any]:
         """Leave the event loop to other work whenever a turn is over."""
         pieces = Pieces(run.context)
         completed: list[Any] = []
@@ -175,7 +178,7 @@ def _list(kind: GraphQLList[Any], selection_of: SelectionOf) -> Complete:
         try:
             for index, item in enumerate(items):
                 await pieces.pay()
-                if add_item(run, field, Path(path, index, None), info, item, completed):
+                if self._add_item(run, field, Path(path, index, None), info, item, completed):
                     waiting.append(index)
         except Exception:  # such as RateLimited, without a turn in time; items that wait must be awaited all the same
             await gather(*(completed[index] for index in waiting), return_exceptions=True)
@@ -184,20 +187,20 @@ def _list(kind: GraphQLList[Any], selection_of: SelectionOf) -> Complete:
             await run.fill_in_tasks(completed, waiting)
         return completed
 
-    def complete_value(run: Run, field: "Field", path: Path, info: Any, items: Any) -> Any:
-        if type(items) not in (list, tuple) or any(map(optimized_is_awaitable, items)):
-            return run.reference.complete_value(kind, field.details, info, path, items, None)
-        if len(items) > PIECE:
-            return complete_in_pieces(run, field, path, info, items)
-        completed: list[Any] = []
-        waiting: list[int] = []
+    def _add_item(self, run: Run, field: "Field", path: Path, info: Any, item: Any, completed: list[Any]) -> bool:
+        """Append the completed item. Returns whether it is still to be awaited."""
         try:
-            for index, item in enumerate(items):
-                if add_item(run, field, Path(path, index, None), info, item, completed):
-                    waiting.append(index)
-        except Exception:
-            run.settle([completed[index] for index in waiting])
-            raise
-        return run.fill(completed, waiting) if waiting else completed
+            value = self._complete_item(run, field, path, info, item)
+        except Exception as error:
+            run.reference.handle_field_error(error, self._item_type, field.details, path)
+            value = None
+        waits = is_coroutine(value)
+        completed.append(self._wait(run, field, path, value) if waits else value)
+        return waits
 
-    return complete_value
+    async def _wait(self, run: Run, field: "Field", path: Path, completing: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await completing
+        except Exception as error:
+            run.reference.handle_field_error(error, self._item_type, field.details, path)
+            return None
