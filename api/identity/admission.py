@@ -38,8 +38,8 @@ class Admission:
     def refuse(self, client: str, what: str) -> RateLimited:
         """Count a request that is refused because too many wait at the gate. Returns its error."""
         limit = self.gate.refusal(client)
-        whose = "" if isinstance(limit, Overloaded) else " of its client"
-        self.refusals.count(f"{what}, as too many{whose} wait,", client)
+        why = ", as too many wait," if isinstance(limit, Overloaded) else ", as too many of its client wait,"
+        self.refusals.count(f"{what}{why}", client)
         return limit
 
     def require_time_to_read(self, client: str) -> None:
