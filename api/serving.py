@@ -30,7 +30,8 @@ request takes one turn of a load balancer's event loop and one round trip, much 
 ACCEPTED_IN_ROUND = 16
 """Connections that are accepted in one round of the event loop, at most. uvloop accepts one connection for each
 listening socket in a round (libuv 1.52). When a drop opens, a round takes 2 ms and more, so that the last of 1,000
-connections waited 2 s to be accepted (measured on 2 shared cores)."""
+connections waited 2 s to be accepted (measured on 2 shared cores). Workers share it: one of two that took sixteen at a
+time had nearly all of 50 connections, and the other none."""
 
 
 class Stage(IntEnum):
@@ -106,7 +107,8 @@ class ServingProcess(uvicorn.Server):
         if self._preparing.cancelled():
             return
         self._preparing.result()
-        await super().startup([*(sockets or []), *_copies(sockets or [])])
+        accepted = max(1, ACCEPTED_IN_ROUND // self.config.workers**2)
+        await super().startup([*(sockets or []), *_copies(sockets or [], accepted - 1)])
         if self.started:
             if self.stage is Stage.STARTING:
                 self.stage = Stage.SERVING
@@ -231,15 +233,15 @@ class ServingProcess(uvicorn.Server):
         loop.call_soon(loop.stop)  # after the last calls of the connections
 
 
-def _copies(sockets: list[socket.socket]) -> list[socket.socket]:
-    """The copies of listening sockets that let several connections be accepted in a round.
+def _copies(sockets: list[socket.socket], number: int) -> list[socket.socket]:
+    """So many copies of each listening socket, that let as many more connections be accepted in a round.
 
     A copy takes over whether its original blocks, and all workers have that setting in common. In a worker that is
     being started the originals would block, and another worker would stand still in accept() until a connection came.
     """
     for listening in sockets:
         listening.setblocking(False)
-    return [listening.dup() for listening in sockets for _ in range(ACCEPTED_IN_ROUND - 1)]
+    return [listening.dup() for listening in sockets for _ in range(number)]
 
 
 def _drain_or_stop(serving: ServingProcess) -> None:

@@ -70,6 +70,6 @@ def test_a_worker_that_starts_lets_no_other_worker_block() -> None:
     ):
         listening.setblocking(False)  # by the first worker; the second receives the socket without a timeout
 
-        copies = [stack.enter_context(copy) for copy in _copies([received])]
+        copies = [stack.enter_context(copy) for copy in _copies([received], 3)]
 
         assert [os.get_blocking(each.fileno()) for each in (listening, *copies)] == [False] * (1 + len(copies))
