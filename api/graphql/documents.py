@@ -104,13 +104,7 @@ class _Preparation:
         except StopIteration as done:
             self.result = done.value
         except InvalidDocument as refusal:
-            # A copy without references to the whole syntax tree and, through its traceback, to the frames.
-            self.result = InvalidDocument(
-                [
-                    GraphQLError(error.message, source=error.source, positions=error.positions)
-                    for error in refusal.errors
-                ]
-            )
+            self.result = InvalidDocument([_without_references(error) for error in refusal.errors])
 
     def wake(self) -> None:
         """Let the requests go on that wait for a turn, one after the other."""
