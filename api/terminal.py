@@ -77,10 +77,11 @@ def product_table(products: list[Product]) -> Table:
 
 
 def audit_table(lines: list[AuditLine]) -> Table:
-    table = _list_table("product", "name", numbers=("stocked", "stock", "sold", "balanced"))
+    table = _list_table("product", "name", numbers=("stocked", "stock", "held", "sold", "balanced"))
     for line in lines:
         name = "(no such product)" if line.name is None else line.name
-        numbers = ("" if number is None else str(number) for number in (line.stocked, line.stock, line.sold))
+        units = (line.stocked, line.stock, line.held, line.sold)
+        numbers = ("" if number is None else str(number) for number in units)
         table.add_row(
             str(line.product_id),
             name,

@@ -23,10 +23,10 @@ from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
-from api.drops.decisions import Purchase
 from api.drops.drops import Drops
 from api.drops.group_policy import GroupPolicy
 from api.drops.products import NewProduct, create_product
+from api.drops.requests import Purchase
 from api.drops.stock import PollingTimes
 from bench.report import print_table, write_json
 from bench.stand_in import REGIONS

@@ -34,8 +34,10 @@ def test_a_product_keeps_its_id_and_numbers_whole_at_any_width(width: int) -> No
 
 @pytest.mark.parametrize("width", [80, 100, 1000])
 def test_the_books_keep_their_numbers_whole_at_any_width(width: int) -> None:
-    line = AuditLine(UUID(ID), NAME, 64, stocked=100_000, stock=99_000, sold=1_000, orders=900, wrong_holdings=0)
+    line = AuditLine(
+        UUID(ID), NAME, 64, stocked=100_000, stock=98_000, held=1_000, sold=1_000, orders=900, wrong_holdings=0
+    )
     text = rendered(audit_table([line]), width)
     assert all(len(line) <= width for line in text.splitlines())
-    assert re.search(rf"^{ID} .* 100000 +99000 +1000 +yes *$", text, re.M)
+    assert re.search(rf"^{ID} .* 100000 +98000 +1000 +1000 +yes *$", text, re.M)
     assert "…" not in text

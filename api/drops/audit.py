@@ -5,18 +5,20 @@ from uuid import UUID
 
 from api.database.database import Database
 
-# One statement is one snapshot, on a live database as well. Orders and holdings of no product are found too.
+# One statement is one snapshot, on a live database as well. Orders and holdings of no product are found too. The column
+# `status` is CONFIRMED for held orders as well: they have their units.
 _AUDIT = """
 SELECT coalesce(stock.product_id, sold.product_id, wrong.product_id) AS product_id, products.name,
        stock.shards, stock.stocked, stock.stock,
-       coalesce(sold.units, 0) AS sold, coalesce(sold.orders, 0) AS orders,
+       coalesce(sold.held, 0) AS held, coalesce(sold.units, 0) AS sold, coalesce(sold.orders, 0) AS orders,
        coalesce(wrong.holdings, 0) AS wrong_holdings
 FROM (
     SELECT product_id, count(*) AS shards, sum(stocked)::bigint AS stocked, sum(stock)::bigint AS stock
     FROM stock_shards GROUP BY product_id
 ) AS stock
 FULL JOIN (
-    SELECT product_id, sum(quantity) AS units, count(*) AS orders
+    SELECT product_id, sum(quantity) FILTER (WHERE held_until IS NOT NULL) AS held,
+           sum(quantity) FILTER (WHERE held_until IS NULL) AS units, count(*) AS orders
     FROM orders WHERE status = 'CONFIRMED' GROUP BY product_id
 ) AS sold ON sold.product_id = stock.product_id
 FULL JOIN (
@@ -45,7 +47,8 @@ class AuditLine:
     """One product's books, in units. `name`, `shards`, `stocked` and `stock` are None for orders and holdings whose
     product does not exist.
 
-    `wrong_holdings`: buyers whose holding is not the sum of their confirmed orders; always 0 without a limit per buyer.
+    `held` and `sold`: in held and in confirmed orders, of which there are `orders`. `wrong_holdings`: buyers whose
+    holding is not the sum of these orders; always 0 without a limit per buyer.
     """
 
     product_id: UUID
@@ -53,18 +56,20 @@ class AuditLine:
     shards: int | None
     stocked: int | None
     stock: int | None
+    held: int
     sold: int
     orders: int
     wrong_holdings: int
 
     @property
     def objection(self) -> str | None:
-        """Why the books do not balance. None if they do: every unit that was put in is either in stock or sold, and
+        """Why the books do not balance. None if they do: every unit that was put in is in stock, held or sold, and
         every holding is right."""
         if self.stocked is None or self.stock is None:
-            return f"there is no stock of it, and {self.sold} units are sold"
-        if self.stocked != self.stock + self.sold:
-            return f"{self.stocked} units were put in, and there are {self.stock} in stock and {self.sold} sold"
+            return f"there is no stock of it, and {self.held} units are held and {self.sold} sold"
+        if self.stocked != self.stock + self.held + self.sold:
+            units = f"{self.stock} in stock, {self.held} held and {self.sold} sold"
+            return f"{self.stocked} units were put in, and there are {units}"
         if self.wrong_holdings:
             return f"the holdings of {self.wrong_holdings} buyers are not the units of their orders"
         return None

@@ -15,13 +15,15 @@ from api.database.errors import DatabaseError
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
 from api.drops import products
-from api.drops.cancellation import CancelledOrder, cancel_order
-from api.drops.decisions import Purchase, RestockRequest
+from api.drops.cancellation import CancelledOrder, cancel_order, release_order
+from api.drops.confirmation import PaidOrder, confirm_order
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.known_products import KnownProducts
+from api.drops.lapsing import Lapsing
 from api.drops.product_reads import ProductReads
 from api.drops.products import NewProduct, Product
+from api.drops.requests import Purchase, RestockRequest
 from api.drops.restocking import restock
 from api.drops.stock import PollingTimes, StockPublisher
 from api.drops.ticket import Outcome
@@ -39,8 +41,10 @@ class Drops:
         budget: RetryBudget,
         polling: PollingTimes,
         resumed: Callable[[str], Awaitable[None]] | None = None,
+        keep_events: bool = False,
     ) -> None:
-        """`resumed` returns when it is the client's turn to go on, after many waited for one transaction."""
+        """`resumed` returns when it is the client's turn to go on, after many waited for one transaction.
+        `keep_events`: what happens to orders and products is written down for other systems."""
         self.regions = regions
         self._resumed = resumed
         self._budget = budget
@@ -49,17 +53,20 @@ class Drops:
         self.publisher = StockPublisher(regions, polling)
         databases: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.group_commits = {
-            region: GroupCommit(database, policy, budget, self.publisher.publish)
+            region: GroupCommit(database, policy, budget, self.publisher.publish, keep_events=keep_events)
             for region, database in databases.items()
         }
         """One for each Region, for the purchases that name it. Under None, for purchases that name no Region: its
         transactions use home, and a peer while home is away."""
+        self.lapsing = Lapsing(regions, self.group_commits[None])
 
     async def open(self) -> None:
         await self.regions.open()
+        self.lapsing.start()
 
     async def close(self, grace: float) -> None:
         """Answer every request in line, within `grace` seconds, and disconnect."""
+        await self.lapsing.close()
         await self.publisher.close()
         await self.known_products.close()
         await self.product_reads.close()
@@ -111,3 +118,13 @@ class Drops:
         """See cancellation.cancel_order."""
         cancelling = cancel_order(self.regions, self.group_commits[None], order_id, user_ref, client, self._budget)
         return await self._in_turn(client, cancelling)
+
+    async def release_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> CancelledOrder:
+        """See cancellation.release_order."""
+        releasing = release_order(self.regions, self.group_commits[None], order_id, user_ref, client, self._budget)
+        return await self._in_turn(client, releasing)
+
+    async def confirm_order(self, order_id: UUID, payment_ref: str, client: str = "") -> PaidOrder:
+        """See confirmation.confirm_order."""
+        confirming = confirm_order(self.regions, self.group_commits[None], order_id, payment_ref, client, self._budget)
+        return await self._in_turn(client, confirming)

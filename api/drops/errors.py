@@ -18,3 +18,7 @@ class NotFound(DropError):
 
 class IdempotencyKeyReused(DropError):
     """The same key was used before for a purchase of another quantity."""
+
+
+class AlreadyConfirmed(DropError):
+    """The order has been confirmed without this payment, which has to be refunded."""

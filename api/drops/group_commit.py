@@ -14,10 +14,11 @@ from uuid import UUID
 from api.database.backoff import Backoff
 from api.database.database import Database
 from api.database.retry import RetryBudget
-from api.drops.decisions import Request
 from api.drops.group_policy import GroupPolicy
-from api.drops.line import Line, Tally, Terms
+from api.drops.line import Line, Terms
+from api.drops.requests import Request
 from api.drops.shards import OwnShards, Shard
+from api.drops.tally import Tally
 from api.drops.ticket import Outcome, Ticket
 from api.identity.quota import Quota
 
@@ -32,13 +33,15 @@ class GroupCommit:
         budget: RetryBudget,
         publish: Callable[[UUID, Sequence[Shard]], None],
         backoff: Backoff = Backoff(),
+        keep_events: bool = False,
     ) -> None:
-        """`budget`: of each purchase, from the moment it arrives. `publish` is called with each new stock."""
+        """`budget`: of each purchase, from the moment it arrives. `publish` is called with each new stock.
+        `keep_events`: what happens is written to the outbox."""
         self._lines: dict[UUID, Line] = {}
         self._shards: dict[UUID, OwnShards] = {}
         """Of each product that was sold here, also while it has no line: its next line finds its shards again."""
         unanswered = Quota(policy.max_unanswered)
-        self._terms = Terms(database, policy, budget, backoff, unanswered, Tally(), publish, self._forget)
+        self._terms = Terms(database, policy, budget, backoff, unanswered, Tally(), publish, self._forget, keep_events)
 
     @property
     def unanswered(self) -> int:

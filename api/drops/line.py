@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +12,15 @@ from api.database.database import Database
 from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavailable
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
-from api.drops.decisions import Confirmed, Decision, Purchase, Replayed
+from api.drops.decisions import Confirmed, Decision, Held, Replayed, bought
+from api.drops.errors import DropError
 from api.drops.group_policy import GroupPolicy
 from api.drops.orders import Order
 from api.drops.products import Product
 from api.drops.purchase import Batch, GroupFailed, execute_group
+from api.drops.requests import Purchase
 from api.drops.shards import OwnShards, Shard
+from api.drops.tally import Tally
 from api.drops.ticket import Answer, Busy, Outcome, Ticket
 from api.identity.fair_queue import FairQueue
 from api.identity.quota import Quota, QuotaSpent
@@ -32,22 +34,13 @@ EXPIRY_INTERVAL = 0.05
 """Seconds between two searches for tickets whose deadline has passed: each search looks at every client."""
 
 
-class Tally:
-    """Counts since the start."""
-
-    def __init__(self) -> None:
-        self.transactions: Counter[tuple[str, str]] = Counter()
-        """Transactions by Region and how they ended: sold, sold_nothing, or the name of an error."""
-        self.outcomes: Counter[tuple[str, str]] = Counter()
-        """Purchases answered, by Region and the class of the decision or error. Replayed counts as Confirmed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the lines of one group commit have in common.
 
     `budget`: of each purchase, from the moment it arrives. `unanswered`: the purchases that are not answered yet.
     `publish` is called with each new stock, and `forget` with the product of a line that has nothing left to serve.
+    `keep_events`: what happens is written to the outbox.
     """
 
     database: Database
@@ -58,6 +51,7 @@ class Terms:
     tally: Tally
     publish: Callable[[UUID, Sequence[Shard]], None]
     forget: Callable[[UUID], None]
+    keep_events: bool
 
 
 class Line:
@@ -111,8 +105,8 @@ class Line:
             self.serving.add(asyncio.create_task(self._serve(), name="group commit"))
 
     async def _serve(self) -> None:
-        """Take a group, run its transaction, and answer its tickets. After a failure, run the group again, together
-        with the tickets that have joined meanwhile. Returns when no ticket waits, or another task can take them."""
+        """Take a group, run its transaction, and answer its tickets. After a failure, run the group again, with the
+        tickets that have joined meanwhile. Returns when no ticket waits, or another task can take them."""
         terms = self._terms
         shard = self._shards.draw()
         group: list[Ticket] = []
@@ -159,10 +153,11 @@ class Line:
             waiting.append(loop.call_later(self._terms.policy.short_commit, self._begin_beside, task))
 
         requests = [ticket.request for ticket in group]
-        database, time_left = self._terms.database, _time_left(group)
+        terms, own = self._terms, self._shards.beside(shard)
         try:
-            own = self._shards.beside(shard)
-            return await execute_group(database, self._product_id, requests, own, time_left, committing)
+            return await execute_group(
+                terms.database, self._product_id, requests, own, _time_left(group), committing, terms.keep_events
+            )
         finally:
             for timer in waiting:
                 timer.cancel()
@@ -192,8 +187,8 @@ class Line:
         alone, so that the others do not fail with it. Each success doubles the size of the next group."""
         if len(group) <= 1:
             for ticket in group:
-                logger.error("the request for row %s cannot be executed", ticket.request.row_id, exc_info=error)
-                self._answer(ticket, ticket.unknown if ticket.request.row_id in self._unknown else error)
+                logger.error("the request for row %s cannot be executed", ticket.request.row_ids[0], exc_info=error)
+                self._answer(ticket, ticket.unknown if self._is_unknown(ticket) else error)
             group.clear()
             self._size = 1
             return
@@ -225,21 +220,23 @@ class Line:
             for position, decision in sorted(failed.sale.settled.items(), reverse=True):
                 self._answer_decision(group.pop(position), decision, failed.sale.product, failed.region)
 
-    def _answer_decision(self, ticket: Ticket, decision: Decision, product: Product | None, region: str) -> None:
-        self._unknown.discard(ticket.request.row_id)
-        if isinstance(decision, Confirmed | Replayed):
+    def _answer_decision(
+        self, ticket: Ticket, decision: Decision | DropError, product: Product | None, region: str
+    ) -> None:
+        self._unknown.difference_update(ticket.request.row_ids)
+        if isinstance(decision, Confirmed | Held | Replayed):
             region = decision.order.region  # the Region that committed the order, also when a peer found it afterwards
         if isinstance(decision, Replayed) and decision.order.created_at in ticket.written_at:
             # The order is this ticket's own: the COMMIT whose answer was lost has written it.
             assert product is not None, "an order has a product"
-            decision = Confirmed(decision.order, product.stock)
+            decision = bought(decision.order, product.stock)
         self._answer(ticket, decision, product, region)
 
     def _count_failure(self, group: list[Ticket], failed: GroupFailed) -> None:
         self._terms.tally.transactions[failed.region, type(failed.error).__name__] += 1
         written: dict[UUID, Order] = {}
         if failed.unknown is not None:
-            written = {order.id: order for order in failed.unknown.confirmed}
+            written = {order.id: order for order in failed.unknown.placed}
             self._unknown |= failed.unknown.written
         for ticket in group:
             ticket.attempts += 1
@@ -261,7 +258,7 @@ class Line:
 
     def _turn_away(self, ticket: Ticket, error: DatabaseError | None) -> None:
         """Answer a ticket that is not tried again. `error` is what its last transaction ended with."""
-        if ticket.request.row_id in self._unknown:
+        if self._is_unknown(ticket):
             self._answer(ticket, ticket.unknown)
         elif isinstance(error, Unavailable):
             self._answer(ticket, error)
@@ -306,9 +303,13 @@ class Line:
 
     def _stopped(self, ticket: Ticket, in_transaction: bool) -> DatabaseError:
         """The error for a request that was still waiting when the server stopped."""
-        if in_transaction or ticket.request.row_id in self._unknown:
+        if in_transaction or self._is_unknown(ticket):
             return OutcomeUnknown("the server stopped before the outcome was known")
         return Unavailable("the server stopped before this request was tried again")
+
+    def _is_unknown(self, ticket: Ticket) -> bool:
+        """Whether a COMMIT of unknown outcome was to write the request's row."""
+        return not self._unknown.isdisjoint(ticket.request.row_ids)
 
     def _answer(
         self, ticket: Ticket, answer: Answer | Exception, product: Product | None = None, region: str | None = None
@@ -319,7 +320,7 @@ class Line:
         region = self._terms.database.region if region is None else region
         self._release(ticket)
         if isinstance(ticket.request, Purchase):
-            kind = Confirmed if isinstance(answer, Replayed) else type(answer)
+            kind = type(bought(answer.order, 0)) if isinstance(answer, Replayed) else type(answer)
             self._terms.tally.outcomes[region, kind.__name__] += 1
         if ticket.answer.done():  # its buyer has hung up
             return

@@ -7,20 +7,35 @@ from uuid import UUID
 
 from api.database.database import Database
 from api.database.pool import Record
+from api.database.retry import RetryBudget, run_again
+from api.drops.errors import NotFound
 from api.drops.keyset import LAST_ID, LATEST, Cursor, Page, checked_first, keyset_query
 from api.drops.limits import checked_text
+from api.drops.reference import reference_of
 
 
 class OrderStatus(Enum):
-    """CONFIRMED orders hold their units; CANCELLED ones have given them back."""
+    """HELD and CONFIRMED orders have their units; CANCELLED and LAPSED ones have given them back."""
 
+    HELD = "HELD"
     CONFIRMED = "CONFIRMED"
     CANCELLED = "CANCELLED"
+    LAPSED = "LAPSED"
+
+    @property
+    def has_units(self) -> bool:
+        """Whether the order's units are the buyer's."""
+        return self in (OrderStatus.HELD, OrderStatus.CONFIRMED)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Units of one product, bought by one buyer through one regional endpoint."""
+    """Units of one product, bought by one buyer through one regional endpoint.
+
+    `held_until`: when the hold runs out; None if the order is not held. `confirmed_at`: when it was paid, or placed if
+    it needed no payment; None if it never was confirmed. `payment_ref`: the payment that confirmed it. Of a lapsed
+    order it is the payment that came too late, and that must be refunded.
+    """
 
     id: UUID
     product_id: UUID
@@ -29,13 +44,33 @@ class Order:
     status: OrderStatus
     region: str
     created_at: datetime
+    held_until: datetime | None
+    confirmed_at: datetime | None
+    payment_ref: str | None
+
+    @property
+    def reference(self) -> str:
+        """A short code for people."""
+        return reference_of(self.id)
 
     @property
     def cursor(self) -> Cursor:
         return Cursor("orders", self.created_at, self.id)
 
 
-SELECT_ORDERS = "SELECT id, product_id, user_ref, quantity, status, region, created_at FROM orders"
+STATUS = "CASE WHEN lapsed_at IS NOT NULL THEN 'LAPSED' WHEN held_until IS NOT NULL THEN 'HELD' ELSE status END"
+"""The status of an order. The column `status` has only CONFIRMED and CANCELLED, see migration 0021."""
+
+CONFIRMED_AT = """
+CASE WHEN held_until IS NULL AND status = 'CONFIRMED' THEN coalesce(confirmed_at, created_at) ELSE confirmed_at END
+"""
+"""Orders of earlier versions have no `confirmed_at`."""
+
+SELECT_ORDERS = f"""
+SELECT id, product_id, user_ref, quantity, {STATUS} AS status, region, created_at, held_until,
+    {CONFIRMED_AT} AS confirmed_at, payment_ref
+FROM orders
+"""
 
 
 async def list_orders(
@@ -130,7 +165,20 @@ async def get_order(database: Database, order_id: UUID) -> Order | None:
     return None if row is None else order_of(row)
 
 
+async def find_order(database: Database, order_id: UUID, user_ref: str | None, budget: RetryBudget) -> Order:
+    """The order, for the buyer `user_ref`; None is the operator. Raises NotFound, also when the order is another
+    buyer's, Conflict, Unavailable."""
+
+    async def attempt() -> Order | None:
+        return await get_order(database, order_id)
+
+    order = await run_again(attempt, budget, safe_after_lost_commit=True)
+    if order is None or user_ref not in (None, order.user_ref):
+        raise NotFound(f"there is no order {order_id}")  # that another buyer has it is shown to nobody
+    return order
+
+
 def order_of(row: Record) -> Order:
     """An order from a row of SELECT_ORDERS."""
-    id_, product_id, user_ref, quantity, status, region, created_at = row.values()
-    return Order(id_, product_id, user_ref, quantity, OrderStatus(status), region, created_at)
+    id_, product_id, user_ref, quantity, status, *others = row.values()
+    return Order(id_, product_id, user_ref, quantity, OrderStatus(status), *others)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID, uuid4, uuid5
 
 from api.database.database import Database
@@ -17,12 +18,17 @@ _PRODUCT_NAMESPACE = UUID("c0b7e9f4-5a1d-5e63-9b8e-41d0a7f2c955")
 """Never to change: the ids of all products created under a key derive from it."""
 
 
+MIN_HOLD, MAX_HOLD = 30, 86_400
+"""Seconds that a buyer can have to pay: enough for a payment at least, and a day at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product as read at one moment. `stock`, `stocked` and `version` are the sums over its shards at that moment.
 
     `stocked`: units that were ever added, the sold ones included. `version`: rises with every change of `stock`, by the
-    number of shards that the change writes. `shards`: their number.
+    number of shards that the change writes. `hold_seconds`: for which a purchase is held until it is paid; None if a
+    purchase is final at once. `shards`: their number.
     """
 
     id: UUID
@@ -30,6 +36,7 @@ class Product:
     drop_name: str
     opens_at: datetime | None
     limit_per_buyer: int | None
+    hold_seconds: int | None
     created_at: datetime
     stock: int
     stocked: int
@@ -54,6 +61,7 @@ class NewProduct:
     stock: int
     opens_at: datetime | None
     limit_per_buyer: int | None
+    hold_seconds: int | None = None
     shards: int = DEFAULT_SHARDS
 
     @classmethod
@@ -65,6 +73,7 @@ class NewProduct:
         stock: int,
         opens_at: datetime | None = None,
         limit_per_buyer: int | None = None,
+        hold_seconds: int | None = None,
         shards: int = DEFAULT_SHARDS,
         idempotency_key: str | None = None,
     ) -> "NewProduct":
@@ -79,20 +88,20 @@ class NewProduct:
             limit_per_buyer=None
             if limit_per_buyer is None
             else checked_units("limitPerBuyer", limit_per_buyer, least=1),
+            hold_seconds=None if hold_seconds is None else _checked_hold(hold_seconds),
             shards=_checked_shards(shards),
         )
 
     def describes(self, product: Product) -> bool:
         """Whether the product is what was to be created. Its stock can have changed since."""
-        wanted = (self.id, self.name, self.drop_name, self.opens_at, self.limit_per_buyer, self.shards)
-        found = (product.id, product.name, product.drop_name, product.opens_at, product.limit_per_buyer, product.shards)
-        return wanted == found
+        described = attrgetter("id", "name", "drop_name", "opens_at", "limit_per_buyer", "hold_seconds", "shards")
+        return bool(described(self) == described(product))
 
 
-_PRODUCTS = "SELECT id, name, drop_name, opens_at, limit_per_buyer, created_at FROM products"
+_PRODUCTS = "SELECT id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at FROM products"
 _INSERT_PRODUCT = """
-INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer)
-VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING
+INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer, hold_seconds)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING
 """
 _ONE_ROW = "INSERT 0 1"
 _INSERT_SHARDS = """
@@ -106,10 +115,10 @@ def _select_products(clauses: str) -> str:
     """The statement for the products that the clauses choose, newest first. They are found first, so that only their
     shards are read."""
     return f"""
-SELECT found.id, name, drop_name, opens_at, limit_per_buyer, created_at, sum(stock)::bigint AS stock,
+SELECT found.id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at, sum(stock)::bigint AS stock,
     sum(stocked)::bigint AS stocked, sum(version)::bigint AS version, count(*) AS shards
 FROM ({_PRODUCTS} {clauses}) AS found JOIN stock_shards ON stock_shards.product_id = found.id
-GROUP BY found.id, name, drop_name, opens_at, limit_per_buyer, created_at
+GROUP BY found.id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at
 ORDER BY created_at DESC, found.id DESC
 """
 
@@ -157,6 +166,7 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
                 product.drop_name,
                 product.opens_at,
                 product.limit_per_buyer,
+                product.hold_seconds,
             )
             if inserted == _ONE_ROW:
                 await _insert_shards(transaction, product)
@@ -184,6 +194,13 @@ async def _insert_shards(transaction: Transaction, product: NewProduct) -> None:
     )
 
 
+def _checked_hold(seconds: int) -> int:
+    """Raises InvalidInput."""
+    if not MIN_HOLD <= seconds <= MAX_HOLD:
+        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}")
+    return seconds
+
+
 def _checked_shards(shards: int) -> int:
     """Raises InvalidInput."""
     if not 1 <= shards <= MAX_SHARDS:
@@ -199,6 +216,7 @@ def _product_of(row: Record) -> Product:
         row["drop_name"],
         row["opens_at"],
         row["limit_per_buyer"],
+        row["hold_seconds"],
         row["created_at"],
         row["stock"],
         row["stocked"],

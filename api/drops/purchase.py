@@ -1,4 +1,4 @@
-"""The purchase: one transaction that decides a group of purchases, cancellations and restocks of one product.
+"""The purchase: one transaction that decides a group of requests about one product.
 
 It sells exactly the stock. The stock is the sum over the product's shards in the transaction's snapshot, and units are
 taken only from shards that nobody has written since: the first to commit wins. For a product with a limit, the same
@@ -15,19 +15,23 @@ from uuid import UUID
 from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown
 from api.database.pool import TRANSACTION_TIMEOUT, Record, Transaction
-from api.drops.decisions import CancelRequest, Decision, Purchase, Request, RestockRequest, Sale, Snapshot
-from api.drops.errors import NotFound
-from api.drops.orders import Order, OrderStatus
+from api.drops.decisions import Decision
+from api.drops.errors import DropError, NotFound
+from api.drops.events import outbox_entry
+from api.drops.orders import CONFIRMED_AT, STATUS, Order, OrderStatus
 from api.drops.products import Product
+from api.drops.requests import LapseRequest, Request, RestockRequest
+from api.drops.sale import Sale, Snapshot
 from api.drops.shards import RESTOCKED, Shard, change_stock
 
 # All in one row, for one round trip. As JSON, since asyncpg looks up the type of an array with a statement that Aurora
 # DSQL refuses.
-_READ = """
-SELECT now() AS now, id, name, drop_name, opens_at, limit_per_buyer, created_at,
+_READ = f"""
+SELECT now() AS now, id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at,
     (SELECT json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text
      FROM stock_shards WHERE product_id = $1) AS shards,
-    (SELECT json_agg(json_build_array(id, user_ref, quantity, status, region, created_at))::text
+    (SELECT json_agg(json_build_array(
+        id, user_ref, quantity, {STATUS}, region, created_at, held_until, {CONFIRMED_AT}, payment_ref))::text
      FROM orders WHERE id = ANY($2::text[]::uuid[])) AS orders,
     (SELECT json_object_agg(id, delta)::text FROM restocks WHERE id = ANY($3::text[]::uuid[])) AS restocks,
     (SELECT json_object_agg(user_ref, units)::text FROM holdings
@@ -43,12 +47,20 @@ WHERE product_id = $1 AND shard = taken.from_shard AND version = taken.read_vers
 RETURNING shard
 """
 _INSERT_ORDERS = """
-INSERT INTO orders (id, product_id, user_ref, quantity, status, region)
-SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2
-FROM unnest($3::text[]::uuid[], $4::text[], $5::text[]::integer[]) AS batch (id, user_ref, quantity)
+INSERT INTO orders (id, product_id, user_ref, quantity, status, region, held_until, confirmed_at)
+SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2, $3,
+    CASE WHEN $3::timestamptz IS NULL THEN now() END
+FROM unnest($4::text[]::uuid[], $5::text[], $6::text[]::integer[]) AS batch (id, user_ref, quantity)
 """
-_CANCEL_ORDERS = """
-UPDATE orders SET status = 'CANCELLED' WHERE id = ANY($1::text[]::uuid[]) AND status = 'CONFIRMED' RETURNING id
+_CHANGE_ORDERS = f"""
+UPDATE orders
+SET status = CASE batch.becomes WHEN 'CONFIRMED' THEN 'CONFIRMED' ELSE 'CANCELLED' END, held_until = NULL,
+    confirmed_at = batch.paid_at, payment_ref = batch.paid_by,
+    lapsed_at = CASE batch.becomes WHEN 'LAPSED' THEN coalesce(lapsed_at, now()) END
+FROM unnest($1::text[]::uuid[], $2::text[], $3::text[], $4::text[]::timestamptz[], $5::text[])
+    AS batch (order_id, was, becomes, paid_at, paid_by)
+WHERE id = batch.order_id AND {STATUS} = batch.was
+RETURNING id
 """
 _INSERT_RESTOCKS = """
 INSERT INTO restocks (id, product_id, delta)
@@ -59,6 +71,7 @@ INSERT INTO holdings (product_id, user_ref, units)
 SELECT $1, batch.user_ref, batch.units FROM unnest($2::text[], $3::text[]::integer[]) AS batch (user_ref, units)
 ON CONFLICT (product_id, user_ref) DO UPDATE SET units = excluded.units
 """
+_INSERT_OUTBOX = "INSERT INTO outbox (id, happened) VALUES (gen_random_uuid(), $1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class Batch:
     `region`: the Region that decided. `committed`: whether it changed anything; otherwise it was rolled back.
     """
 
-    decisions: list[Decision]
+    decisions: list[Decision | DropError]
     product: Product | None
     shards: Sequence[Shard]
     region: str
@@ -102,11 +115,13 @@ async def execute_group(
     own: Sequence[int],
     timeout: float = TRANSACTION_TIMEOUT,
     committing: Callable[[int], None] = lambda shards: None,
+    keep_events: bool = False,
 ) -> Batch:
     """Decide all requests, which are of this one product, in one transaction: all of it or nothing.
 
     `own`: the shards to draw from, see shards.take_units. `timeout` in seconds, up to the COMMIT; `committing` is
-    called right before it, with the number of the product's shards.
+    called right before it, with the number of the product's shards. `keep_events`: what happens is written to the
+    outbox.
 
     Raises GroupFailed. After a Conflict, Unavailable or OutcomeUnknown the caller runs the group again. Any other error
     shows that one of the requests can never be executed.
@@ -128,23 +143,34 @@ async def execute_group(
                 return Batch(sale.decisions, snapshot.product, snapshot.shards, region, committed=False)
 
             shards = await _change_stock(transaction, sale, own)
-            await _insert_orders(transaction, product_id, sale.confirmed)
-            await _cancel_orders(transaction, sale.cancelled)
+            product = _with_stock(snapshot.product, shards)
+            await _insert_orders(transaction, product_id, sale.placed)
+            await _change_orders(transaction, sale)
             await _insert_restocks(transaction, product_id, sale.restocked)
             await _write_holdings(transaction, product_id, sale.holdings)
+            if keep_events and sale.happenings:
+                await transaction.execute(_INSERT_OUTBOX, outbox_entry(sale.happenings, product, snapshot.now))
             committing(len(shards))
             await transaction.commit()
-            return Batch(sale.decisions, _with_stock(snapshot.product, shards), shards, region, committed=True)
+            return Batch(sale.decisions, product, shards, region, committed=True)
     except Exception as error:
         raise GroupFailed(error, region, sale) from error
 
 
 async def _read(transaction: Transaction, product_id: UUID, requests: Sequence[Request]) -> Snapshot | None:
     """What the requests are decided against; None when there is no such product."""
-    order_ids = [str(request.order_id) for request in requests if not isinstance(request, RestockRequest)]
-    restock_ids = [str(request.restock_id) for request in requests if isinstance(request, RestockRequest)]
-    buyers = {request.user_ref for request in requests if isinstance(request, Purchase)}
-    buyers |= {request.buyer for request in requests if isinstance(request, CancelRequest)}
+    order_ids: list[str] = []
+    restock_ids: list[str] = []
+    buyers: set[str] = set()
+    for request in requests:
+        if isinstance(request, RestockRequest):
+            restock_ids.append(str(request.restock_id))
+        elif isinstance(request, LapseRequest):
+            order_ids += [str(order_id) for order_id, _ in request.orders]
+            buyers.update(buyer for _, buyer in request.orders)
+        else:
+            order_ids.append(str(request.order_id))
+            buyers.add(request.buyer)
     row = await transaction.fetchrow(_READ, product_id, order_ids, restock_ids, list(buyers))
     if row is None:
         return None
@@ -168,6 +194,7 @@ def _product_of(row: Record, shards: Sequence[Shard]) -> Product:
         row["drop_name"],
         row["opens_at"],
         row["limit_per_buyer"],
+        row["hold_seconds"],
         row["created_at"],
         stock=0,
         stocked=0,
@@ -187,10 +214,29 @@ def _with_stock(product: Product, shards: Sequence[Shard]) -> Product:
 
 
 def _order_of(
-    product_id: UUID, order_id: str, user_ref: str, quantity: int, status: str, region: str, created_at: str
+    product_id: UUID,
+    order_id: str,
+    user_ref: str,
+    quantity: int,
+    status: str,
+    region: str,
+    created_at: str,
+    held_until: str | None,
+    confirmed_at: str | None,
+    payment_ref: str | None,
 ) -> Order:
-    placed_at = datetime.fromisoformat(created_at)
-    return Order(UUID(order_id), product_id, user_ref, quantity, OrderStatus(status), region, placed_at)
+    return Order(
+        UUID(order_id),
+        product_id,
+        user_ref,
+        quantity,
+        OrderStatus(status),
+        region,
+        datetime.fromisoformat(created_at),
+        None if held_until is None else datetime.fromisoformat(held_until),
+        None if confirmed_at is None else datetime.fromisoformat(confirmed_at),
+        payment_ref,
+    )
 
 
 async def _change_stock(transaction: Transaction, sale: Sale, own: Sequence[int]) -> list[Shard]:
@@ -222,26 +268,35 @@ async def _change_stock(transaction: Transaction, sale: Sale, own: Sequence[int]
     return shards
 
 
-async def _insert_orders(transaction: Transaction, product_id: UUID, confirmed: Sequence[Order]) -> None:
-    if not confirmed:
+async def _insert_orders(transaction: Transaction, product_id: UUID, placed: Sequence[Order]) -> None:
+    if not placed:
         return
     await transaction.execute(
         _INSERT_ORDERS,
         product_id,
         transaction.region,
-        [str(order.id) for order in confirmed],
-        [order.user_ref for order in confirmed],
-        [str(order.quantity) for order in confirmed],
+        placed[0].held_until,  # the product and the moment are the same for all
+        [str(order.id) for order in placed],
+        [order.user_ref for order in placed],
+        [str(order.quantity) for order in placed],
     )
 
 
-async def _cancel_orders(transaction: Transaction, cancelled: Sequence[Order]) -> None:
-    if not cancelled:
+async def _change_orders(transaction: Transaction, sale: Sale) -> None:
+    if not sale.changed:
         return
-    changed = await transaction.fetch(_CANCEL_ORDERS, [str(order.id) for order in cancelled])
-    if len(changed) != len(cancelled):
+    orders = [sale.changed[order_id] for order_id in sorted(sale.changed)]  # see _change_stock
+    changed = await transaction.fetch(
+        _CHANGE_ORDERS,
+        [str(order.id) for order in orders],
+        [sale.status_before(order.id).value for order in orders],
+        [order.status.value for order in orders],
+        [None if order.confirmed_at is None else order.confirmed_at.isoformat() for order in orders],
+        [order.payment_ref for order in orders],
+    )
+    if len(changed) != len(orders):
         # Cannot happen at snapshot isolation, where a changed row is a conflict; guarded for any other.
-        raise Conflict("an order was cancelled between read and write")
+        raise Conflict("an order was changed between read and write")
 
 
 async def _insert_restocks(transaction: Transaction, product_id: UUID, restocked: Sequence[RestockRequest]) -> None:

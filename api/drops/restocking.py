@@ -1,9 +1,10 @@
 """Restocking a product, in the line of its purchases."""
 
 from api.database.errors import Conflict
-from api.drops.decisions import Restocked, RestockRequest
+from api.drops.decisions import Restocked
 from api.drops.group_commit import GroupCommit
 from api.drops.products import Product
+from api.drops.requests import RestockRequest
 from api.drops.ticket import Busy
 
 

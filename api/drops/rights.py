@@ -9,6 +9,9 @@ GRANTS = {
     "holdings": ("SELECT", "INSERT", "UPDATE"),
     "orders": ("SELECT", "INSERT", "UPDATE"),
     "restocks": ("SELECT", "INSERT"),
+    "outbox": ("SELECT", "INSERT", "DELETE"),
+    "events": ("SELECT", "INSERT", "DELETE"),
+    "deliveries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """The rights on each table that the server's statements need, and no more."""
 
@@ -17,8 +20,9 @@ _PROBES = {
     "SELECT": "SELECT 1 FROM {table} WHERE false",
     "INSERT": "INSERT INTO {table} SELECT * FROM {table} WHERE false",
     "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
+    "DELETE": "DELETE FROM {table} WHERE false",
 }
-_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status"}
+_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status", "deliveries": "due"}
 
 
 class RightsMissing(Exception):

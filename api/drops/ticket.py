@@ -7,18 +7,9 @@ from datetime import datetime
 from typing import TypeAlias
 
 from api.database.errors import OutcomeUnknown
-from api.drops.decisions import (
-    Cancellation,
-    Cancelled,
-    Confirmed,
-    LimitReached,
-    NotOpen,
-    Replayed,
-    Request,
-    Restocked,
-    SoldOut,
-)
+from api.drops.decisions import Decision
 from api.drops.products import Product
+from api.drops.requests import Request
 from api.identity.quota import Claim
 
 
@@ -35,9 +26,7 @@ class Busy:
         return cls(retry_after_ms=random.randint(500, 1500))  # noqa: S311
 
 
-Answer: TypeAlias = (
-    Confirmed | Replayed | Cancelled | SoldOut | NotOpen | LimitReached | Cancellation | Restocked | Busy
-)
+Answer: TypeAlias = Decision | Busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +68,6 @@ class Ticket:
     def unknown(self) -> OutcomeUnknown:
         """The error for a request whose COMMIT got no answer, and whose row could not be read since."""
         return OutcomeUnknown(
-            f"the connection was lost while row {self.request.row_id} was committed, and the database has not come "
+            f"the connection was lost while row {self.request.row_ids[0]} was committed, and the database has not come "
             "back yet"
         )

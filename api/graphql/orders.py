@@ -19,10 +19,12 @@ from api.graphql.products import DEFAULT_PAGE, Product
 logger = logging.getLogger("dropzero.operator")
 
 
-@strawberry.enum(description="Whether an order is confirmed or cancelled.")
+@strawberry.enum(description="What has become of an order.")
 class OrderStatus(Enum):
+    HELD = strawberry.enum_value("HELD", description="The buyer has its units until the hold runs out or is paid.")
     CONFIRMED = strawberry.enum_value("CONFIRMED", description="The buyer has its units.")
     CANCELLED = strawberry.enum_value("CANCELLED", description="Its units were returned to stock.")
+    LAPSED = strawberry.enum_value("LAPSED", description="It was not paid in time; its units were returned to stock.")
 
 
 @strawberry.type(description="Units of one product that one buyer bought.")
@@ -30,7 +32,7 @@ class Order:
     id: strawberry.ID = strawberry.field(description="A UUID; derived from the idempotency key, if there was one.")
     user_ref: str = strawberry.field(description="The buyer: the subject of the caller who bought, see `viewer`.")
     quantity: int = strawberry.field(description="Units bought.")
-    status: OrderStatus = strawberry.field(description="Whether the order is confirmed or cancelled.")
+    status: OrderStatus = strawberry.field(description="What has become of the order.")
     region: str = strawberry.field(description="The regional endpoint that committed the purchase.")
     created_at: datetime = strawberry.field(description="When it was bought, by the database's clock.")
     product_id: strawberry.Private[UUID]

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import strawberry
 
-from api.drops.decisions import RestockRequest
 from api.drops.limits import checked_id
-from api.drops.products import NewProduct, list_products
+from api.drops.products import MAX_HOLD, MIN_HOLD, NewProduct, list_products
 from api.drops.products import Product as StoredProduct
+from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
@@ -28,7 +28,9 @@ class Product:
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
     stock: int = strawberry.field(description="Units that can be bought: exactly those at the moment of reading.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
-    stocked: int = strawberry.field(description="Units put in and not taken back: the stock and the units sold.")
+    stocked: int = strawberry.field(
+        description="Units put in and not taken back: the stock, the units held and the units sold."
+    )
     version: int = strawberry.field(
         description="Rises with every change of the stock, by one or more; the same as `version` in `stockChanged`."
     )
@@ -36,7 +38,10 @@ class Product:
         description="When buying begins, by the database's clock (see `now`); null when it began with the creation."
     )
     limit_per_buyer: int | None = strawberry.field(
-        description="Units that one buyer can hold in confirmed orders; null for no limit."
+        description="Units that one buyer can hold in confirmed and held orders; null for no limit."
+    )
+    hold_seconds: int | None = strawberry.field(
+        description="Seconds that a buyer has to pay: a purchase is held until then. Null when it is final at once."
     )
     created_at: datetime = strawberry.field(description="When the operator created it.")
 
@@ -52,6 +57,7 @@ class Product:
             version=product.version,
             opens_at=product.opens_at,
             limit_per_buyer=product.limit_per_buyer,
+            hold_seconds=product.hold_seconds,
             created_at=product.created_at,
         )
 
@@ -78,6 +84,11 @@ class CreateProductInput:
     )
     limit_per_buyer: int | None = strawberry.field(
         default=None, description="Units that one buyer can hold, 1 or more; no limit if left out."
+    )
+    hold_seconds: int | None = strawberry.field(
+        default=None,
+        description=f"Seconds that a buyer has to pay, {MIN_HOLD} to {MAX_HOLD}: a purchase is held until it is paid. "
+        "It is final at once if left out.",
     )
     shards: int | None = strawberry.field(
         default=DEFAULT_SHARDS,
@@ -160,6 +171,7 @@ class ProductMutations:
             stock=input.stock,
             opens_at=input.opens_at,
             limit_per_buyer=input.limit_per_buyer,
+            hold_seconds=input.hold_seconds,
             shards=DEFAULT_SHARDS if input.shards is None else input.shards,
             idempotency_key=input.idempotency_key,
         )

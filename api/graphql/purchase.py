@@ -12,14 +12,21 @@ from api.drops.decisions import (
     Cancellation,
     Cancelled,
     Confirmed,
+    Gone,
+    Held,
+    Lapsed,
     LimitReached,
     NotOpen,
-    Purchase,
+    Paid,
     Replayed,
     Restocked,
     SoldOut,
 )
 from api.drops.limits import checked_id, checked_text
+from api.drops.orders import Order as StoredOrder
+from api.drops.orders import OrderStatus as StoredStatus
+from api.drops.products import Product
+from api.drops.requests import Purchase
 from api.drops.ticket import Busy, Outcome
 from api.graphql.context import Info
 from api.graphql.orders import Order
@@ -28,11 +35,12 @@ from api.graphql.orders import Order
 @strawberry.enum(description="What became of a purchase.")
 class PurchaseStatus(Enum):
     CONFIRMED = strawberry.enum_value("CONFIRMED", description="Sold to this buyer.")
+    HELD = strawberry.enum_value("HELD", description="The buyer's until the hold runs out, and for good once paid.")
     SOLD_OUT = strawberry.enum_value("SOLD_OUT", description="Fewer units are left than were asked for.")
     NOT_OPEN = strawberry.enum_value("NOT_OPEN", description="The drop has not opened yet.")
     LIMIT_REACHED = strawberry.enum_value("LIMIT_REACHED", description="The buyer would hold more than the limit.")
     CANCELLED = strawberry.enum_value(
-        "CANCELLED", description="Bought by an earlier request under the same key, and cancelled since."
+        "CANCELLED", description="Bought by an earlier request under the same key, and cancelled or lapsed since."
     )
     BUSY = strawberry.enum_value("BUSY", description="Nothing was sold; to be sent again in a while.")
 
@@ -69,11 +77,26 @@ class PurchaseConfirmed(PurchaseResult):
 
 
 @strawberry.type(
-    description="An earlier request under the same idempotency key bought this order, and it has been cancelled since. "
-    "Nothing was bought again; a new purchase needs a new key."
+    description="The buyer has an order that has to be paid: a hold. Its units are the buyer's until `heldUntil`. Then "
+    "they go back into the stock, unless the order was confirmed."
+)
+class PurchaseHeld(PurchaseResult):
+    order: Order = strawberry.field(description="The order, with its product as in PurchaseConfirmed.")
+    remaining: int = strawberry.field(description="Units left right after this purchase; see PurchaseConfirmed.")
+    held_until: datetime = strawberry.field(description="When the hold runs out, by the database's clock (see `now`).")
+    replayed: bool = strawberry.field(
+        description="Whether an earlier request under the same idempotency key had bought it; nothing was held again."
+    )
+
+
+@strawberry.type(
+    description="An earlier request under the same idempotency key bought this order, and since then it has been "
+    "cancelled, or its hold has run out. Nothing was bought again; a new purchase needs a new key."
 )
 class PurchaseCancelled(PurchaseResult):
-    order: Order = strawberry.field(description="The cancelled order. Its units have been returned to stock.")
+    order: Order = strawberry.field(
+        description="The order: its `status` is CANCELLED or LAPSED. Its units have been returned to stock."
+    )
 
 
 @strawberry.type(description="Fewer units are left than were asked for.")
@@ -91,7 +114,7 @@ class PurchaseNotOpen(PurchaseResult):
 @strawberry.type(description="The buyer would hold more units than one buyer can.")
 class PurchaseLimitReached(PurchaseResult):
     limit: int = strawberry.field(description="Units that one buyer can hold.")
-    held: int = strawberry.field(description="Units that this buyer holds in confirmed orders.")
+    held: int = strawberry.field(description="Units in this buyer's confirmed and held orders.")
 
 
 @strawberry.type(
@@ -104,6 +127,7 @@ class PurchaseBusy(PurchaseResult):
 
 PURCHASE_RESULTS = (
     PurchaseConfirmed,
+    PurchaseHeld,
     PurchaseCancelled,
     PurchaseSoldOut,
     PurchaseNotOpen,
@@ -176,17 +200,16 @@ def _result(outcome: Outcome) -> PurchaseResult:
         case Confirmed(order, remaining):
             message = f"Confirmed: {order.quantity} bought."
             return _confirmed(Order.of(order, product), message, remaining, common, replayed=False)
+        case Held(order, remaining):
+            return _held(order, product, remaining, common, replayed=False)
         case Replayed(order):
             assert product is not None, "an order has a product"
+            if order.held_until is not None:
+                return _held(order, product, product.stock, common, replayed=True)
             message = "This purchase was confirmed before; nothing was bought again."
             return _confirmed(Order.of(order, product), message, product.stock, common, replayed=True)
         case Cancelled(order):
-            return PurchaseCancelled(
-                status=PurchaseStatus.CANCELLED,
-                message="This purchase was confirmed before and has been cancelled since; use a new key to buy again.",
-                **common,
-                order=Order.of(order, product),
-            )
+            return _cancelled(order, product, common)
         case SoldOut(remaining):
             return PurchaseSoldOut(
                 status=PurchaseStatus.SOLD_OUT,
@@ -211,7 +234,7 @@ def _result(outcome: Outcome) -> PurchaseResult:
             )
         case Busy(retry_after_ms):
             return _busy(retry_after_ms, common)
-        case Cancellation() | Restocked():
+        case Cancellation() | Paid() | Gone() | Lapsed() | Restocked():
             raise TypeError("a purchase was decided as another request")
 
 
@@ -225,6 +248,32 @@ def _confirmed(
         order=order,
         remaining=remaining,
         replayed=replayed,
+    )
+
+
+def _held(
+    order: StoredOrder, product: Product | None, remaining: int, common: dict[str, Any], *, replayed: bool
+) -> PurchaseHeld:
+    assert order.held_until is not None, "a hold runs out"
+    until = f"until {order.held_until.isoformat(timespec='seconds')}, and for good once the order is paid."
+    return PurchaseHeld(
+        status=PurchaseStatus.HELD,
+        message=f"Held before: {order.quantity} {until}" if replayed else f"Held: {order.quantity} {until}",
+        **common,
+        order=Order.of(order, product),
+        remaining=remaining,
+        held_until=order.held_until,
+        replayed=replayed,
+    )
+
+
+def _cancelled(order: StoredOrder, product: Product | None, common: dict[str, Any]) -> PurchaseCancelled:
+    since = "its hold has run out" if order.status is StoredStatus.LAPSED else "it has been cancelled"
+    return PurchaseCancelled(
+        status=PurchaseStatus.CANCELLED,
+        message=f"This purchase was made before and {since} since; use a new key to buy again.",
+        **common,
+        order=Order.of(order, product),
     )
 
 

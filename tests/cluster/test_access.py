@@ -15,10 +15,11 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import MigrationRefused, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
 from api.drops.audit import audit
-from api.drops.decisions import Confirmed, Purchase
+from api.drops.decisions import Confirmed
 from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product, list_products
 from api.drops.purchase import GroupFailed, execute_group
+from api.drops.requests import Purchase
 from tests.drops.purchases import cancel, restock
 from tests.patience import PATIENCE, PATIENT_TIMES
 

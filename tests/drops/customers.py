@@ -14,7 +14,7 @@ from uuid import UUID
 
 import aiohttp
 
-from api.drops.decisions import Purchase
+from api.drops.requests import Purchase
 from tests.command import Serving
 from tests.drops.fleet import Fleet
 from tests.drops.ledger import Change, Ledger, Refusal

@@ -12,10 +12,10 @@ from api.database.retry import RetryBudget
 from api.drops import restocking
 from api.drops.audit import audit
 from api.drops.cancellation import CancelledOrder, cancel_order
-from api.drops.decisions import Purchase, RestockRequest
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.products import NewProduct, Product, create_product
+from api.drops.requests import Purchase, RestockRequest
 from api.drops.shards import DEFAULT_SHARDS
 from api.drops.ticket import Outcome
 from tests.patience import PATIENCE, PATIENT_BUDGET

@@ -12,10 +12,11 @@ from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavail
 from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
-from api.drops.decisions import CancelRequest, Confirmed, Replayed, SoldOut
+from api.drops.decisions import Confirmed, Replayed, SoldOut
 from api.drops.orders import list_orders
 from api.drops.products import NewProduct, create_product, get_product
 from api.drops.purchase import GroupFailed, execute_group
+from api.drops.requests import CancelRequest
 from api.drops.ticket import Busy
 from tests.drops.purchases import assert_books_balance, cancel, new_group_commit, new_product, purchase
 from tests.dsql.stand_in import StandIn

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from api.drops.decisions import Purchase
 from api.drops.errors import InvalidInput
 from api.drops.limits import checked_name, checked_text
+from api.drops.requests import Purchase
 
 BOTH = pytest.mark.parametrize("checked", [checked_text, checked_name])
 ZWNJ, ZWJ = "\u200c", "\u200d"

@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 
 from api.database.pool import Pool
-from api.drops.decisions import CancelRequest, Confirmed, RestockRequest, SoldOut
+from api.drops.decisions import Confirmed, SoldOut
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.products import get_product
+from api.drops.requests import CancelRequest, RestockRequest
 from tests.drops.lines import (
     bought,
     changed_shards,

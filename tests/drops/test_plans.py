@@ -9,12 +9,12 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
-from api.drops.decisions import CancelRequest, Purchase, Request, RestockRequest
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.orders import Order, get_order, list_orders
 from api.drops.products import NewProduct, Product, create_product, get_products, list_products
 from api.drops.purchase import execute_group
+from api.drops.requests import CancelRequest, Purchase, Request, RestockRequest
 from tests.drops.watching import SELDOM, next_change, publishing
 from tests.patience import PATIENT_TIMES
 from tests.plans import Statement, plans, record

@@ -12,8 +12,9 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
 from api.database.tokens import AuthTokens
-from api.drops.decisions import CancelRequest, Confirmed, Purchase, Request, RestockRequest
+from api.drops.decisions import Confirmed
 from api.drops.purchase import Batch, execute_group
+from api.drops.requests import CancelRequest, Purchase, Request, RestockRequest
 from tests.drops.purchases import cancel, new_product, purchase
 from tests.dsql.stand_in import StandIn
 from tests.patience import PATIENCE, PATIENT_TIMES

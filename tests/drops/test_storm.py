@@ -20,9 +20,10 @@ import pytest
 from api.database.errors import DatabaseError
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
-from api.drops.decisions import Confirmed, LimitReached, Purchase, Replayed, SoldOut
+from api.drops.decisions import Confirmed, LimitReached, Replayed, SoldOut
 from api.drops.drops import Drops
 from api.drops.products import get_product
+from api.drops.requests import Purchase
 from api.drops.ticket import Busy
 from tests.drops.purchases import new_product, purchase
 from tests.drops.weather import audit_again_and_again, beside, make_weather, seeded, two_servers

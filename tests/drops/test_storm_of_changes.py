@@ -17,9 +17,10 @@ import pytest
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
-from api.drops.decisions import Confirmed, Purchase, RestockRequest, SoldOut
+from api.drops.decisions import Confirmed, SoldOut
 from api.drops.drops import Drops
 from api.drops.products import NewProduct
+from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Busy
 from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase
 from tests.drops.weather import audit_again_and_again, beside, make_weather, seeded, two_servers

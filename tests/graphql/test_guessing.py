@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.drops.decisions import Purchase
+from api.drops.requests import Purchase
 from tests.graphql.callers import ADA, ANONYMOUS, BOB, GUEST, OPERATOR, PIA, Shop, open_shop
 from tests.graphql.operations import CANCEL
 from tests.graphql.transport import connected

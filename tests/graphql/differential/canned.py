@@ -10,20 +10,12 @@ from uuid import UUID
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import RegionHealth, UnknownRegion
 from api.drops.cancellation import CancelledOrder
-from api.drops.decisions import (
-    Cancelled,
-    Confirmed,
-    LimitReached,
-    NotOpen,
-    Purchase,
-    Replayed,
-    RestockRequest,
-    SoldOut,
-)
+from api.drops.decisions import Cancelled, Confirmed, LimitReached, NotOpen, Replayed, SoldOut
 from api.drops.drops import Drops
 from api.drops.errors import IdempotencyKeyReused, NotFound
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import NewProduct, Product
+from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Answer, Busy, Outcome
 from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operator
 from api.identity.errors import RateLimited
@@ -34,12 +26,12 @@ from tests.graphql.differential.script import GOOD, Plan, Scripted, scripted
 NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
 
 PRODUCTS = tuple(
-    Product(UUID(int=number), f"Tee {number}", "First Light", opens_at, limit, NOW, stock, 10, 3 + number, 16)
+    Product(UUID(int=number), f"Tee {number}", "First Light", opens_at, limit, None, NOW, stock, 10, 3 + number, 16)
     for number, opens_at, limit, stock in ((1, None, None, 7), (2, NOW, 2, 0), (3, NOW, None, 2**31 - 1))
 )
 
 ORDERS = tuple(
-    Order(UUID(int=100 + number), UUID(int=1 + number % 4), "ada", number + 1, status, "home", NOW)
+    Order(UUID(int=100 + number), UUID(int=1 + number % 4), "ada", number + 1, status, "home", NOW, None, NOW, None)
     for number, status in enumerate([OrderStatus.CONFIRMED, OrderStatus.CANCELLED] * 8)
 )
 """More than are completed in one piece. The product of every fourth does not exist."""

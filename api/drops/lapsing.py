@@ -1,0 +1,136 @@
+"""Lapsing: orders whose hold has run out give their units back.
+
+Every process looks for them, and any of them can end a hold: a server that starts ends those that ran out while none
+was running. Whether a hold has run out is decided in the transaction, by the database's clock.
+"""
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from api.database.backoff import Backoff
+from api.database.database import Database
+from api.database.errors import DatabaseError
+from api.drops.decisions import Lapsed
+from api.drops.errors import DropError
+from api.drops.group_commit import GroupCommit
+from api.drops.requests import LapseRequest
+
+logger = logging.getLogger("dropzero.holds")
+
+LONGEST_PAUSE = 3.0
+"""Seconds between two looks at the holds, at most. While a hold is about to run out, the next look comes with its end.
+With JITTER, a hold is ended within 5 s."""
+
+JITTER = 1.0
+"""Seconds that a look is delayed at random, at most, so that processes do not end the same holds at the same moment."""
+
+WINDOW = 1600
+"""Holds that one look reads at most, the earliest to run out."""
+
+PARTS = 16
+"""Where many holds of a product have run out, a process ends them in so many parts, in a random order. The part of a
+hold follows from its id, so that processes which end different parts do not conflict."""
+
+MAX_LAPSED = 100
+"""Holds that one request ends at most. Each writes its order, an index entry and perhaps its buyer's holding: with a
+full group of purchases, see GroupPolicy.size, that is fewer than the 3,000 rows that Aurora DSQL allows."""
+
+PRODUCTS_AT_ONCE = 8
+"""Products whose holds are ended at the same time."""
+
+CLIENT = "holds that ran out"
+"""The client of these requests in the lines."""
+
+_READ_HOLDS = f"""
+SELECT id, product_id, user_ref, extract(epoch FROM held_until - now())::float8 AS seconds_left
+FROM orders WHERE held_until IS NOT NULL ORDER BY held_until, product_id, id LIMIT {WINDOW}
+"""
+
+
+class Lapsing:
+    """Ends the holds that have run out, from `start` to `close`."""
+
+    def __init__(self, database: Database, group_commit: GroupCommit, backoff: Backoff = Backoff(base=0.5, cap=5.0)):
+        """`backoff` is added to the pauses while the database is away."""
+        self._database = database
+        self._group_commit = group_commit
+        self._backoff = backoff
+        self._task: asyncio.Task[None] | None = None
+        self.lapsed = 0
+        """Orders that this process has ended since its start."""
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="lapsing")
+
+    async def close(self) -> None:
+        """Stop. A request that is in a line already is answered by the line."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def end_holds(self) -> float:
+        """End the holds that have run out, up to WINDOW. Returns how many seconds later to look again. Raises Conflict,
+        Unavailable, OutcomeUnknown; holds that have not been ended by then are found again."""
+        rows = await self._database.fetch(_READ_HOLDS)
+        due: defaultdict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
+        for row in rows:
+            if row["seconds_left"] <= 0:
+                due[row["product_id"]].append((row["id"], row["user_ref"]))
+        limit = asyncio.Semaphore(PRODUCTS_AT_ONCE)
+        ending = (self._end_holds_of(product_id, orders, limit) for product_id, orders in due.items())
+        for failure in await asyncio.gather(*ending, return_exceptions=True):
+            if failure is not None:
+                raise failure
+        if due and len(rows) == WINDOW:
+            return 0.0
+        earliest = min((row["seconds_left"] for row in rows if row["seconds_left"] > 0), default=LONGEST_PAUSE)
+        return min(earliest, LONGEST_PAUSE) + random.uniform(0, JITTER)  # noqa: S311
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                pause = await self.end_holds()
+            except Exception as error:
+                # A defect is caught too: without this task, units would stay blocked for ever.
+                failures += 1
+                if failures == 1:
+                    defect = None if isinstance(error, DatabaseError) else error
+                    logger.warning("holds that have run out cannot be ended yet: %s", error, exc_info=defect)
+                pause = self._backoff.delay(failures)
+            else:
+                if failures:
+                    logger.info("holds that run out are ended again, after %d failures", failures)
+                failures = 0
+            await asyncio.sleep(pause)
+
+    async def _end_holds_of(
+        self, product_id: UUID, orders: Sequence[tuple[UUID, str]], limit: asyncio.Semaphore
+    ) -> None:
+        """End holds of one product, one request after the other."""
+        lapsed = 0
+        async with limit:
+            try:
+                for part in _parts(orders):
+                    decision = (await self._group_commit.submit(LapseRequest(product_id, part), CLIENT)).decision
+                    lapsed += decision.orders if isinstance(decision, Lapsed) else 0  # else the line is too long
+            except DropError as error:
+                logger.error("holds of the product %s cannot be ended: %s", product_id, error)
+            finally:
+                self.lapsed += lapsed
+                if lapsed:
+                    logger.info("%d holds of the product %s have run out; their units are on sale", lapsed, product_id)
+
+
+def _parts(orders: Sequence[tuple[UUID, str]]) -> Iterable[tuple[tuple[UUID, str], ...]]:
+    if len(orders) <= MAX_LAPSED:
+        return [tuple(orders)]
+    parts: list[list[tuple[UUID, str]]] = [[] for _ in range(PARTS)]
+    for order in orders:
+        parts[order[0].int % PARTS].append(order)
+    random.shuffle(parts)
+    return [tuple(part[:MAX_LAPSED]) for part in parts if part]
