@@ -47,19 +47,22 @@ def new_product(
     shards: int | None = None,
     limit: int | None = None,
     opens_at: datetime | None = None,
+    hold_seconds: int | None = None,
     key: str | None = None,
 ) -> str:
     """Create a product and return its id.
 
     `shards`: rows of stock; the server's default if None, and one row where the server knows no shards. `limit`: units
-    that one buyer can hold. `opens_at`: when buying begins, at once if None. `key`: the same key gives the same id in
-    every database; a random one if None.
+    that one buyer can hold. `opens_at`: when buying begins, at once if None. `hold_seconds`: for which a purchase is
+    held; it is final at once if None. `key`: the same key gives the same id in every database; a random one if None.
     """
     wanted: dict[str, Any] = {"name": "Tee", "dropName": "Bench", "stock": stock, "limitPerBuyer": limit}
     if shards is not None and takes_shards(server):
         wanted["shards"] = shards
     if opens_at is not None:
         wanted["opensAt"] = opens_at.isoformat()
+    if hold_seconds is not None:
+        wanted["holdSeconds"] = hold_seconds
     wanted["idempotencyKey"] = key or str(uuid.uuid4())
     return str(execute(server, _CREATE, {"input": wanted})["createProduct"]["id"])
 

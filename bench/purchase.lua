@@ -1,7 +1,7 @@
 -- wrk's part of a purchase load: each request is another buyer with a key of its own, each answer is counted and
 -- each confirmed order's id is written down, to be held against the table afterwards.
 -- Arguments after wrk's `--`: the product's id, a prefix for buyers' names, the file for order ids, the operator's
--- token or an empty text.
+-- token or an empty text, and `held` if the product's orders are held. A held order counts as a confirmed one.
 
 local threads = {}
 
@@ -17,7 +17,8 @@ function init(args)
   log = io.open(file .. "." .. number, "w")
   log:setvbuf("line") -- wrk ends its threads without closing their files
   head = '{"query":"mutation Buy($input: PurchaseInput!) { purchase(input: $input) { status attempts ' ..
-    '... on PurchaseConfirmed { order { id } } } }","variables":{"input":{"productId":"' .. product .. '","userRef":"'
+    '... on PurchaseConfirmed { order { id } } ' .. (args[5] == "held" and "... on PurchaseHeld { order { id } } " or "") ..
+    '} }","variables":{"input":{"productId":"' .. product .. '","userRef":"'
   headers = { ["Content-Type"] = "application/json" }
   if args[4] ~= "" then headers["Authorization"] = "Bearer " .. args[4] end
 end
@@ -30,7 +31,7 @@ end
 
 function response(status, _, body)
   local outcome = status == 200 and body:match('"status":"([A-Z_]+)"') or "OTHER"
-  if outcome == "CONFIRMED" then
+  if outcome == "CONFIRMED" or outcome == "HELD" then
     confirmed = confirmed + 1
     log:write(body:match('"id":"([^"]+)"'), "\n")
   elseif outcome == "SOLD_OUT" then sold_out = sold_out + 1

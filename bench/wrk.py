@@ -38,14 +38,17 @@ class Load:
         return self.confirmed + self.sold_out + self.busy + self.other
 
 
-def purchases(server: Process, product_id: str, buyers: int, seconds: int, log: Path) -> Load:
+def purchases(server: Process, product_id: str, buyers: int, seconds: int, log: Path, *, held: bool = False) -> Load:
     """Let `buyers` purchase one unit after the other for some seconds, each purchase with a name and key of its own.
-    The operator sends them, if the server has one."""
+    The operator sends them, if the server has one. `held`: the product's orders are held, and count as confirmed."""
     prefix = uuid.uuid4().hex[:8]
     command = ["wrk", "-t1", f"-c{buyers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT), server.url]
     orders = log / prefix
     finished = subprocess.run(
-        [*command, "--", product_id, prefix, str(orders), server.token], check=True, capture_output=True, text=True
+        [*command, "--", product_id, prefix, str(orders), server.token, "held" if held else ""],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     counted = next(line[5:] for line in finished.stdout.splitlines() if line.startswith("JSON "))
     lines = orders.with_name(f"{prefix}.0").read_text(encoding="ascii").split()

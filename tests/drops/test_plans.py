@@ -11,10 +11,11 @@ from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
+from api.drops.lapsing import READ_HOLDS
 from api.drops.orders import Order, get_order, list_orders
 from api.drops.products import NewProduct, Product, create_product, get_products, list_products
 from api.drops.purchase import execute_group
-from api.drops.requests import CancelRequest, Purchase, Request, RestockRequest
+from api.drops.requests import CancelRequest, ConfirmRequest, Purchase, Request, RestockRequest
 from tests.drops.watching import SELDOM, next_change, publishing
 from tests.patience import PATIENT_TIMES
 from tests.plans import Statement, plans, record
@@ -40,6 +41,10 @@ FILL = (
     """,
     "INSERT INTO holdings (product_id, user_ref, units) "
     "SELECT product_id, user_ref, sum(quantity) FROM orders GROUP BY product_id, user_ref",
+    """
+    UPDATE orders SET held_until = now() + interval '1 minute'
+    WHERE id IN (SELECT id FROM orders ORDER BY created_at LIMIT 200)
+    """,
     "INSERT INTO restocks (id, product_id, delta) SELECT gen_random_uuid(), id, 1 FROM products",
     "ANALYZE",
 )
@@ -48,12 +53,13 @@ FILL = (
 @dataclass(frozen=True, slots=True)
 class Shop:
     """Its `hot` product has a limit and 12,000 orders, `cold` has 3,000, and 5,000 others have one each. The buyers
-    are `many 0` to `many 3999`. `order_id` is an order of `hot` and of `buyer`."""
+    are `many 0` to `many 3999`. `order_id` is an order of `hot` and of `buyer`; `held_id` is another, which is held."""
 
     pool: Pool
     hot: UUID
     cold: UUID
     order_id: UUID
+    held_id: UUID
     buyer: str
 
 
@@ -67,8 +73,11 @@ async def shop(shared_database_url: str) -> AsyncIterator[Shop]:
         hot, cold = [(await create_product(pool, product)).id for product in new]
         for statement in FILL:
             await pool.execute(statement)
-        [order] = await pool.fetch("SELECT id, user_ref FROM orders WHERE product_id = $1 LIMIT 1", hot)
-        yield Shop(pool, hot, cold, order["id"], order["user_ref"])
+        [order] = await pool.fetch(
+            "SELECT id, user_ref FROM orders WHERE product_id = $1 AND held_until IS NULL LIMIT 1", hot
+        )
+        [held] = await pool.fetch("SELECT id FROM orders WHERE product_id = $1 AND held_until IS NOT NULL LIMIT 1", hot)
+        yield Shop(pool, hot, cold, order["id"], held["id"], order["user_ref"])
 
 
 @pytest.fixture
@@ -150,6 +159,10 @@ EXPECTED = {
         lambda shop: group(shop, RestockRequest.checked(product_id=shop.hot, delta=1)),
         PURCHASE,
     ),
+    "a confirmation": Expected(
+        lambda shop: group(shop, ConfirmRequest(shop.held_id, shop.hot, shop.buyer, "payment-1")), PURCHASE
+    ),
+    "holds that run out": Expected(lambda shop: shop.pool.fetch(READ_HOLDS), {"orders_by_hold"}, in_order=True),
 }
 
 
