@@ -154,10 +154,11 @@ def wait_for_end(database: Database, begun: float) -> float:
     """Wait until no order is held. Returns the seconds since `begun`, when the first hold ran out."""
 
     async def wait(connection: "asyncpg.Connection[asyncpg.Record]") -> float:
-        async with asyncio.timeout(PATIENCE):
-            while await connection.fetchval(_ANY_HELD):
-                await asyncio.sleep(0.25)
-        return time.monotonic() - begun
+        while time.monotonic() - begun < PATIENCE:
+            if not await connection.fetchval(_ANY_HELD):
+                return time.monotonic() - begun
+            await asyncio.sleep(0.25)
+        raise SystemExit(f"after {PATIENCE:g} s there are still holds")
 
     return database.run(wait)
 
