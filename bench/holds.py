@@ -61,9 +61,12 @@ _ANY_HELD = "SELECT EXISTS (SELECT FROM orders WHERE held_until IS NOT NULL)"
 @contextmanager
 def running() -> Iterator[tuple[Version, Process]]:
     """A server on a database of its own."""
-    with tempfile.TemporaryDirectory() as folder, prepared(ROOT, Path(folder) / "0") as version:
-        with version.server("-m", "api") as server:
-            yield version, server
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        prepared(ROOT, Path(folder) / "0") as version,
+        version.server("-m", "api") as server,
+    ):
+        yield version, server
 
 
 def sell(server: Process, product_id: str, *, held: bool, seconds: int = SECONDS) -> wrk.Load:
