@@ -21,15 +21,12 @@ from api.drops.requests import LapseRequest
 
 logger = logging.getLogger("dropzero.holds")
 
-LONGEST_PAUSE = 3.0
-"""Seconds between two looks at the holds, at most. While a hold is about to run out, the next look comes with its end.
-With JITTER, a hold is ended within 5 s."""
-
-JITTER = 1.0
-"""Seconds that a look is delayed at random, at most, so that processes do not end the same holds at the same moment."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.5, 3.5
+"""Seconds between two looks at the holds, so that each is ended within 5 s. Each pause is random, so that processes do
+not end the same holds at the same moment."""
 
 WINDOW = 1600
-"""Holds that one look reads at most, the earliest to run out."""
+"""Holds that one look reads at most, of those that have run out the earliest."""
 
 PARTS = 16
 """Where many holds of a product have run out, a process ends them in so many parts, in a random order. The part of a
@@ -50,8 +47,8 @@ CLIENT = "holds that ran out"
 """The client of these requests in the lines."""
 
 READ_HOLDS = f"""
-SELECT id, product_id, user_ref, extract(epoch FROM held_until - now())::float8 AS seconds_left
-FROM orders WHERE held_until IS NOT NULL ORDER BY held_until, product_id, id LIMIT {WINDOW}
+SELECT id, product_id, user_ref FROM orders
+WHERE held_until <= now() ORDER BY held_until, product_id, id LIMIT {WINDOW}
 """
 
 
@@ -81,18 +78,14 @@ class Lapsing:
         Unavailable, OutcomeUnknown; holds that have not been ended by then are found again."""
         rows = await self._database.fetch(READ_HOLDS)
         due: defaultdict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
-        for row in rows:
-            if row["seconds_left"] <= 0:
-                due[row["product_id"]].append((row["id"], row["user_ref"]))
+        for order_id, product_id, user_ref in rows:
+            due[product_id].append((order_id, user_ref))
         limit = asyncio.Semaphore(PRODUCTS_AT_ONCE)
         ending = (self._end_holds_of(product_id, orders, limit) for product_id, orders in due.items())
         for failure in await asyncio.gather(*ending, return_exceptions=True):
             if failure is not None:
                 raise failure
-        if due and len(rows) == WINDOW:
-            return 0.0
-        earliest = min((row["seconds_left"] for row in rows if row["seconds_left"] > 0), default=LONGEST_PAUSE)
-        return min(earliest, LONGEST_PAUSE) + random.uniform(0, JITTER)  # noqa: S311
+        return 0.0 if len(rows) == WINDOW else random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE)  # noqa: S311
 
     async def _run(self) -> None:
         failures = 0
