@@ -166,6 +166,12 @@ DATABASE = [
         "worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict.write_value", FIGURES, "key", "value", "timestamp"
     ),
     *loans("worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict", FIGURES, "read_value close"),
+    call(
+        "webhooks/webhook.py",
+        "standardwebhooks:Webhook.sign",
+        "sign as https://www.standardwebhooks.com describes: HMAC-SHA256 of the id, the moment and the body",
+        *("msg_id", "timestamp", "data"),
+    ),
     *loans(
         "terminal.py",
         "rich.console:Console",
