@@ -188,4 +188,6 @@ class Webhook:
                 return "it closed the connection without an answer"
             case aiohttp.ClientResponseError():
                 return "its answer is not HTTP"
+            case aiohttp.InvalidURL():
+                return "its URL has no valid host"
         return f"the connection was lost ({type(error).__name__})"

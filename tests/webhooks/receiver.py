@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 from standardwebhooks import Webhook as Verifier
 
 from api.webhooks.event import WebhookEvent
-from api.webhooks.webhook import Webhook, WebhookTimes
+from api.webhooks.webhook import Webhook, WebhookFailed, WebhookTimes
 from api.webhooks.webhook_settings import WebhookSettings
 from tests.listener import accepting
 from tests.patience import PATIENCE
@@ -35,12 +36,11 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Taken:
-    """One request that has arrived. `peer`: the port that it came from, one for each connection."""
+    """One request that has arrived."""
 
     path: str
     headers: dict[str, str]
     body: bytes
-    peer: int
 
     def verify(self, secret: str = SECRET) -> object:
         """The JSON of the body. Raises WebhookVerificationError."""
@@ -49,17 +49,16 @@ class Taken:
 
 @dataclass
 class Receiver:
-    """`answer`: how it answers, 204 by default. `taken`: the requests in order."""
+    """`answer`: how it answers, 204 by default. `taken`: the requests in order. `connections`: those it accepted."""
 
     url: str = ""
     answer: Answer | None = None
     taken: list[Taken] = field(default_factory=list)
+    connections: int = 0
 
     async def receive(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        assert request.transport is not None
-        peer = request.transport.get_extra_info("peername")[1]
-        self.taken.append(Taken(request.path_qs, headers, await request.read(), peer))
+        self.taken.append(Taken(request.path_qs, headers, await request.read()))
         return web.Response(status=204) if self.answer is None else await self.answer(request)
 
 
@@ -71,9 +70,15 @@ async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver
     await runner.setup()
     try:
         assert runner.server is not None
-        server = await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", 0, ssl=tls)
+        make = runner.server
+
+        def accept() -> asyncio.Protocol:
+            receiver.connections += 1
+            return make()
+
+        server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0, ssl=tls)
         async with accepting(server) as port:
-            receiver.url = f"http{'' if tls is None else 's'}://127.0.0.1:{port}/hooks"
+            receiver.url = f"http{'' if tls is None else 's'}://127.0.0.1:{port}/hunter2?key=hunter2"
             yield receiver
     finally:
         await runner.cleanup()
@@ -81,6 +86,14 @@ async def receiving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+async def reason(webhook: Webhook, event: WebhookEvent = HELD) -> str:
+    """Why an event was not sent. Shows nothing of the URL's path and query, which may be secret."""
+    with pytest.raises(WebhookFailed) as failed:
+        await webhook.send(event)
+    assert "hunter2" not in f"{failed.value!r} {failed.value.__cause__!r}"
+    return str(failed.value)
 
 
 @asynccontextmanager
