@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 CONNECTIONS = 16
 """Connections to the receiver, of one process. A receiver that takes 50 ms for an event gets 320 events a second."""
 
-MAX_ANSWER = 4096
-"""Bytes of an answer's body that are read, so that its connection can carry the next event. Only the status counts."""
-
 
 @dataclass(frozen=True, slots=True)
 class WebhookTimes:
@@ -90,14 +87,17 @@ class Webhook:
         """Allow events to be sent, until `close`."""
         import aiohttp  # takes 0.13 s, and only a server with webhooks needs it
 
+        from api.webhooks.bounded_answer import BoundedConnector
+
+        connector = BoundedConnector(
+            limit=CONNECTIONS,
+            keepalive_timeout=self._times.idle,
+            resolver=self._resolver,
+            socket_factory=None if self._private else public_socket,
+            ssl=True if self._tls is None else self._tls,
+        )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS,
-                keepalive_timeout=self._times.idle,
-                resolver=self._resolver,
-                socket_factory=None if self._private else public_socket,
-                ssl=True if self._tls is None else self._tls,
-            ),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._times.connect),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A small compressed answer could become a large one.
@@ -146,16 +146,13 @@ class Webhook:
         }
 
     async def _read_to_the_end(self, response: "aiohttp.ClientResponse") -> None:
-        """Read a short answer, so that its connection can be used again. After a long or a slow one it is closed."""
+        """Read a short answer, so that its connection can carry the next event. After a long or a slow answer the
+        connection is closed."""
         import aiohttp
 
-        length = 0
         with suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(self._times.body):
-                async for chunk in response.content.iter_any():
-                    length += len(chunk)
-                    if length > MAX_ANSWER:
-                        return
+                await response.read()
 
     def _check(self, response: "aiohttp.ClientResponse") -> None:
         """Raises WebhookFailed for a status that is not 2xx."""
@@ -173,7 +170,11 @@ class Webhook:
         """Why there was no answer. What a receiver sends is not repeated, nor its URL: a log line has neither."""
         import aiohttp
 
+        from api.webhooks.bounded_answer import MAX_ANSWER, AnswerTooLong
+
         match error:
+            case AnswerTooLong():
+                return f"its answer has more than {MAX_ANSWER} bytes"
             case aiohttp.ServerTimeoutError():
                 return f"no connection within {self._times.connect:g} s"
             case TimeoutError():

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from api.webhooks.webhook import CONNECTIONS, MAX_ANSWER, WebhookTimes
+from api.webhooks.bounded_answer import MAX_ANSWER
+from api.webhooks.webhook import CONNECTIONS, WebhookTimes
 from tests.patience import PATIENCE, short, until
 from tests.webhooks.raw_receiver import ACCEPTED, Conversation, holding, raw_receiving, repeating, saying
 from tests.webhooks.receiver import HELD, PATIENT, reason, sending
 
 IMPATIENT = replace(PATIENT, answer=short(0.2))
+TOO_LONG = f"its answer has more than {MAX_ANSWER} bytes"
 CHUNKED = ACCEPTED + b"transfer-encoding: chunked\r\n\r\n"
 
 
@@ -21,7 +23,6 @@ CHUNKED = ACCEPTED + b"transfer-encoding: chunked\r\n\r\n"
         repeating(ACCEPTED, b"x", short(0.01)),
         repeating(ACCEPTED + b"x-long: ", b"x", short(0.01)),
         repeating(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", short(0.01)),
-        repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
     ids=[
         "silent",
@@ -29,12 +30,11 @@ CHUNKED = ACCEPTED + b"transfer-encoding: chunked\r\n\r\n"
         "dripping a status",
         "dripping a header",
         "early hints",
-        "a flood of 100 Continue",
     ],
 )
 async def test_a_receiver_without_an_answer_is_left_at_the_deadline(answer: Conversation) -> None:
     async with raw_receiving(answer) as raw, sending(raw.url, IMPATIENT) as webhook:
-        assert await reason(webhook) in (f"no answer within {IMPATIENT.answer:g} s", "its answer is not HTTP")
+        assert await reason(webhook) == f"no answer within {IMPATIENT.answer:g} s"
         await until(lambda: raw.ended == 1)
 
 
@@ -47,10 +47,11 @@ async def test_a_receiver_without_an_answer_is_left_at_the_deadline(answer: Conv
         (saying(b"SSH-2.0-OpenSSH_9.2p1\r\n"), "its answer is not HTTP"),
         (saying(b"HTTP/1.1 200 OK\r\nhunter2\r\n\r\n"), "its answer is not HTTP"),
         (saying(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: hunter2\r\n\r\n"), "it answered 101"),
-        (repeating(ACCEPTED, b"x" * 65536), "its answer is not HTTP"),
-        (repeating(ACCEPTED, b"x-more: hunter2\r\n"), "its answer is not HTTP"),
+        (repeating(ACCEPTED, b"x" * 65536), TOO_LONG),
+        (repeating(ACCEPTED, b"x: " + b"hunter2" * 100 + b"\r\n"), TOO_LONG),
+        (repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), TOO_LONG),
     ],
-    ids=["closed", "cut in the status", "cut in a header", "ssh", "no header", "101", "a long line", "endless headers"],
+    ids=["closed", "cut in the status", "cut in a header", "ssh", "no header", "101", "a long line", "headers", "100s"],
 )
 async def test_an_answer_that_is_not_complete_http_is_a_failure(answer: Conversation, why: str) -> None:
     async with raw_receiving(answer) as raw, sending(raw.url) as webhook:
