@@ -1,5 +1,6 @@
-"""A resolver of the tests: it has the addresses of each name."""
+"""Resolvers of the tests, in place of the operating system's."""
 
+import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,18 @@ class Names(AbstractResolver):
             ResolveResult(hostname=host, host=address, port=port, family=_family(address), proto=0, flags=0)
             for address in self._addresses[host]
         ]
+
+    async def close(self) -> None: ...
+
+
+class Unanswered(AbstractResolver):
+    """Never answers."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
 
     async def close(self) -> None: ...
 

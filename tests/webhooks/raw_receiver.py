@@ -14,11 +14,17 @@ Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 @dataclass
 class Raw:
-    """`requests`: those that have arrived. `ended`: connections that are closed."""
+    """`requests`: those that have arrived. `connections`: those that were accepted. `ended`: those that are closed."""
 
     url: str = ""
     requests: int = 0
+    connections: int = 0
     ended: int = 0
+
+    @property
+    def left(self) -> bool:
+        """Whether the sender has closed every connection."""
+        return self.ended == self.connections
 
 
 @asynccontextmanager
@@ -40,6 +46,7 @@ async def raw_receiving(answer: Conversation) -> AsyncIterator[Raw]:
             raw.ended += 1
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raw.connections += 1
         tasks.add(asyncio.create_task(converse(reader, writer)))
 
     try:

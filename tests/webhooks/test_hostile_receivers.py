@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from api.webhooks.bounded_answer import MAX_ANSWER
-from api.webhooks.webhook import CONNECTIONS, WebhookTimes
+from api.webhooks.webhook import WebhookTimes
 from tests.patience import PATIENCE, short, until
+from tests.webhooks.names import Unanswered
 from tests.webhooks.raw_receiver import ACCEPTED, Conversation, holding, raw_receiving, repeating, saying
 from tests.webhooks.receiver import HELD, PATIENT, reason, sending
 
@@ -35,7 +36,7 @@ CHUNKED = ACCEPTED + b"transfer-encoding: chunked\r\n\r\n"
 async def test_a_receiver_without_an_answer_is_left_at_the_deadline(answer: Conversation) -> None:
     async with raw_receiving(answer) as raw, sending(raw.url, IMPATIENT) as webhook:
         assert await reason(webhook) == f"no answer within {IMPATIENT.answer:g} s"
-        await until(lambda: raw.ended == 1)
+        await until(lambda: raw.left)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +99,20 @@ async def test_the_deadline_is_for_the_status_and_not_for_the_body() -> None:
         await until(lambda: raw.ended == 1)
 
 
+async def test_a_handshake_has_the_deadline_of_a_connection() -> None:
+    times = replace(PATIENT, connect=short(0.2))
+    async with raw_receiving(holding(b"")) as raw, sending(raw.url.replace("http:", "https:"), times) as webhook:
+        assert await reason(webhook) == f"no connection within {times.connect:g} s"
+        await until(lambda: raw.left)
+
+
+async def test_a_name_has_to_be_resolved_by_the_deadline() -> None:
+    async with sending("https://shop.example/hunter2", IMPATIENT, resolver=Unanswered()) as webhook:
+        assert await reason(webhook) == f"no answer within {IMPATIENT.answer:g} s"
+
+
 async def test_a_receiver_that_takes_no_connection_is_left() -> None:
     async with raw_receiving(holding(b"")) as raw:
         pass
     async with sending(raw.url) as webhook:
         assert (await reason(webhook)).startswith("no connection: ")
-
-
-def test_a_process_has_few_connections_to_the_receiver() -> None:
-    assert CONNECTIONS < 100
