@@ -35,8 +35,7 @@ async def raw_receiving(answer: Conversation) -> AsyncIterator[Raw]:
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
+            await read_request(reader)
             raw.requests += 1
             await answer(reader, writer)
         except (OSError, EOFError):
@@ -57,6 +56,12 @@ async def raw_receiving(answer: Conversation) -> AsyncIterator[Raw]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_request(reader: asyncio.StreamReader) -> None:
+    """Read a whole request. Raises EOFError when the sender has closed the connection."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
 
 
 def saying(answer: bytes) -> Conversation:

@@ -7,10 +7,10 @@ import pytest
 from aiohttp import web
 
 from api.webhooks.webhook import CONNECTIONS, WebhookFailed
-from tests.patience import until
+from tests.patience import short, until
 from tests.webhooks.certificates import server_context, trusting
 from tests.webhooks.names import Names
-from tests.webhooks.raw_receiver import holding, raw_receiving
+from tests.webhooks.raw_receiver import ACCEPTED, holding, raw_receiving, read_request
 from tests.webhooks.receiver import HELD, Receiver, answering, reason, receiving, sending
 
 NAMES = Names({"shop.example": ["127.0.0.1"]})
@@ -30,6 +30,21 @@ async def test_a_connection_carries_one_event_after_the_other(body: bytes) -> No
         receiver.answer = answering(503, body=body)
         await reason(webhook)
     assert (len(receiver.taken), receiver.connections) == (6, 1)
+
+
+async def test_a_connection_is_used_again_when_the_body_comes_after_the_head() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(ACCEPTED + b"content-length: 2\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(short(0.05))
+            writer.write(b"ok")
+            await read_request(reader)
+
+    async with raw_receiving(answer) as raw, sending(raw.url) as webhook:
+        for _ in range(3):
+            await webhook.send(HELD)
+        assert raw.connections == 1
 
 
 async def test_a_connection_that_the_receiver_has_closed_is_replaced() -> None:
