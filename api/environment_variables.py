@@ -11,14 +11,14 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import orjson
-
 from api.cross_origin import NOBODY, parse_origins
 from api.database.endpoint import Endpoint, parse_endpoints
 from api.hosts import parse_hosts
 from api.identity.clients import Network
 from api.identity.guests import parse_guest_keys
 from api.identity.operator_tokens import parse_operator_token, parse_operator_tokens
+from api.trusted_documents import parse_documents
+from api.webhooks.webhook_settings import parse_webhook_secrets, parse_webhook_url
 
 DRAIN = 10
 """Seconds that a load balancer has to send its requests elsewhere. Kubernetes and ECS take a server out of their load
@@ -82,23 +82,6 @@ def _networks(text: str) -> tuple[Network, ...]:
                 f"expected addresses or networks such as 10.0.0.0/8, separated by commas, not {entry[:50]!r}"
             ) from None
     return tuple(networks)
-
-
-def _documents(text: str) -> tuple[str, ...]:
-    """The documents in a file that a frontend's build has written: an object of ids and documents, as GraphQL Code
-    Generator's persisted documents are, or an Apollo persisted query manifest."""
-    try:
-        content = orjson.loads(Path(text).expanduser().read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise ValueError(f"expected a file of documents in JSON: {error}") from None
-    if isinstance(content, dict) and isinstance(content.get("operations"), list):
-        found = [entry.get("body") if isinstance(entry, dict) else None for entry in content["operations"]]
-    else:
-        found = list(content.values()) if isinstance(content, dict) else [None]
-    documents = tuple(document for document in found if isinstance(document, str))
-    if len(documents) != len(found):
-        raise ValueError(f"{text[:100]!r} is no object of ids and documents, nor an Apollo persisted query manifest")
-    return documents
 
 
 ENDPOINTS: Variable[tuple[Endpoint, ...]] = Variable(
@@ -171,6 +154,34 @@ SUPPORT_ROLE: Variable[str] = Variable(
 PAYMENTS_ROLE: Variable[str] = Variable(
     "DROPZERO_PAYMENTS_ROLE", "", str, "the value that lets its bearer confirm and release holds", "none"
 )
+WEBHOOK_URL: Variable[str] = Variable(
+    "DROPZERO_WEBHOOK_URL",
+    "",
+    parse_webhook_url,
+    "where events are sent, such as `https://shop.example/webhooks`, as Standard Webhooks describes",
+    "none: nothing is sent",
+)
+WEBHOOK_SECRET: Variable[tuple[str, ...]] = Variable(
+    "DROPZERO_WEBHOOK_SECRET",
+    (),
+    parse_webhook_secrets,
+    "signs webhooks: `whsec_` and 24 to 64 bytes in base64; several secrets, separated by commas: each signs",
+    "none; required with `DROPZERO_WEBHOOK_URL`",
+)
+WEBHOOK_PRIVATE: Variable[bool] = Variable(
+    "DROPZERO_WEBHOOK_PRIVATE",
+    False,
+    _switch,
+    "webhooks may go to private addresses, and over `http://`",
+    "`on`, or `off` with endpoints",
+)
+EVENTS: Variable[bool] = Variable(
+    "DROPZERO_EVENTS",
+    False,
+    _switch,
+    "keeps events, for `orderEvents` and `ordersChanged`",
+    "`off`, or `on` with `DROPZERO_WEBHOOK_URL`",
+)
 DATA: Variable[Path] = Variable(
     "DROPZERO_DATA",
     Path(".dropzero"),
@@ -196,7 +207,7 @@ TRUSTED_PROXIES: Variable[tuple[Network, ...]] = Variable(
 DOCUMENTS: Variable[tuple[str, ...] | None] = Variable(
     "DROPZERO_DOCUMENTS",
     None,
-    _documents,
+    parse_documents,
     "a JSON file of the only GraphQL documents that callers without the operator's token may send, see "
     "[security](security.md#1-what-the-server-bounds-by-itself)",
     "any document",
@@ -282,6 +293,10 @@ VARIABLES: tuple[Variable[Any], ...] = (
     OPERATOR_ROLE,
     SUPPORT_ROLE,
     PAYMENTS_ROLE,
+    WEBHOOK_URL,
+    WEBHOOK_SECRET,
+    WEBHOOK_PRIVATE,
+    EVENTS,
     DATA,
     HOSTS,
     TRUSTED_PROXIES,

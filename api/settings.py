@@ -19,6 +19,7 @@ from api.hosts import parse_hosts
 from api.identity.caller import Role
 from api.identity.clients import Network
 from api.identity.issuer_settings import IssuerSettings
+from api.webhooks.webhook_settings import WebhookSettings
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
 """Two Regions, both served by the one embedded database, so that everything about Regions works on a laptop."""
@@ -77,7 +78,8 @@ class Settings:
     """The settings of a server. Without endpoints it runs the embedded PostgreSQL in `data_directory`, under the names
     `embedded_regions`. The first endpoint, or the first of these names, is home. `hosts` are host names that are
     answered beside those that every server answers. `operator_digests`: the SHA-256 of operators' tokens beside
-    `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `drain`: seconds from SIGTERM
+    `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `events`: whether
+    events are kept. `drain`: seconds from SIGTERM
     until the server takes no more connections."""
 
     endpoints: tuple[Endpoint, ...]
@@ -89,6 +91,8 @@ class Settings:
     operator_digests: Mapping[str, bytes] = field(repr=False)
     guest_keys: tuple[str, ...] = field(repr=False)
     issuer: IssuerSettings | None
+    webhook: WebhookSettings | None
+    events: bool
     open_to_anyone: bool
     allowed_origins: re.Pattern[str]
     hosts: tuple[str, ...]
@@ -120,8 +124,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
     What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on `/architecture`
-    (which buys for made-up buyers, and cannot be opened then), the metrics, pages of localhost, and purchases without
-    a token.
+    (which buys for made-up buyers, and cannot be opened then), the metrics, pages of localhost, purchases without a
+    token, and webhooks to private addresses.
     """
 
     def read(variable: Variable[T], default: T | None = None) -> T:
@@ -133,6 +137,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     one_by_one = not read(variables.GROUP_COMMIT)
     connections = read(variables.CONNECTIONS)
     hosts = read(variables.HOSTS)
+    webhook = _webhook(environment, laptop)
     settings = Settings(
         endpoints=tuple(sorted(endpoints, key=lambda endpoint: endpoint.region != home)),
         embedded_regions=tuple(sorted(EMBEDDED_REGIONS, key=lambda region: region != home)),
@@ -143,6 +148,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         operator_digests=read(variables.ADMIN_TOKENS),
         guest_keys=read(variables.GUEST_KEY),
         issuer=_issuer(environment),
+        webhook=webhook,
+        events=read(variables.EVENTS, webhook is not None),
         open_to_anyone=laptop,
         allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
         hosts=(*hosts, *_vercel_hosts(environment)),
@@ -215,6 +222,28 @@ def _issuer(environment: Mapping[str, str]) -> IssuerSettings | None:
         return IssuerSettings(issuer, audience, subject, claim, roles)
     except ValueError as error:
         raise InvalidSettings(f"{variables.ISSUER.name}: {error}") from None
+
+
+def _webhook(environment: Mapping[str, str], laptop: bool) -> WebhookSettings | None:
+    """Where events are sent. Raises InvalidSettings, also for a variable that is of no use without another."""
+    url, secrets = _read(environment, variables.WEBHOOK_URL), _read(environment, variables.WEBHOOK_SECRET)
+    private = _read(environment, variables.WEBHOOK_PRIVATE, laptop)
+    if url and not secrets:
+        raise InvalidSettings(
+            f"{variables.WEBHOOK_SECRET.name}: set it too; without it, the receiver would have to believe anybody"
+        )
+    if not url:
+        if secrets:
+            raise InvalidSettings(f"{variables.WEBHOOK_URL.name}: set it too; without it, nothing is sent")
+        return None
+    if not _read(environment, variables.EVENTS, True):
+        raise InvalidSettings(f"{variables.EVENTS.name}: unset it; {variables.WEBHOOK_URL.name} needs the events")
+    try:
+        return WebhookSettings(url, secrets, private)
+    except ValueError as error:
+        raise InvalidSettings(
+            f"{variables.WEBHOOK_URL.name}: {error}; {variables.WEBHOOK_PRIVATE.name}=on allows it"
+        ) from None
 
 
 def _home(environment: Mapping[str, str], regions: Sequence[str]) -> str:

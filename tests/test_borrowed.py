@@ -39,6 +39,7 @@ SERVER = "find what uvicorn's server.py has instead, and change ServingProcess; 
 SUPERVISOR = "find what uvicorn's supervisors/multiprocess.py has instead, and change workers.py"
 FIGURES = "find how prometheus_client's multiprocess mode writes and adds its files now, and change SharedFigures"
 IDENTITY = "find how botocore/credentials.py makes credentials from a web identity now, and change WebIdentity.install"
+ANSWERS = "find what aiohttp's client_proto.py and connector.py have instead, and change BoundedAnswer"
 
 CLASSES = [
     ("http_protocol.py", "BoundedHttp", f"{HTTP}:HttpToolsProtocol"),
@@ -166,6 +167,20 @@ DATABASE = [
         "worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict.write_value", FIGURES, "key", "value", "timestamp"
     ),
     *loans("worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict", FIGURES, "read_value close"),
+    *loans("webhooks/bounded_answer.py", "aiohttp:TCPConnector", ANSWERS, "_factory"),
+    *loans(
+        "webhooks/bounded_answer.py",
+        "aiohttp.client_proto:ResponseHandler",
+        ANSWERS,
+        "set_exception set_response_params transport",
+        hooks="data_received",
+    ),
+    call(
+        "webhooks/webhook.py",
+        "standardwebhooks:Webhook.sign",
+        "sign as https://www.standardwebhooks.com describes: HMAC-SHA256 of the id, the moment and the body",
+        *("msg_id", "timestamp", "data"),
+    ),
     *loans(
         "terminal.py",
         "rich.console:Console",

@@ -91,6 +91,8 @@ def test_the_race_is_for_laptops_alone() -> None:
         ("DROPZERO_GUEST_KEY", "hunter2", "expected keys of at least 32 printable ASCII characters without spaces"),
         ("DROPZERO_SUBJECT_CLAIM", "the subject", "expected the name of a claim, or a path such as realm_access"),
         ("DROPZERO_ROLES_CLAIM", "roles\x00", "expected the name of a claim, or a path such as realm_access"),
+        ("DROPZERO_WEBHOOK_URL", "https://ada:hunter2@shop.example", "expected the address of a receiver, such as"),
+        ("DROPZERO_WEBHOOK_SECRET", "whsec_hunter2", "expected secrets of Standard Webhooks: whsec_ and 24 to 64"),
         ("DROPZERO_CONNECTIONS", "0", "expected a whole number from 1 to 1000, not '0'"),
         ("DROPZERO_CONNECTIONS", "1001", "expected a whole number from 1 to 1000"),
         ("DROPZERO_CONNECTIONS", "ten", "expected a whole number from 1 to 1000, not 'ten'"),
