@@ -97,13 +97,16 @@ PURCHASE = """
 mutation ($input: PurchaseInput!) {
   purchase(input: $input) {
     __typename status message attempts region
-    ... on PurchaseConfirmed { order { id userRef quantity status region product { id stock } } remaining replayed }
+    ... on PurchaseConfirmed { order { ...Bought } remaining replayed }
+    ... on PurchaseHeld { order { ...Bought } remaining replayed heldUntil }
+    ... on PurchaseCancelled { order { ...Bought } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
     ... on PurchaseLimitReached { limit held }
     ... on PurchaseBusy { retryAfterMs }
   }
 }
+fragment Bought on Order { id userRef quantity status region product { id stock } }
 """
 
 

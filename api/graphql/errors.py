@@ -10,7 +10,7 @@ from graphql import GraphQLError
 
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
-from api.drops.errors import IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
 
@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    ALREADY_CONFIRMED = "ALREADY_CONFIRMED"
     RATE_LIMITED = "RATE_LIMITED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
@@ -40,6 +41,7 @@ _CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     Forbidden: ErrorCode.FORBIDDEN,
     IssuerAway: ErrorCode.SERVICE_UNAVAILABLE,
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
+    AlreadyConfirmed: ErrorCode.ALREADY_CONFIRMED,
 }
 
 # Errors of the database. Their own messages name hosts and statements, so clients get these messages instead.

@@ -1,10 +1,9 @@
-"""Orders: the type, its connection, the queries and the cancellation."""
+"""Orders: the type, its connection, the queries, the cancellation and the release."""
 
 import logging
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
-from uuid import UUID
 
 import strawberry
 
@@ -15,6 +14,7 @@ from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.products import DEFAULT_PAGE, Product
+from api.identity.caller import Role
 
 logger = logging.getLogger("dropzero.operator")
 
@@ -35,14 +35,35 @@ class Order:
     status: OrderStatus = strawberry.field(description="What has become of the order.")
     region: str = strawberry.field(description="The regional endpoint that committed the purchase.")
     created_at: datetime = strawberry.field(description="When it was bought, by the database's clock.")
-    product_id: strawberry.Private[UUID]
+    held_until: datetime | None = strawberry.field(
+        description="When its hold runs out, by the database's clock (see `now`); null unless it is held."
+    )
+    confirmed_at: datetime | None = strawberry.field(
+        description="When it was paid, or bought if it needed no payment; null if it never was confirmed."
+    )
+    stored: strawberry.Private[StoredOrder]
     read_product: strawberry.Private[StoredProduct | None] = None
 
     @strawberry.field(description="The product, with its stock at the moment of reading.")
     async def product(self, info: Info) -> Product:
-        product = self.read_product or await info.context.drops.product_reads.get(self.product_id)
+        product = self.read_product or await info.context.drops.product_reads.get(self.stored.product_id)
         assert product is not None  # products are never deleted
         return Product.of(product)
+
+    @strawberry.field(
+        description="A short code for people, such as K7QM-2XRD-9HTV, without characters that look alike. It follows "
+        "from the id: among 100,000 orders, two have the same with a probability of 1 to 7 million."
+    )
+    def reference(self) -> str:
+        return self.stored.reference
+
+    @strawberry.field(
+        description="The payment that confirmed it, for the operator, support and payments; null for all others. Of a "
+        "LAPSED order it is the payment that came too late, and has to be refunded."
+    )
+    def payment_ref(self, info: Info) -> str | None:
+        caller = info.context.caller
+        return self.stored.payment_ref if caller.has(Role.SUPPORT, Role.PAYMENTS) else None
 
     @classmethod
     def of(cls, order: StoredOrder, product: StoredProduct | None = None) -> "Order":
@@ -55,7 +76,9 @@ class Order:
             status=OrderStatus(order.status.value),
             region=order.region,
             created_at=order.created_at,
-            product_id=order.product_id,
+            held_until=order.held_until,
+            confirmed_at=order.confirmed_at,
+            stored=order,
             read_product=product,
         )
 
@@ -77,6 +100,15 @@ class CancelOrderInput:
     order_id: strawberry.ID = strawberry.field(description="The order.")
     user_ref: str | None = strawberry.field(
         default=None, description="The buyer who placed it: the caller if left out. Another's is for the operator."
+    )
+
+
+@strawberry.input(description="An order to release, and the buyer who releases it.")
+class ReleaseOrderInput:
+    order_id: strawberry.ID = strawberry.field(description="The order.")
+    user_ref: str | None = strawberry.field(
+        default=None,
+        description="The buyer: the caller if left out. Another's is for the operator, support and payments.",
     )
 
 
@@ -130,8 +162,8 @@ class OrderQueries:
 @strawberry.type
 class OrderMutations:
     @strawberry.mutation(
-        description="Cancels an order, for the buyer who placed it, the operator or support. Returns its units to "
-        "stock exactly once."
+        description="Cancels an order, confirmed or held, for the buyer who placed it, the operator or support. "
+        "Returns its units to stock exactly once. A lapsed order stays as it is."
     )
     async def cancel_order(
         self,
@@ -145,3 +177,21 @@ class OrderMutations:
         if cancellation.first and caller.roles:
             logger.info("%s cancelled the order %s of %s", caller.name, order_id, cancellation.order.user_ref)
         return Order.of(cancellation.order, cancellation.product)
+
+    @strawberry.mutation(
+        description="Cancels an order if it is still held, for the buyer who placed it, the operator, support or "
+        "payments. Returns its units to stock exactly once. An order that has been paid meanwhile stays CONFIRMED, and "
+        "one that has lapsed LAPSED."
+    )
+    async def release_order(
+        self,
+        info: Info,
+        input: Annotated[ReleaseOrderInput, strawberry.argument(description="The order, and the buyer.")],
+    ) -> Order | None:
+        order_id = checked_id("orderId", input.order_id)
+        caller = info.context.caller
+        buyer = caller.holds_of(None if input.user_ref is None else checked_text("userRef", input.user_ref))
+        release = await info.context.drops.release_order(order_id, buyer, info.context.client)
+        if release.first and caller.roles:
+            logger.info("%s released the order %s of %s", caller.name, order_id, release.order.user_ref)
+        return Order.of(release.order, release.product)

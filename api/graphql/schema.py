@@ -8,6 +8,7 @@ from strawberry.schema.config import StrawberryConfig
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.orders import OrderMutations, OrderQueries
+from api.graphql.payments import PaymentMutations
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
@@ -21,7 +22,7 @@ class Query(ProductQueries, OrderQueries, ViewerQueries, RegionQueries, ClockQue
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(PurchaseMutations, ProductMutations, OrderMutations, ViewerMutations):
+class Mutation(PurchaseMutations, ProductMutations, OrderMutations, PaymentMutations, ViewerMutations):
     pass
 
 

@@ -26,12 +26,6 @@ class Kind(StrEnum):
     OPERATOR = "operator"
 
 
-_WHO = {
-    Role.OPERATOR: "the operator",
-    Role.SUPPORT: "the operator and for support",
-    Role.PAYMENTS: "the operator and for payments",
-}
-
 _HOW = (
     "send the operator's token as the header Authorization: Bearer TOKEN (on a websocket, in connection_init's payload)"
 )
@@ -71,19 +65,21 @@ class Caller:
         """Whether the caller may do everything."""
         return Role.OPERATOR in self.roles
 
-    def has(self, role: Role) -> bool:
-        """Whether the caller may do what the role may."""
-        return role in self.roles or self.operator
+    def has(self, *roles: Role) -> bool:
+        """Whether the caller may do what one of the roles may."""
+        return self.operator or not self.roles.isdisjoint(roles)
 
-    def require(self, role: Role) -> None:
-        """Raises Unauthenticated or IssuerAway when the caller is not known, and Forbidden when it has not the role."""
-        if self.has(role):
+    def require(self, *roles: Role) -> None:
+        """Raises Unauthenticated or IssuerAway when the caller is not known, and Forbidden when it has none of the
+        roles."""
+        if self.has(*roles):
             return
+        who = " and for ".join(["the operator", *(role for role in roles if role is not Role.OPERATOR)])
         if self.closed:
-            raise Unauthenticated(f"this is for {_WHO[role]}, and {_CLOSED}")
+            raise Unauthenticated(f"this is for {who}, and {_CLOSED}")
         if self.kind is Kind.ANONYMOUS:
-            raise self._not_known(f"this is for {_WHO[role]}: {_HOW}")
-        raise Forbidden(f"this is for {_WHO[role]}, and the token that was sent has not the role {role}")
+            raise self._not_known(f"this is for {who}: {_HOW}")
+        raise Forbidden(f"this is for {who}, and the token that was sent has not the role {' or '.join(roles)}")
 
     def may_see(self, subject: str) -> bool:
         """Whether the caller may read and cancel the orders of this buyer."""
@@ -97,6 +93,11 @@ class Caller:
         if user_ref is None and self.names_any_buyer:
             self.require(Role.SUPPORT)
         return self.subject_for(user_ref)
+
+    def holds_of(self, user_ref: str | None) -> str | None:
+        """The buyer whose holds the caller releases; None for those of all buyers, as payments may too. `user_ref` and
+        errors as in `subject_for`."""
+        return user_ref if self.has(Role.PAYMENTS) else self.orders_of(user_ref)
 
     def subject_for(self, user_ref: str | None) -> str:
         """The buyer that a request is for, who is the caller when `user_ref` is None. `user_ref` has the form in which

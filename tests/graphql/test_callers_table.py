@@ -27,11 +27,25 @@ query ($user: String, $product: ID) {
 ORDER = "query ($order: ID!) { order(id: $order) { id userRef } }"
 PURCHASE = """
 mutation ($product: ID!, $user: String) {
-  purchase(input: { productId: $product, userRef: $user }) { ... on PurchaseConfirmed { order { id userRef } } }
+  purchase(input: { productId: $product, userRef: $user }) {
+    ... on PurchaseConfirmed { order { id userRef } }
+    ... on PurchaseHeld { order { id userRef } }
+  }
 }
 """
 CANCEL = """
 mutation ($order: ID!, $user: String) { cancelOrder(input: { orderId: $order, userRef: $user }) { userRef } }
+"""
+RELEASE = """
+mutation ($order: ID!, $user: String) { releaseOrder(input: { orderId: $order, userRef: $user }) { userRef } }
+"""
+CONFIRM = """
+mutation ($order: ID!) {
+  confirmOrder(input: { orderId: $order, paymentRef: "pi_1" }) {
+    ... on OrderConfirmed { order { userRef } }
+    ... on OrderGone { order { userRef } }
+  }
+}
 """
 CREATE = 'mutation { createProduct(input: { name: "Tee", dropName: "First Light", stock: 1 }) { name } }'
 RESTOCK = "mutation ($product: ID!) { restock(input: { productId: $product, delta: 1 }) { name } }"
@@ -42,7 +56,7 @@ class Row:
     """A field and what each caller gets, with an endpoint configured. `laptop`: where the laptop's rules differ.
 
     DATA is followed by the buyers that it names. The operation's `$product` has the order `$order` of ada and one of
-    bob.
+    bob; they are held if `held`.
     """
 
     root: str
@@ -51,6 +65,7 @@ class Row:
     expected: Mapping[str, str]
     laptop: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    held: bool = False
 
     def __str__(self) -> str:
         return f"{self.root} {self.case}".strip()
@@ -115,6 +130,24 @@ TABLE = (
         {ANONYMOUS: OF_ADA},
         FOR_ADA,
     ),
+    Row(
+        "releaseOrder",
+        "of ada, without a buyer",
+        RELEASE,
+        {**OPERATORS, ADA: OF_ADA, BOB: NOT_FOUND, GUEST: NOT_FOUND}
+        | {SUE: OF_ADA, PIA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        held=True,
+    ),
+    Row(
+        "releaseOrder",
+        "of ada, for ada",
+        RELEASE,
+        OPERATORS | {ADA: OF_ADA, SUE: OF_ADA, PIA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+        FOR_ADA,
+        held=True,
+    ),
+    Row("confirmOrder", "of ada", CONFIRM, OPERATORS | {PIA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA}, held=True),
     Row("createProduct", "", CREATE, OPERATORS),
     Row("restock", "", RESTOCK, OPERATORS),
     Row("stockChanged", "", WATCH, EVERYBODY),
@@ -181,7 +214,7 @@ def described(answer: dict[str, Any], name: str) -> str:
 @pytest.mark.parametrize("transport", [HTTP, SOCKET, EVENTS])
 @pytest.mark.parametrize("row", TABLE, ids=str)
 async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transport: str) -> None:
-    product_id = await shop.server.create_product(100)
+    product_id = await shop.server.create_product(100, holdSeconds=600 if row.held else None)
     order_id = await bought(shop, product_id, ADA)
     await bought(shop, product_id, BOB)
     given = {"product": product_id, "order": order_id, "ids": [product_id], **row.variables}

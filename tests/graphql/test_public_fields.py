@@ -24,25 +24,31 @@ FIELDS = {
     "public": """
         Query.now Query.product Query.products Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
-        Product.createdAt Product.dropName Product.id Product.limitPerBuyer Product.name Product.opensAt Product.soldOut
-        Product.stock Product.stocked Product.version
+        Product.createdAt Product.dropName Product.holdSeconds Product.id Product.limitPerBuyer Product.name
+        Product.opensAt Product.soldOut Product.stock Product.stocked Product.version
         ProductConnection.edges ProductConnection.pageInfo
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
         Query.order Query.orders Query.viewer
-        Mutation.cancelOrder Mutation.createProduct Mutation.guest Mutation.purchase Mutation.restock
+        Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
+        Mutation.releaseOrder Mutation.restock
         Subscription.stockChanged
         GuestToken.expiresAt GuestToken.subject GuestToken.token
-        Order.createdAt Order.id Order.product Order.quantity Order.region Order.status Order.userRef
+        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
+        Order.reference Order.region Order.status Order.userRef
+        OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
         OrderEdge.cursor OrderEdge.node
+        OrderGone.message OrderGone.order
         PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.region PurchaseBusy.retryAfterMs PurchaseBusy.status
         PurchaseCancelled.attempts PurchaseCancelled.message PurchaseCancelled.order PurchaseCancelled.region
         PurchaseCancelled.status
         PurchaseConfirmed.attempts PurchaseConfirmed.message PurchaseConfirmed.order PurchaseConfirmed.region
         PurchaseConfirmed.remaining PurchaseConfirmed.replayed PurchaseConfirmed.status
+        PurchaseHeld.attempts PurchaseHeld.heldUntil PurchaseHeld.message PurchaseHeld.order PurchaseHeld.region
+        PurchaseHeld.remaining PurchaseHeld.replayed PurchaseHeld.status
         PurchaseLimitReached.attempts PurchaseLimitReached.held PurchaseLimitReached.limit PurchaseLimitReached.message
         PurchaseLimitReached.region PurchaseLimitReached.status
         PurchaseNotOpen.attempts PurchaseNotOpen.message PurchaseNotOpen.opensAt PurchaseNotOpen.region

@@ -43,6 +43,8 @@ type Mutation {
   createProduct(input: CreateProductInput!): Product
   restock(input: RestockInput!): Product
   cancelOrder(input: CancelOrderInput!): Order
+  confirmOrder(input: ConfirmOrderInput!): ConfirmResult
+  releaseOrder(input: ReleaseOrderInput!): Order
 }
 
 type Subscription {
@@ -57,6 +59,7 @@ type Product {
   soldOut: Boolean!
   opensAt: DateTime
   limitPerBuyer: Int
+  holdSeconds: Int
   createdAt: DateTime!
 }
 
@@ -68,9 +71,13 @@ type Order {
   status: OrderStatus!
   region: String!
   createdAt: DateTime!
+  heldUntil: DateTime
+  confirmedAt: DateTime
+  paymentRef: String
+  reference: String!
 }
 
-enum OrderStatus { CONFIRMED CANCELLED }
+enum OrderStatus { HELD CONFIRMED CANCELLED LAPSED }
 
 type Region { name: String! home: Boolean! healthy: Boolean! latencyMs: Float }
 
@@ -95,18 +102,28 @@ input PurchaseInput {
 }
 input CreateProductInput {
   name: String! dropName: String! stock: Int! opensAt: DateTime limitPerBuyer: Int
-  shards: Int = 16 idempotencyKey: String
+  holdSeconds: Int shards: Int = 16 idempotencyKey: String
 }
 input RestockInput { productId: ID! delta: Int! idempotencyKey: String }
 input CancelOrderInput { orderId: ID! userRef: String }
+input ConfirmOrderInput { orderId: ID! paymentRef: String! }
+input ReleaseOrderInput { orderId: ID! userRef: String }
+
+union ConfirmResult = OrderConfirmed | OrderGone
+type OrderConfirmed { order: Order! replayed: Boolean! }
+type OrderGone { order: Order! message: String! }
 
 interface PurchaseResult { status: PurchaseStatus! message: String! attempts: Int! region: String! }
 
-enum PurchaseStatus { CONFIRMED SOLD_OUT NOT_OPEN LIMIT_REACHED CANCELLED BUSY }
+enum PurchaseStatus { CONFIRMED HELD SOLD_OUT NOT_OPEN LIMIT_REACHED CANCELLED BUSY }
 
 type PurchaseConfirmed implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
   order: Order! remaining: Int! replayed: Boolean!
+}
+type PurchaseHeld implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  order: Order! remaining: Int! heldUntil: DateTime! replayed: Boolean!
 }
 type PurchaseCancelled implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
@@ -207,6 +224,7 @@ def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLS
         assert isinstance(outcomes, GraphQLInterfaceType)
         assert {possible.name for possible in each.get_possible_types(outcomes)} == {
             "PurchaseConfirmed",
+            "PurchaseHeld",
             "PurchaseCancelled",
             "PurchaseSoldOut",
             "PurchaseNotOpen",
@@ -222,6 +240,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
         "UNAUTHENTICATED",
         "FORBIDDEN",
         "IDEMPOTENCY_KEY_REUSED",
+        "ALREADY_CONFIRMED",
         "RATE_LIMITED",
         "SERVICE_UNAVAILABLE",
         "INTERNAL",

@@ -10,9 +10,20 @@ from uuid import UUID
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import RegionHealth, UnknownRegion
 from api.drops.cancellation import CancelledOrder
-from api.drops.decisions import Cancelled, Confirmed, LimitReached, NotOpen, Replayed, SoldOut
+from api.drops.confirmation import PaidOrder
+from api.drops.decisions import (
+    Cancelled,
+    Confirmed,
+    Gone,
+    Held,
+    LimitReached,
+    NotOpen,
+    Paid,
+    Replayed,
+    SoldOut,
+)
 from api.drops.drops import Drops
-from api.drops.errors import IdempotencyKeyReused, NotFound
+from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import NewProduct, Product
 from api.drops.requests import Purchase, RestockRequest
@@ -26,15 +37,36 @@ from tests.graphql.differential.script import GOOD, Plan, Scripted, scripted
 NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
 
 PRODUCTS = tuple(
-    Product(UUID(int=number), f"Tee {number}", "First Light", opens_at, limit, None, NOW, stock, 10, 3 + number, 16)
-    for number, opens_at, limit, stock in ((1, None, None, 7), (2, NOW, 2, 0), (3, NOW, None, 2**31 - 1))
+    Product(UUID(int=number), f"Tee {number}", "First Light", opens_at, limit, hold, NOW, stock, 10, 3 + number, 16)
+    for number, opens_at, limit, hold, stock in (
+        (1, None, None, None, 7),
+        (2, NOW, 2, 600, 0),
+        (3, NOW, None, 30, 2**31 - 1),
+    )
 )
 
-ORDERS = tuple(
-    Order(UUID(int=100 + number), UUID(int=1 + number % 4), "ada", number + 1, status, "home", NOW, None, NOW, None)
-    for number, status in enumerate([OrderStatus.CONFIRMED, OrderStatus.CANCELLED] * 8)
-)
+
+def _order(number: int, status: OrderStatus) -> Order:
+    held_until = NOW if status is OrderStatus.HELD else None
+    confirmed_at = NOW if status is OrderStatus.CONFIRMED else None
+    return Order(
+        UUID(int=100 + number),
+        UUID(int=1 + number % 4),
+        "ada",
+        number + 1,
+        status,
+        "home",
+        NOW,
+        held_until,
+        confirmed_at,
+        "pi_1" if number % 3 == 0 else None,
+    )
+
+
+ORDERS = tuple(_order(number, status) for number, status in enumerate([*OrderStatus] * 4))
 """More than are completed in one piece. The product of every fourth does not exist."""
+
+HELD, CONFIRMED, CANCELLED, LAPSED = ORDERS[:4]
 
 CALLERS = (
     *[OPERATOR] * 6,
@@ -55,6 +87,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "raises": lambda: ValueError("a defect"),
     "finds nothing": lambda: NotFound("there is no such thing"),
     "was used": lambda: IdempotencyKeyReused("use another key"),
+    "was paid": lambda: AlreadyConfirmed("refund this payment"),
 }
 
 READ_AT_ONCE = ("id", "created_at", "status")
@@ -115,11 +148,13 @@ class Shop:
             self.pool(region)
         place = await self._place(f"purchase {purchase.product_id} {purchase.user_ref} {purchase.quantity}")
         product = self._plan.choice(place, "product", PRODUCTS)
-        order = ORDERS[0]
         answers: tuple[Answer, ...] = (
-            Confirmed(order, 6),
-            Replayed(order),
-            Cancelled(order),
+            Confirmed(CONFIRMED, 6),
+            Held(HELD, 6),
+            Replayed(CONFIRMED),
+            Replayed(HELD),
+            Cancelled(CANCELLED),
+            Cancelled(LAPSED),
             SoldOut(0),
             SoldOut(2),
             NotOpen(NOW),
@@ -138,7 +173,21 @@ class Shop:
 
     async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str) -> CancelledOrder:
         await self._place(f"cancel {order_id} {user_ref}")
-        return CancelledOrder(ORDERS[1], PRODUCTS[1], first=True)
+        return CancelledOrder(CANCELLED, PRODUCTS[1], first=True)
+
+    async def release_order(self, order_id: UUID, user_ref: str | None, client: str) -> CancelledOrder:
+        await self._place(f"release {order_id} {user_ref}")
+        return CancelledOrder(CONFIRMED, PRODUCTS[1], first=False)
+
+    async def confirm_order(self, order_id: UUID, payment_ref: str, client: str) -> PaidOrder:
+        place = await self._place(f"confirm {order_id} {payment_ref}")
+        decisions: tuple[Paid | Gone, ...] = (
+            Paid(CONFIRMED, first=True),
+            Paid(CONFIRMED, first=False),
+            Gone(CANCELLED),
+            Gone(LAPSED),
+        )
+        return PaidOrder(self._plan.choice(place, "decision", decisions), PRODUCTS[1])
 
     def new_guest(self) -> GuestToken:
         if self._plan.number("guest", "refused") < self._plan.faults:

@@ -49,6 +49,8 @@ USEFUL = {
     "shards": ("16",),
     "delta": ("5", "-1"),
     "limitPerBuyer": ("2", "null"),
+    "holdSeconds": ("600", "null"),
+    "paymentRef": ('"pi_1"',),
     "idempotencyKey": ('"click-1"', "null"),
 }
 """Literals of the real schema's arguments that lead to an answer, most of the time."""
