@@ -58,8 +58,12 @@ class Order:
         return Cursor("orders", self.created_at, self.id)
 
 
-STATUS = "CASE WHEN lapsed_at IS NOT NULL THEN 'LAPSED' WHEN held_until IS NOT NULL THEN 'HELD' ELSE status END"
-"""The status of an order. The column `status` has only CONFIRMED and CANCELLED, see migration 0021."""
+STATUS = """
+CASE WHEN lapsed_at IS NOT NULL THEN 'LAPSED' WHEN held_until IS NOT NULL AND status = 'CONFIRMED' THEN 'HELD'
+    ELSE status END
+"""
+"""The status of an order. The column `status` has only CONFIRMED and CANCELLED, see migration 0021. An order that a
+server of an earlier version has cancelled while it was held still has `held_until`."""
 
 CONFIRMED_AT = """
 CASE WHEN held_until IS NULL AND status = 'CONFIRMED' THEN coalesce(confirmed_at, created_at) ELSE confirmed_at END

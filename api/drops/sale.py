@@ -199,6 +199,9 @@ class Sale:
             order = self._orders.get(order_id)
             if order is None or order.held_until is None or order.held_until > self.snapshot.now:
                 continue  # it has been paid or cancelled, or another process has ended it
+            if order.status is OrderStatus.CANCELLED:  # by an earlier version, which has returned the units
+                self._change(replace(order, held_until=None))
+                continue
             self._move_units(order, order.quantity)
             self._change(replace(order, status=OrderStatus.LAPSED, held_until=None), EventType.ORDER_LAPSED)
             lapsed += 1
