@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -12,13 +13,12 @@ from api.database.database import Database
 from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavailable
 from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
-from api.drops.decisions import Confirmed, Decision, Held, Replayed, bought
+from api.drops.decisions import Confirmed, Decision, Held, Paid, Replayed, bought
 from api.drops.errors import DropError
 from api.drops.group_policy import GroupPolicy
-from api.drops.orders import Order
 from api.drops.products import Product
 from api.drops.purchase import Batch, GroupFailed, execute_group
-from api.drops.requests import Purchase
+from api.drops.requests import ConfirmRequest, Purchase, Request
 from api.drops.shards import OwnShards, Shard
 from api.drops.tally import Tally
 from api.drops.ticket import Answer, Busy, Outcome, Ticket
@@ -226,23 +226,28 @@ class Line:
         self._unknown.difference_update(ticket.request.row_ids)
         if isinstance(decision, Confirmed | Held | Replayed):
             region = decision.order.region  # the Region that committed the order, also when a peer found it afterwards
+        # The order is this ticket's own if the COMMIT whose answer was lost has written it.
         if isinstance(decision, Replayed) and decision.order.created_at in ticket.written_at:
-            # The order is this ticket's own: the COMMIT whose answer was lost has written it.
             assert product is not None, "an order has a product"
             decision = bought(decision.order, product.stock)
+        elif isinstance(decision, Paid) and decision.order.confirmed_at in ticket.written_at:
+            decision = Paid(decision.order, first=True)
         self._answer(ticket, decision, product, region)
 
     def _count_failure(self, group: list[Ticket], failed: GroupFailed) -> None:
         self._terms.tally.transactions[failed.region, type(failed.error).__name__] += 1
-        written: dict[UUID, Order] = {}
+        written: dict[tuple[type[Request], UUID], datetime] = {}
         if failed.unknown is not None:
-            written = {order.id: order for order in failed.unknown.placed}
+            now = failed.unknown.snapshot.now
+            written = {(Purchase, order.id): now for order in failed.unknown.placed}
+            written |= {(ConfirmRequest, order_id): now for order_id in failed.unknown.changed}
             self._unknown |= failed.unknown.written
         for ticket in group:
             ticket.attempts += 1
-            # Of several purchases under one key, the first was to write the order and the others to find it.
-            if isinstance(ticket.request, Purchase) and ticket.request.order_id in written:
-                ticket.written_at.append(written.pop(ticket.request.order_id).created_at)
+            # Of several requests for one order, the first was to write it and the others to find it.
+            written_at = written.pop((type(ticket.request), ticket.request.row_ids[0]), None)
+            if written_at is not None:
+                ticket.written_at.append(written_at)
 
     def _drop_spent(self, group: list[Ticket], error: DatabaseError | None) -> None:
         """Answer the tickets of a group whose budget allows no other transaction, and drop those whose buyers have hung

@@ -61,8 +61,8 @@ class Ticket:
     answered: bool = False
     attempts: int = 0
     written_at: list[datetime] = field(default_factory=list)
-    """`created_at` of every COMMIT of this order that got no answer. If the stored order carries one of them, that
-    COMMIT succeeded."""
+    """The moment of every COMMIT of this purchase or payment that got no answer. If the stored order was created or
+    confirmed at one of them, that COMMIT succeeded."""
 
     @property
     def unknown(self) -> OutcomeUnknown:
