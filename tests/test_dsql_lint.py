@@ -106,18 +106,23 @@ class Recorder:
 
 
 def constants(paths: Iterable[Path]) -> dict[str, str]:
-    """The texts that modules assign to names, by those names."""
-    return {
-        target.id: node.value.value
+    """The texts that modules assign to names, by those names: plain ones, and those that are made of plain ones."""
+    found: dict[str, str] = {}
+    assigned = [
+        (target.id, node.value)
         for path in paths
         for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
-    }
-
-
-NAMED = constants(MODULES)
+    ]
+    for name, value in assigned:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            found[name] = value.value
+    for name, value in assigned:
+        if isinstance(value, ast.JoinedStr):
+            found[name] = "".join(_filled(part, found) for part in value.values)
+    return found
 
 
 def statements_in(path: Path) -> Iterator[str]:
@@ -128,18 +133,21 @@ def statements_in(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             text = re.sub(r"\{\w+\}", ANYTHING, node.value)  # for str.format
         elif isinstance(node, ast.JoinedStr):
-            text = "".join(map(_filled, node.values))
+            text = "".join(_filled(part, NAMED) for part in node.values)
         else:
             continue
         if _SQL.match(text):
             yield text
 
 
-def _filled(value: ast.expr) -> str:
+def _filled(value: ast.expr, named: dict[str, str]) -> str:
     if isinstance(value, ast.Constant):
         return str(value.value)
     assert isinstance(value, ast.FormattedValue)
-    return NAMED.get(value.value.id, ANYTHING) if isinstance(value.value, ast.Name) else ANYTHING
+    return named.get(value.value.id, ANYTHING) if isinstance(value.value, ast.Name) else ANYTHING
+
+
+NAMED = constants(MODULES)
 
 
 async def use_every_operation(settings: Settings) -> None:

@@ -97,7 +97,7 @@ async def test_a_key_whose_order_was_cancelled_is_answered_as_cancelled(server: 
     assert (await server.data(query, wanted))["purchase"] == {
         "__typename": "PurchaseCancelled",
         "status": "CANCELLED",
-        "message": "This purchase was confirmed before and has been cancelled since; use a new key to buy again.",
+        "message": "This purchase was made before and it has been cancelled since; use a new key to buy again.",
         "order": {"id": order_id, "status": "CANCELLED", "product": {"stock": 5}},
     }
 
