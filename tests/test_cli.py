@@ -35,18 +35,20 @@ async def test_a_product_is_created_restocked_and_listed(server: Server) -> None
     created = await operator(
         server,
         *["product", "create", "Tee [XL] :fire: [/]", "--drop", "First Light", "--stock", "5", "--limit", "2"],
-        *["--opens-at", "2026-12-01T10:00+01:00"],
+        *["--opens-at", "2026-12-01T10:00+01:00", "--hold-seconds", "600"],
     )
     assert (created.status, created.err) == (0, "")
     [product_id] = re.findall(UUID, created.out)
     assert re.search(
-        rf"^{product_id} +Tee \[XL\] :fire: \[/\] +First Light +2026-12-01T09:00:00\+00:00 +5 +2$", created.out, re.M
+        rf"^{product_id} +Tee \[XL\] :fire: \[/\] +First Light +2026-12-01T09:00:00\+00:00 +5 +2 +600$",
+        created.out,
+        re.M,
     )
     assert re.search(
-        rf"{product_id} .* 12 +2$", (await operator(server, "product", "restock", product_id, "7")).out, re.M
+        rf"{product_id} .* 12 +2 +600$", (await operator(server, "product", "restock", product_id, "7")).out, re.M
     )
     restocked = await operator(server, "product", "restock", "--", product_id, "-12")
-    assert re.search(rf"{product_id} .* 0 +2$", restocked.out, re.M)
+    assert re.search(rf"{product_id} .* 0 +2 +600$", restocked.out, re.M)
 
     later = await server.create_product(dropName="Last Light")
     assert re.findall(UUID, (await operator(server, "product", "list")).out) == [later, product_id]
