@@ -192,7 +192,7 @@ def audit_command() -> None:
     objections = [f"{line.product_id}: {line.objection}" for line in lines if not line.balanced]
     if objections:
         _fail(f"the books do not balance; {'; '.join(objections)}", status=1)
-    terminal.write(f"{len(lines)} products: every unit is either in stock or sold.")
+    terminal.write(f"{len(lines)} products: every unit is in stock, held or sold.")
 
 
 @app.command("load")

@@ -106,7 +106,7 @@ async def test_the_published_load_sells_exactly_the_stock(server: Server) -> Non
     ).keys()
     audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
     assert audited.status == 0
-    assert re.search(r" +100 +0 +100 +yes\n", audited.out)
+    assert re.search(r" +100 +0 +0 +100 +yes\n", audited.out)
 
 
 @pytest.mark.parametrize(("units", "confirmed", "sold_out", "left"), [("0", "0", "60", "0"), ("80", "60", "0", "20")])
@@ -158,7 +158,7 @@ async def test_the_audit_names_the_product_whose_books_do_not_balance(server: Se
     await server.purchase(wrong)
     audited = await dropzero_here("audit", **here)
     assert (audited.status, audited.err) == (0, "")
-    assert audited.out.endswith("2 products: every unit is either in stock or sold.\n")
+    assert audited.out.endswith("2 products: every unit is in stock, held or sold.\n")
 
     connection = await asyncpg.connect(server.settings.endpoints[0].url)
     await connection.execute("UPDATE stock_shards SET stock = stock - 1 WHERE product_id = $1 AND shard = 9", wrong)
@@ -169,12 +169,12 @@ async def test_the_audit_names_the_product_whose_books_do_not_balance(server: Se
     await connection.close()
     audited = await dropzero_here("audit", **here)
     assert audited.status == 1
-    assert re.search(rf"^{good} +Tee +10 +8 +2 +yes$", audited.out, re.M)
-    assert re.search(rf"^{wrong} +Tee +10 +8 +1 +NO$", audited.out, re.M)
-    assert re.search(rf"^{orphan['product_id']} +\(no such product\) +1 +NO$", audited.out, re.M)
+    assert re.search(rf"^{good} +Tee +10 +8 +0 +2 +yes$", audited.out, re.M)
+    assert re.search(rf"^{wrong} +Tee +10 +8 +0 +1 +NO$", audited.out, re.M)
+    assert re.search(rf"^{orphan['product_id']} +\(no such product\) +0 +1 +NO$", audited.out, re.M)
     assert audited.err == (
-        f"dropzero: the books do not balance; {wrong}: 10 units were put in, and there are 8 in stock and 1 sold; "
-        f"{orphan['product_id']}: there is no stock of it, and 1 units are sold\n"
+        f"dropzero: the books do not balance; {wrong}: 10 units were put in, and there are 8 in stock, 0 held and 1 "
+        f"sold; {orphan['product_id']}: there is no stock of it, and 0 units are held and 1 sold\n"
     )
 
 
@@ -189,7 +189,7 @@ async def test_without_a_server_the_commands_start_the_local_database_themselves
     migrated = await dropzero("migrate", **data)
     assert (migrated.status, migrated.out.splitlines()[-1]) == (0, "The schema is up to date.")
     audited = await dropzero_here("audit", **data)
-    assert (audited.status, audited.out.splitlines()[-1]) == (0, "0 products: every unit is either in stock or sold.")
+    assert (audited.status, audited.out.splitlines()[-1]) == (0, "0 products: every unit is in stock, held or sold.")
     assert not (tmp_path / "data" / "operator-token").exists()
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
 

@@ -1,13 +1,18 @@
 """Holds of a shop that sells over HTTP: buying, paying, releasing, and running out."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from api.database.pool import Pool
+from api.drops.audit import audit
 from api.drops.lapsing import Lapsing
 from tests.drops.purchases import new_group_commit
 from tests.graphql.callers import ADA, PIA, Shop
+
+HOLD = 600
+"""Seconds of the holds: longer than any test."""
 
 FIELDS = "id status heldUntil confirmedAt paymentRef reference quantity userRef product { stock }"
 BUY = f"""
@@ -95,9 +100,19 @@ class Till:
         await self.run_out(order_id)
         await Lapsing(self.pool, new_group_commit(self.pool)).end_holds()
 
+    async def assert_balanced(self, *, stock: int, held: int, sold: int) -> None:
+        """Check the product's books: so many units are in stock, held and sold, and that is all of them."""
+        [books] = [entry for entry in await audit(self.pool) if str(entry.product_id) == self.product_id]
+        assert books.balanced
+        assert (books.stock, books.held, books.sold) == (stock, held, sold)
+
     @staticmethod
     def _payment(order_id: str, payment_ref: str) -> dict[str, Any]:
         return {"input": {"orderId": order_id, "paymentRef": payment_ref}}
 
     async def _data(self, document: str, variables: dict[str, Any], caller: str) -> dict[str, Any]:
         return await self.shop.server.data(document, variables, token=self.shop.token(caller))
+
+
+OpenTill: TypeAlias = Callable[..., Awaitable[Till]]
+"""Makes a product with holds. Takes its stock, and other values of CreateProductInput."""
