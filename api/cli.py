@@ -140,6 +140,9 @@ def product_create(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold; no limit by default.")] = None,
+    hold_seconds: Annotated[
+        int | None, typer.Option(help="Seconds that a buyer has to pay; a purchase is final at once by default.")
+    ] = None,
     shards: Annotated[
         int, typer.Option(min=1, max=MAX_SHARDS, help="Rows that its stock is spread over.")
     ] = DEFAULT_SHARDS,
@@ -147,11 +150,10 @@ def product_create(
 ) -> None:
     """Create a product with its stock."""
 
+    new = products.NewProduct(name, drop, stock, opens_at, limit, hold_seconds, shards)
+
     async def create(client: GraphQLClient) -> list[products.Product]:
-        created = products.create_product(
-            client, name=name, drop_name=drop, stock=stock, opens_at=opens_at, limit_per_buyer=limit, shards=shards
-        )
-        return [await created]
+        return [await products.create_product(client, new)]
 
     terminal.show(terminal.product_table(_with_server(url, create)))
 

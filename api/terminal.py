@@ -68,11 +68,11 @@ def announce(title: str, facts: Sequence[tuple[str, str]]) -> None:
 
 
 def product_table(products: list[Product]) -> Table:
-    table = _list_table("id", "name", "drop", "opens at", numbers=("stock", "limit"))
+    table = _list_table("id", "name", "drop", "opens at", numbers=("stock", "limit", "hold"))
     for product in products:
-        limit = "" if product.limit_per_buyer is None else str(product.limit_per_buyer)
-        opens_at = "" if product.opens_at is None else product.opens_at
-        table.add_row(product.id, product.name, product.drop_name, opens_at, str(product.stock), limit)
+        numbers = (product.stock, product.limit_per_buyer, product.hold_seconds)
+        shown = ("" if number is None else str(number) for number in numbers)
+        table.add_row(product.id, product.name, product.drop_name, product.opens_at or "", *shown)
     return table
 
 

@@ -25,10 +25,10 @@ def rendered(table: Table, width: int) -> str:
 
 @pytest.mark.parametrize("width", [80, 100, 1000])
 def test_a_product_keeps_its_id_and_numbers_whole_at_any_width(width: int) -> None:
-    product = Product(ID, NAME, "Second Night", 2_147_483_647, "2026-12-01T09:00:00+00:00", 12)
+    product = Product(ID, NAME, "Second Night", 2_147_483_647, "2026-12-01T09:00:00+00:00", 12, 86_400)
     text = rendered(product_table([product]), width)
     assert all(len(line) <= width for line in text.splitlines())
-    assert re.search(rf"^{ID} .* 2147483647 +12 *$", text, re.M)
+    assert re.search(rf"^{ID} .* 2147483647 +12 +86400 *$", text, re.M)
     assert "…" not in text
 
 

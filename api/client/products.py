@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from api.client.graphql import GraphQLClient
 
-_FIELDS = "id name dropName stock opensAt limitPerBuyer"
+_FIELDS = "id name dropName stock opensAt limitPerBuyer holdSeconds"
 _CREATE = f"mutation CreateProduct($input: CreateProductInput!) {{ createProduct(input: $input) {{ {_FIELDS} }} }}"
 _RESTOCK = f"mutation Restock($input: RestockInput!) {{ restock(input: $input) {{ {_FIELDS} }} }}"
 _LIST = f"""
@@ -29,10 +29,11 @@ class Product:
     stock: int
     opens_at: str | None
     limit_per_buyer: int | None
+    hold_seconds: int | None
 
     @classmethod
     def of(cls, node: dict[str, Any]) -> "Product":
-        opens_at, limit = node["opensAt"], node["limitPerBuyer"]
+        opens_at, limit, hold = node["opensAt"], node["limitPerBuyer"], node["holdSeconds"]
         return cls(
             str(node["id"]),
             str(node["name"]),
@@ -40,27 +41,33 @@ class Product:
             int(node["stock"]),
             None if opens_at is None else str(opens_at),
             None if limit is None else int(limit),
+            None if hold is None else int(hold),
         )
 
 
-async def create_product(
-    client: GraphQLClient,
-    *,
-    name: str,
-    drop_name: str,
-    stock: int,
-    opens_at: datetime | None,
-    limit_per_buyer: int | None,
-    shards: int,
-) -> Product:
+@dataclass(frozen=True, slots=True)
+class NewProduct:
+    """A product to create, with the values of CreateProductInput."""
+
+    name: str
+    drop_name: str
+    stock: int
+    opens_at: datetime | None
+    limit_per_buyer: int | None
+    hold_seconds: int | None
+    shards: int
+
+
+async def create_product(client: GraphQLClient, new: NewProduct) -> Product:
     """Create a product and return it. Raises RequestFailed."""
     product = {
-        "name": name,
-        "dropName": drop_name,
-        "stock": stock,
-        "opensAt": None if opens_at is None else opens_at.isoformat(),
-        "limitPerBuyer": limit_per_buyer,
-        "shards": shards,
+        "name": new.name,
+        "dropName": new.drop_name,
+        "stock": new.stock,
+        "opensAt": None if new.opens_at is None else new.opens_at.isoformat(),
+        "limitPerBuyer": new.limit_per_buyer,
+        "holdSeconds": new.hold_seconds,
+        "shards": new.shards,
         "idempotencyKey": str(uuid4()),  # so that an answer that was lost creates no second product
     }
     with client.checking_data():

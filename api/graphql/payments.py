@@ -67,7 +67,7 @@ class PaymentMutations:
             if paid.decision.first:
                 _log("confirmed", caller.name, order, input.payment_ref)
             return OrderConfirmed(order=order, replayed=not paid.decision.first)
-        _log("paid too late for", caller.name, order, input.payment_ref)
+        _log("reported a payment too late for", caller.name, order, input.payment_ref)
         if paid.order.status is OrderStatus.CANCELLED:
             why = "The order has been cancelled."
         else:

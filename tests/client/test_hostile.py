@@ -46,7 +46,15 @@ def hostile(answer: Answer) -> AbstractAsyncContextManager[str]:
 
 def lies(query: str) -> dict[str, Any]:
     """An answer to the query with tricks in every text that a server can choose."""
-    node = {"id": EVIL, "name": EVIL, "dropName": EVIL, "stock": 1, "opensAt": EVIL, "limitPerBuyer": None}
+    node = {
+        "id": EVIL,
+        "name": EVIL,
+        "dropName": EVIL,
+        "stock": 1,
+        "opensAt": EVIL,
+        "limitPerBuyer": None,
+        "holdSeconds": None,
+    }
     regions = [{"name": f"one{EVIL}", "home": True}, {"name": f"two{EVIL}", "home": False}]
     purchase = {"status": EVIL, "region": EVIL, "attempts": 1}
     page = {"edges": [{"node": node}], "pageInfo": {"hasNextPage": False, "endCursor": None}}

@@ -1,6 +1,7 @@
-"""Connections to a module's database, the schema, sockets, a record of statements, and Node.js."""
+"""Connections to a module's database, the schema, sockets, holds, a record of statements, and Node.js."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from graphql import GraphQLSchema
@@ -9,6 +10,8 @@ from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
 from api.graphql.schema import make_schema
+from tests.graphql.callers import Shop, open_shop
+from tests.graphql.holds import HOLD, OpenTill, Till
 from tests.graphql.npm import Node, install
 from tests.graphql.transport import Client, connected
 from tests.patience import PATIENT_TIMES
@@ -21,6 +24,30 @@ async def shared_pool(shared_database_url: str) -> AsyncIterator[Pool]:
     """Connections to the module's database."""
     async with Pool(Endpoint("here", shared_database_url), size=5, times=PATIENT_TIMES.pool) as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+async def closed_shop(shared_database_url: str) -> AsyncIterator[Shop]:
+    """A shop with an issuer and an endpoint that is configured, on the module's database."""
+    async with open_shop(shared_database_url, closed=True) as shop:
+        yield shop
+
+
+@pytest.fixture
+def open_till(closed_shop: Shop, shared_pool: Pool) -> OpenTill:
+    """Makes products with holds."""
+
+    async def open_till(stock: int = 10, **more: Any) -> Till:
+        product_id = await closed_shop.server.create_product(stock, **{"holdSeconds": HOLD, **more})
+        return Till(closed_shop, shared_pool, product_id)
+
+    return open_till
+
+
+@pytest.fixture
+async def till(open_till: OpenTill) -> Till:
+    """A product with holds, and 10 units."""
+    return await open_till()
 
 
 @pytest.fixture(scope="session")

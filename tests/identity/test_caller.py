@@ -111,6 +111,24 @@ def test_orders_are_seen_by_their_buyer_the_operator_and_support() -> None:
     assert not ANONYMOUS.may_see("")
 
 
+def test_holds_are_released_by_their_buyer_and_by_every_role() -> None:
+    assert [caller.holds_of(None) for caller in (OPERATOR, SUPPORT, PAYMENTS)] == [None] * 3
+    assert [caller.holds_of("ada") for caller in (OPERATOR, SUPPORT, PAYMENTS, ADA, LAPTOP)] == ["ada"] * 5
+    assert ADA.holds_of(None) == "ada"
+    for caller, user_ref, kind in ((GUEST, "ada", Forbidden), (ANONYMOUS, None, Unauthenticated)):
+        with pytest.raises(kind):
+            caller.holds_of(user_ref)
+    with pytest.raises(Unauthenticated, match="this is for the operator and for support"):
+        LAPTOP.holds_of(None)
+
+
+def test_one_of_several_roles_is_enough() -> None:
+    for caller in (OPERATOR, SUPPORT, PAYMENTS):
+        caller.require(Role.SUPPORT, Role.PAYMENTS)
+    with pytest.raises(Forbidden, match=r"for the operator and for support and for payments, .* support or payments"):
+        ADA.require(Role.SUPPORT, Role.PAYMENTS)
+
+
 ADDRESS = "198.51.100.1"
 
 
