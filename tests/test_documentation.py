@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from graphql import build_schema, parse, validate
 
 from tests.links import dead_links, without_code
 from tests.options import command_of, names_that_are_read
@@ -19,6 +20,8 @@ MOST_LINES = 130
 
 NO_VARIABLES = {"DROPZERO_COMMAND_OPTION", "DROPZERO_ENDPOINT", "DROPZERO_"}
 """Names in the pages that stand for others, or show how one is misspelt."""
+
+SCHEMA = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
 
 MACHINES_FOLDERS = r"(?<![\w.:])/(?:home|Users|root|tmp|work|mnt)/\w"
 
@@ -61,6 +64,12 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
         words = shlex.split(text)
         known = {name for option in command_of(words).params for name in (*option.opts, *option.secondary_opts)}
         assert {word for word in words if re.match("--[a-z]", word)} <= known | {"--help"}, text
+
+
+@every_page
+def test_every_document_of_graphql_is_valid(page: Path) -> None:
+    for document in re.findall(r"^```graphql\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+        assert validate(SCHEMA, parse(document)) == []
 
 
 def test_the_readme_is_short() -> None:

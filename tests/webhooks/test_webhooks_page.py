@@ -1,0 +1,60 @@
+"""docs/webhooks.md: its events and fields are those of the code, and its receiver runs as it stands."""
+
+import asyncio
+import json
+import re
+import sys
+from asyncio.subprocess import PIPE
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from api.drops.events import EventType, order_data
+from api.drops.orders import Order, OrderStatus
+from tests.command import environment, started
+from tests.patience import PATIENCE
+from tests.webhooks.receiver import HELD, OTHER_SECRET, SECRET, reason, sending
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "webhooks.md").read_text(encoding="utf-8")
+LISTEN = 'ThreadingHTTPServer(("127.0.0.1", 9000), Receiver).serve_forever()'
+LISTEN_ANYWHERE = """
+server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.M | re.S)
+
+
+async def test_the_receiver_in_python_takes_each_event_once_and_refuses_what_is_not_signed() -> None:
+    [example] = blocks("python")
+    assert LISTEN in example
+    run = [sys.executable, "-c", example.replace(LISTEN, LISTEN_ANYWHERE)]
+    secret = environment({"DROPZERO_WEBHOOK_SECRET": SECRET})
+    async with started(*run, env=secret, stdout=PIPE, stderr=PIPE) as process, asyncio.timeout(PATIENCE):
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(await process.stdout.readline())}/webhooks"
+        async with sending(url, secrets=(OTHER_SECRET,)) as stranger:
+            assert await reason(stranger) == "it answered 400"
+        async with sending(url, secrets=(OTHER_SECRET, SECRET)) as webhook:
+            await webhook.send(HELD)
+            await webhook.send(HELD)
+        process.terminate()
+        printed = (await process.stdout.read()).decode().splitlines()
+    assert printed == [f"order.held {json.loads(HELD.data)}"]
+
+
+def test_every_type_of_event_is_described() -> None:
+    table = PAGE.partition("| type | when |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z_.]+)` \|", table, re.M) == list(EventType)
+
+
+def test_the_body_has_the_fields_of_an_order() -> None:
+    order = Order(
+        UUID(int=1), UUID(int=2), "ada", 1, OrderStatus.CONFIRMED, "here", datetime.now(UTC), None, None, None
+    )
+    [body] = (json.loads(block) for block in blocks("json"))
+    assert list(body) == ["type", "timestamp", "data"]
+    assert body["data"]["order"].keys() == order_data(order)["order"].keys()
