@@ -48,8 +48,13 @@ _TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("::ffff:0:0/96"))
 writes IPv4 (RFC 4291)."""
 
 
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the public Internet."""
+def is_public(host: str) -> bool:
+    """Whether a text is an address of the public Internet. A name is none, nor is 127.1, in which C's libraries see
+    127.0.0.1."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
     if isinstance(address, IPv6Address):
         if any(address in network for network in _TRANSLATED):
             address = IPv4Address(int(address) & 0xFFFF_FFFF)
@@ -58,18 +63,10 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     return not any(address in network for network in _NOT_PUBLIC)
 
 
-def is_private_literal(host: str) -> bool:
-    """Whether a URL's host is an address, and not a public one. A name has no address before it is resolved."""
-    try:
-        return not is_public(ip_address(host))
-    except ValueError:
-        return False
-
-
 def public_socket(info: tuple[Any, ...]) -> socket.socket:
     """A socket for a connection to an address, which is the last member of `info`. Raises PermissionError for an
     address that is not public."""
     family, kind, protocol, _, (host, *_) = info
-    if not is_public(ip_address(host)):
+    if not is_public(host):
         raise PermissionError(EACCES, f"{host} is a private address; DROPZERO_WEBHOOK_PRIVATE=on allows it")
     return socket.socket(family, kind, protocol)

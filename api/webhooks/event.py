@@ -20,7 +20,4 @@ class WebhookEvent:
     @property
     def body(self) -> bytes:
         """The body of the webhook, as Standard Webhooks describes it. The same bytes each time it is sent."""
-        return orjson.dumps(
-            {"type": self.type, "timestamp": self.occurred_at, "data": orjson.Fragment(self.data)},
-            option=orjson.OPT_UTC_Z,
-        )
+        return orjson.dumps({"type": self.type, "timestamp": self.occurred_at, "data": orjson.Fragment(self.data)})

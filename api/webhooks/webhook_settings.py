@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import yarl
 
-from api.webhooks.addresses import is_private_literal
+from api.webhooks.addresses import is_public
 
 PREFIX = "whsec_"
 """What a secret of Standard Webhooks begins with."""
@@ -26,9 +26,10 @@ class WebhookSettings:
 
     def __post_init__(self) -> None:
         """Raises ValueError, without the URL, for a receiver that only `private` allows."""
-        if not self.private and yarl.URL(self.url).scheme != "https":
+        url = yarl.URL(self.url)
+        if not self.private and url.scheme != "https":
             raise ValueError("expected https://; http:// sends buyers' orders in clear text")
-        if not self.private and is_private_literal(yarl.URL(self.url).host or ""):
+        if not self.private and _is_address(url.host or "") and not is_public(url.host or ""):
             raise ValueError("expected a public address, not one of a private network")
 
     @property
@@ -37,12 +38,18 @@ class WebhookSettings:
         return str(yarl.URL(self.url).origin())
 
 
+def _is_address(host: str) -> bool:
+    """Whether the operating system reads a host as an address, in whatever spelling. No name ends in a label that
+    begins with a digit."""
+    return ":" in host or host.rstrip(".").rpartition(".")[2][:1].isdigit()
+
+
 def parse_webhook_url(text: str) -> str:
     """The URL of a receiver. Raises ValueError, without the URL: it may have a secret in it."""
     try:
         url = yarl.URL(text)
         usable = url.scheme in ("http", "https") and url.host and url.user is None and url.password is None
-        usable = usable and url.port != 0 and "#" not in text
+        usable = usable and "#" not in text
     except ValueError:
         usable = False
     if not usable or not text.isprintable() or " " in text:

@@ -1,12 +1,11 @@
 """Where webhooks may go: to public addresses, whatever a name leads to at the moment of the connection."""
 
 import socket
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from api.webhooks.addresses import is_private_literal, is_public, public_socket
+from api.webhooks.addresses import is_public, public_socket
 from tests.webhooks.certificates import server_context, trusting
 from tests.webhooks.names import Names
 from tests.webhooks.receiver import HELD, reason, receiving, sending
@@ -63,21 +62,16 @@ def info(host: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("host", PUBLIC + PUBLIC_IN_IPV6)
 def test_a_public_address_gets_a_socket(host: str) -> None:
-    assert is_public(ip_address(host))
-    assert not is_private_literal(host)
+    assert is_public(host)
     with public_socket(info(host)) as made:
         assert made.family == info(host)[0]
 
 
-@pytest.mark.parametrize("host", PRIVATE + PRIVATE_IN_IPV6)
+@pytest.mark.parametrize("host", [*PRIVATE, *PRIVATE_IN_IPV6, "127.1", "2130706433", "localhost", ""])
 def test_no_other_address_gets_a_socket(host: str) -> None:
-    assert is_private_literal(host)
+    assert not is_public(host)
     with pytest.raises(PermissionError, match="is a private address; DROPZERO_WEBHOOK_PRIVATE=on allows it"):
         public_socket(info(host))
-
-
-def test_a_name_is_no_private_address_before_it_is_resolved() -> None:
-    assert not is_private_literal("localhost")
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "127.0.0.1"], ["::ffff:127.0.0.1"]])
@@ -94,8 +88,8 @@ async def test_a_name_that_leads_to_a_private_address_is_not_connected_to(addres
         assert receiver.connections == 1
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "localhost."])
-async def test_no_spelling_of_this_machine_is_connected_to(host: str) -> None:
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost."])
+async def test_no_name_of_this_machine_is_connected_to(host: str) -> None:
     async with receiving(server_context("localhost")) as receiver:
         url = receiver.url.replace("127.0.0.1", host)
         async with sending(url, private=False, tls=trusting()) as webhook:

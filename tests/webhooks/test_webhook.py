@@ -20,7 +20,7 @@ async def test_a_receiver_verifies_an_event_with_the_public_library() -> None:
     [taken] = receiver.taken
     assert taken.verify() == {
         "type": "order.held",
-        "timestamp": "2026-12-01T10:00:00.250000Z",
+        "timestamp": "2026-12-01T10:00:00.250000+00:00",
         "data": orjson.loads(HELD.data),
     }
     assert taken.headers["content-type"] == "application/json"
@@ -116,6 +116,6 @@ async def test_nothing_of_an_answer_comes_back_with_the_next_event() -> None:
 def test_a_body_is_json_with_the_data_as_it_was_written() -> None:
     body = replace(HELD, data='{"n":1.0,"text":"\\u00e9✓"}').body
     assert body == (
-        b'{"type":"order.held","timestamp":"2026-12-01T10:00:00.250000Z","data":'
+        b'{"type":"order.held","timestamp":"2026-12-01T10:00:00.250000+00:00","data":'
         + '{"n":1.0,"text":"\\u00e9✓"}}'.encode()
     )
