@@ -35,18 +35,20 @@ async def test_a_product_is_created_restocked_and_listed(server: Server) -> None
     created = await operator(
         server,
         *["product", "create", "Tee [XL] :fire: [/]", "--drop", "First Light", "--stock", "5", "--limit", "2"],
-        *["--opens-at", "2026-12-01T10:00+01:00"],
+        *["--opens-at", "2026-12-01T10:00+01:00", "--hold-seconds", "600"],
     )
     assert (created.status, created.err) == (0, "")
     [product_id] = re.findall(UUID, created.out)
     assert re.search(
-        rf"^{product_id} +Tee \[XL\] :fire: \[/\] +First Light +2026-12-01T09:00:00\+00:00 +5 +2$", created.out, re.M
+        rf"^{product_id} +Tee \[XL\] :fire: \[/\] +First Light +2026-12-01T09:00:00\+00:00 +5 +2 +600$",
+        created.out,
+        re.M,
     )
     assert re.search(
-        rf"{product_id} .* 12 +2$", (await operator(server, "product", "restock", product_id, "7")).out, re.M
+        rf"{product_id} .* 12 +2 +600$", (await operator(server, "product", "restock", product_id, "7")).out, re.M
     )
     restocked = await operator(server, "product", "restock", "--", product_id, "-12")
-    assert re.search(rf"{product_id} .* 0 +2$", restocked.out, re.M)
+    assert re.search(rf"{product_id} .* 0 +2 +600$", restocked.out, re.M)
 
     later = await server.create_product(dropName="Last Light")
     assert re.findall(UUID, (await operator(server, "product", "list")).out) == [later, product_id]
@@ -104,7 +106,7 @@ async def test_the_published_load_sells_exactly_the_stock(server: Server) -> Non
     ).keys()
     audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=f"here={server.settings.endpoints[0].url}")
     assert audited.status == 0
-    assert re.search(r" +100 +0 +100 +yes\n", audited.out)
+    assert re.search(r" +100 +0 +0 +100 +yes\n", audited.out)
 
 
 @pytest.mark.parametrize(("units", "confirmed", "sold_out", "left"), [("0", "0", "60", "0"), ("80", "60", "0", "20")])
@@ -171,8 +173,8 @@ async def test_the_audit_names_the_product_whose_books_do_not_balance(server: Se
     assert re.search(rf"^{wrong} +Tee +10 +8 +0 +1 +NO$", audited.out, re.M)
     assert re.search(rf"^{orphan['product_id']} +\(no such product\) +0 +1 +NO$", audited.out, re.M)
     assert audited.err == (
-        f"dropzero: the books do not balance; {wrong}: 10 units were put in, and there are 8 in stock, 0 held and 1 sold; "
-        f"{orphan['product_id']}: there is no stock of it, and 0 units are held and 1 sold\n"
+        f"dropzero: the books do not balance; {wrong}: 10 units were put in, and there are 8 in stock, 0 held and 1 "
+        f"sold; {orphan['product_id']}: there is no stock of it, and 0 units are held and 1 sold\n"
     )
 
 

@@ -103,15 +103,6 @@ class CancelOrderInput:
     )
 
 
-@strawberry.input(description="An order to release, and the buyer who releases it.")
-class ReleaseOrderInput:
-    order_id: strawberry.ID = strawberry.field(description="The order.")
-    user_ref: str | None = strawberry.field(
-        default=None,
-        description="The buyer: the caller if left out. Another's is for the operator, support and payments.",
-    )
-
-
 @strawberry.type
 class OrderQueries:
     @strawberry.field(
@@ -186,12 +177,18 @@ class OrderMutations:
     async def release_order(
         self,
         info: Info,
-        input: Annotated[ReleaseOrderInput, strawberry.argument(description="The order, and the buyer.")],
+        order_id: Annotated[strawberry.ID, strawberry.argument(description="The order.")],
+        user_ref: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The buyer who placed it: the caller if left out. Another's is for the operator, support and "
+                "payments."
+            ),
+        ] = None,
     ) -> Order | None:
-        order_id = checked_id("orderId", input.order_id)
         caller = info.context.caller
-        buyer = caller.holds_of(None if input.user_ref is None else checked_text("userRef", input.user_ref))
-        release = await info.context.drops.release_order(order_id, buyer, info.context.client)
+        buyer = caller.holds_of(None if user_ref is None else checked_text("userRef", user_ref))
+        release = await info.context.drops.release_order(checked_id("orderId", order_id), buyer, info.context.client)
         if release.first and caller.roles:
-            logger.info("%s released the order %s of %s", caller.name, order_id, release.order.user_ref)
+            logger.info("%s released the order %s of %s", caller.name, release.order.id, release.order.user_ref)
         return Order.of(release.order, release.product)

@@ -15,15 +15,6 @@ from api.identity.caller import Role
 logger = logging.getLogger("dropzero.operator")
 
 
-@strawberry.input(description="The payment of an order.")
-class ConfirmOrderInput:
-    order_id: strawberry.ID = strawberry.field(description="The order.")
-    payment_ref: str = strawberry.field(
-        description="The payment, by the name that the shop's payment provider has for it: 1 to 200 characters, kept "
-        "in Unicode's form NFKC, without blanks at its ends."
-    )
-
-
 @strawberry.type(description="The order is paid, and its units are the buyer's for good.")
 class OrderConfirmed:
     order: Order = strawberry.field(description="The order.")
@@ -56,18 +47,24 @@ class PaymentMutations:
     async def confirm_order(
         self,
         info: Info,
-        input: Annotated[ConfirmOrderInput, strawberry.argument(description="The order, and its payment.")],
+        order_id: Annotated[strawberry.ID, strawberry.argument(description="The order.")],
+        payment_ref: Annotated[
+            str,
+            strawberry.argument(
+                description="The payment, by the name that the shop's payment provider has for it: 1 to 200 "
+                "characters, kept in Unicode's form NFKC, without blanks at its ends."
+            ),
+        ],
     ) -> ConfirmResult | None:
         caller = info.context.caller
         caller.require(Role.PAYMENTS)
-        order_id = checked_id("orderId", input.order_id)
-        paid = await info.context.drops.confirm_order(order_id, input.payment_ref, info.context.client)
+        paid = await info.context.drops.confirm_order(checked_id("orderId", order_id), payment_ref, info.context.client)
         order = Order.of(paid.order, paid.product)
         if isinstance(paid.decision, Paid):
             if paid.decision.first:
-                _log("confirmed", caller.name, order, input.payment_ref)
+                _log("confirmed", caller.name, order, payment_ref)
             return OrderConfirmed(order=order, replayed=not paid.decision.first)
-        _log("reported a payment too late for", caller.name, order, input.payment_ref)
+        _log("reported a payment too late for", caller.name, order, payment_ref)
         if paid.order.status is OrderStatus.CANCELLED:
             why = "The order has been cancelled."
         else:

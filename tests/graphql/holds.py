@@ -28,15 +28,15 @@ mutation ($product: ID!, $quantity: Int!, $key: String) {{
 }}
 """
 CONFIRM = f"""
-mutation ($input: ConfirmOrderInput!) {{
-  confirmOrder(input: $input) {{
+mutation ($orderId: ID!, $paymentRef: String!) {{
+  confirmOrder(orderId: $orderId, paymentRef: $paymentRef) {{
     __typename
     ... on OrderConfirmed {{ replayed order {{ {FIELDS} }} }}
     ... on OrderGone {{ message order {{ {FIELDS} }} }}
   }}
 }}
 """
-RELEASE = f"mutation ($input: ReleaseOrderInput!) {{ releaseOrder(input: $input) {{ {FIELDS} }} }}"
+RELEASE = f"mutation ($orderId: ID!, $userRef: String) {{ releaseOrder(orderId: $orderId, userRef: $userRef) {{ {FIELDS} }} }}"
 CANCEL = f"mutation ($input: CancelOrderInput!) {{ cancelOrder(input: $input) {{ {FIELDS} }} }}"
 ORDER = f"query ($id: ID!) {{ order(id: $id) {{ {FIELDS} createdAt }} }}"
 
@@ -75,7 +75,7 @@ class Till:
 
     async def release(self, order_id: str, caller: str = ADA) -> dict[str, Any]:
         """The order after its release."""
-        order: dict[str, Any] = (await self._data(RELEASE, {"input": {"orderId": order_id}}, caller))["releaseOrder"]
+        order: dict[str, Any] = (await self._data(RELEASE, {"orderId": order_id}, caller))["releaseOrder"]
         return order
 
     async def cancel(self, order_id: str, caller: str = ADA) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Till:
 
     @staticmethod
     def _payment(order_id: str, payment_ref: str) -> dict[str, Any]:
-        return {"input": {"orderId": order_id, "paymentRef": payment_ref}}
+        return {"orderId": order_id, "paymentRef": payment_ref}
 
     async def _data(self, document: str, variables: dict[str, Any], caller: str) -> dict[str, Any]:
         return await self.shop.server.data(document, variables, token=self.shop.token(caller))

@@ -37,11 +37,11 @@ CANCEL = """
 mutation ($order: ID!, $user: String) { cancelOrder(input: { orderId: $order, userRef: $user }) { userRef } }
 """
 RELEASE = """
-mutation ($order: ID!, $user: String) { releaseOrder(input: { orderId: $order, userRef: $user }) { userRef } }
+mutation ($order: ID!, $user: String) { releaseOrder(orderId: $order, userRef: $user) { userRef } }
 """
 CONFIRM = """
 mutation ($order: ID!) {
-  confirmOrder(input: { orderId: $order, paymentRef: "pi_1" }) {
+  confirmOrder(orderId: $order, paymentRef: "pi_1") {
     ... on OrderConfirmed { order { userRef } }
     ... on OrderGone { order { userRef } }
   }

@@ -53,9 +53,9 @@ async def test_the_shop_releases_the_hold_of_any_buyer(till: Till, caller: str) 
 async def test_a_buyer_releases_no_hold_of_another_buyer(till: Till) -> None:
     order_id = await till.hold()
 
-    assert (await till.refusal(RELEASE, {"input": {"orderId": order_id}}, BOB))[0] == "NOT_FOUND"
-    assert (await till.refusal(RELEASE, {"input": {"orderId": order_id, "userRef": ADA}}, BOB))[0] == "FORBIDDEN"
-    assert (await till.refusal(RELEASE, {"input": {"orderId": order_id, "userRef": BOB}}, PIA))[0] == "NOT_FOUND"
+    assert (await till.refusal(RELEASE, {"orderId": order_id}, BOB))[0] == "NOT_FOUND"
+    assert (await till.refusal(RELEASE, {"orderId": order_id, "userRef": ADA}, BOB))[0] == "FORBIDDEN"
+    assert (await till.refusal(RELEASE, {"orderId": order_id, "userRef": BOB}, PIA))[0] == "NOT_FOUND"
     assert (await till.refusal(CANCEL, {"input": {"orderId": order_id, "userRef": ADA}}, PIA))[0] == "FORBIDDEN"
     assert (await till.order(order_id))["status"] == "HELD"
 
@@ -174,6 +174,6 @@ async def test_a_guest_holds_and_releases(closed_shop: Shop, till: Till) -> None
         token=token,
     )
     order_id = bought["purchase"]["order"]["id"]
-    assert (await till.refusal(RELEASE, {"input": {"orderId": order_id}}, GUEST))[0] == "NOT_FOUND", "another guest"
-    released = await closed_shop.server.data(RELEASE, {"input": {"orderId": order_id}}, token=token)
+    assert (await till.refusal(RELEASE, {"orderId": order_id}, GUEST))[0] == "NOT_FOUND", "another guest"
+    released = await closed_shop.server.data(RELEASE, {"orderId": order_id}, token=token)
     assert released["releaseOrder"]["status"] == "CANCELLED"

@@ -43,8 +43,8 @@ type Mutation {
   createProduct(input: CreateProductInput!): Product
   restock(input: RestockInput!): Product
   cancelOrder(input: CancelOrderInput!): Order
-  confirmOrder(input: ConfirmOrderInput!): ConfirmResult
-  releaseOrder(input: ReleaseOrderInput!): Order
+  confirmOrder(orderId: ID! paymentRef: String!): ConfirmResult
+  releaseOrder(orderId: ID! userRef: String): Order
 }
 
 type Subscription {
@@ -106,8 +106,6 @@ input CreateProductInput {
 }
 input RestockInput { productId: ID! delta: Int! idempotencyKey: String }
 input CancelOrderInput { orderId: ID! userRef: String }
-input ConfirmOrderInput { orderId: ID! paymentRef: String! }
-input ReleaseOrderInput { orderId: ID! userRef: String }
 
 union ConfirmResult = OrderConfirmed | OrderGone
 type OrderConfirmed { order: Order! replayed: Boolean! }
