@@ -181,8 +181,8 @@ class OrderMutations:
         user_ref: Annotated[
             str | None,
             strawberry.argument(
-                description="The buyer who placed it: the caller if left out. Another's is for the operator, support and "
-                "payments."
+                description="The buyer who placed it: the caller if left out. Another's is for the operator, support "
+                "and payments."
             ),
         ] = None,
     ) -> Order | None:

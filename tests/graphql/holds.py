@@ -36,7 +36,9 @@ mutation ($orderId: ID!, $paymentRef: String!) {{
   }}
 }}
 """
-RELEASE = f"mutation ($orderId: ID!, $userRef: String) {{ releaseOrder(orderId: $orderId, userRef: $userRef) {{ {FIELDS} }} }}"
+RELEASE = f"""
+mutation ($orderId: ID!, $userRef: String) {{ releaseOrder(orderId: $orderId, userRef: $userRef) {{ {FIELDS} }} }}
+"""
 CANCEL = f"mutation ($input: CancelOrderInput!) {{ cancelOrder(input: $input) {{ {FIELDS} }} }}"
 ORDER = f"query ($id: ID!) {{ order(id: $id) {{ {FIELDS} createdAt }} }}"
 
