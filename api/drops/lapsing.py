@@ -122,7 +122,7 @@ class Lapsing:
             finally:
                 self.lapsed += lapsed
                 if lapsed:
-                    logger.info("%d holds of the product %s have run out; their units are on sale", lapsed, product_id)
+                    logger.info("holds of the product %s that ran out, whose units are on sale: %d", product_id, lapsed)
 
 
 def _parts(orders: Sequence[tuple[UUID, str]]) -> Iterable[tuple[tuple[UUID, str], ...]]:
