@@ -36,6 +36,7 @@ FIELDS = {
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.releaseOrder Mutation.restock
         Subscription.stockChanged
+        Product.held
         GuestToken.expiresAt GuestToken.subject GuestToken.token
         Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
         Order.reference Order.region Order.status Order.userRef
@@ -125,6 +126,9 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ("{ now ...Own } fragment Own on Query { ...Deeper } fragment Deeper on Query { viewer { subject } }", False),
         ("query ($with: Boolean!) { now viewer @include(if: $with) { subject } }", False),
         ("{ orders { edges { node { product { stock } } } } }", False),
+        ("{ products { edges { node { name stock } } } }", True),
+        ("{ products { edges { node { name held } } } }", False),
+        ('{ product(id: "x") { ...Units } } fragment Units on Product { held }', False),
         ("mutation { guest { token } }", False),
         ('subscription { stockChanged(productIds: ["x"]) { stock } }', False),
         ("mutation { __typename }", False),
