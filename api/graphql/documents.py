@@ -43,7 +43,7 @@ thousands wait for the same document. Each of them takes some 0.05 ms then, and 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An operation of a document, and its cost at most. `introspects` is True when it reads nothing but the schema.
-    `public` is True for any other query whose response is the same for every caller."""
+    `public` is True for any other query or subscription whose responses are the same for every caller."""
 
     type: OperationType
     cost: Cost
@@ -257,7 +257,7 @@ def _operations(
             name = None if definition.name is None else definition.name.value
             fields = fields_of([definition.selection_set], fragments)
             introspects = all(field.name.value.startswith("__") for field in fields)
-            reads = definition.operation is OperationType.QUERY and not introspects
+            reads = definition.operation is not OperationType.MUTATION and not introspects
             public = reads and public_fields.cover(definition, fragments)
             compiled = CompiledOperation(schema, definition, fragments)
             operations[name] = Operation(definition.operation, costs.of(definition), introspects, public, compiled)

@@ -130,7 +130,7 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ("{ products { edges { node { name held } } } }", False),
         ('{ product(id: "x") { ...Units } } fragment Units on Product { held }', False),
         ("mutation { guest { token } }", False),
-        ('subscription { stockChanged(productIds: ["x"]) { stock } }', False),
+        ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
         ("mutation { __typename }", False),
         ("{ __typename }", False),
         (get_introspection_query(), False),
