@@ -19,6 +19,7 @@ from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
+from api.drops.holds import HeldUnits
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
 from api.drops.product_reads import ProductReads
@@ -50,6 +51,7 @@ class Drops:
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
+        self.held_units = HeldUnits(regions)
         self.publisher = StockPublisher(regions, polling)
         databases: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.group_commits = {
@@ -70,6 +72,7 @@ class Drops:
         await self.publisher.close()
         await self.known_products.close()
         await self.product_reads.close()
+        await self.held_units.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
         await self.regions.close()
 

@@ -15,7 +15,7 @@ from graphql import GraphQLError
 from api.drops.drops import Drops
 from api.graphql.context import Context
 from api.graphql.documents import Document
-from api.graphql.errors import format_error, internal_error, rate_limited_error
+from api.graphql.errors import format_error, internal_error, rate_limited_error, unavailable_error
 from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
 from api.graphql.shared_response import SharedResponse
 from api.identity.admission import Admission
@@ -41,17 +41,32 @@ SHARED = ""
 FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
 """`retry_after` is a guess: it is not known when watchers leave."""
 
-DEFECT = "defect: a watcher could not be sent its stock"
+FELL_BEHIND = unavailable_error(
+    "You read too slowly, and this subscription has ended. Read on with orderEvents, after the last cursor you got."
+)
+"""The error for a subscriber that has too many events waiting."""
+
+DEFECT = "defect: a watcher could not be sent an event"
 
 FIXED_CHARACTERS = 200
 """Characters that stand for the memory of a broadcast's task and watcher, beside its document and variables."""
 
 
+class Event(Protocol):
+    """What a subscription's source yields."""
+
+    @property
+    def subject(self) -> str | None:
+        """What the event shows the present state of, such as a product. A later event replaces it. None for an event
+        that shows what has happened: no other event replaces it."""
+
+
 class Subscriber(Protocol):
     """A watcher, as a broadcast sees it. Its methods must neither wait nor raise."""
 
-    def next(self, product_id: str, response: SharedResponse) -> None:
-        """Send a response. It replaces an earlier response for the same product that still waits."""
+    def next(self, subject: str | None, response: SharedResponse) -> None:
+        """Send the response to an event. It replaces an earlier response of the same subject that still waits. With too
+        many responses without a subject waiting, the subscriber leaves, and sends FELL_BEHIND as its end."""
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         """Send the end: no response follows, because of these errors."""
@@ -62,8 +77,8 @@ class Topic:
     """What the watchers of one broadcast have in common.
 
     `query`: the document without its blanks and comments. `name`: of the operation. `variables`: JSON with sorted keys.
-    `caller`: an operator, or ANONYMOUS for all others. Live stock is the same for every buyer, so that ten thousand
-    signed-in buyers share one execution.
+    `caller`: ANONYMOUS for a public subscription. Live stock is the same for everybody, so that ten thousand signed-in
+    buyers share one execution.
     """
 
     query: str
@@ -73,12 +88,12 @@ class Topic:
 
     @classmethod
     def of(cls, document: Document, name: str | None, variables: dict[str, Any] | None, caller: Caller) -> "Topic":
-        """Raises CannotSubscribe for variables that cannot be encoded."""
+        """`name`: of an operation of the document. Raises CannotSubscribe for variables that cannot be encoded."""
         try:
             encoded = orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
             raise CannotSubscribe([GraphQLError("The variables are nested too deeply.")]) from None
-        return cls(document.text, name, encoded, caller if caller.operator else ANONYMOUS)
+        return cls(document.text, name, encoded, ANONYMOUS if document.operations[name].public else caller)
 
     @property
     def characters(self) -> int:
@@ -188,7 +203,7 @@ class Broadcasts:
 
 
 class Broadcast:
-    """One execution, its subscribers, and the latest response for each product."""
+    """One execution, its subscribers, and the latest response of each subject."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -198,8 +213,8 @@ class Broadcast:
 
     def add(self, subscriber: Subscriber) -> None:
         self.subscribers[subscriber] = None
-        for product_id, response in self._latest.items():
-            _call(subscriber.next, product_id, response)
+        for subject, response in self._latest.items():
+            _call(subscriber.next, subject, response)
 
     async def run(self, executor: Executor, document: Document, context: Context, turns: Turns) -> list[dict[str, Any]]:
         """Execute the operation and send each response to the subscribers. Returns the errors that ended it."""
@@ -225,24 +240,28 @@ class Broadcast:
                     subscriber, _ = self.subscribers.popitem()
                     _call(subscriber.end, errors)
 
-    async def _publish(self, subscription: Subscription, event: Any, turns: Turns) -> None:
+    async def _publish(self, subscription: Subscription, event: Event, turns: Turns) -> None:
+        subject = event.subject
         async with turns.turn() as end:
             response = SharedResponse(orjson.dumps(await subscription.respond(event)))
-            self._latest[event.product_id] = response
+            if subject is not None:
+                self._latest[subject] = response
             # A subscriber that joins from here on is sent `_latest` by `add`.
             waiting = iter(list(self.subscribers))
-            more = self._deliver(waiting, event.product_id, response, end)
+            more = self._deliver(waiting, subject, response, end)
         while more:
             async with turns.turn() as end:
-                more = self._deliver(waiting, event.product_id, response, end)
+                more = self._deliver(waiting, subject, response, end)
 
-    def _deliver(self, waiting: Iterator[Subscriber], product_id: str, response: SharedResponse, end: float) -> bool:
+    def _deliver(
+        self, waiting: Iterator[Subscriber], subject: str | None, response: SharedResponse, end: float
+    ) -> bool:
         """Send a response to one subscriber after the other until the end of the turn. Returns whether some still
         wait."""
         for subscriber in waiting:
             if subscriber in self.subscribers:
                 try:  # as in `_call`, whose own call would be a tenth of the time
-                    subscriber.next(product_id, response)
+                    subscriber.next(subject, response)
                 except Exception:
                     logger.exception(DEFECT)
                 if perf_counter() >= end:

@@ -20,7 +20,7 @@ from graphql import (
 from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.cost import MAX_COST, Cost, Costs
 from api.graphql.document_limits import fields_of
-from api.graphql.public import public_queries
+from api.graphql.public import PublicFields
 from api.graphql.validation import InvalidDocument, parse_and_validate, require_length
 from api.identity.errors import RateLimited
 from api.identity.turns import Turns
@@ -43,7 +43,7 @@ thousands wait for the same document. Each of them takes some 0.05 ms then, and 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An operation of a document, and its cost at most. `introspects` is True when it reads nothing but the schema.
-    `public` is True for any other query whose response is the same for every caller."""
+    `public` is True for any other query or subscription whose responses are the same for every caller."""
 
     type: OperationType
     cost: Cost
@@ -124,7 +124,7 @@ class Documents:
         texts that strangers may send; None allows every text. Raises InvalidDocument when a text of these is not a
         valid document."""
         self._schema = schema
-        self._public_fields = public_queries(schema)
+        self._public_fields = PublicFields(schema)
         self._turns = turns
         self._kept: dict[str, _Kept] = {}
         self._texts: dict[str, OrderedDict[str, None]] = {}
@@ -242,7 +242,7 @@ def _without_references(error: GraphQLError) -> GraphQLError:
 
 
 def _operations(
-    schema: GraphQLSchema, public_fields: frozenset[str], syntax_tree: DocumentNode
+    schema: GraphQLSchema, public_fields: PublicFields, syntax_tree: DocumentNode
 ) -> dict[str | None, Operation]:
     """The operations of a valid document by name. A single operation is under None as well: it needs no name."""
     fragments = {
@@ -255,11 +255,12 @@ def _operations(
     for definition in syntax_tree.definitions:
         if isinstance(definition, OperationDefinitionNode):
             name = None if definition.name is None else definition.name.value
-            fields = {field.name.value for field in fields_of([definition.selection_set], fragments)}
-            fields = {field for field in fields if not field.startswith("__")}
-            public = definition.operation is OperationType.QUERY and bool(fields) and fields <= public_fields
+            fields = fields_of([definition.selection_set], fragments)
+            introspects = all(field.name.value.startswith("__") for field in fields)
+            reads = definition.operation is not OperationType.MUTATION and not introspects
+            public = reads and public_fields.cover(definition, fragments)
             compiled = CompiledOperation(schema, definition, fragments)
-            operations[name] = Operation(definition.operation, costs.of(definition), not fields, public, compiled)
+            operations[name] = Operation(definition.operation, costs.of(definition), introspects, public, compiled)
     if len(operations) == 1:
         [operations[None]] = list(operations.values())
     return operations

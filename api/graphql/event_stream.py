@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Send
 
-from api.graphql.broadcast import Broadcast
+from api.graphql.broadcast import FELL_BEHIND, Broadcast
 from api.graphql.outbox import Outbox
 from api.graphql.shared_response import SharedResponse
 
@@ -72,8 +72,9 @@ class EventStream:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.outbox = Outbox(partial(_send_parts, send))
 
-    def next(self, product_id: str, response: SharedResponse) -> None:
-        self.outbox.put("", product_id, (_NEXT, response.json, b"\n\n"))
+    def next(self, subject: str | None, response: SharedResponse) -> None:
+        if not self.ended.done() and not self.outbox.put("", subject, (_NEXT, response.json, b"\n\n")):
+            self.end([FELL_BEHIND])
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         last = _next(orjson.dumps({"errors": errors})) if errors else b""

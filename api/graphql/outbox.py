@@ -8,11 +8,15 @@ from typing import Any, Generic, TypeVar
 
 M = TypeVar("M")
 
+MAX_WAITING = 1_000
+"""Messages that wait for one connection before it gets no more of those without a subject. A reader that keeps up has
+none waiting. With an order in each, they take half a megabyte."""
+
 
 class Outbox(Generic[M]):
     """Sends messages in order while the client reads them. While the client does not read, each subject of an operation
     has one slot. A new message replaces the waiting message in its slot: a slow reader skips to the present, and costs
-    no more memory.
+    no more memory. Messages without a subject all wait, up to MAX_WAITING.
 
     A client that never reads is disconnected by the connection's protocol (`api/slow_clients.py`), not here.
     """
@@ -26,14 +30,17 @@ class Outbox(Generic[M]):
         could. Both raise OSError when the connection is closed."""
         self._send = send
         self._write = write
-        self._slots: dict[tuple[str, str], M] = {}
+        self._slots: dict[tuple[str, object], M] = {}
         self._draining: asyncio.Task[None] | None = None
 
-    def put(self, operation_id: str, subject: str, message: M) -> None:
-        """Send a message now, or as soon as the client has read the messages before it."""
+    def put(self, operation_id: str, subject: str | None, message: M) -> bool:
+        """Send a message now, or as soon as the client has read the messages before it. Returns False for a message
+        without a subject that is dropped, since too many wait."""
         if self._draining is not None:
-            self._slots[operation_id, subject] = message
-            return
+            if subject is None and len(self._slots) >= MAX_WAITING:
+                return False
+            self._slots[operation_id, object() if subject is None else subject] = message
+            return True
         # Without `write`, too, there is room nearly always, and `send` returns at its first step. A task for it would
         # cost more than all the rest, so the first step is made here, by hand. If `send` returns (StopIteration), the
         # message is sent. If it waits, it yields a future, and a task makes the remaining steps once it is done.
@@ -42,12 +49,13 @@ class Outbox(Generic[M]):
         # would find the caller's task. It stays until Python 3.12's eager tasks, which do the same, are the floor.
         try:
             if self._write(message):
-                return
+                return True
             sending = self._send(message)
             awaited = sending.send(None)
         except (StopIteration, OSError):
-            return
+            return True
         self._draining = asyncio.create_task(self._drain(_resumed(sending, awaited)), name="outbox")
+        return True
 
     def drop(self, operation_id: str) -> None:
         """Drop the waiting messages of an operation: its id may be used again."""

@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -44,6 +45,14 @@ class Product:
         description="Seconds that a buyer has to pay: a purchase is held until then. Null when it is final at once."
     )
     created_at: datetime = strawberry.field(description="When the operator created it.")
+
+    @strawberry.field(
+        description="Units in held orders, for the operator, support and payments; an error for all others. It is read "
+        "after the stock, so that a hold which begins or ends in between counts in both or in neither."
+    )
+    async def held(self, info: Info) -> int | None:
+        info.context.caller.require(Role.SUPPORT, Role.PAYMENTS)
+        return await info.context.drops.held_units.of(UUID(self.id))
 
     @classmethod
     def of(cls, product: StoredProduct) -> "Product":

@@ -10,6 +10,7 @@ from graphql import located_error
 from api.drops.limits import checked_id
 from api.drops.stock import StockChange as Change
 from api.graphql.context import Info
+from api.graphql.public import PUBLIC
 
 PAUSE = 0.1
 """Seconds between two rounds of changes. Nobody reads a number that changes more often. Without the pause, each watcher
@@ -23,6 +24,11 @@ class StockChange:
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
     version: int = strawberry.field(description="Rises with every change of the stock, by one or more.")
     stale: bool = strawberry.field(description="Whether this is the last known stock, because the database is away.")
+
+    @property
+    def subject(self) -> str:
+        """A later change of the same product replaces this one."""
+        return self.product_id
 
     @classmethod
     def of(cls, change: Change) -> "StockChange":
@@ -43,7 +49,8 @@ class StockChange:
 class Subscription:
     @strawberry.subscription(
         description="The current stock of each product at once, then every change, in order of version. "
-        "A client that reads slowly skips to the latest change."
+        "A client that reads slowly skips to the latest change.",
+        metadata=PUBLIC,
     )
     async def stock_changed(
         self,

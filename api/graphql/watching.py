@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from api.graphql.broadcast import Broadcast, Broadcasts
+from api.graphql.broadcast import FELL_BEHIND, Broadcast, Broadcasts
 from api.graphql.connection import FrameParts
 from api.graphql.departure import Departure
 from api.graphql.outbox import Outbox
@@ -34,8 +34,11 @@ class Watching:
         self._broadcasts = broadcasts
         self.broadcast: Broadcast | None = None
 
-    def next(self, product_id: str, response: SharedResponse) -> None:
-        self._outbox.put(self._id, product_id, response.frame(self._beginning))
+    def next(self, subject: str | None, response: SharedResponse) -> None:
+        if not self._outbox.put(self._id, subject, response.frame(self._beginning)):
+            assert self.broadcast is not None, "it has joined"
+            self._broadcasts.leave(self.broadcast, self)
+            self.end([FELL_BEHIND])
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         # Before its last message is sent: after that the client may use the id again.

@@ -9,6 +9,7 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
+from api.drops.holds import held_units
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
@@ -162,6 +163,7 @@ EXPECTED = {
     "a confirmation": Expected(
         lambda shop: group(shop, ConfirmRequest(shop.held_id, shop.hot, shop.buyer, "payment-1")), PURCHASE
     ),
+    "held units": Expected(lambda shop: held_units(shop.pool, [shop.hot, shop.cold]), {"orders_by_hold"}),
     "holds that run out": Expected(lambda shop: shop.pool.fetch(READ_HOLDS), {"orders_by_hold"}, in_order=True),
 }
 

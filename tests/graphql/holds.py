@@ -54,7 +54,7 @@ class Till:
     async def buy(self, buyer: str = ADA, quantity: int = 1, key: str | None = None) -> dict[str, Any]:
         """The outcome of a purchase."""
         variables = {"product": self.product_id, "quantity": quantity, "key": key}
-        outcome: dict[str, Any] = (await self._data(BUY, variables, buyer))["purchase"]
+        outcome: dict[str, Any] = (await self.data(BUY, variables, buyer))["purchase"]
         return outcome
 
     async def hold(self, buyer: str = ADA, quantity: int = 1) -> str:
@@ -66,7 +66,7 @@ class Till:
 
     async def confirm(self, order_id: str, payment_ref: str = "pi_1", caller: str = PIA) -> dict[str, Any]:
         """What became of a payment."""
-        confirmed: dict[str, Any] = (await self._data(CONFIRM, self._payment(order_id, payment_ref), caller))[
+        confirmed: dict[str, Any] = (await self.data(CONFIRM, self._payment(order_id, payment_ref), caller))[
             "confirmOrder"
         ]
         return confirmed
@@ -77,16 +77,16 @@ class Till:
 
     async def release(self, order_id: str, caller: str = ADA) -> dict[str, Any]:
         """The order after its release."""
-        order: dict[str, Any] = (await self._data(RELEASE, {"orderId": order_id}, caller))["releaseOrder"]
+        order: dict[str, Any] = (await self.data(RELEASE, {"orderId": order_id}, caller))["releaseOrder"]
         return order
 
     async def cancel(self, order_id: str, caller: str = ADA) -> dict[str, Any]:
         """The order after its cancellation."""
-        order: dict[str, Any] = (await self._data(CANCEL, {"input": {"orderId": order_id}}, caller))["cancelOrder"]
+        order: dict[str, Any] = (await self.data(CANCEL, {"input": {"orderId": order_id}}, caller))["cancelOrder"]
         return order
 
     async def order(self, order_id: str, caller: str = ADA) -> dict[str, Any]:
-        order: dict[str, Any] = (await self._data(ORDER, {"id": order_id}, caller))["order"]
+        order: dict[str, Any] = (await self.data(ORDER, {"id": order_id}, caller))["order"]
         return order
 
     async def refusal(self, document: str, variables: dict[str, Any], caller: str) -> tuple[str, str]:
@@ -112,7 +112,8 @@ class Till:
     def _payment(order_id: str, payment_ref: str) -> dict[str, Any]:
         return {"orderId": order_id, "paymentRef": payment_ref}
 
-    async def _data(self, document: str, variables: dict[str, Any], caller: str) -> dict[str, Any]:
+    async def data(self, document: str, variables: dict[str, Any], caller: str) -> dict[str, Any]:
+        """What an operation returns, which must succeed."""
         return await self.shop.server.data(document, variables, token=self.shop.token(caller))
 
 

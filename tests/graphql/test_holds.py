@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.graphql.callers import ADA, BOB, GUEST, OLGA, OPERATOR, PIA, SUE, Shop
+from tests.graphql.callers import ADA, ANONYMOUS, BOB, GUEST, OLGA, OPERATOR, PIA, SUE, Shop
 from tests.graphql.holds import CANCEL, RELEASE, OpenTill, Till
 from tests.graphql.operations import CREATE
 from tests.patience import until
+from tests.plans import Statement
 from tests.server import ADMIN_TOKEN
 
 
@@ -102,6 +103,37 @@ async def test_held_units_are_sold_to_nobody_else(open_till: OpenTill) -> None:
 
     held = await till.buy(BOB)
     assert (held["status"], held["remaining"]) == ("HELD", 0)
+
+
+async def test_held_units_are_counted_for_the_shop_alone(till: Till) -> None:
+    query = "query ($id: ID!) { product(id: $id) { stock held stocked } }"
+    paid, released, lapsed, _ = [await till.hold(quantity=quantity) for quantity in (1, 2, 1, 3)]
+    for caller, held in ((SUE, 7), (PIA, 7), (OLGA, 7), (OPERATOR, 7)):
+        assert (await till.data(query, {"id": till.product_id}, caller))["product"]["held"] == held
+    await till.confirm(paid)
+    await till.release(released)
+    await till.lapse(lapsed)
+
+    shown = await till.data(query, {"id": till.product_id}, OPERATOR)
+
+    assert shown["product"] == {"stock": 6, "held": 3, "stocked": 10}
+    for caller, code in ((ADA, "FORBIDDEN"), (GUEST, "FORBIDDEN"), (ANONYMOUS, "UNAUTHENTICATED")):
+        answer = await till.shop.server.ask(query, {"id": till.product_id}, token=till.shop.token(caller))
+        [error] = answer["errors"]
+        assert (error["extensions"]["code"], error["path"]) == (code, ["product", "held"])
+        assert answer["data"]["product"] == {"stock": 6, "held": None, "stocked": 10}
+
+
+async def test_the_held_units_of_a_page_are_one_statement(open_till: OpenTill, statements: list[Statement]) -> None:
+    tills = [await open_till() for _ in range(30)]
+    await tills[3].hold(quantity=2)
+    statements.clear()
+
+    page = await tills[0].data("{ products(first: 30) { edges { node { id held } } } }", {}, OPERATOR)
+
+    held = {edge["node"]["id"]: edge["node"]["held"] for edge in page["products"]["edges"]}
+    assert held == {till.product_id: 2 if till is tills[3] else 0 for till in tills}
+    assert sum("held_until IS NOT NULL AND product_id" in statement.text for statement in statements) == 1
 
 
 async def test_the_same_key_answers_what_became_of_the_hold(till: Till) -> None:

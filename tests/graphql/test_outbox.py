@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.graphql.outbox import Outbox
+from api.graphql.outbox import MAX_WAITING, Outbox
 
 
 class Connection:
@@ -109,3 +109,32 @@ async def test_a_lost_connection_raises_no_error(connection: Connection, outbox:
     outbox.put("1", "cap", "cap")
 
     assert connection.sent == []
+
+
+async def test_messages_without_a_subject_all_wait_for_a_slow_reader(
+    connection: Connection, outbox: Outbox[str]
+) -> None:
+    connection.room.clear()
+    for number in range(4):
+        assert outbox.put("1", None, f"event {number}")
+        assert outbox.put("1", "tee", f"tee {number}")
+
+    connection.room.set()
+    await outbox.flush()
+
+    assert connection.sent == ["event 0", "tee 3", "event 1", "event 2", "event 3"]
+
+
+async def test_a_reader_that_stopped_costs_a_bounded_number_of_messages(
+    connection: Connection, outbox: Outbox[str]
+) -> None:
+    connection.room.clear()
+    outbox.put("1", None, "event 0")  # which is being sent already
+    put = [outbox.put("1", None, f"event {number}") for number in range(1, 2 * MAX_WAITING)]
+    assert put == [True] * MAX_WAITING + [False] * (MAX_WAITING - 1)
+    assert outbox.put("1", "end", "the end"), "a message with a subject always has its slot"
+
+    connection.room.set()
+    await outbox.flush()
+
+    assert connection.sent == [*(f"event {number}" for number in range(MAX_WAITING + 1)), "the end"]

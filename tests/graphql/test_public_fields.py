@@ -1,6 +1,5 @@
 """Which fields are public, so that requests can share an execution of them, and which are the caller's."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import pytest
@@ -8,16 +7,18 @@ import strawberry
 from graphql import (
     GraphQLField,
     GraphQLInterfaceType,
+    GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    GraphQLUnionType,
     build_schema,
     get_introspection_query,
     get_named_type,
+    is_abstract_type,
+    is_composite_type,
 )
 
 from api.graphql.documents import Document, Documents
-from api.graphql.public import PUBLIC, public_queries
+from api.graphql.public import PUBLIC
 from tests.graphql.documents import turns
 
 FIELDS = {
@@ -35,6 +36,7 @@ FIELDS = {
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.releaseOrder Mutation.restock
         Subscription.stockChanged
+        Product.held
         GuestToken.expiresAt GuestToken.subject GuestToken.token
         Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
         Order.reference Order.region Order.status Order.userRef
@@ -64,33 +66,31 @@ FIELDS = {
 a public one with `metadata=PUBLIC` if it has a resolver. When in doubt, it is the caller's."""
 
 
-def selections(schema: GraphQLSchema, field: GraphQLField, coordinates: set[str]) -> str:
-    """The selection of everything in a field. Adds the coordinates of the selected fields."""
-    kind = get_named_type(field.type)
-    if isinstance(kind, GraphQLInterfaceType | GraphQLUnionType):
-        inner = "".join(
-            f"... on {each.name} {of_type(schema, each, coordinates)}" for each in schema.get_possible_types(kind)
-        )
-        return f"{{ {inner} }}"
-    return of_type(schema, kind, coordinates) if isinstance(kind, GraphQLObjectType) else ""
-
-
-def of_type(schema: GraphQLSchema, kind: GraphQLObjectType, coordinates: set[str]) -> str:
-    coordinates |= {f"{kind.name}.{name}" for name in kind.fields}
-    return f"{{ {' '.join(f'{name} {selections(schema, each, coordinates)}' for name, each in kind.fields.items())} }}"
-
-
 def arguments(field: GraphQLField) -> str:
     required = [name for name, argument in field.args.items() if str(argument.type).endswith("!")]
     return f"({', '.join(f'{name}: 1' for name in required)})" if required else ""
 
 
-def queries(schema: GraphQLSchema) -> Iterator[tuple[str, set[str]]]:
-    """A query for each field of Query with everything in it, and the coordinates of its fields."""
+def shared_coordinates(schema: GraphQLSchema) -> set[str]:
+    """The coordinates of the fields that can be selected in a query which requests share. Each is tried in a query of
+    its own, below fields that are shared."""
     assert schema.query_type is not None
-    for name, field in schema.query_type.fields.items():
-        coordinates = {f"Query.{name}"}
-        yield f"{{ {name}{arguments(field)} {selections(schema, field, coordinates)} }}", coordinates
+    shared: set[str] = set()
+    waiting: list[tuple[GraphQLNamedType, str, str]] = [(schema.query_type, "{ ", " }")]
+    while waiting:
+        parent, before, after = waiting.pop()
+        kinds = schema.get_possible_types(parent) if is_abstract_type(parent) else [parent]
+        for kind in kinds:
+            assert isinstance(kind, GraphQLObjectType)
+            for name, field in kind.fields.items():
+                inner = get_named_type(field.type)
+                opened, closed = (" { __typename ", " }") if is_composite_type(inner) else ("", "")
+                begun = f"{before}... on {kind.name} {{ {name}{arguments(field)}{opened}"
+                if f"{kind.name}.{name}" not in shared and is_public(schema, f"{begun}{closed} }}{after}"):
+                    shared.add(f"{kind.name}.{name}")
+                    if is_composite_type(inner):
+                        waiting.append((inner, begun, f"{closed} }}{after}"))
+    return shared
 
 
 def prepared(schema: GraphQLSchema, text: str) -> Document:
@@ -108,7 +108,7 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType) and not kind.name.startswith("__")
         for name in kind.fields
     }
-    shared = set().union(*(coordinates for query, coordinates in queries(schema) if is_public(schema, query)))
+    shared = shared_coordinates(schema)
 
     assert shared == set(FIELDS["public"].split())
     assert every - shared == set(FIELDS["the caller's"].split())
@@ -126,8 +126,11 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ("{ now ...Own } fragment Own on Query { ...Deeper } fragment Deeper on Query { viewer { subject } }", False),
         ("query ($with: Boolean!) { now viewer @include(if: $with) { subject } }", False),
         ("{ orders { edges { node { product { stock } } } } }", False),
+        ("{ products { edges { node { name stock } } } }", True),
+        ("{ products { edges { node { name held } } } }", False),
+        ('{ product(id: "x") { ...Units } } fragment Units on Product { held }', False),
         ("mutation { guest { token } }", False),
-        ('subscription { stockChanged(productIds: ["x"]) { stock } }', False),
+        ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
         ("mutation { __typename }", False),
         ("{ __typename }", False),
         (get_introspection_query(), False),
@@ -158,16 +161,24 @@ def nothing() -> None:
 class Plain:
     name: str
     declared: "Plain | None" = strawberry.field(resolver=nothing, metadata=PUBLIC)
+    denied: str | None = strawberry.field(resolver=nothing)
 
 
 @strawberry.interface
 class Thing:
     name: str
+    price: int | None
 
 
 @strawberry.type
 class Sold(Thing):
+    price: int | None = strawberry.field(resolver=nothing)
     mine: bool | None = strawberry.field(resolver=nothing)
+
+
+@strawberry.type
+class Free(Thing):
+    """Its price is not computed; that of Sold is."""
 
 
 @strawberry.type
@@ -182,11 +193,29 @@ class Query:
     )
 
 
-def test_a_field_is_the_callers_if_a_field_in_it_has_a_resolver_that_is_not_declared() -> None:
-    schema = strawberry.Schema(Query, types=[Sold])._schema
-
-    assert public_queries(schema) == {"plain"}
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("{ plain { name declared { name } } }", True),
+        ("{ plain { ...P } } fragment P on Plain { declared { ...Q } } fragment Q on Plain { name }", True),
+        ("{ undeclared { name } }", False),
+        ("{ denied }", False),
+        ("{ sold { name } }", True),
+        ("{ sold { name mine } }", False),
+        ("{ sold { name ...M } } fragment M on Sold { ... @include(if: false) { mine } }", False),
+        ("{ plain { declared { declared { denied } } } }", False),
+        ("{ thing { name } }", True),
+        ("{ thing { price } }", False),
+        ("{ thing { ... on Sold { name } } }", True),
+        ("{ thing { ... on Sold { mine } } }", False),
+        ("{ either { __typename ... on Plain { name } } }", True),
+        ("{ either { ... on Plain { name } ... on Sold { mine } } }", False),
+        ("{ either { ... on Thing { price } } }", False),
+    ],
+)
+def test_an_operation_is_public_by_the_fields_that_it_selects(text: str, public: bool) -> None:
+    assert is_public(strawberry.Schema(Query, types=[Sold, Free])._schema, text) is public
 
 
 def test_a_field_that_strawberry_has_not_made_is_the_callers() -> None:
-    assert public_queries(build_schema("type Query { now: String }")) == frozenset()
+    assert not is_public(build_schema("type Query { now: String }"), "{ now }")

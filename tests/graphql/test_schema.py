@@ -60,6 +60,7 @@ type Product {
   opensAt: DateTime
   limitPerBuyer: Int
   holdSeconds: Int
+  held: Int
   createdAt: DateTime!
 }
 

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
+from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import RegionHealth, UnknownRegion
 from api.drops.cancellation import CancelledOrder
@@ -25,7 +27,7 @@ from api.drops.decisions import (
 from api.drops.drops import Drops
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
 from api.drops.orders import Order, OrderStatus
-from api.drops.products import NewProduct, Product
+from api.drops.products import NewProduct, Product, get_products
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Answer, Busy, Outcome
 from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operator
@@ -142,6 +144,22 @@ class Shop:
     async def fetchrow(self, statement: str, *arguments: Any) -> dict[str, Any] | None:
         rows = await self.fetch(statement, *arguments)
         return rows[0] if rows else None
+
+    async def read_product(self, product_id: UUID, region: str | None, client: str) -> Product | None:
+        found = await get_products(cast("Database", self if region is None else self.pool(region)), [product_id])
+        return found.get(product_id)
+
+    @property
+    def product_reads(self) -> SimpleNamespace:
+        return SimpleNamespace(get=lambda product_id: self.read_product(product_id, None, ""))
+
+    @property
+    def held_units(self) -> SimpleNamespace:
+        return SimpleNamespace(of=self._held_units)
+
+    async def _held_units(self, product_id: UUID) -> int:
+        await self._place(f"held {product_id}")
+        return 3
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str) -> Outcome:
         if region is not None:
