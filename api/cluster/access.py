@@ -10,7 +10,8 @@ DATABASE_ROLE = "app"
 """The database role that servers connect as."""
 
 GRANTS = {**rights.GRANTS, "schema_migrations": ("SELECT",)}
-"""The rights that servers use on each table, that of the migrations included. They delete no rows."""
+"""The rights that servers use on each table, that of the migrations included. They delete events, and nothing
+else."""
 
 
 def server_policy(clusters: Sequence[Cluster]) -> str:
