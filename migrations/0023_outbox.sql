@@ -1,7 +1,11 @@
--- What one transaction did, as a list of events in JSON, written in that transaction. One row for a whole group costs a
--- purchase next to nothing. Nothing is written where no events are kept. The relay moves the rows to `events`.
+-- What one transaction did: `happened` is a list of `events` events in JSON, written in that transaction, which took
+-- `units` from the stock of the product, or added them if negative. One row for a whole group costs a purchase next to
+-- nothing. Nothing is written where no events are kept. The relay moves the rows to `events`.
 CREATE TABLE IF NOT EXISTS outbox (
     id uuid PRIMARY KEY,
+    product_id uuid NOT NULL,
+    events integer NOT NULL CHECK (events > 0),
+    units integer NOT NULL,
     happened text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 )

@@ -5,7 +5,7 @@ that takes the database: list_products(drops.regions, ...).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 from uuid import UUID
@@ -20,16 +20,22 @@ from api.drops.confirmation import PaidOrder, confirm_order
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
+from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
 from api.drops.product_reads import ProductReads
 from api.drops.products import NewProduct, Product
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.restocking import restock
+from api.drops.sending import Send
+from api.drops.shards import Shard
 from api.drops.stock import PollingTimes, StockPublisher
 from api.drops.ticket import Outcome
 
 R = TypeVar("R")
+
+EVENTS_GRACE = 2.0
+"""Seconds that a server which stops waits for events on their way to the webhook. The others are sent later."""
 
 
 class Drops:
@@ -43,9 +49,11 @@ class Drops:
         polling: PollingTimes,
         resumed: Callable[[str], Awaitable[None]] | None = None,
         keep_events: bool = False,
+        send: Send | None = None,
     ) -> None:
         """`resumed` returns when it is the client's turn to go on, after many waited for one transaction.
-        `keep_events`: what happens to orders and products is written down for other systems."""
+        `keep_events`: what happens to orders and products is written down for other systems. `send` sends it to the
+        webhook; None where there is none."""
         self.regions = regions
         self._resumed = resumed
         self._budget = budget
@@ -53,9 +61,11 @@ class Drops:
         self.product_reads = ProductReads(regions)
         self.held_units = HeldUnits(regions)
         self.publisher = StockPublisher(regions, polling)
+        self.events = KeptEvents(regions, send) if keep_events else None
+        """None where no events are kept."""
         databases: dict[str | None, Database] = {None: regions, **{pool.region: pool for pool in regions}}
         self.group_commits = {
-            region: GroupCommit(database, policy, budget, self.publisher.publish, keep_events=keep_events)
+            region: GroupCommit(database, policy, budget, self._committed, keep_events=keep_events)
             for region, database in databases.items()
         }
         """One for each Region, for the purchases that name it. Under None, for purchases that name no Region: its
@@ -65,6 +75,8 @@ class Drops:
     async def open(self) -> None:
         await self.regions.open()
         self.lapsing.start()
+        if self.events is not None:
+            self.events.start()
 
     async def close(self, grace: float) -> None:
         """Answer every request in line, within `grace` seconds, and disconnect."""
@@ -74,7 +86,15 @@ class Drops:
         await self.product_reads.close()
         await self.held_units.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
+        if self.events is not None:
+            await self.events.close(EVENTS_GRACE)
         await self.regions.close()
+
+    def _committed(self, product_id: UUID, shards: Sequence[Shard]) -> None:
+        """Publish what a transaction of this process has just committed."""
+        self.publisher.publish(product_id, shards)
+        if self.events is not None:
+            self.events.relay.wake()
 
     async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
         """Buy through a Region. None means home, or a peer while home is away. `client` is where the purchase

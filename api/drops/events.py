@@ -33,14 +33,28 @@ class Happening:
     delta: int = 0
 
 
-def outbox_entry(happenings: Sequence[Happening], product: Product, now: datetime) -> str:
-    """A transaction's row in the outbox, as JSON. `product` is as the transaction leaves it.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event in the table `events`. `data` is the JSON that receivers get."""
 
-    {"product_id": ..., "occurred_at": ..., "events": [[id, type, order's id or null, data], ...]}, with the data that
-    receivers get.
-    """
-    events = [(uuid4(), *_entry(happening, product)) for happening in happenings]
-    return orjson.dumps({"product_id": product.id, "occurred_at": now, "events": events}).decode()
+    position: int
+    id: UUID
+    type: EventType
+    occurred_at: datetime
+    product_id: UUID
+    order_id: UUID | None
+    data: str
+
+    @property
+    def order(self) -> Order:
+        """The order as the event left it. Only for an event that has an `order_id`."""
+        return order_of_data(orjson.loads(self.data))
+
+
+def outbox_entry(happenings: Sequence[Happening], product: Product) -> str:
+    """What a transaction did, as JSON: [[id, type, order's id or null, data], ...], with the data that receivers get.
+    `product` is as the transaction leaves it."""
+    return orjson.dumps([(uuid4(), *_entry(happening, product)) for happening in happenings]).decode()
 
 
 def _entry(happening: Happening, product: Product) -> tuple[EventType, UUID | None, dict[str, Any]]:

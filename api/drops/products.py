@@ -137,7 +137,7 @@ async def list_products(
     return Page([_product_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
 
-async def get_products(database: Database, ids: Iterable[UUID]) -> dict[UUID, Product]:
+async def get_products(database: Database | Transaction, ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Those of the ids that exist, by id, in one read. Raises Conflict, Unavailable."""
     rows = await database.fetch(_PRODUCTS_BY_ID, [str(product_id) for product_id in set(ids)])
     return {row["id"]: _product_of(row) for row in rows}

@@ -71,7 +71,9 @@ INSERT INTO holdings (product_id, user_ref, units)
 SELECT $1, batch.user_ref, batch.units FROM unnest($2::text[], $3::text[]::integer[]) AS batch (user_ref, units)
 ON CONFLICT (product_id, user_ref) DO UPDATE SET units = excluded.units
 """
-_INSERT_OUTBOX = "INSERT INTO outbox (id, happened) VALUES (gen_random_uuid(), $1)"
+_INSERT_OUTBOX = """
+INSERT INTO outbox (id, product_id, events, units, happened) VALUES (gen_random_uuid(), $1, $2, $3, $4)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ async def execute_group(
             await _insert_restocks(transaction, product_id, sale.restocked)
             await _write_holdings(transaction, product_id, sale.holdings)
             if keep_events and sale.happenings:
-                await transaction.execute(_INSERT_OUTBOX, outbox_entry(sale.happenings, product, snapshot.now))
+                await _insert_outbox(transaction, sale, product)
             committing(len(shards))
             await transaction.commit()
             return Batch(sale.decisions, product, shards, region, committed=True)
@@ -311,3 +313,8 @@ async def _write_holdings(transaction: Transaction, product_id: UUID, holdings: 
         return
     buyers = sorted(holdings)  # see _change_stock
     await transaction.execute(_WRITE_HOLDINGS, product_id, buyers, [str(holdings[buyer]) for buyer in buyers])
+
+
+async def _insert_outbox(transaction: Transaction, sale: Sale, product: Product) -> None:
+    happened = outbox_entry(sale.happenings, product)
+    await transaction.execute(_INSERT_OUTBOX, product.id, len(sale.happenings), sale.units, happened)

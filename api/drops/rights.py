@@ -11,7 +11,7 @@ GRANTS = {
     "restocks": ("SELECT", "INSERT"),
     "outbox": ("SELECT", "INSERT", "DELETE"),
     "events": ("SELECT", "INSERT", "DELETE"),
-    "deliveries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "parcels": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """The rights on each table that the server's statements need, and no more."""
 
@@ -22,7 +22,7 @@ _PROBES = {
     "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
     "DELETE": "DELETE FROM {table} WHERE false",
 }
-_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status", "deliveries": "due"}
+_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status", "parcels": "due"}
 
 
 class RightsMissing(Exception):

@@ -1,0 +1,218 @@
+"""The log of events: reading the events of orders by position, and following them as they come."""
+
+import asyncio
+import base64
+import binascii
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from api.database.backoff import Backoff
+from api.database.database import Database
+from api.database.errors import DatabaseError
+from api.database.pool import Record
+from api.drops.errors import InvalidInput
+from api.drops.events import Event, EventType
+from api.drops.keyset import Page, checked_first
+
+logger = logging.getLogger("dropzero.events")
+
+BUFFER = 100
+"""Events that wait for one follower at most. Past it the oldest is dropped, so that a follower gets 400 events a second
+at most: each costs the event loop as much as a purchase."""
+
+PAGE = 500
+"""Events of one reading for followers: 5 ms of the event loop."""
+
+MAX_PAGES = 4
+"""Readings in a row at most. When more events have come meanwhile, the older ones are skipped for all followers."""
+
+_KIND = "events"
+
+_COLUMNS = "position, id, type, occurred_at, product_id, order_id, data"
+_READ_PAGE = f"""
+SELECT bounds.oldest, bounds.newest, page.*
+FROM (SELECT (SELECT min(position) FROM events) AS oldest, (SELECT max(position) FROM events) AS newest) AS bounds
+LEFT JOIN (
+    SELECT {_COLUMNS} FROM events WHERE position > $1 AND order_id IS NOT NULL ORDER BY position LIMIT $2
+) AS page ON true
+ORDER BY page.position
+"""
+_READ_NEWEST = "SELECT coalesce(max(position), 0) AS newest FROM events"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowTimes:
+    """When the log is read for followers, in seconds. `interval`: between two readings, jittered by a tenth. `backoff`
+    is added to it while the database is away."""
+
+    interval: float = 0.25
+    backoff: Backoff = field(default=Backoff(base=0.25, cap=5.0))
+
+
+def encode_position(position: int) -> str:
+    """The cursor of an event: an opaque string for clients."""
+    return base64.urlsafe_b64encode(f"{_KIND}:{position}".encode()).decode()
+
+
+def decode_position(text: str) -> int:
+    """Raises InvalidInput for a text that is no cursor of an event."""
+    try:
+        kind, position = base64.b64decode(text, altchars=b"-_", validate=True).decode().split(":")
+        if kind != _KIND or not 0 < int(position) < 2**63:
+            raise ValueError(text)
+        return int(position)
+    except (ValueError, binascii.Error):
+        raise InvalidInput(
+            "after is not a cursor of events; pass the cursor of an event, or leave it out to begin with the oldest"
+        ) from None
+
+
+async def read_events(database: Database, first: int, after: str | None = None) -> Page[Event]:
+    """One page of the events of orders, oldest first. An event that is committed later has a higher position, so that
+    no event is ever missed by going on from the last cursor.
+
+    Raises InvalidInput, also when events after the cursor are no longer kept, Conflict, Unavailable.
+    """
+    checked_first(first)
+    position = 0 if after is None else decode_position(after)
+    rows = await database.fetch(_READ_PAGE, position, first + 1)
+    oldest, newest = rows[0]["oldest"] or 1, rows[0]["newest"] or 0
+    if after is not None and position + 1 < oldest:
+        raise InvalidInput(
+            "after is too old: events behind it are no longer kept. Read the orders once, and go on from the first "
+            "event, without after"
+        )
+    if position > newest:
+        raise InvalidInput("after is a cursor of another database: this one has no event there")
+    events = [event_of(row) for row in rows if row["position"] is not None]
+    return Page(events[:first], has_next=len(events) > first)
+
+
+def event_of(row: Record) -> Event:
+    """An event from a row of the table."""
+    return Event(
+        row["position"],
+        row["id"],
+        EventType(row["type"]),
+        row["occurred_at"],
+        row["product_id"],
+        row["order_id"],
+        row["data"],
+    )
+
+
+class Follower:
+    """The events that wait for one subscriber, who follows all products or one."""
+
+    def __init__(self, product_id: UUID | None) -> None:
+        self._product_id = product_id
+        self._events: deque[Event] = deque(maxlen=BUFFER)
+        self._filled = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        if self._product_id in (None, event.product_id):
+            self._events.append(event)
+            self._filled.set()
+
+    async def take(self) -> Event:
+        """Wait for the next event. A follower that takes them too slowly skips the oldest of those that wait; the feed,
+        see read_events, has them all."""
+        while not self._events:
+            self._filled.clear()
+            await self._filled.wait()
+        return self._events.popleft()
+
+
+class EventLog:
+    """Reads new events of orders once per interval for all followers, and nothing while nobody follows."""
+
+    def __init__(self, database: Database, times: FollowTimes = FollowTimes()) -> None:
+        self._database = database
+        self._times = times
+        self._followers: set[Follower] = set()
+        self._woken = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def followers(self) -> int:
+        """Subscribers now."""
+        return len(self._followers)
+
+    @asynccontextmanager
+    async def follow(self, product_id: UUID | None = None) -> AsyncIterator[Follower]:
+        """A follower of the events of orders from now on, of one product or of all. Raises Conflict or Unavailable when
+        the first reading fails, but not for a later one."""
+        newest = (await self._database.fetch(_READ_NEWEST))[0]["newest"]
+        follower = Follower(product_id)
+        self._followers.add(follower)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_on(newest), name="event log")
+        try:
+            yield follower
+        finally:
+            self._followers.remove(follower)
+            if not self._followers and self._reading is not None:
+                self._reading.cancel()
+                self._reading = None
+
+    def wake(self) -> None:
+        """Read soon: this process has just moved events."""
+        self._woken.set()
+
+    async def close(self) -> None:
+        """End the readings. Followers get no more events; their tasks have to be cancelled by their owners."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _read_on(self, position: int) -> None:
+        """Send the events after a position to the followers. The last follower to leave cancels this task."""
+        failures = 0
+        while True:
+            try:
+                position = await self._read_after(position)
+            except Exception as error:
+                # A defect is caught too: without readings the followers would wait for ever.
+                failures += 1
+                if failures == 1:
+                    defect = None if isinstance(error, DatabaseError) else error
+                    logger.warning("new events cannot be read, followers wait: %s", error, exc_info=defect)
+            else:
+                if failures:
+                    logger.info("new events can be read again, after %d failed readings", failures)
+                failures = 0
+            await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        """Wait for the next reading: for an interval, and not as long after events that this process has moved."""
+        interval = self._times.interval * random.uniform(0.9, 1.1)  # noqa: S311
+        if failures:
+            await asyncio.sleep(interval + self._times.backoff.delay(failures))
+            return
+        try:
+            async with asyncio.timeout(interval):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(interval / 4)  # so that a busy relay does not make readings more frequent than useful
+        self._woken.clear()
+
+    async def _read_after(self, position: int) -> int:
+        """Send the events after a position, and return the position of the last one. Raises Conflict, Unavailable."""
+        newest: int = position
+        for _ in range(MAX_PAGES):
+            rows = await self._database.fetch(_READ_PAGE, position, PAGE)
+            newest = max(rows[0]["newest"] or 0, position)
+            events = [event_of(row) for row in rows if row["position"] is not None]
+            for event in events:
+                for follower in self._followers:
+                    follower.put(event)
+            if len(events) < PAGE:
+                return newest
+            position = events[-1].position
+        return max(position, newest - MAX_PAGES * PAGE)
