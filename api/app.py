@@ -48,6 +48,8 @@ from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
 from api.storefront.routes import Storefront
+from api.webhook_events import send_event
+from api.webhooks.webhook import Webhook
 
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line have to be answered when the server stops."""
@@ -78,7 +80,16 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     """
     identity = web_identity(settings)
     regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
-    drops = Drops(regions, settings.group, settings.budget, settings.polling, admission.gate.resumed)
+    webhook = None if settings.webhook is None else Webhook(settings.webhook)
+    drops = Drops(
+        regions,
+        settings.group,
+        settings.budget,
+        settings.polling,
+        admission.gate.resumed,
+        keep_events=settings.events,
+        send=None if webhook is None else partial(send_event, webhook),
+    )
     executor = Executor(make_schema())
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
@@ -93,6 +104,8 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with metrics.shared():
+            if webhook is not None:
+                await webhook.open()
             await drops.open()
             if issuer is not None:
                 issuer.start()
@@ -107,6 +120,8 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
                 await broadcasts.close()
                 await reads.close()
                 await drops.close(CLOSE_GRACE)
+                if webhook is not None:
+                    await webhook.close()
 
     times = settings.socket_times
     others = Starlette(

@@ -1,9 +1,9 @@
 """The events of a deployment that keeps them: everything that moves, reads, sends and deletes them in one process."""
 
 from api.database.database import Database
-from api.drops.event_log import EventLog, FollowTimes
+from api.drops.event_log import EventLog
 from api.drops.parcels import Parcels
-from api.drops.relay import Relay, RelayTimes
+from api.drops.relay import Relay
 from api.drops.retention import Retention
 from api.drops.sending import Send, Sending
 
@@ -11,16 +11,10 @@ from api.drops.sending import Send, Sending
 class KeptEvents:
     """From `start` to `close`, events are moved from the outbox, and sent where there is a webhook."""
 
-    def __init__(
-        self,
-        database: Database,
-        send: Send | None = None,
-        relaying: RelayTimes = RelayTimes(),
-        following: FollowTimes = FollowTimes(),
-    ) -> None:
+    def __init__(self, database: Database, send: Send | None) -> None:
         """`send` sends an event to the webhook; None where there is none."""
-        self.log = EventLog(database, following)
-        self.relay = Relay(database, self._moved, relaying)
+        self.log = EventLog(database)
+        self.relay = Relay(database, self._moved)
         self.sending = None if send is None else Sending(Parcels(database), send)
         self._retention = Retention(database, sends=send is not None)
 
