@@ -21,15 +21,14 @@ from api.drops.keyset import Page, checked_first
 
 logger = logging.getLogger("dropzero.events")
 
-BUFFER = 100
-"""Events that wait for one follower at most. Past it the oldest is dropped, so that a follower gets 400 events a second
-at most: each costs the event loop as much as a purchase."""
+BUFFER = 2000
+"""Events that wait for one follower at most: one megabyte. Past it the follower has fallen behind."""
 
 PAGE = 500
 """Events of one reading for followers: 5 ms of the event loop."""
 
 MAX_PAGES = 4
-"""Readings in a row at most. When more events have come meanwhile, the older ones are skipped for all followers."""
+"""Readings in a row at most. When more events have come meanwhile, all followers have fallen behind."""
 
 _KIND = "events"
 
@@ -106,23 +105,38 @@ def event_of(row: Record) -> Event:
     )
 
 
+class FellBehind(Exception):
+    """A follower has taken events too slowly. read_events has those that it has not taken."""
+
+
 class Follower:
     """The events that wait for one subscriber, who follows all products or one."""
 
     def __init__(self, product_id: UUID | None) -> None:
         self._product_id = product_id
-        self._events: deque[Event] = deque(maxlen=BUFFER)
+        self._events: deque[Event] = deque()
         self._filled = asyncio.Event()
+        self._behind = False
 
     def put(self, event: Event) -> None:
-        if self._product_id in (None, event.product_id):
+        if self._product_id not in (None, event.product_id) or self._behind:
+            return
+        if len(self._events) == BUFFER:
+            self.fall_behind()
+        else:
             self._events.append(event)
             self._filled.set()
 
+    def fall_behind(self) -> None:
+        """End after the events that wait: others were not put here."""
+        self._behind = True
+        self._filled.set()
+
     async def take(self) -> Event:
-        """Wait for the next event. A follower that takes them too slowly skips the oldest of those that wait; the feed,
-        see read_events, has them all."""
+        """Wait for the next event. Raises FellBehind when events are missing between the last one and the next."""
         while not self._events:
+            if self._behind:
+                raise FellBehind("events came faster than they were taken")
             self._filled.clear()
             await self._filled.wait()
         return self._events.popleft()
@@ -199,11 +213,11 @@ class EventLog:
                 await self._woken.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(interval / 4)  # so that a busy relay does not make readings more frequent than useful
+        await asyncio.sleep(interval / 4)  # a busy relay moves events more often than followers need
         self._woken.clear()
 
     async def _read_after(self, position: int) -> int:
-        """Send the events after a position, and return the position of the last one. Raises Conflict, Unavailable."""
+        """Send the events after a position, and return the position to go on from. Raises Conflict, Unavailable."""
         newest: int = position
         for _ in range(MAX_PAGES):
             rows = await self._database.fetch(_READ_PAGE, position, PAGE)
@@ -215,4 +229,8 @@ class EventLog:
             if len(events) < PAGE:
                 return newest
             position = events[-1].position
-        return max(position, newest - MAX_PAGES * PAGE)
+        if newest - position > MAX_PAGES * PAGE:
+            for follower in self._followers:
+                follower.fall_behind()
+            return newest
+        return position
