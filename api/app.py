@@ -112,6 +112,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
                     await require_ready_database(regions)
+                drops.start()
                 yield
             finally:
                 admission.refusals.close()

@@ -115,7 +115,7 @@ async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(
     assert "ERROR" not in server.log
     await until(lambda: not left(data))
     audited = await dropzero("audit", DROPZERO_DATA=str(data))
-    assert re.search(rf"{SAMPLE} +Aurora Tee +100 +100 +0 +yes\n", audited.out)
+    assert re.search(rf"{SAMPLE} +Aurora Tee +100 +100 +0 +0 +yes\n", audited.out)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

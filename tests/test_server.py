@@ -175,7 +175,7 @@ async def test_a_stop_answers_purchases_in_flight_and_closes_watchers_sockets(
         assert await server.end() == 0
         assert DROPPED not in server.log
     audited = await dropzero_here("audit", DROPZERO_ENDPOINTS=there["DROPZERO_ENDPOINTS"])
-    assert re.search(rf"{product_id} +Tee +100 +80 +20 +yes\n", audited.out)
+    assert re.search(rf"{product_id} +Tee +100 +80 +0 +20 +yes\n", audited.out)
 
 
 async def has_waiting(server: Serving, number: int) -> bool:

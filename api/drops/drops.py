@@ -73,7 +73,12 @@ class Drops:
         self.lapsing = Lapsing(regions, self.group_commits[None])
 
     async def open(self) -> None:
+        """Allow requests, until `close`."""
         await self.regions.open()
+
+    def start(self) -> None:
+        """Begin the work beside requests: ending holds, and moving and sending events. It needs a database that is
+        ready."""
         self.lapsing.start()
         if self.events is not None:
             self.events.start()

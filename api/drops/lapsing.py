@@ -85,11 +85,12 @@ class Lapsing:
         for failure in await asyncio.gather(*ending, return_exceptions=True):
             if failure is not None:
                 raise failure
-        return 0.0 if len(rows) == WINDOW else random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE)  # noqa: S311
+        return 0.0 if len(rows) == WINDOW else _pause()
 
     async def _run(self) -> None:
-        failures = 0
+        failures, pause = 0, _pause()
         while True:
+            await asyncio.sleep(pause)
             try:
                 pause = await self.end_holds()
             except Exception as error:
@@ -103,7 +104,6 @@ class Lapsing:
                 if failures:
                     logger.info("holds that run out are ended again, after %d failures", failures)
                 failures = 0
-            await asyncio.sleep(pause)
 
     async def _end_holds_of(
         self, product_id: UUID, orders: Sequence[tuple[UUID, str]], limit: asyncio.Semaphore
@@ -123,6 +123,10 @@ class Lapsing:
                 self.lapsed += lapsed
                 if lapsed:
                     logger.info("holds of the product %s that ran out, whose units are on sale: %d", product_id, lapsed)
+
+
+def _pause() -> float:
+    return random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE)  # noqa: S311
 
 
 def _parts(orders: Sequence[tuple[UUID, str]]) -> Iterable[tuple[tuple[UUID, str], ...]]:

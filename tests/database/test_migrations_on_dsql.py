@@ -87,7 +87,9 @@ async def test_every_migration_is_applied_and_its_index_waited_for(regions: TwoR
             said[0] == f"through ap-northeast-1 (localhost as admin): {len(NAMES)} of {len(NAMES)} migrations to apply"
         )
         built = [line for line in said if line.startswith("building the index")]
-        assert [line.split()[3] for line in built] == [name[5:] for name in NAMES[3:9]]
+        assert [line.split()[3] for line in built] == [
+            migration.async_index for migration in MIGRATIONS if migration.async_index is not None
+        ]
         assert await migrate(pool, MIGRATIONS) == []
     assert regions.seoul.connections_opened == 0, "the schema is changed through one Region only"
 
