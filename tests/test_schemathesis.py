@@ -29,7 +29,7 @@ CLIENT = Path(__file__).with_name("schemathesis_client.py")
 
 SEED = int(os.environ.get("SCHEMATHESIS_SEED", "1"))
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "300"))
 """Operations that should work, and as many that should not."""
 
 SECONDS = PATIENCE + EXAMPLES * 1.0 * FACTOR
@@ -39,8 +39,8 @@ at load 18 they took more than 180."""
 QUERIES = {
     *("Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions", "Query.viewer")
 }
-STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder"}
-OPERATORS = {*STRANGERS, "Mutation.createProduct", "Mutation.restock"}
+STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder", "Mutation.releaseOrder"}
+OPERATORS = {*STRANGERS, "Mutation.createProduct", "Mutation.restock", "Mutation.confirmOrder"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,15 @@ class Answered:
 
 async def known_values(server: Server) -> dict[str, list[Any]]:
     """Values of arguments by name. Sells something first, so that orders have values too."""
-    product_id = await server.create_product(1000)
-    orders = [(await server.purchase(product_id, "ada"))["order"]["id"] for _ in range(3)]
+    product_id, held_id = await server.create_product(1000), await server.create_product(1000, holdSeconds=600)
+    orders = [(await server.purchase(each, "ada"))["order"]["id"] for each in (product_id, product_id, held_id)]
     [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
     [order, *_] = (await server.data(ORDERS, {"userRef": "ada"}))["orders"]["edges"]
     return {
         "id": [product_id, *orders],
-        "productId": [product_id],
+        "productId": [product_id, held_id],
+        "paymentRef": ["pi_1", "pi_2"],
+        "holdSeconds": [60],
         "orderId": orders,
         "userRef": ["ada"],
         "name": ["Tee"],

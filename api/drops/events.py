@@ -57,19 +57,20 @@ def outbox_entry(happenings: Sequence[Happening], product: Product) -> str:
     return orjson.dumps([(uuid4(), *_entry(happening, product)) for happening in happenings]).decode()
 
 
-def _entry(happening: Happening, product: Product) -> tuple[EventType, UUID | None, dict[str, Any]]:
+def _entry(happening: Happening, product: Product) -> tuple[EventType, str | None, dict[str, Any]]:
     if happening.order is None:
         return happening.type, None, product_data(product) | {"delta": happening.delta}
-    return happening.type, happening.order.id, order_data(happening.order)
+    return happening.type, str(happening.order.id), order_data(happening.order)
 
 
 def order_data(order: Order) -> dict[str, Any]:
-    """What receivers get of an order, for orjson, which writes times in ISO 8601."""
+    """What receivers get of an order, for orjson, which writes times in ISO 8601. It does not write the UUIDs of
+    asyncpg, which are of a class of their own."""
     return {
         "order": {
-            "id": order.id,
+            "id": str(order.id),
             "reference": order.reference,
-            "productId": order.product_id,
+            "productId": str(order.product_id),
             "userRef": order.user_ref,
             "quantity": order.quantity,
             "status": order.status,
@@ -103,7 +104,7 @@ def product_data(product: Product) -> dict[str, Any]:
     """What receivers get of a product, for orjson."""
     return {
         "product": {
-            "id": product.id,
+            "id": str(product.id),
             "name": product.name,
             "dropName": product.drop_name,
             "stock": product.stock,

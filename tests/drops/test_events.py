@@ -1,0 +1,69 @@
+"""What is written of orders and products, and read again."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import orjson
+import pytest
+from asyncpg.pgproto import pgproto
+
+from api.drops.events import EventType, Happening, order_data, order_of_data, outbox_entry, product_data
+from api.drops.orders import Order, OrderStatus
+from api.drops.products import Product
+
+ID, OTHER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
+
+READ = Order(
+    pgproto.UUID(ID),
+    pgproto.UUID(OTHER),
+    "ada",
+    2,
+    OrderStatus.CONFIRMED,
+    "home",
+    NOW,
+    None,
+    NOW,
+    'pi "1" \u2028 \U0001f3ab',
+)
+"""An order from the database, whose ids are of asyncpg's own class."""
+
+TEE = Product(pgproto.UUID(OTHER), "Tee", "First Light", None, None, 60, NOW, 7, 10, 3, 16)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        READ,
+        replace(READ, id=UUID(ID), product_id=UUID(OTHER)),
+        replace(READ, status=OrderStatus.HELD, held_until=NOW, confirmed_at=None, payment_ref=None),
+        replace(READ, status=OrderStatus.LAPSED, confirmed_at=None),
+    ],
+)
+def test_an_order_is_read_as_it_was_written(order: Order) -> None:
+    assert order_of_data(orjson.loads(orjson.dumps(order_data(order)))) == order
+
+
+def test_a_product_is_written() -> None:
+    written = orjson.loads(orjson.dumps(product_data(TEE)))
+    assert written["product"] == {
+        "id": OTHER,
+        "name": "Tee",
+        "dropName": "First Light",
+        "stock": 7,
+        "stocked": 10,
+        "version": 3,
+    }
+
+
+def test_a_transaction_writes_what_happened_to_rows_that_it_has_read() -> None:
+    happenings = [Happening(EventType.ORDER_CANCELLED, READ), Happening(EventType.PRODUCT_RESTOCKED, delta=-3)]
+
+    [cancelled, restocked] = orjson.loads(outbox_entry(happenings, TEE))
+
+    assert cancelled[1:3] == ["order.cancelled", ID]
+    assert order_of_data(cancelled[3]) == READ
+    assert restocked[1:3] == ["product.restocked", None]
+    assert (restocked[3]["product"]["id"], restocked[3]["delta"]) == (OTHER, -3)
+    assert UUID(cancelled[0]) != UUID(restocked[0])
