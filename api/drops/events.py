@@ -40,7 +40,7 @@ def outbox_entry(happenings: Sequence[Happening], product: Product, now: datetim
     receivers get.
     """
     events = [(uuid4(), *_entry(happening, product)) for happening in happenings]
-    return orjson.dumps({"product_id": product.id, "occurred_at": now, "events": events}).decode()
+    return orjson.dumps({"product_id": str(product.id), "occurred_at": now, "events": events}).decode()
 
 
 def _entry(happening: Happening, product: Product) -> tuple[EventType, UUID | None, dict[str, Any]]:
@@ -50,12 +50,13 @@ def _entry(happening: Happening, product: Product) -> tuple[EventType, UUID | No
 
 
 def order_data(order: Order) -> dict[str, Any]:
-    """What receivers get of an order, for orjson, which writes times in ISO 8601."""
+    """What receivers get of an order, for orjson, which writes times in ISO 8601. An id from the database is written
+    out, since orjson refuses asyncpg's own class for it."""
     return {
         "order": {
             "id": order.id,
             "reference": order.reference,
-            "productId": order.product_id,
+            "productId": str(order.product_id),
             "userRef": order.user_ref,
             "quantity": order.quantity,
             "status": order.status,
@@ -86,10 +87,10 @@ def order_of_data(data: dict[str, Any]) -> Order:
 
 
 def product_data(product: Product) -> dict[str, Any]:
-    """What receivers get of a product, for orjson."""
+    """What receivers get of a product, for orjson. The id is written out as in order_data."""
     return {
         "product": {
-            "id": product.id,
+            "id": str(product.id),
             "name": product.name,
             "dropName": product.drop_name,
             "stock": product.stock,
