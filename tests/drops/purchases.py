@@ -44,17 +44,24 @@ async def new_product(
     limit: int | None = None,
     opens_at: datetime | None = None,
     shards: int = DEFAULT_SHARDS,
+    hold_seconds: int | None = None,
 ) -> UUID:
     product = NewProduct.checked(
-        name="Tee", drop_name="First Light", stock=stock, limit_per_buyer=limit, opens_at=opens_at, shards=shards
+        name="Tee",
+        drop_name="First Light",
+        stock=stock,
+        limit_per_buyer=limit,
+        opens_at=opens_at,
+        shards=shards,
+        hold_seconds=hold_seconds,
     )
     return (await create_product(pool, product, PATIENT_BUDGET)).id
 
 
 def new_group_commit(
-    pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = PATIENT_BUDGET
+    pool: Pool, policy: GroupPolicy = GroupPolicy(), budget: RetryBudget = PATIENT_BUDGET, keep_events: bool = False
 ) -> GroupCommit:
-    return GroupCommit(pool, policy, budget, publish=lambda product_id, shards: None)
+    return GroupCommit(pool, policy, budget, publish=lambda product_id, shards: None, keep_events=keep_events)
 
 
 async def submit_all(group_commits: Sequence[GroupCommit], purchases: Sequence[Purchase]) -> list[Outcome]:

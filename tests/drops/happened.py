@@ -1,0 +1,36 @@
+"""What transactions have written to the outbox, for the tests of everything that happens to orders."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from api.database.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event as a transaction wrote it. `data` is what receivers get."""
+
+    id: UUID
+    type: str
+    order_id: UUID | None
+    data: dict[str, Any]
+
+
+async def read_outbox(pool: Pool, product_id: UUID) -> list[Happened]:
+    """The events of a product that are in the outbox, in the order of their transactions."""
+    rows = await pool.fetch("SELECT happened FROM outbox ORDER BY created_at")
+    entries = [json.loads(row["happened"]) for row in rows]
+    return [
+        Happened(UUID(id_), type_, None if order_id is None else UUID(order_id), data)
+        for entry in entries
+        if entry["product_id"] == str(product_id)
+        for id_, type_, order_id, data in entry["events"]
+    ]
+
+
+def times(happened: list[Happened]) -> Counter[tuple[str, UUID | None]]:
+    """How often each event has happened to each order."""
+    return Counter((each.type, each.order_id) for each in happened)
