@@ -18,6 +18,7 @@ from api.cross_origin import CrossOrigin
 from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
+from api.demo_payments import PATH, DemoPayments
 from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts
 from api.graphql.documents import Documents
@@ -132,6 +133,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
+            *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
             Mount("/", _storefront(settings)),
         ],
     )
@@ -148,8 +150,14 @@ def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | No
     )
 
 
+def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
+    return [Route(PATH, payments.answer, methods=["POST"])] if settings.demo else []
+
+
 def _storefront(settings: Settings) -> Storefront:
-    return Storefront(graphiql=settings.graphiql, race=settings.race, guests=bool(settings.guest_keys))
+    return Storefront(
+        graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys)
+    )
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:

@@ -232,6 +232,9 @@ RACE: Variable[bool] = Variable(
     "refused with endpoints",
     "`on`, or `off` with endpoints",
 )
+DEMO: Variable[bool] = Variable(
+    "DROPZERO_DEMO", False, _switch, "`/demo/pay`, which plays a payment; refused with endpoints", RACE.default_text
+)
 CONNECTIONS: Variable[int] = Variable(
     "DROPZERO_CONNECTIONS", 10, _whole(1, 1000), "database connections per endpoint and process"
 )
@@ -304,6 +307,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     ALLOWED_ORIGINS,
     GRAPHIQL,
     RACE,
+    DEMO,
     CONNECTIONS,
     ATTEMPTS,
     DEADLINE_MS,

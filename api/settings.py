@@ -31,6 +31,8 @@ _NO_RACE = (
     "of a deployment, run dropzero race as the operator"
 )
 
+_NO_DEMO = "unset it with endpoints; the demo confirms orders that nobody has paid"
+
 T = TypeVar("T")
 
 
@@ -98,6 +100,7 @@ class Settings:
     hosts: tuple[str, ...]
     graphiql: bool
     race: bool
+    demo: bool
     open_metrics: bool
     group: GroupPolicy
     budget: RetryBudget
@@ -123,9 +126,9 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
-    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the race on `/architecture`
-    (which buys for made-up buyers, and cannot be opened then), the metrics, pages of localhost, purchases without a
-    token, and webhooks to private addresses.
+    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the metrics, pages of localhost,
+    purchases without a token, webhooks to private addresses, the race on `/architecture` and the demo of a payment. The
+    last two cannot be opened then.
     """
 
     def read(variable: Variable[T], default: T | None = None) -> T:
@@ -155,6 +158,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         hosts=(*hosts, *_vercel_hosts(environment)),
         graphiql=read(variables.GRAPHIQL, laptop),
         race=read(variables.RACE, laptop),
+        demo=read(variables.DEMO, laptop),
         open_metrics=laptop,
         group=GroupPolicy(size=1, executing=connections, in_flight=connections) if one_by_one else GroupPolicy(),
         budget=RetryBudget(attempts=read(variables.ATTEMPTS), seconds=read(variables.DEADLINE_MS) / 1000),
@@ -166,8 +170,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         federation=_federation(environment),
         socket_times=SocketTimes(keep_alive=read(variables.KEEP_ALIVE_S)),
     )
-    if settings.race and not laptop:
-        raise InvalidSettings(f"{variables.RACE.name}: {_NO_RACE}")
+    _require_laptop(settings, laptop)
     _require_spelling(environment)
     return settings
 
@@ -251,6 +254,16 @@ def _home(environment: Mapping[str, str], regions: Sequence[str]) -> str:
     if home not in regions:
         raise InvalidSettings(f"{variables.REGION.name}: expected one of {', '.join(regions)}, not {home[:40]!r}")
     return home
+
+
+def _require_laptop(settings: Settings, laptop: bool) -> None:
+    """Raises InvalidSettings when endpoints are configured and what is for a laptop alone is switched on."""
+    for variable, is_on, reason in (
+        (variables.RACE, settings.race, _NO_RACE),
+        (variables.DEMO, settings.demo, _NO_DEMO),
+    ):
+        if is_on and not laptop:
+            raise InvalidSettings(f"{variable.name}: {reason}")
 
 
 def _require_spelling(environment: Mapping[str, str]) -> None:

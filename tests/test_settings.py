@@ -76,6 +76,15 @@ def test_the_race_is_for_laptops_alone() -> None:
         read_settings({**endpoints, "DROPZERO_RACE": "on"})
 
 
+def test_the_demo_is_for_laptops_alone() -> None:
+    endpoints = {"DROPZERO_ENDPOINTS": ENDPOINTS}
+    assert read_settings({}).demo
+    assert not read_settings({"DROPZERO_DEMO": "off"}).demo
+    assert not read_settings(endpoints).demo
+    with pytest.raises(InvalidSettings, match=r"^DROPZERO_DEMO: unset it with endpoints; the demo confirms orders"):
+        read_settings({**endpoints, "DROPZERO_DEMO": "on"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [

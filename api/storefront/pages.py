@@ -34,6 +34,7 @@ class Page:
 
 SHOP = Page(("index.html",), "shop_title", ("shop.js", "api.js", "locale.js"))
 DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "browser.js", "locale.js", "purchase.js"))
+PAYMENT = Page(("payment.html",), "payment_title", ("payment.js", "api.js", "browser.js", "locale.js", "purchase.js"))
 ARCHITECTURE = Page(("architecture.html",), "architecture_title", ("locale.js",))
 ARCHITECTURE_WITH_RACE = Page(
     ("architecture.html", "race.html"),
@@ -41,7 +42,7 @@ ARCHITECTURE_WITH_RACE = Page(
     ("race.js", "api.js", "browser.js", "locale.js", "purchase.js"),
 )
 MISSING = Page(("missing.html",), "missing_title", ("locale.js",), status=404)
-PAGES = (SHOP, DROP, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)
+PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)
 
 
 def documents() -> list[str]:
@@ -63,9 +64,9 @@ def script_texts(page: Page, language: str) -> dict[str, Any]:
     return {key: message for key, message in read_messages(language).items() if key in named}
 
 
-def render_page(page: Page, language: str, *, graphiql: bool, guests: bool) -> str:
+def render_page(page: Page, language: str, *, graphiql: bool, demo: bool, guests: bool) -> str:
     """Return the page's whole HTML document. Its language, direction and texts are right before any script runs.
-    `graphiql`: it links to GraphiQL. `guests`: readers can buy as guests."""
+    `graphiql`: it links to GraphiQL. `demo`: held orders are paid in the demo. `guests`: readers can buy as guests."""
     messages = read_messages(language)
     layout, *parts = ((FOLDER / file).read_text(encoding="utf-8") for file in ("layout.html", *page.files))
     markup = {
@@ -84,6 +85,7 @@ def render_page(page: Page, language: str, *, graphiql: bool, guests: bool) -> s
         "languages": "\n              ".join(_language_link(tag, language) for tag in LANGUAGES),
         # Without "<", no text can end its script element.
         "texts": orjson.dumps(script_texts(page, language)).decode().replace("<", "\\u003c"),
+        "demo": "true" if demo else "false",
         "guests": "true" if guests else "false",
         "graphiql_link": '<a href="/graphql">GraphiQL</a>' if graphiql else "",
     }

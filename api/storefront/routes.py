@@ -24,6 +24,7 @@ from api.storefront.pages import (
     DROP,
     LOAD_AGAIN,
     MISSING,
+    PAYMENT,
     SHOP,
     Page,
     render_page,
@@ -46,16 +47,18 @@ _HEADERS = {
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, *, graphiql: bool, race: bool, guests: bool) -> None:
+    def __init__(self, *, graphiql: bool, race: bool, demo: bool, guests: bool) -> None:
         """`graphiql`: the pages link to GraphiQL at /graphql. `race`: the page about the architecture has the race, in
-        which readers buy units for made-up buyers and give them back. `guests`: readers can buy as guests; without
-        them, the pages say that buyers must sign in."""
-        route = partial(_page_route, graphiql=graphiql, guests=guests)
+        which readers buy units for made-up buyers and give them back. `demo`: held orders link to a page that plays
+        their payment; without it, the pages say that the shop takes the payment. `guests`: readers can buy as guests;
+        without them, the pages say that buyers must sign in."""
+        route = partial(_page_route, graphiql=graphiql, demo=demo, guests=guests)
         self._router = Router(
             [
                 route("/", SHOP),
                 route("/drop/{id:uuid}", DROP),
                 route("/architecture", ARCHITECTURE_WITH_RACE if race else ARCHITECTURE),
+                *([route("/demo/pay/{id:uuid}", PAYMENT)] if demo else []),
                 _static_route(),
                 route("/{path:path}", MISSING),
             ]
@@ -70,10 +73,10 @@ class Storefront:
         await self._router(scope, receive, send_with_headers)
 
 
-def _page_route(path: str, page: Page, *, graphiql: bool, guests: bool) -> Route:
+def _page_route(path: str, page: Page, *, graphiql: bool, demo: bool, guests: bool) -> Route:
     """The route of a page in all languages."""
     rendered = {
-        tag: Content(render_page(page, tag, graphiql=graphiql, guests=guests).encode(), "text/html")
+        tag: Content(render_page(page, tag, graphiql=graphiql, demo=demo, guests=guests).encode(), "text/html")
         for tag in LANGUAGES
     }
 

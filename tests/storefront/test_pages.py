@@ -23,7 +23,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.files[
 @every_language
 @every_page
 def test_a_page_is_complete_and_names_its_language_and_direction(page: Page, language: str) -> None:
-    document = render_page(page, language, graphiql=True, guests=True)
+    document = render_page(page, language, graphiql=True, demo=True, guests=True)
     direction = "rtl" if language in RIGHT_TO_LEFT else "ltr"
     assert f'<html lang="{language}" dir="{direction}">' in document
     assert "{{" not in document
@@ -33,7 +33,7 @@ def test_a_page_is_complete_and_names_its_language_and_direction(page: Page, lan
 
 @every_page
 def test_a_page_has_one_inline_script_and_no_inline_style(page: Page) -> None:
-    document = render_page(page, "en", graphiql=True, guests=True)
+    document = render_page(page, "en", graphiql=True, demo=True, guests=True)
     script, texts = re.findall(r"<script(?![^>]*\bsrc=)([^>]*)>", document)
     assert (script, texts) == ("", ' id="texts" type="application/json"')
     assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", document) == []
@@ -44,7 +44,7 @@ def test_a_page_has_one_inline_script_and_no_inline_style(page: Page) -> None:
 def test_a_page_carries_the_texts_that_its_modules_name(page: Page, language: str) -> None:
     code = "".join((SCRIPTS / module).read_text() for module in page.modules)
     named = set(re.findall(r'"(\w+)"', code))
-    document = render_page(page, language, graphiql=True, guests=True)
+    document = render_page(page, language, graphiql=True, demo=True, guests=True)
     [texts] = re.findall(r'<script id="texts" type="application/json">(.*?)</script>', document)
     assert json.loads(texts) == {key: read_messages(language)[key] for key in read_messages(language) if key in named}
 
@@ -53,12 +53,12 @@ def test_a_text_cannot_end_the_element_that_it_is_in(monkeypatch: pytest.MonkeyP
     messages = {**read_messages("en"), "buy": "</script><script>alert(1)</script><!--"}
     monkeypatch.setattr("api.storefront.pages.read_messages", lambda language: messages)
     assert script_texts(DROP, "en")["buy"] == messages["buy"]
-    assert "alert(1)</script>" not in render_page(DROP, "en", graphiql=True, guests=True)
+    assert "alert(1)</script>" not in render_page(DROP, "en", graphiql=True, demo=True, guests=True)
 
 
 @every_page
 def test_a_page_requests_nothing_from_other_hosts(page: Page) -> None:
-    document = render_page(page, "en", graphiql=True, guests=True).replace("http://www.w3.org/2000/svg", "")
+    document = render_page(page, "en", graphiql=True, demo=True, guests=True).replace("http://www.w3.org/2000/svg", "")
     code = "".join(content.decode() for content, _ in read_files().values())
     assert [link for link in re.findall(r'(?:href|src)="([^"]*)"', document) if "//" in link] == []
     assert re.findall(r"https?://|url\(", code) == []
