@@ -1,7 +1,7 @@
 """The rights that the server's database role needs, and the check for them."""
 
 from api.database.database import Database
-from api.database.rights import is_allowed
+from api.database.rights import first_refused
 
 GRANTS = {
     "products": ("SELECT", "INSERT"),
@@ -31,10 +31,15 @@ class RightsMissing(Exception):
 
 async def require_rights(database: Database) -> None:
     """Check each right of GRANTS. Raises RightsMissing, Conflict, Unavailable."""
-    for table, rights in GRANTS.items():
-        for right in rights:
-            if not await is_allowed(database, _PROBES[right].format(table=table, column=_COLUMNS.get(table))):
-                raise RightsMissing(
-                    f"the server's database role may not {right} {table}; as the owner of the tables: "
-                    f"GRANT {', '.join(rights)} ON {table} TO the role"
-                )
+    probes = {
+        _PROBES[right].format(table=table, column=_COLUMNS.get(table)): (table, right)
+        for table, rights in GRANTS.items()
+        for right in rights
+    }
+    refused = await first_refused(database, probes)
+    if refused is not None:
+        table, right = probes[refused]
+        raise RightsMissing(
+            f"the server's database role may not {right} {table}; as the owner of the tables: "
+            f"GRANT {', '.join(GRANTS[table])} ON {table} TO the role"
+        )
