@@ -6,7 +6,7 @@ from api.storefront.pages import FOLDER, SCRIPTS
 
 STYLESHEET = "storefront.css"
 
-STYLES = ("base", "frame", "shared", "stock", "cards", "drop", "architecture", "race")
+STYLES = ("base", "frame", "shared", "stock", "cards", "drop", "hold", "architecture", "race")
 """The files of the stylesheet in their order, the general before the particular: of two rules that are equally
 specific, the later one wins."""
 

@@ -33,13 +33,13 @@ class Page:
 
 
 SHOP = Page(("index.html",), "shop_title", ("shop.js", "api.js", "locale.js"))
-DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "browser.js", "locale.js", "purchase.js"))
-PAYMENT = Page(("payment.html",), "payment_title", ("payment.js", "api.js", "browser.js", "locale.js", "purchase.js"))
+DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
+PAYMENT = Page(("payment.html",), "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 ARCHITECTURE = Page(("architecture.html",), "architecture_title", ("locale.js",))
 ARCHITECTURE_WITH_RACE = Page(
     ("architecture.html", "race.html"),
     "architecture_title",
-    ("race.js", "api.js", "browser.js", "locale.js", "purchase.js"),
+    ("race.js", "api.js", "locale.js", "purchase.js"),
 )
 MISSING = Page(("missing.html",), "missing_title", ("locale.js",), status=404)
 PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)

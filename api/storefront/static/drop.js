@@ -1,14 +1,19 @@
-// One drop: its opening, its stock, one button, one answer, and the buyer's own orders.
+// One drop: its opening, its stock, one button, one answer, the holds that are to be paid, and the buyer's own orders.
 
 import { StockWatch, backoff, now, pause, request } from "./api.js";
-import { guest, knownGuest } from "./browser.js";
-import { ago, announce, countdown, isolated, moment, number, text } from "./locale.js";
-import { buy, isRecent, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
+import { HoldPanel, isHeld, readAgain, timeLeft } from "./hold.js";
+import { ago, announce, countdown, duration, isolated, moment, number, text } from "./locale.js";
+import { buy, guest, isRecent, knownGuest, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
 
 const DROP = `query Drop($id: ID!, $known: Boolean!) {
   now
-  product(id: $id) { name dropName stock opensAt limitPerBuyer }
-  orders(productId: $id, first: 20) @include(if: $known) { edges { node { id quantity status region createdAt } } }
+  product(id: $id) { name dropName stock opensAt limitPerBuyer holdSeconds }
+  orders(productId: $id, first: 20) @include(if: $known) {
+    edges { node { id reference status quantity region createdAt heldUntil } }
+  }
+}`;
+const ORDERS = `query Orders($id: ID!) {
+  orders(productId: $id, first: 20) { edges { node { id reference status quantity region createdAt heldUntil } } }
 }`;
 const FEW = 10; // units; a stock that falls this low is announced
 // ms after an answer, in which clicks do not count: a double click is one purchase.
@@ -22,13 +27,18 @@ const parts = Object.fromEntries(
 const answer = document.getElementById("answer");
 
 // `live` is null until the first connection, and false after it was lost. `phase` is "ready", "buying" (then `waiting`
-// is what the purchase waits for), "resting" or "unanswered".
-const state = { product: null, stock: null, live: null, orders: [], phase: "ready", waiting: null, outcome: null };
+// is what the purchase waits for), "resting" or "unanswered". `ordersAt` is when the orders were as they are here.
+const state = { product: null, stock: null, live: null, phase: "ready", waiting: null, outcome: null };
+Object.assign(state, { orders: [], ordersAt: 0, opening: false });
+const panels = new Map(); // of the held orders, by their ids
 const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
+const holds = () => state.orders.filter(isHeld).sort((one, other) => timeLeft(one) - timeLeft(other));
 const unitsHeld = () =>
-  state.orders.filter(({ status }) => status === "CONFIRMED").reduce((sum, { quantity }) => sum + quantity, 0);
+  state.orders
+    .filter((order) => order.status === "CONFIRMED" || isHeld(order))
+    .reduce((sum, { quantity }) => sum + quantity, 0);
 const limitReached = () => state.product.limitPerBuyer !== null && unitsHeld() >= state.product.limitPerBuyer;
 
 function setText(element, content) {
@@ -40,6 +50,7 @@ function buttonState() {
   if (state.phase === "buying") return ["buying", false];
   if (state.phase === "unanswered") return ["check_again", true];
   if (state.phase === "resting" && state.outcome?.status === "CONFIRMED") return ["confirmed", false];
+  if (state.phase === "resting" && state.outcome?.status === "HELD") return ["held", false];
   if (opensIn() > 0) return ["not_open_yet", false];
   if (state.stock === 0) return ["sold_out", false];
   if (!hasGuests || state.outcome?.status === "SIGN_IN") return ["sign_in", false];
@@ -65,14 +76,22 @@ function render() {
   setText(parts.buy, text(label));
   parts.buy.setAttribute("aria-disabled", String(!enabled));
   renderAnswer();
+  for (const panel of panels.values()) panel.render();
 }
 
 const ANSWERS = {
   CONFIRMED: ({ replayed, remaining }) => {
+    if (remaining === undefined) return ["answer_confirmed", text("answer_paid")];
     if (replayed) return ["answer_confirmed", text("answer_once")];
     return ["answer_confirmed", text("answer_left", { count: remaining })];
   },
+  HELD: ({ order }) => {
+    const detail = document.body.dataset.demo === "true" ? "answer_held_detail" : "answer_held_shop";
+    return ["answer_held", text(detail, { moment: moment(order.heldUntil) })];
+  },
   CANCELLED: () => ["answer_cancelled", ""],
+  RELEASED: () => ["answer_released", text("answer_released_detail")],
+  LAPSED: () => ["answer_lapsed", text("answer_lapsed_detail")],
   SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
   NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
   LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
@@ -93,9 +112,59 @@ function renderAnswer() {
   answer.dataset.status = outcome?.status ?? "";
   setText(answer.querySelector(".verdict"), verdict ? text(verdict) : "");
   setText(answer.querySelector(".detail"), detail);
-  const order = outcome?.order;
+  const order = outcome?.status === "HELD" ? null : outcome?.order; // the panel of a hold has its reference
   answer.querySelector(".order").hidden = !order;
-  setText(answer.querySelector(".order bdi"), order?.id ?? "");
+  setText(answer.querySelector(".order bdi"), order?.reference ?? "");
+}
+
+function announceAnswer() {
+  const { status, order } = state.outcome;
+  const [verdict, detail] = ANSWERS[status](state.outcome);
+  const reference = order && `${text("order_number")} ${isolated(order.reference)}`;
+  announce([text(verdict), detail, reference].filter(Boolean).join(" "));
+}
+
+// Takes the orders as they were `at` a moment. Shows what has become of the order in the answer, and the panels of those
+// that are held. `letGo` is the id of an order that this page has let go.
+function showOrders(orders, at, letGo = null) {
+  if (at < state.ordersAt) return;
+  Object.assign(state, { orders, ordersAt: at });
+  const shown = state.outcome?.order;
+  const order = shown && orders.find(({ id }) => id === shown.id);
+  if (order && order.status !== shown.status) {
+    const status = order.status === "CANCELLED" && order.id === letGo ? "RELEASED" : order.status;
+    state.outcome = { status, order };
+    announceAnswer();
+  }
+  renderPanels();
+  renderOrders();
+  tick();
+}
+
+function renderPanels() {
+  const held = new Map(holds().map((order) => [order.id, order]));
+  for (const [id, { element }] of panels) {
+    if (held.has(id)) continue;
+    const hadFocus = element.contains(document.activeElement);
+    element.remove();
+    panels.delete(id);
+    if (hadFocus) answer.focus();
+  }
+  for (const [id, order] of held) {
+    if (panels.has(id)) continue;
+    const panel = new HoldPanel(order, (answered) => showOrder(answered, answered.id));
+    panels.set(id, panel);
+    parts.holds.append(panel.element);
+    followHolds();
+  }
+}
+
+// Puts an order that was just answered into its place in the list, or before all others.
+function showOrder(order, letGo = null) {
+  const others = state.orders.filter(({ id }) => id !== order.id);
+  const isKnown = others.length < state.orders.length;
+  const orders = isKnown ? state.orders.map((other) => (other.id === order.id ? order : other)) : [order, ...others];
+  showOrders(orders, performance.now(), letGo);
 }
 
 function renderOrders() {
@@ -106,8 +175,8 @@ function renderOrders() {
       const item = template.cloneNode(true);
       const put = (selector, content) => (item.querySelector(selector).textContent = content);
       put("strong", text("units", { count: order.quantity }));
-      put(".order-state", text(order.status === "CONFIRMED" ? "confirmed" : "cancelled"));
-      put(".order-id bdi", order.id);
+      put(".order-state", text({ CONFIRMED: "confirmed", HELD: "held", LAPSED: "lapsed" }[order.status] ?? "cancelled"));
+      put(".order-id bdi", order.reference);
       put(".order-facts bdi", order.region);
       put("time", ago(now() - Date.parse(order.createdAt)));
       item.querySelector("time").dateTime = order.createdAt;
@@ -126,14 +195,11 @@ async function purchase() {
     state.waiting = waiting;
     render();
   });
+  if (state.outcome.order?.status === "LAPSED") state.outcome.status = "LAPSED";
   state.phase = state.outcome.status === "UNANSWERED" ? "unanswered" : "resting";
   const { status, order, opensAt } = state.outcome;
-  const [verdict, detail] = ANSWERS[status](state.outcome);
-  announce([text(verdict), detail, order && `${text("order_number")} ${isolated(order.id)}`].filter(Boolean).join(" "));
-  if (order) {
-    state.orders = [order, ...state.orders.filter((other) => other.id !== order.id)];
-    renderOrders();
-  }
+  announceAnswer();
+  if (order) showOrder(order);
   render();
   if (state.phase === "resting") {
     setTimeout(() => {
@@ -157,14 +223,28 @@ function showLive({ stock, stale }) {
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name: state.product.name, count: stock }));
 }
 
-// Renders the countdown each time its second changes, and once more at the opening.
+// Renders the countdown and the clocks of holds each time a second of theirs changes, and once more at their ends.
 function tick() {
   clearTimeout(state.ticking);
   const wait = opensIn();
   render();
-  if (wait > 0) state.ticking = setTimeout(tick, Math.min(wait, wait % 1000 || 1000) + 5);
-  else announce(text("announce_open", { name: state.product.name }));
+  const changes = [wait, ...holds().map(timeLeft)].filter((left) => left > 0).map((left) => left % 1000 || 1000);
+  if (changes.length > 0) state.ticking = setTimeout(tick, Math.min(...changes) + 5);
+  if (state.opening && wait <= 0) announce(text("announce_open", { name: state.product.name }));
+  state.opening = wait > 0;
 }
+
+// Reads the buyer's orders while one of them is held.
+const followHolds = readAgain(
+  async () => {
+    const at = performance.now();
+    const { orders } = await request(ORDERS, { id }, knownGuest()?.token);
+    showOrders(nodes(orders), at);
+  },
+  () => Math.min(...holds().map(timeLeft)),
+);
+
+const nodes = (connection) => (connection?.edges ?? []).map(({ node }) => node);
 
 // The drop, and the orders of this browser's guest. A guest that the server does not accept any more has none.
 async function requestDrop() {
@@ -179,14 +259,12 @@ async function requestDrop() {
 
 // Reads the drop and the buyer's orders. Throws an error with the code NOT_FOUND when the drop does not exist.
 async function read() {
+  const at = performance.now();
   const { product, orders } = await requestDrop();
   if (product === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
   if (state.product === null) showProduct(product);
   else if (!state.live) state.stock = product.stock;
-  state.orders = (orders?.edges ?? []).map(({ node }) => node);
-  renderOrders();
-  if (opensIn() > 0) tick();
-  else render();
+  showOrders(nodes(orders), at);
 }
 
 function showProduct(product) {
@@ -198,6 +276,9 @@ function showProduct(product) {
   if (product.opensAt) setText(parts.opens, text("opens_at", { moment: moment(product.opensAt) }));
   const count = product.limitPerBuyer;
   setText(parts.limit, count === null ? text("no_limit") : text("limit", { count }));
+  parts["hold-time"].hidden = product.holdSeconds === null;
+  if (product.holdSeconds !== null) setText(parts["hold-time"], text("hold_time", { time: duration(product.holdSeconds) }));
+  parts.drop.classList.toggle("with-holds", product.holdSeconds !== null);
   parts.units.style.setProperty("--digits", number(product.stock).length);
   parts.drop.setAttribute("aria-busy", "false");
 }
@@ -210,6 +291,15 @@ parts.buy.addEventListener("keydown", (event) => {
 parts.buy.addEventListener("click", () => {
   if (parts.buy.getAttribute("aria-disabled") === "false") purchase();
 });
+
+// The last outcome in this tab, with what has become of its order since. A hold is shown before it.
+function outcomeNow(outcome) {
+  const order = outcome?.order && state.orders.find(({ id }) => id === outcome.order.id);
+  const [held] = holds();
+  if (held && held.id !== order?.id && outcome?.status !== "UNKNOWN") return { status: "HELD", order: held };
+  if (!order) return outcome?.status === "HELD" ? null : outcome;
+  return order.status === outcome.order.status ? outcome : { status: order.status, order };
+}
 
 for (let failures = 0; state.product === null; failures += 1) {
   try {
@@ -231,7 +321,7 @@ for (let failures = 0; state.product === null; failures += 1) {
 
 if (state.product) {
   const pending = unanswered(id);
-  state.outcome = lastOutcome(id);
+  state.outcome = outcomeNow(lastOutcome(id));
   if (!hasGuests) state.outcome = sentForAnother(id, null) ?? { status: "SIGN_IN" };
   else if (pending && isRecent(pending)) purchase();
   else if (pending) Object.assign(state, { phase: "unanswered", outcome: { status: "UNANSWERED" } });

@@ -47,6 +47,17 @@ export function countdown(milliseconds) {
   return { days: Math.floor(seconds / 86_400), clock: clock.map((part) => twoDigits.format(part)).join(":") };
 }
 
+// A length of time in words, in the largest unit that it is a whole number of.
+export function duration(seconds) {
+  const units = [
+    ["hour", 3600],
+    ["minute", 60],
+    ["second", 1],
+  ];
+  const [unit, length] = units.find(([, length]) => seconds % length === 0);
+  return new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(seconds / length);
+}
+
 // Has a screen reader read a message, after what it is reading now. For milestones only. Each message is a paragraph of
 // its own, so that the next one does not replace it.
 export function announce(message) {

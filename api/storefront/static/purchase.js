@@ -1,13 +1,15 @@
-// A purchase from the click to its answer: one key per click, kept over reloads until the answer is known.
+// A purchase from the click to its answer: one key per click, kept over reloads until the answer is known. And what this
+// browser keeps: values in its storages, and the guest who buys in it.
 
 import { backoff, now, pause, request } from "./api.js";
-import { guest, knownGuest, lasting, randomKey, visit } from "./browser.js";
 
+const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
   purchase(input: $input) {
     status region
-    ... on PurchaseConfirmed { order { id status quantity region createdAt } remaining replayed }
-    ... on PurchaseCancelled { order { id status quantity region createdAt } }
+    ... on PurchaseConfirmed { order { id reference status quantity region createdAt heldUntil } remaining replayed }
+    ... on PurchaseHeld { order { id reference status quantity region createdAt heldUntil } replayed }
+    ... on PurchaseCancelled { order { id reference status quantity region createdAt heldUntil } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
     ... on PurchaseLimitReached { limit held }
@@ -16,10 +18,95 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
 }`;
 // A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
 // after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
-const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
-const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
+export const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
+export const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
+const KEPT_GUEST = "dropzero.guest";
+const SETTLING = 200; // ms; a browser shows what one tab has stored to other tabs a moment later
 const OPENING = 3000; // ms; a purchase this shortly before the opening is sent again at the opening
+
+// One of the browser's storages. Where it is forbidden or full, the values are kept in memory until the page is closed.
+class Store {
+  #storage;
+  #inMemory = new Map();
+
+  constructor(storage) {
+    this.#storage = storage;
+  }
+
+  getItem(name) {
+    if (this.#inMemory.has(name)) return this.#inMemory.get(name);
+    try {
+      return window[this.#storage].getItem(name);
+    } catch {
+      return null;
+    }
+  }
+
+  setItem(name, value) {
+    this.#inMemory.delete(name);
+    try {
+      window[this.#storage].setItem(name, value);
+    } catch {
+      this.#inMemory.set(name, value);
+    }
+  }
+
+  removeItem(name) {
+    this.#inMemory.delete(name);
+    try {
+      window[this.#storage].removeItem(name);
+    } catch {
+      // the storage is forbidden, so it holds nothing
+    }
+  }
+}
+export const lasting = new Store("localStorage");
+export const visit = new Store("sessionStorage"); // survives a reload and the Back button, and ends with the tab
+
+lasting.removeItem("dropzero.buyer"); // the buyer of this browser before there were guests
+
+// randomUUID needs https, which a laptop on the local network does not have.
+export function randomKey() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// The guest of this browser, with the `token` and the `subject`, or null before the first purchase. It is read anew for
+// each purchase, because another tab can make one or replace it.
+export const knownGuest = () => JSON.parse(lasting.getItem(KEPT_GUEST));
+
+// Returns the guest of this browser. Makes a new one if there is none, or if the server has refused the token of the one
+// that is known. All tabs end with the same guest. Throws the errors of the mutation `guest`.
+export async function guest(refused) {
+  const usable = () => {
+    const known = knownGuest();
+    return known && known.token !== refused?.token ? known : null;
+  };
+  if (usable()) return usable();
+  return oneTabAtATime(async () => {
+    if (usable()) return usable();
+    const { guest: made } = await request(GUEST);
+    // Another tab can have made one meanwhile, without locks or before its guest was seen here. Then that one counts.
+    if (!usable()) lasting.setItem(KEPT_GUEST, JSON.stringify(made));
+    return usable();
+  });
+}
+
+// Calls `work` while no other tab does, nor for SETTLING after it. Locks need https or localhost, and allowed storage.
+// Without them `work` is called at once.
+function oneTabAtATime(work) {
+  return new Promise((resolve) => {
+    const withLock = () => {
+      const result = work();
+      resolve(result);
+      return result.then(() => pause(SETTLING)).catch(() => {}); // the caller gets the error
+    };
+    const withoutLock = () => resolve(work());
+    if (navigator.locks) navigator.locks.request(KEPT_GUEST, withLock).catch(withoutLock);
+    else withoutLock();
+  });
+}
 
 const intentOf = (productId) => `dropzero.intent.${productId}`;
 const outcomeOf = (productId) => `dropzero.outcome.${productId}`;
@@ -139,4 +226,4 @@ export async function decide(input, onWaiting = () => {}, token = null) {
   }
 }
 
-const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));
+export const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));

@@ -1,9 +1,8 @@
 // The race through two Regions: real purchases at the same instant, the outcome of each, and whether the sum is right.
 
 import { StockWatch, backoff, now, pause, request } from "./api.js";
-import { lasting, randomKey } from "./browser.js";
 import { announce, number, text } from "./locale.js";
-import { decide } from "./purchase.js";
+import { decide, lasting, randomKey } from "./purchase.js";
 
 const COURSE = `query Course {
   now
@@ -103,13 +102,16 @@ function versionAfter(version) {
   return Promise.race([arrived, pause(VERSION_DEADLINE)]);
 }
 
-const isConfirmed = ({ outcome }) => outcome.status === "CONFIRMED";
+// A hold has its units as a confirmed order has.
+const isSold = ({ status }) => status === "CONFIRMED" || status === "HELD";
+const isConfirmed = ({ outcome }) => isSold(outcome);
 const isNew = (finish) => isConfirmed(finish) && !finish.outcome.replayed;
 
 // What a finish says. `orders` are the ids of all orders of the race, in the order in which they were confirmed.
-function describe({ outcome: { status, order, replayed } }, kind, orders) {
-  if (status !== "CONFIRMED") return text(REASONS[status] ?? "race_no_sale");
-  if (kind === "key") return `${order.id.slice(0, 8)} ${text(replayed ? "race_same_order" : "race_new_order")}`;
+function describe({ outcome }, kind, orders) {
+  const { status, order, replayed } = outcome;
+  if (!isSold(outcome)) return text(REASONS[status] ?? "race_no_sale");
+  if (kind === "key") return `${order.reference.slice(0, 9)} ${text(replayed ? "race_same_order" : "race_new_order")}`;
   return text("race_sale", { sale: [...orders].indexOf(order.id) + 1 });
 }
 
@@ -185,7 +187,7 @@ async function returnUnits() {
   for (const buyer of unreturned()) {
     const { orders } = await request(ORDERS, { buyer });
     for (const { node } of orders.edges) {
-      if (node.status !== "CONFIRMED") continue;
+      if (!isSold(node)) continue;
       await request(CANCEL, { input: { orderId: node.id, userRef: buyer } });
       count += 1;
     }

@@ -1,0 +1,141 @@
+// The demo of a payment: one held order, and a button in the place of the shop's payment. No money is taken.
+
+import { backoff, pause, request } from "./api.js";
+import { clockOf, isHeld, readAgain, timeLeft } from "./hold.js";
+import { announce, number, text } from "./locale.js";
+import { BUDGET, knownGuest, lasting, randomKey, waitAfter } from "./purchase.js";
+
+const PAYMENT = `query Payment($id: ID!) {
+  now
+  order(id: $id) { id reference quantity status heldUntil product { id name } }
+}`;
+const DEADLINE = 20_000; // ms for one answer
+
+const id = location.pathname.split("/").pop();
+const [back, notice, payment, pay, answer] = ["back", "notice", "payment", "pay", "answer"].map((name) =>
+  document.getElementById(name),
+);
+// `outcome` is what became of the payment, or null. `paying` while it is not known.
+const state = { order: null, paying: false, outcome: null };
+
+function setText(element, content) {
+  if (element.textContent !== content) element.textContent = content;
+}
+
+// The verdict and its detail, by the outcome of the payment or else by the status of the order.
+const ANSWERS = {
+  HELD: () => ["", text(timeLeft(state.order) > 0 ? "payment_held" : "hold_checking")],
+  LAPSED: () => [text("answer_lapsed"), text("payment_late")],
+  CANCELLED: () => [text("answer_cancelled"), ""],
+  CONFIRMED: () => [text("answer_confirmed"), text("answer_paid")],
+  GONE: () => [text("payment_gone"), text("payment_gone_detail")],
+  ALREADY_CONFIRMED: () => [text("payment_already"), text("payment_already_detail")],
+  REFUSED: () => [text("payment_refused"), ""],
+  UNANSWERED: () => [text("answer_unanswered"), text("payment_unanswered")],
+};
+
+function buttonState() {
+  if (state.paying) return ["paying", false];
+  if (state.outcome === "UNANSWERED") return ["check_again", true];
+  return ["pay_in_demo", !state.outcome && ["HELD", "LAPSED"].includes(state.order.status)];
+}
+
+function render() {
+  if (!state.order) return;
+  const status = state.outcome ?? state.order.status;
+  const [verdict, detail] = ANSWERS[status]();
+  answer.dataset.status = status;
+  setText(answer.querySelector(".verdict"), verdict);
+  setText(answer.querySelector(".detail"), detail);
+  setText(document.getElementById("clock"), isHeld(state.order) ? clockOf(state.order) : "–");
+  const [label, enabled] = buttonState();
+  setText(pay, text(label));
+  pay.setAttribute("aria-disabled", String(!enabled));
+}
+
+function tick() {
+  clearTimeout(state.ticking);
+  render();
+  const left = isHeld(state.order) ? timeLeft(state.order) : 0;
+  if (left > 0) state.ticking = setTimeout(tick, (left % 1000 || 1000) + 5);
+}
+
+// Reads the order. Throws an error with the code NOT_FOUND when this browser has no such order.
+async function read() {
+  const { order } = await request(PAYMENT, { id }, knownGuest()?.token);
+  if (order === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
+  const before = state.order?.status;
+  state.order = order;
+  setText(document.getElementById("name"), order.product.name);
+  setText(document.getElementById("quantity"), number(order.quantity));
+  setText(document.getElementById("reference"), order.reference);
+  back.href = `/drop/${order.product.id}`;
+  payment.setAttribute("aria-busy", "false");
+  tick();
+  if (before && before !== order.status && !state.paying) announce(ANSWERS[state.outcome ?? order.status]().join(" "));
+}
+
+// The name of the payment: one for each order in this browser, so that a second click is the same payment.
+function paymentRef() {
+  const name = `dropzero.payment.${id}`;
+  if (!lasting.getItem(name)) lasting.setItem(name, `demo-${randomKey()}`);
+  return lasting.getItem(name);
+}
+
+// Sends the payment once. Throws an error without a `code` when it may succeed later.
+async function send() {
+  const response = await fetch(location.pathname, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: `Bearer ${knownGuest()?.token}` },
+    body: JSON.stringify({ paymentRef: paymentRef() }),
+    signal: AbortSignal.timeout(DEADLINE),
+  });
+  if (response.ok) return (await response.json()).outcome;
+  if (response.status < 500 && response.status !== 429) return "REFUSED";
+  throw new Error();
+}
+
+// Sends the payment until there is an answer, for at most BUDGET.
+async function outcomeOfPayment() {
+  const end = performance.now() + BUDGET;
+  for (let failures = 0; ; failures += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      const wait = waitAfter(error, failures);
+      if (performance.now() + wait > end) return "UNANSWERED";
+      await pause(wait);
+    }
+  }
+}
+
+pay.addEventListener("click", async () => {
+  if (pay.getAttribute("aria-disabled") === "true") return;
+  state.paying = true;
+  render();
+  state.outcome = await outcomeOfPayment();
+  await read().catch(() => {});
+  state.paying = false;
+  render();
+  announce(ANSWERS[state.outcome]().join(" "));
+});
+
+for (let failures = 0; state.order === null; failures += 1) {
+  try {
+    await read();
+    notice.hidden = true;
+  } catch ({ code }) {
+    const missing = ["NOT_FOUND", "BAD_USER_INPUT", "UNAUTHENTICATED"].includes(code);
+    notice.hidden = false;
+    setText(notice, text(missing ? "payment_missing" : "unreachable"));
+    if (missing) {
+      payment.hidden = true;
+      break;
+    }
+    await pause(backoff(failures));
+  }
+}
+if (state.order) {
+  readAgain(read, () => (isHeld(state.order) ? timeLeft(state.order) : Infinity))();
+  performance.mark("interactive");
+}
