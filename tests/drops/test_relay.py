@@ -14,7 +14,7 @@ from api.database.pool import Pool
 from api.database.tokens import AuthTokens
 from api.drops.events import Event, EventType
 from api.drops.products import get_product
-from api.drops.relay import MAX_EVENTS, Relay
+from api.drops.relay import MAX_EVENTS, Move, Relay
 from api.drops.requests import RestockRequest
 from tests.drops.happenings import (
     QUICK,
@@ -130,7 +130,8 @@ async def test_a_reader_that_goes_on_from_the_highest_position_misses_none(pool:
     async with relaying(pool) as one, relaying(pool) as two:
         buying = asyncio.create_task(buy(pool, product_id, 150, size=3))
         while len(read) < 150:
-            one.wake(), two.wake()
+            one.wake()
+            two.wake()
             last = read[-1] if read else 0
             rows = await pool.fetch("SELECT position FROM events WHERE position > $1 ORDER BY position", last)
             read += [row["position"] for row in rows]
@@ -253,7 +254,7 @@ async def test_sold_out_waits_for_the_last_row_of_its_product(pool: Pool, monkey
     product_id = await new_product(pool, stock=4)
     await buy(pool, product_id, 4, size=1)
 
-    moves = []
+    moves: list[Move] = []
     while not moves or not moves[-1].complete:
         moves.append(await Relay(pool, lambda: None).move())
 
