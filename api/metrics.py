@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from api.drops.drops import Drops
-from api.drops.stock import StockPublisher
 from api.graphql.broadcast import Broadcasts
 from api.identity.admission import Admission
 from api.identity.authenticator import REFUSED_TOKENS, Authenticator
@@ -45,7 +44,7 @@ class Metrics:
         of a server; None for a server of one process."""
         self._registry = CollectorRegistry()
         self._registry.register(_DropsCollector(drops))
-        self._registry.register(_WatchersCollector(drops.publisher, broadcasts, admission.sockets))
+        self._registry.register(_WatchersCollector(drops, broadcasts, admission.sockets))
         self._registry.register(_RefusalsCollector(admission))
         self._admission = admission
         self._authenticator = authenticator
@@ -141,14 +140,19 @@ class _RefusalsCollector(Collector):
 
 
 class _WatchersCollector(Collector):
-    def __init__(self, publisher: StockPublisher, broadcasts: Broadcasts, sockets: Quota) -> None:
-        self._publisher = publisher
+    def __init__(self, drops: Drops, broadcasts: Broadcasts, sockets: Quota) -> None:
+        self._publisher = drops.publisher
+        self._events = drops.events
         self._broadcasts = broadcasts
         self._sockets = sockets
 
     def collect(self) -> Iterator[Metric]:
         publisher, broadcasts, sockets = self._publisher, self._broadcasts, self._sockets
-        yield GaugeMetricFamily("dropzero_watchers", "Subscribers to live stock now.", value=broadcasts.subscribers)
+        yield GaugeMetricFamily(
+            "dropzero_watchers", "Subscribers to live stock and to orders now.", value=broadcasts.subscribers
+        )
+        followers = 0 if self._events is None else self._events.log.followers
+        yield GaugeMetricFamily("dropzero_order_followers", "Executions that follow orders now.", value=followers)
         yield GaugeMetricFamily("dropzero_broadcasts", "Executions that they share.", value=len(broadcasts))
         yield GaugeMetricFamily("dropzero_sockets", "Websockets and event streams open now.", value=sockets.taken)
         yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=sockets.size)

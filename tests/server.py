@@ -67,8 +67,10 @@ class Server:
         return error["extensions"]["code"], error["message"]
 
     async def metrics(self) -> dict[str, float]:
-        """Return the current figures of /metrics that have no labels."""
-        async with self.session.get(f"{self.url}/metrics") as response:
+        """Return the current figures of /metrics that have no labels, as the operator if nobody else may read them."""
+        token = None if self.settings.open_to_anyone else self.settings.admin_token
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        async with self.session.get(f"{self.url}/metrics", headers=headers) as response:
             assert response.status == 200
             lines = (await response.text()).splitlines()
         figures = (line.rpartition(" ") for line in lines if line[0] != "#" and "{" not in line)

@@ -15,7 +15,7 @@ from graphql import GraphQLError
 from api.drops.drops import Drops
 from api.graphql.context import Context
 from api.graphql.documents import Document
-from api.graphql.errors import format_error, internal_error, rate_limited_error, unavailable_error
+from api.graphql.errors import format_error, internal_error, rate_limited_error
 from api.graphql.execution import CannotSubscribe, Executor, Subscription, format_errors
 from api.graphql.shared_response import SharedResponse
 from api.identity.admission import Admission
@@ -41,11 +41,6 @@ SHARED = ""
 FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
 """`retry_after` is a guess: it is not known when watchers leave."""
 
-FELL_BEHIND = unavailable_error(
-    "You read too slowly, and this subscription has ended. Read on with orderEvents, after the last cursor you got."
-)
-"""The error for a subscriber that has too many events waiting."""
-
 DEFECT = "defect: a watcher could not be sent an event"
 
 FIXED_CHARACTERS = 200
@@ -66,7 +61,7 @@ class Subscriber(Protocol):
 
     def next(self, subject: str | None, response: SharedResponse) -> None:
         """Send the response to an event. It replaces an earlier response of the same subject that still waits. With too
-        many responses without a subject waiting, the subscriber leaves, and sends FELL_BEHIND as its end."""
+        many responses without a subject waiting, the subscriber leaves, and sends fell_behind_error as its end."""
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         """Send the end: no response follows, because of these errors."""

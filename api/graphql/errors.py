@@ -11,6 +11,7 @@ from graphql import GraphQLError
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.event_log import FellBehind
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
 
@@ -86,6 +87,14 @@ def rate_limited_error(error: RateLimited) -> dict[str, Any]:
     return entry
 
 
+def fell_behind_error() -> dict[str, Any]:
+    """One entry of `errors` for a subscriber that has too many events waiting."""
+    return unavailable_error(
+        "Events came faster than you read them, and this subscription has ended. Read on with orderEvents, after the "
+        "last cursor that you got, and subscribe again."
+    )
+
+
 def internal_error(error: Exception, place: object) -> dict[str, Any]:
     """One entry of `errors` for a defect of the server: the traceback is logged, and the client gets a reference."""
     reference = uuid4().hex[:12]
@@ -99,6 +108,8 @@ def _entry_of(error: GraphQLError) -> dict[str, Any]:
         return client_error(error.message)  # syntax, validation, variables
     if isinstance(cause, RateLimited):
         return rate_limited_error(cause)
+    if isinstance(cause, FellBehind):
+        return fell_behind_error()
     # A subclass is answered as its base: WakingUp, of a cluster that is waking up, as Unavailable.
     for kind in type(cause).__mro__:
         if kind in _CLIENT_ERRORS:

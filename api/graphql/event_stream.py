@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Send
 
-from api.graphql.broadcast import FELL_BEHIND, Broadcast
+from api.graphql.broadcast import Broadcast
+from api.graphql.errors import fell_behind_error
 from api.graphql.outbox import Outbox
 from api.graphql.shared_response import SharedResponse
 
@@ -74,7 +75,7 @@ class EventStream:
 
     def next(self, subject: str | None, response: SharedResponse) -> None:
         if not self.ended.done() and not self.outbox.put("", subject, (_NEXT, response.json, b"\n\n")):
-            self.end([FELL_BEHIND])
+            self.end([fell_behind_error()])
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         last = _next(orjson.dumps({"errors": errors})) if errors else b""

@@ -7,22 +7,31 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
+from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
-from api.graphql.stock import Subscription
+from api.graphql.stock import StockSubscriptions
 from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 
 @strawberry.type(description="What can be read.")
-class Query(ProductQueries, OrderQueries, ViewerQueries, RegionQueries, ClockQueries):
+class Query(ProductQueries, OrderQueries, OrderEventQueries, ViewerQueries, RegionQueries, ClockQueries):
     pass
 
 
 @strawberry.type(description="What can be done.")
 class Mutation(PurchaseMutations, ProductMutations, OrderMutations, PaymentMutations, ViewerMutations):
+    pass
+
+
+@strawberry.type(
+    description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
+    "(graphql-sse)."
+)
+class Subscription(StockSubscriptions, OrderEventSubscriptions):
     pass
 
 

@@ -42,11 +42,8 @@ class StockChange:
         )
 
 
-@strawberry.type(
-    description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
-    "(graphql-sse)."
-)
-class Subscription:
+@strawberry.type
+class StockSubscriptions:
     @strawberry.subscription(
         description="The current stock of each product at once, then every change, in order of version. "
         "A client that reads slowly skips to the latest change.",

@@ -4,9 +4,10 @@ from typing import Any
 
 import orjson
 
-from api.graphql.broadcast import FELL_BEHIND, Broadcast, Broadcasts
+from api.graphql.broadcast import Broadcast, Broadcasts
 from api.graphql.connection import FrameParts
 from api.graphql.departure import Departure
+from api.graphql.errors import fell_behind_error
 from api.graphql.outbox import Outbox
 from api.graphql.shared_response import SharedResponse, beginning_of, header_of
 
@@ -38,7 +39,7 @@ class Watching:
         if not self._outbox.put(self._id, subject, response.frame(self._beginning)):
             assert self.broadcast is not None, "it has joined"
             self._broadcasts.leave(self.broadcast, self)
-            self.end([FELL_BEHIND])
+            self.end([fell_behind_error()])
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         # Before its last message is sent: after that the client may use the id again.

@@ -46,7 +46,7 @@ class Shop:
 
 def shop_settings(issuer: ShopIssuer, database_url: str, *, closed: bool) -> Settings:
     """Settings of a shop whose buyers sign in at the issuer or are guests. `closed`: as with an endpoint configured,
-    and else as on a laptop. Its proxy is this machine."""
+    and else as on a laptop. Its proxy is this machine. It keeps events."""
     configured = read_settings(
         {
             "DROPZERO_ISSUER": issuer.url,
@@ -58,6 +58,7 @@ def shop_settings(issuer: ShopIssuer, database_url: str, *, closed: bool) -> Set
             "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN,
             "DROPZERO_GUEST_KEY": GUEST_KEY,
             "DROPZERO_TRUSTED_PROXIES": "127.0.0.1",
+            "DROPZERO_EVENTS": "on",
             **(CONFIGURED if closed else {}),
         }
     )

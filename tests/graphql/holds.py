@@ -7,9 +7,11 @@ from uuid import UUID
 
 from api.database.pool import Pool
 from api.drops.audit import audit
+from api.drops.group_commit import GroupCommit
+from api.drops.group_policy import GroupPolicy
 from api.drops.lapsing import Lapsing
-from tests.drops.purchases import new_group_commit
 from tests.graphql.callers import ADA, PIA, Shop
+from tests.patience import PATIENT_BUDGET
 
 HOLD = 600
 """Seconds of the holds: longer than any test."""
@@ -100,7 +102,8 @@ class Till:
     async def lapse(self, order_id: str) -> None:
         """Let the hold run out, and end it now, as another process does. The server's own look may come later."""
         await self.run_out(order_id)
-        await Lapsing(self.pool, new_group_commit(self.pool)).end_holds()
+        other = GroupCommit(self.pool, GroupPolicy(), PATIENT_BUDGET, lambda *_: None, keep_events=True)
+        await Lapsing(self.pool, other).end_holds()
 
     async def assert_balanced(self, *, stock: int, held: int, sold: int) -> None:
         """Check the product's books: so many units are in stock, held and sold, and that is all of them."""

@@ -84,10 +84,11 @@ class Stranger(asyncio.Protocol):
         self.transport.write(data)
         await self.until(until)
 
-    async def open_session(self) -> None:
+    async def open_session(self, payload: dict[str, str] | None = None) -> None:
         """Upgrade to a websocket, and wait until connection_init is acknowledged."""
         await self.send(UPGRADE, until=b"\r\n\r\n")
-        await self.send(INIT, until=b"connection_ack")
+        init = INIT if payload is None else frame({"type": "connection_init", "payload": payload})
+        await self.send(init, until=b"connection_ack")
 
 
 @asynccontextmanager

@@ -32,10 +32,10 @@ FIELDS = {
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
-        Query.order Query.orders Query.viewer
+        Query.order Query.orderEvents Query.orders Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.releaseOrder Mutation.restock
-        Subscription.stockChanged
+        Subscription.ordersChanged Subscription.stockChanged
         Product.held
         GuestToken.expiresAt GuestToken.subject GuestToken.token
         Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
@@ -43,6 +43,9 @@ FIELDS = {
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
         OrderEdge.cursor OrderEdge.node
+        OrderEvent.cursor OrderEvent.id OrderEvent.occurredAt OrderEvent.order OrderEvent.type
+        OrderEventConnection.edges OrderEventConnection.pageInfo
+        OrderEventEdge.cursor OrderEventEdge.node
         OrderGone.message OrderGone.order
         PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.region PurchaseBusy.retryAfterMs PurchaseBusy.status
         PurchaseCancelled.attempts PurchaseCancelled.message PurchaseCancelled.order PurchaseCancelled.region
@@ -129,6 +132,7 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ("{ products { edges { node { name stock } } } }", True),
         ("{ products { edges { node { name held } } } }", False),
         ('{ product(id: "x") { ...Units } } fragment Units on Product { held }', False),
+        ("subscription { ordersChanged { id } }", False),
         ("mutation { guest { token } }", False),
         ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
         ("mutation { __typename }", False),

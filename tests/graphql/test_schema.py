@@ -34,6 +34,7 @@ type Query {
   product(id: ID!): Product
   orders(first: Int = 20, after: String, userRef: String, productId: ID): OrderConnection!
   order(id: ID!): Order
+  orderEvents(first: Int = 20, after: String): OrderEventConnection!
   regions: [Region!]!
 }
 
@@ -49,6 +50,7 @@ type Mutation {
 
 type Subscription {
   stockChanged(productIds: [ID!]!): StockChange!
+  ordersChanged(productId: ID): OrderEvent!
 }
 
 type Product {
@@ -90,6 +92,11 @@ type OrderConnection { edges: [OrderEdge!]! pageInfo: PageInfo! }
 type Viewer { subject: String roles: [Role!]! guest: Boolean! }
 enum Role { OPERATOR SUPPORT PAYMENTS }
 type GuestToken { token: String! subject: String! expiresAt: DateTime! }
+
+type OrderEvent { id: ID! cursor: String! type: OrderEventType! occurredAt: DateTime! order: Order! }
+enum OrderEventType { HELD CONFIRMED CANCELLED LAPSED }
+type OrderEventConnection { edges: [OrderEventEdge!]! pageInfo: PageInfo! }
+type OrderEventEdge { cursor: String! node: OrderEvent! }
 
 type OrderEdge { cursor: String! node: Order! }
 type PageInfo { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String endCursor: String }

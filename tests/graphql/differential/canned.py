@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
+
 from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import RegionHealth, UnknownRegion
@@ -26,6 +28,7 @@ from api.drops.decisions import (
 )
 from api.drops.drops import Drops
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
+from api.drops.events import order_data
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import NewProduct, Product, get_products
 from api.drops.requests import Purchase, RestockRequest
@@ -70,6 +73,22 @@ ORDERS = tuple(_order(number, status) for number, status in enumerate([*OrderSta
 
 HELD, CONFIRMED, CANCELLED, LAPSED = ORDERS[:4]
 
+EVENTS = tuple(
+    {
+        "oldest": 1,
+        "newest": len(ORDERS),
+        "position": position,
+        "id": UUID(int=200 + position),
+        "type": f"order.{order.status.value.lower()}",
+        "occurred_at": NOW,
+        "product_id": order.product_id,
+        "order_id": order.id,
+        "data": orjson.dumps(order_data(order)).decode(),
+    }
+    for position, order in enumerate(ORDERS, start=1)
+)
+"""Rows of the log of events, as read_events reads them."""
+
 CALLERS = (
     *[OPERATOR] * 6,
     buyer("ada", guest=False, expires_at=4e9),
@@ -92,7 +111,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "was paid": lambda: AlreadyConfirmed("refund this payment"),
 }
 
-READ_AT_ONCE = ("id", "created_at", "status")
+READ_AT_ONCE = ("id", "created_at", "status", "oldest", "newest", "position", "type", "data")
 """Columns that the reading of rows itself uses."""
 
 ODD: dict[str, Callable[[Any], Any]] = {
@@ -131,6 +150,8 @@ class Shop:
         if "now() AS now" in statement:
             place = await self._place("now")
             return self._rows(place, [{"now": NOW}])
+        if "FROM events" in statement:
+            return self._rows(await self._place(f"events {arguments}"), [dict(row) for row in EVENTS])
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
@@ -152,6 +173,10 @@ class Shop:
     @property
     def product_reads(self) -> SimpleNamespace:
         return SimpleNamespace(get=lambda product_id: self.read_product(product_id, None, ""))
+
+    @property
+    def events(self) -> SimpleNamespace:
+        return SimpleNamespace(log=None)
 
     @property
     def held_units(self) -> SimpleNamespace:

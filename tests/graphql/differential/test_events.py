@@ -1,9 +1,15 @@
 """The events of a subscription are answered alike both ways."""
 
+from uuid import UUID
+
+import orjson
 import pytest
 
+from api.drops.events import Event, EventType, order_data
+from api.drops.orders import Order
+from api.graphql.order_events import OrderEvent
 from api.graphql.stock import StockChange
-from tests.graphql.differential.canned import in_a_shop
+from tests.graphql.differential.canned import NOW, ORDERS, in_a_shop
 from tests.graphql.differential.script import Plan
 from tests.graphql.differential.ways import Request, Ways, without_references
 
@@ -12,6 +18,11 @@ DOCUMENTS = [
     "subscription S($ids: [ID!]!, $no: Boolean = false) { change: stockChanged(productIds: $ids) { __typename "
     "stock @include(if: $no) ...F ... @skip(if: $no) { v: version } } } fragment F on StockChange { stale }",
 ]
+
+ORDERS_CHANGED = (
+    "subscription { ordersChanged { id cursor type occurredAt order { id reference status paymentRef heldUntil "
+    "confirmedAt product { name held } } } }"
+)
 
 GOOD = {"product_id": "a", "stock": 5, "sold_out": False, "version": 3, "stale": False}
 
@@ -36,6 +47,21 @@ def test_events(real: Ways, text: str, change: dict[str, object], variables: dic
 
     assert without_references(ours) == without_references(theirs)
     assert ours.startswith(b"{")
+
+
+@pytest.mark.parametrize("order", ORDERS[:4])
+@pytest.mark.parametrize("seed", range(20))  # which decides who has subscribed, and whether the product can be read
+def test_events_of_orders(real: Ways, order: Order, seed: int) -> None:
+    request = Request(real.prepare(ORDERS_CHANGED))
+    data = orjson.dumps(order_data(order)).decode()
+    event = OrderEvent.of(Event(7, UUID(int=7), EventType.ORDER_HELD, NOW, order.product_id, order.id, data))
+    plan = Plan(seed=seed, faults=(0.0, 0.3)[seed % 2])
+
+    ours = real.run(real.event_by_ours(request, in_a_shop(plan), event))
+    theirs = real.run(real.event_by_graphql_core(request, in_a_shop(plan), event))
+
+    assert without_references(ours) == without_references(theirs)
+    assert b'"cursor"' in ours or b"errors" in ours
 
 
 def test_an_event_that_is_no_stock(real: Ways) -> None:
