@@ -11,11 +11,17 @@ from uuid import UUID
 
 from api.drops.events import EventType, order_data
 from api.drops.orders import Order, OrderStatus
+from api.drops.parcels import GIVE_UP
+from api.drops.retention import KEPT_FOR
+from api.drops.sending import DOWN_AFTER
+from api.webhooks.retry_after import MAX_RETRY_AFTER
+from api.webhooks.webhook import WebhookTimes
 from tests.command import environment, started
 from tests.patience import PATIENCE
 from tests.webhooks.receiver import HELD, OTHER_SECRET, SECRET, reason, sending
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "webhooks.md").read_text(encoding="utf-8")
+PROSE = " ".join(PAGE.split())
 LISTEN = 'ThreadingHTTPServer(("127.0.0.1", 9000), Receiver).serve_forever()'
 LISTEN_ANYWHERE = """
 server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
@@ -58,3 +64,14 @@ def test_the_body_has_the_fields_of_an_order() -> None:
     [body] = (json.loads(block) for block in blocks("json"))
     assert list(body) == ["type", "timestamp", "data"]
     assert body["data"]["order"].keys() == order_data(order)["order"].keys()
+
+
+def test_the_numbers_are_those_of_the_code() -> None:
+    assert f"It answers 2xx within {WebhookTimes().answer:g} s" in PROSE
+    assert MAX_RETRY_AFTER == 3600
+    assert "`Retry-After` in the answer is respected, up to an hour" in PROSE
+    assert f"After {DOWN_AFTER} failures in a row" in PROSE
+    assert GIVE_UP.days == 3
+    assert "events that failed for three days" in PROSE
+    assert KEPT_FOR.days == 7
+    assert "Events are kept for seven days" in PROSE
