@@ -54,12 +54,7 @@ class Event:
 def outbox_entry(happenings: Sequence[Happening], product: Product) -> str:
     """What a transaction did, as JSON: [[id, type, order's id or null, data], ...], with the data that receivers get.
     `product` is as the transaction leaves it."""
-    return to_json([(uuid4(), *_entry(happening, product)) for happening in happenings])
-
-
-def to_json(value: object) -> str:
-    """JSON as receivers get it. The driver's ids are of a type of its own, which orjson does not know."""
-    return orjson.dumps(value, default=str).decode()
+    return orjson.dumps([(uuid4(), *_entry(happening, product)) for happening in happenings]).decode()
 
 
 def _entry(happening: Happening, product: Product) -> tuple[EventType, str | None, dict[str, Any]]:

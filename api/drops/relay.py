@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+import orjson
+
 from api.database.backoff import Backoff
 from api.database.database import Database
 from api.database.errors import Conflict, DatabaseError
 from api.database.pool import Record, Transaction
-from api.drops.events import EventType, product_data, to_json
+from api.drops.events import EventType, product_data
 from api.drops.products import Product, get_products
 
 logger = logging.getLogger("dropzero.events")
@@ -226,7 +228,7 @@ async def _find_sold_out(
 async def _insert_sold_out(transaction: Transaction, position: int, product: Product) -> None:
     """The id of the event derives from the version of the product's stock, at which there was no unit left."""
     event_id = uuid.uuid5(_SOLD_OUT_NAMESPACE, f"{product.id}:{product.version}")
-    data = to_json(product_data(product))
+    data = orjson.dumps(product_data(product)).decode()
     await transaction.execute(_INSERT_SOLD_OUT, position, event_id, EventType.PRODUCT_SOLD_OUT, product.id, data)
 
 

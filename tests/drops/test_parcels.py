@@ -1,7 +1,6 @@
 """Parcels: each event is in one parcel, and what the receiver has not taken is sent again by some process."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -59,7 +58,7 @@ async def test_of_processes_that_take_at_the_same_moment_each_gets_other_events(
     await happen(pool, 30)
 
     async def take_all(parcels: Parcels) -> list[int]:
-        positions = []
+        positions: list[int] = []
         while True:
             try:
                 parcel = await parcels.take(3)
