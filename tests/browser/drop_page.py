@@ -10,7 +10,7 @@ from api.storefront.pages import read_messages
 from tests.browser.visits import Look, Visit, Visits
 from tests.server import ADMIN_TOKEN, Server
 
-ORDERS = "query ($id: ID) { orders(productId: $id) { edges { node { id userRef quantity status } } } }"
+ORDERS = "query ($id: ID) { orders(productId: $id) { edges { node { id reference userRef quantity status } } } }"
 
 
 class DropPage:
@@ -23,7 +23,12 @@ class DropPage:
         self.connection = page.locator("#connection")
         self.verdict = page.locator("#answer .verdict")
         self.detail = page.locator("#answer .detail")
-        self.order_number = page.locator("#answer .order bdi")
+        self.order_number = page.locator("#answer > .order bdi")
+        self.hold = page.locator(".hold")
+        self.held_number = page.locator(".hold .order bdi")
+        self.clock = page.locator(".hold [role=timer]")
+        self.pay = page.locator(".hold a")
+        self.let_go = page.locator(".hold button")
         self.countdown = page.locator("#countdown")
         self.announced = page.locator("#announcer p")
         self.orders = page.locator("#orders li")

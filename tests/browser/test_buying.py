@@ -28,8 +28,8 @@ async def test_one_is_bought_in_each_language(server: Server, visits: Visits, la
 
     await expect(page.verdict).to_have_text(messages["answer_confirmed"])
     [order] = await orders_of(server, product_id)
-    await expect(page.order_number).to_have_text(order["id"])
-    await expect(page.announced.filter(has_text=order["id"])).to_have_count(1)
+    await expect(page.order_number).to_have_text(order["reference"])
+    await expect(page.announced.filter(has_text=order["reference"])).to_have_count(1)
     await expect(page.orders).to_have_count(1)
     two_left = messages["answer_left"].get("two", messages["answer_left"]["other"])
     await expect(page.detail).to_have_text(two_left.format(count=2))

@@ -86,7 +86,7 @@ async def test_a_purchase_whose_answer_was_cut_off_is_sent_again(server: Server,
     await page.expect_confirmed()
     await expect(page.detail).to_have_text(english("answer_once"))
     [order] = await orders_of(server, product_id)
-    await expect(page.order_number).to_have_text(order["id"])
+    await expect(page.order_number).to_have_text(order["reference"])
     await page.expect_live("4")
     assert len(set(keys)) == 1
     assert all("ERR_FAILED" in problem for problem in visit.problems)
@@ -120,10 +120,10 @@ async def test_leaving_during_the_purchase_buys_one_and_shows_its_answer(
 
     await page.expect_confirmed()
     [order] = await orders_of(server, product_id)
-    await expect(page.order_number).to_have_text(order["id"])
+    await expect(page.order_number).to_have_text(order["reference"])
 
     await page.page.reload()  # the outcome is still shown, and nothing is bought again
-    await expect(page.order_number).to_have_text(order["id"])
+    await expect(page.order_number).to_have_text(order["reference"])
     await page.expect_button("buy_another", enabled=True)
     assert len(await orders_of(server, product_id)) == 1
 

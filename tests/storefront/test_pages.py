@@ -9,7 +9,7 @@ from api.storefront.files import STYLES, read_files, stylesheet
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 from api.storefront.pages import DROP, FOLDER, PAGES, SCRIPTS, Page, read_messages, render_page, script_texts
 
-MAX_CODE = 68_000
+MAX_CODE = 82_000
 """Bytes of all scripts and the stylesheet together."""
 
 MAX_REQUESTS = 9

@@ -1,8 +1,8 @@
-// One drop: its opening, its stock, one button, one answer, the holds that are to be paid, and the buyer's own orders.
+// One drop: its opening, its stock, one button, one answer, the buyer's holds and orders.
 
 import { StockWatch, backoff, now, pause, request } from "./api.js";
 import { HoldPanel, isHeld, readAgain, timeLeft } from "./hold.js";
-import { ago, announce, countdown, duration, isolated, moment, number, text } from "./locale.js";
+import { ago, announce, countdown, duration, isolated, moment, number, setText, text } from "./locale.js";
 import { buy, guest, isRecent, knownGuest, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
 
 const DROP = `query Drop($id: ID!, $known: Boolean!) {
@@ -18,6 +18,8 @@ const ORDERS = `query Orders($id: ID!) {
 const FEW = 10; // units; a stock that falls this low is announced
 // ms after an answer, in which clicks do not count: a double click is one purchase.
 const REST = 1000;
+const UNITS = ["CONFIRMED", "HELD"]; // the statuses of orders whose units are the buyer's
+const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const AGE_INTERVAL = 60_000; // ms
 
 const id = location.pathname.split("/").pop();
@@ -28,29 +30,21 @@ const answer = document.getElementById("answer");
 
 // `live` is null until the first connection, and false after it was lost. `phase` is "ready", "buying" (then `waiting`
 // is what the purchase waits for), "resting" or "unanswered". `ordersAt` is when the orders were as they are here.
-const state = { product: null, stock: null, live: null, phase: "ready", waiting: null, outcome: null };
-Object.assign(state, { orders: [], ordersAt: 0, opening: false });
+const state = { product: null, live: null, orders: [], ordersAt: 0, phase: "ready", waiting: null, outcome: null };
 const panels = new Map(); // of the held orders, by their ids
 const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
 
 const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
 const holds = () => state.orders.filter(isHeld).sort((one, other) => timeLeft(one) - timeLeft(other));
 const unitsHeld = () =>
-  state.orders
-    .filter((order) => order.status === "CONFIRMED" || isHeld(order))
-    .reduce((sum, { quantity }) => sum + quantity, 0);
+  state.orders.filter(({ status }) => UNITS.includes(status)).reduce((sum, { quantity }) => sum + quantity, 0);
 const limitReached = () => state.product.limitPerBuyer !== null && unitsHeld() >= state.product.limitPerBuyer;
-
-function setText(element, content) {
-  if (element.textContent !== content) element.textContent = content;
-}
 
 // The key of the button's text, and whether it can be pressed.
 function buttonState() {
   if (state.phase === "buying") return ["buying", false];
   if (state.phase === "unanswered") return ["check_again", true];
-  if (state.phase === "resting" && state.outcome?.status === "CONFIRMED") return ["confirmed", false];
-  if (state.phase === "resting" && state.outcome?.status === "HELD") return ["held", false];
+  if (state.phase === "resting" && UNITS.includes(state.outcome?.status)) return [STATES[state.outcome.status], false];
   if (opensIn() > 0) return ["not_open_yet", false];
   if (state.stock === 0) return ["sold_out", false];
   if (!hasGuests || state.outcome?.status === "SIGN_IN") return ["sign_in", false];
@@ -124,15 +118,14 @@ function announceAnswer() {
   announce([text(verdict), detail, reference].filter(Boolean).join(" "));
 }
 
-// Takes the orders as they were `at` a moment. Shows what has become of the order in the answer, and the panels of those
-// that are held. `letGo` is the id of an order that this page has let go.
-function showOrders(orders, at, letGo = null) {
+// Takes the orders as they were `at` a moment, and shows what has become of the order in the answer.
+function showOrders(orders, at) {
   if (at < state.ordersAt) return;
   Object.assign(state, { orders, ordersAt: at });
   const shown = state.outcome?.order;
   const order = shown && orders.find(({ id }) => id === shown.id);
   if (order && order.status !== shown.status) {
-    const status = order.status === "CANCELLED" && order.id === letGo ? "RELEASED" : order.status;
+    const status = order.status === "CANCELLED" && panels.get(order.id)?.tried ? "RELEASED" : order.status;
     state.outcome = { status, order };
     announceAnswer();
   }
@@ -152,7 +145,7 @@ function renderPanels() {
   }
   for (const [id, order] of held) {
     if (panels.has(id)) continue;
-    const panel = new HoldPanel(order, (answered) => showOrder(answered, answered.id));
+    const panel = new HoldPanel(order, showOrder);
     panels.set(id, panel);
     parts.holds.append(panel.element);
     followHolds();
@@ -160,11 +153,9 @@ function renderPanels() {
 }
 
 // Puts an order that was just answered into its place in the list, or before all others.
-function showOrder(order, letGo = null) {
-  const others = state.orders.filter(({ id }) => id !== order.id);
-  const isKnown = others.length < state.orders.length;
-  const orders = isKnown ? state.orders.map((other) => (other.id === order.id ? order : other)) : [order, ...others];
-  showOrders(orders, performance.now(), letGo);
+function showOrder(order) {
+  const index = state.orders.findIndex(({ id }) => id === order.id);
+  showOrders(index < 0 ? [order, ...state.orders] : state.orders.with(index, order), performance.now());
 }
 
 function renderOrders() {
@@ -175,7 +166,7 @@ function renderOrders() {
       const item = template.cloneNode(true);
       const put = (selector, content) => (item.querySelector(selector).textContent = content);
       put("strong", text("units", { count: order.quantity }));
-      put(".order-state", text({ CONFIRMED: "confirmed", HELD: "held", LAPSED: "lapsed" }[order.status] ?? "cancelled"));
+      put(".order-state", text(STATES[order.status]));
       put(".order-id bdi", order.reference);
       put(".order-facts bdi", order.region);
       put("time", ago(now() - Date.parse(order.createdAt)));

@@ -1,16 +1,14 @@
-// A held order until it is paid, let go or has run out: its clock, what the buyer can do, and reading it again. Its time
-// passes by the database's clock, and what became of it is only what the server answers.
+// A held order: its time by the database's clock, and letting it go. What became of it is what the server answers.
 
-import { now, pause, request } from "./api.js";
-import { announce, countdown, text } from "./locale.js";
-import { BUDGET, FINAL_CODES, knownGuest, waitAfter } from "./purchase.js";
+import { now, request } from "./api.js";
+import { announce, countdown, setText, text } from "./locale.js";
+import { knownGuest } from "./purchase.js";
 
 const LET_GO = `mutation LetGo($id: ID!) {
   releaseOrder(orderId: $id) { id reference status quantity region createdAt heldUntil }
 }`;
 const SHORTEST = 2000; // ms between two readings, at least
 const LONGEST = 15_000; // ms between two readings, at most
-const ENDING = 30_000; // ms after the end, in which the server ends the hold or answers that it was paid
 const LAST_MINUTE = 60_000; // ms
 
 export const isHeld = ({ status }) => status === "HELD";
@@ -20,24 +18,6 @@ export const timeLeft = ({ heldUntil }) => Date.parse(heldUntil) - now();
 export function clockOf(order) {
   const { days, clock } = countdown(timeLeft(order));
   return days > 0 ? `${text("days", { count: days })} ${clock}` : clock;
-}
-
-// Lets a held order go. It is sent again until there is an answer: its units are returned once. Returns the order as the
-// server then has it, which can have been paid or have run out meanwhile. Returns null if there is no answer within
-// BUDGET or never will be.
-async function letGo(id) {
-  const end = performance.now() + BUDGET;
-  for (let failures = 0; ; failures += 1) {
-    let wait;
-    try {
-      return (await request(LET_GO, { id }, knownGuest()?.token)).releaseOrder;
-    } catch (error) {
-      if ([...FINAL_CODES, "UNAUTHENTICATED"].includes(error.code)) return null;
-      wait = waitAfter(error, failures);
-    }
-    if (performance.now() + wait > end) return null;
-    await pause(wait);
-  }
 }
 
 // Calls `read` again and again while an order is held: a payment is confirmed without this page. `nextEnd` returns the
@@ -57,8 +37,7 @@ export function readAgain(read, nextEnd) {
     await read().catch(() => {});
     longest = Math.min(LONGEST, longest * (1 + Math.random() / 2)); // pages that began together drift apart
     const end = nextEnd();
-    if (end > 0) plan(Math.min(longest, end));
-    else plan(end > -ENDING ? SHORTEST : longest);
+    plan(Math.min(longest, end > 0 ? end : SHORTEST - end)); // after an end soon, and then less and less often
   };
   const begin = () => {
     longest = SHORTEST;
@@ -69,34 +48,33 @@ export function readAgain(read, nextEnd) {
   return begin;
 }
 
-// The panel of one held order. `onAnswer` gets the order after it was let go.
+// The panel of one held order. The order is let go by a click, which may be repeated: its units are returned once.
+// `onAnswer` gets the order as the server then has it: it can have been paid or have run out meanwhile.
 export class HoldPanel {
   #letting = false;
-  #unanswered = false;
   #warned;
+  tried = false; // to let it go
 
   constructor(order, onAnswer) {
     this.order = order;
     this.element = document.getElementById("hold").content.firstElementChild.cloneNode(true);
-    const part = (selector) => this.element.querySelector(selector);
-    Object.assign(this, { clock: part("[role=timer]"), state: part(".hold-state"), actions: part(".hold-actions") });
-    Object.assign(this, { pay: part("a"), button: part("button") });
-    const reference = part(".hold-reference bdi");
+    const [reference, clock, state, actions, pay, button] = [".order bdi", "[role=timer]", ".state", "div", "a", "button"]
+      .map((selector) => this.element.querySelector(selector));
+    Object.assign(this, { clock, state, actions, pay, button });
     reference.textContent = order.reference;
     reference.id = `hold-${order.reference}`;
-    this.button.setAttribute("aria-describedby", reference.id);
-    this.pay.setAttribute("aria-describedby", reference.id);
-    this.pay.href = `/demo/pay/${order.id}`;
+    for (const action of [pay, button]) action.setAttribute("aria-describedby", reference.id);
+    pay.href = `/demo/pay/${order.id}`;
     this.#warned = timeLeft(order) <= LAST_MINUTE;
-    this.button.addEventListener("click", () => this.#letGo(onAnswer));
+    button.addEventListener("click", () => this.#letting || this.#letGo(onAnswer));
   }
 
   render() {
-    const put = (element, content) => element.textContent !== content && (element.textContent = content);
     const left = timeLeft(this.order);
-    put(this.clock, clockOf(this.order));
-    put(this.state, left <= 0 ? text("hold_checking") : this.#unanswered ? text("answer_unanswered") : "");
-    put(this.button, text(this.#letting ? "letting_go" : "let_go"));
+    const unanswered = this.tried && !this.#letting;
+    setText(this.clock, clockOf(this.order));
+    setText(this.state, left <= 0 ? text("hold_checking") : unanswered ? text("answer_unanswered") : "");
+    setText(this.button, text(this.#letting ? "letting_go" : "let_go"));
     this.button.setAttribute("aria-disabled", String(this.#letting));
     this.pay.hidden = this.#letting || document.body.dataset.demo !== "true";
     this.actions.hidden = left <= 0 && !this.#letting;
@@ -106,13 +84,14 @@ export class HoldPanel {
   }
 
   async #letGo(onAnswer) {
-    if (this.#letting) return;
-    this.#letting = true;
+    this.#letting = this.tried = true;
     this.render();
-    const order = await letGo(this.order.id);
+    try {
+      onAnswer((await request(LET_GO, { id: this.order.id }, knownGuest()?.token)).releaseOrder);
+    } catch {
+      // The order may have been let go: it is read again while it is held.
+    }
     this.#letting = false;
-    this.#unanswered = order === null;
     this.render();
-    if (order) onAnswer(order);
   }
 }

@@ -19,6 +19,11 @@ export const moment = (value) => moments.format(new Date(value));
 // An id runs left to right, also within text that runs right to left.
 export const isolated = (id) => LEFT_TO_RIGHT + id + END_OF_ISOLATE;
 
+// Leaves a text as it is that is the same: a reader may have selected it.
+export function setText(element, content) {
+  if (element.textContent !== content) element.textContent = content;
+}
+
 // The text of a key. Where it has plural forms, `values.count` chooses one of them.
 export function text(key, values = {}) {
   const message = messages[key];

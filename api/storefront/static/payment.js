@@ -2,8 +2,8 @@
 
 import { backoff, pause, request } from "./api.js";
 import { clockOf, isHeld, readAgain, timeLeft } from "./hold.js";
-import { announce, number, text } from "./locale.js";
-import { BUDGET, knownGuest, lasting, randomKey, waitAfter } from "./purchase.js";
+import { announce, number, setText, text } from "./locale.js";
+import { knownGuest, lasting, randomKey } from "./purchase.js";
 
 const PAYMENT = `query Payment($id: ID!) {
   now
@@ -17,10 +17,6 @@ const [back, notice, payment, pay, answer] = ["back", "notice", "payment", "pay"
 );
 // `outcome` is what became of the payment, or null. `paying` while it is not known.
 const state = { order: null, paying: false, outcome: null };
-
-function setText(element, content) {
-  if (element.textContent !== content) element.textContent = content;
-}
 
 // The verdict and its detail, by the outcome of the payment or else by the status of the order.
 const ANSWERS = {
@@ -82,30 +78,19 @@ function paymentRef() {
   return lasting.getItem(name);
 }
 
-// Sends the payment once. Throws an error without a `code` when it may succeed later.
+// Sends the payment, and returns what became of it. Without an answer, it may be sent again.
 async function send() {
-  const response = await fetch(location.pathname, {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: `Bearer ${knownGuest()?.token}` },
-    body: JSON.stringify({ paymentRef: paymentRef() }),
-    signal: AbortSignal.timeout(DEADLINE),
-  });
-  if (response.ok) return (await response.json()).outcome;
-  if (response.status < 500 && response.status !== 429) return "REFUSED";
-  throw new Error();
-}
-
-// Sends the payment until there is an answer, for at most BUDGET.
-async function outcomeOfPayment() {
-  const end = performance.now() + BUDGET;
-  for (let failures = 0; ; failures += 1) {
-    try {
-      return await send();
-    } catch (error) {
-      const wait = waitAfter(error, failures);
-      if (performance.now() + wait > end) return "UNANSWERED";
-      await pause(wait);
-    }
+  try {
+    const response = await fetch(location.pathname, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${knownGuest()?.token}` },
+      body: JSON.stringify({ paymentRef: paymentRef() }),
+      signal: AbortSignal.timeout(DEADLINE),
+    });
+    if (response.ok) return (await response.json()).outcome;
+    return response.status < 500 && response.status !== 429 ? "REFUSED" : "UNANSWERED";
+  } catch {
+    return "UNANSWERED";
   }
 }
 
@@ -113,7 +98,7 @@ pay.addEventListener("click", async () => {
   if (pay.getAttribute("aria-disabled") === "true") return;
   state.paying = true;
   render();
-  state.outcome = await outcomeOfPayment();
+  state.outcome = await send();
   await read().catch(() => {});
   state.paying = false;
   render();

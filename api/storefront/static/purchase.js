@@ -7,19 +7,20 @@ const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
   purchase(input: $input) {
     status region
-    ... on PurchaseConfirmed { order { id reference status quantity region createdAt heldUntil } remaining replayed }
-    ... on PurchaseHeld { order { id reference status quantity region createdAt heldUntil } replayed }
-    ... on PurchaseCancelled { order { id reference status quantity region createdAt heldUntil } }
+    ... on PurchaseConfirmed { order { ...Bought } remaining replayed }
+    ... on PurchaseHeld { order { ...Bought } }
+    ... on PurchaseCancelled { order { ...Bought } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
     ... on PurchaseLimitReached { limit held }
     ... on PurchaseBusy { retryAfterMs }
   }
-}`;
+}
+fragment Bought on Order { id reference status quantity region createdAt heldUntil }`;
 // A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
 // after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
-export const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
-export const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
+const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
+const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
 const KEPT_GUEST = "dropzero.guest";
 const SETTLING = 200; // ms; a browser shows what one tab has stored to other tabs a moment later
@@ -226,4 +227,4 @@ export async function decide(input, onWaiting = () => {}, token = null) {
   }
 }
 
-export const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));
+const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));

@@ -1,7 +1,7 @@
 // All drops, each with its live counter: one subscription for the whole page.
 
 import { StockWatch, backoff, now, pause, request } from "./api.js";
-import { announce, moment, number, text } from "./locale.js";
+import { announce, moment, number, setText, text } from "./locale.js";
 
 const DROPS = `query Drops {
   now
@@ -44,7 +44,6 @@ class Card {
   }
 
   render() {
-    const setText = (element, content) => element.textContent !== content && (element.textContent = content);
     setText(this.units, number(this.stock));
     setText(this.label, text("units_left", { count: this.stock }));
     this.element.classList.toggle("live", this.live === true);
