@@ -16,10 +16,13 @@ from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
 from api.drops.audit import audit
+from api.drops.lapsing import Lapsing
 from api.settings import EMBEDDED_REGIONS, Settings
+from tests.drops.event_statements import send_every_statement_about_events
+from tests.drops.purchases import new_group_commit
 from tests.graphql.transport import connected
 from tests.listener import accepting
-from tests.patience import PATIENT_TIMES
+from tests.patience import PATIENT_TIMES, until
 from tests.server import ADMIN_TOKEN, serving
 
 API = Path(__file__).parent.parent / "api"
@@ -164,6 +167,7 @@ async def use_every_operation(settings: Settings) -> None:
             "{ regions { healthy } }",
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
+            f'{{ product(id: "{product}") {{ held }} }}',
         ):
             await server.data(operation, token=ADMIN_TOKEN)
         pages = {
@@ -175,6 +179,12 @@ async def use_every_operation(settings: Settings) -> None:
                 page = f"query ($after: String) {{ {field}(after: $after, {chosen}) {{ edges {{ cursor }} }} }}"
                 first = await server.data(page, token=ADMIN_TOKEN)
                 await server.data(page, {"after": first[field]["edges"][0]["cursor"]}, token=ADMIN_TOKEN)
+
+        async def moved() -> bool:
+            events = await server.data("{ orderEvents { edges { cursor } } }", token=ADMIN_TOKEN)
+            return bool(events["orderEvents"]["edges"])
+
+        await until(moved)
 
 
 async def test_the_linter_finds_nothing_in_the_source(tmp_path: Path) -> None:
@@ -194,9 +204,11 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
         async with Pool(Endpoint("here", migrating.url), size=1, times=PATIENT_TIMES.pool) as pool:
             await migrate(pool, MIGRATIONS)
         endpoints = tuple(Endpoint(region, served.url) for region in EMBEDDED_REGIONS)
-        await use_every_operation(replace(settings, endpoints=endpoints))
+        await use_every_operation(replace(settings, endpoints=endpoints, events=True))
         async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
+            await send_every_statement_about_events(pool, pool)
+            await Lapsing(pool, new_group_commit(pool)).end_holds()
     # Plain PostgreSQL was given the migrations in its own dialect; the files are linted as they are, above.
     sent = (migrating.statements | served.statements) - {migration.plain_statement for migration in MIGRATIONS}
     assert await complaints(sent, tmp_path) == []

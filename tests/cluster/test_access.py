@@ -20,6 +20,7 @@ from api.drops.orders import get_order, list_orders
 from api.drops.products import NewProduct, create_product, list_products
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import Purchase
+from tests.drops.event_statements import send_every_statement_about_events
 from tests.drops.purchases import cancel, restock
 from tests.patience import PATIENCE, PATIENT_TIMES
 
@@ -28,9 +29,11 @@ SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
 
 @dataclass(frozen=True)
 class Server:
-    """The test's database, as admin and as `role`, which the printed statements made."""
+    """The test's database, as admin and as `role`, which the printed statements made. `pool` has the role's
+    connection, and `owner` the admin's."""
 
     pool: Pool
+    owner: Pool
     role: str
     admin: "asyncpg.Connection[asyncpg.Record]"
 
@@ -44,8 +47,11 @@ async def server_role(database_url: str) -> AsyncIterator[Server]:
         for statement in role_statements(SERVER_ROLE):
             if not statement.startswith("AWS IAM"):
                 await admin.execute(statement.replace(f" {DATABASE_ROLE}", f" {role}"))
-        async with Pool(Endpoint("here", _as_role(database_url, role)), size=1, times=PATIENT_TIMES.pool) as pool:
-            yield Server(pool, role, admin)
+        async with (
+            Pool(Endpoint("here", _as_role(database_url, role)), size=1, times=PATIENT_TIMES.pool) as pool,
+            Pool(Endpoint("here", database_url), size=1, times=PATIENT_TIMES.pool) as owner,
+        ):
+            yield Server(pool, owner, role, admin)
     finally:
         await admin.execute(f"DROP OWNED BY {role}")
         await admin.execute(f"DROP ROLE {role}")
@@ -58,7 +64,7 @@ def _as_role(url: str, role: str) -> str:
     return parts._replace(netloc=f"{role}@{host}", query=urlencode(parse_qsl(parts.query))).geturl()
 
 
-async def do_all_that_a_server_does(pool: Pool) -> None:
+async def do_all_that_a_server_does(pool: Pool, owner: Pool) -> None:
     assert (await read_schema(pool, load_migrations(migrations_directory()))).pending == []
     product = await create_product(pool, NewProduct(uuid4(), "Tee", "First Light", 10, None, 5))
     assert (await restock(pool, product.id, 2)).stock == 12
@@ -70,17 +76,18 @@ async def do_all_that_a_server_does(pool: Pool) -> None:
     assert [product.stock for product in (await list_products(pool, 10)).items] == [12]
     assert len((await list_orders(pool, 10)).items) == 1
     assert [line.balanced for line in await audit(pool)] == [True]
+    await send_every_statement_about_events(pool, owner)
 
 
 async def test_the_servers_role_can_do_all_that_a_server_does(server_role: Server) -> None:
-    await do_all_that_a_server_does(server_role.pool)
+    await do_all_that_a_server_does(server_role.pool, server_role.owner)
 
 
 @pytest.mark.parametrize(("table", "right"), [(table, right) for table, rights in GRANTS.items() for right in rights])
 async def test_each_right_is_needed(server_role: Server, table: str, right: str) -> None:
     await server_role.admin.execute(f"REVOKE {right} ON {table} FROM {server_role.role}")
     with pytest.raises((asyncpg.InsufficientPrivilegeError, MigrationRefused, GroupFailed)) as refused:
-        await do_all_that_a_server_does(server_role.pool)
+        await do_all_that_a_server_does(server_role.pool, server_role.owner)
     if isinstance(refused.value, GroupFailed):
         assert isinstance(refused.value.error, asyncpg.InsufficientPrivilegeError)
 
