@@ -118,15 +118,16 @@ function announceAnswer() {
   announce([text(verdict), detail, reference].filter(Boolean).join(" "));
 }
 
-// Takes the orders as they were `at` a moment, and shows what has become of the order in the answer.
+// Takes the orders as they were `at` a moment. What has become of an order since is the answer.
 function showOrders(orders, at) {
   if (at < state.ordersAt) return;
+  const known = new Map(state.orders.map(({ id, status }) => [id, status]));
   Object.assign(state, { orders, ordersAt: at });
-  const shown = state.outcome?.order;
-  const order = shown && orders.find(({ id }) => id === shown.id);
-  if (order && order.status !== shown.status) {
-    const status = order.status === "CANCELLED" && panels.get(order.id)?.tried ? "RELEASED" : order.status;
-    state.outcome = { status, order };
+  for (const order of orders) {
+    const { id, status } = order;
+    if (status === (known.get(id) ?? status)) continue;
+    const letGo = status === "CANCELLED" && panels.get(id)?.tried;
+    state.outcome = { status: letGo ? "RELEASED" : status, order };
     announceAnswer();
   }
   renderPanels();
@@ -166,12 +167,13 @@ function renderOrders() {
       const item = template.cloneNode(true);
       const put = (selector, content) => (item.querySelector(selector).textContent = content);
       put("strong", text("units", { count: order.quantity }));
+      item.querySelector("li").dataset.status = order.status;
       put(".order-state", text(STATES[order.status]));
       put(".order-id bdi", order.reference);
       put(".order-facts bdi", order.region);
       put("time", ago(now() - Date.parse(order.createdAt)));
-      item.querySelector("time").dateTime = order.createdAt;
-      item.querySelector("time").title = moment(order.createdAt);
+      const { createdAt: dateTime } = order;
+      Object.assign(item.querySelector("time"), { dateTime, title: moment(dateTime) });
       return item;
     }),
   );
