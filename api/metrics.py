@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from api.drops.drops import Drops
+from api.drops.kept_events import KeptEvents
 from api.graphql.broadcast import Broadcasts
 from api.identity.admission import Admission
 from api.identity.authenticator import REFUSED_TOKENS, Authenticator
@@ -25,7 +26,15 @@ from api.identity.errors import Forbidden, RateLimited, Unauthenticated
 from api.identity.quota import Quota
 from api.worker_metrics import SharedFigures
 
-_LARGEST = frozenset({"dropzero_region_away"})
+_LARGEST = frozenset(
+    {
+        "dropzero_region_away",
+        "dropzero_events_waiting",
+        "dropzero_events_oldest_seconds",
+        "dropzero_events_given_up",
+        "dropzero_webhook_down",
+    }
+)
 """Gauges for which /metrics shows the largest value of any worker, not the sum."""
 
 
@@ -46,6 +55,8 @@ class Metrics:
         self._registry.register(_DropsCollector(drops))
         self._registry.register(_WatchersCollector(drops, broadcasts, admission.sockets))
         self._registry.register(_RefusalsCollector(admission))
+        if drops.events is not None:
+            self._registry.register(_EventsCollector(drops.events))
         self._admission = admission
         self._authenticator = authenticator
         self._folder = folder
@@ -119,6 +130,36 @@ class _DropsCollector(Collector):
         for pool in self._drops.regions:
             away.add_metric([pool.region], self._drops.regions.is_away(pool.region))
         yield away
+
+
+class _EventsCollector(Collector):
+    def __init__(self, events: KeptEvents) -> None:
+        self._events = events
+
+    def collect(self) -> Iterator[Metric]:
+        moved = self._events.relay.events
+        yield CounterMetricFamily("dropzero_events", "Events that were given a position.", value=moved)
+        sending = self._events.sending
+        if sending is None:
+            return
+        webhooks = CounterMetricFamily("dropzero_webhooks", "Events sent to the webhook, by result.", labels=["result"])
+        webhooks.add_metric(["taken"], sending.sent)
+        webhooks.add_metric(["failed"], sending.failed)
+        yield webhooks
+        # What stands in the database, as a process has seen it last: each process has seen the same.
+        backlog = sending.backlog
+        yield GaugeMetricFamily(
+            "dropzero_events_waiting", "Events that the receiver has not taken yet.", value=backlog.waiting
+        )
+        yield GaugeMetricFamily(
+            "dropzero_events_oldest_seconds", "Age of the oldest event that waits.", value=backlog.oldest_age
+        )
+        yield GaugeMetricFamily(
+            "dropzero_events_given_up",
+            "Events that are kept, and not sent again by themselves.",
+            value=backlog.given_up,
+        )
+        yield GaugeMetricFamily("dropzero_webhook_down", "1 while the receiver takes nothing.", value=sending.down)
 
 
 class _RefusalsCollector(Collector):

@@ -110,11 +110,17 @@ class Results:
     pause: float = 0.0
 
 
+_Kept = tuple[int, int, int, float | None]
+"""First and last position, attempts, and the seconds until the events are sent again; None for never."""
+
+
 class Parcels:
     """The parcels of one database. Uses one connection at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, backoff: Backoff = BACKOFF) -> None:
+        """`backoff`: when an event is sent again."""
         self._database = database
+        self._backoff = backoff
         self._turn = asyncio.Lock()
         self.backlog = Backlog()
         """As `take` has found it last."""
@@ -141,7 +147,7 @@ class Parcels:
     async def finish(self, parcel: Parcel, results: Results) -> None:
         """Delete a parcel, and keep what was not taken for later. Does nothing if the lease has run out, and the parcel
         has been taken by another process. Raises Conflict, Unavailable, OutcomeUnknown when FINISH_BUDGET is spent."""
-        kept = [*_again(parcel, results), *((*run, parcel.attempts, 0.0) for run in _runs(results.unsent))]
+        kept = [*self._again(parcel, results), *((*run, parcel.attempts, 0.0) for run in _runs(results.unsent))]
 
         async def attempt() -> None:
             async with self._turn, self._database.begin() as transaction:
@@ -154,9 +160,12 @@ class Parcels:
 
         await run_again(attempt, FINISH_BUDGET, safe_after_lost_commit=True)
 
-
-_Kept = tuple[int, int, int, float | None]
-"""First and last position, attempts, and the seconds until the events are sent again; None for never."""
+    def _again(self, parcel: Parcel, results: Results) -> Iterable[_Kept]:
+        """What has failed, as parcels of their own. What failed together in a row stays together."""
+        attempts = parcel.attempts + 1
+        for first, last in _runs(results.failed):
+            pause = None if parcel.old else max(results.pause, self._backoff.delay(attempts))
+            yield first, last, attempts, pause
 
 
 def _claimed(look: Record) -> int:
@@ -196,13 +205,6 @@ async def _keep(transaction: Transaction, parcel: Parcel, kept: Sequence[_Kept])
         list(map(str, attempts)),
         [None if pause is None else str(pause) for pause in seconds],
     )
-
-
-def _again(parcel: Parcel, results: Results) -> Iterable[_Kept]:
-    """What has failed, as parcels of their own. What failed together in a row stays together."""
-    attempts = parcel.attempts + 1
-    for first, last in _runs(results.failed):
-        yield first, last, attempts, None if parcel.old else max(results.pause, BACKOFF.delay(attempts))
 
 
 def _runs(positions: Iterable[int]) -> Iterable[tuple[int, int]]:
