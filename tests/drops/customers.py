@@ -110,11 +110,13 @@ class Customers:
     async def buy(self, book: Book, purchase: Purchase, key: str, *, clicks: int = 1, once: bool = False) -> bool:
         """Buy with so many requests at once under one key. Returns whether there is an order. With `once` a request
         that gets no answer is not sent again."""
-        wanted = _input_of(book, purchase, key) | {"region": self._chance.choice([None, None, None, HOME, PEER])}
-        replies = await self._clicks(clicks, BUY, wanted, once=once)
+        wanted = input_of(book, purchase, key) | {"region": self._chance.choice([None, None, None, HOME, PEER])}
+        replies = await self.clicks(clicks, BUY, {"input": wanted}, once=once)
         confirmed = [reply for reply in replies if reply.value.get("status") == "CONFIRMED"]
         for reply in replies:
-            self._note_refusal(book, purchase, reply)
+            assert note_refusal(book, purchase, reply) or reply.value.get("status") in ("CONFIRMED", "BUSY", None), (
+                reply
+            )
             if reply.lost:
                 book.uncertain[purchase.order_id] = (purchase, reply.begun)
         for reply in confirmed:
@@ -125,56 +127,42 @@ class Customers:
             book.new[purchase.order_id] += not reply.value["replayed"]
         if confirmed:
             book.confirmed[purchase.order_id] = purchase
-            book.changed(purchase.user_ref, -purchase.quantity, *_span(replies, confirmed))
+            book.changed(purchase.user_ref, -purchase.quantity, *span_of(replies, confirmed))
         return bool(confirmed)
-
-    def _note_refusal(self, book: Book, purchase: Purchase, reply: Reply) -> None:
-        """Enter a refusal into the ledger of the units that it says are missing."""
-        assert reply.value or reply.lost or reply.wait, reply
-        refusal = Refusal(purchase.quantity, reply.sent, reply.answered)
-        match reply.value.get("status"):
-            case "SOLD_OUT":
-                assert 0 <= reply.value["remaining"] < purchase.quantity
-                book.stock.refusals.append(refusal)
-            case "LIMIT_REACHED":
-                assert reply.value["limit"] == book.limit
-                assert reply.value["held"] + purchase.quantity > reply.value["limit"]
-                book.limits.setdefault(purchase.user_ref, Ledger(reply.value["limit"])).refusals.append(refusal)
-            case status:
-                assert status in ("CONFIRMED", "BUSY", None), status
 
     async def cancel(self, book: Book, purchase: Purchase, *, clicks: int = 1) -> None:
         """Cancel the order of a confirmed purchase with so many requests at once, as its buyer or as the operator."""
         operator = self._chance.random() < 0.3
         user_ref = {} if operator else {"userRef": purchase.user_ref}
-        replies = await self._clicks(clicks, CANCEL, {"orderId": str(purchase.order_id), **user_ref})
+        cancelled = {"orderId": str(purchase.order_id), **user_ref}
+        replies = await self.clicks(clicks, CANCEL, {"input": cancelled})
         assert {reply.value.get("status") for reply in replies} == {"CANCELLED"}, replies
         book.cancelled.add(purchase.order_id)
-        book.changed(purchase.user_ref, purchase.quantity, *_span(replies, replies))
+        book.changed(purchase.user_ref, purchase.quantity, *span_of(replies, replies))
 
     async def find_cancelled(self, book: Book, purchase: Purchase, key: str) -> None:
         """Buy once more under the key of a cancelled order. Nothing must be bought."""
-        [reply] = await self._clicks(1, BUY, _input_of(book, purchase, key))
+        [reply] = await self.clicks(1, BUY, {"input": input_of(book, purchase, key)})
         assert reply.value == {"status": "CANCELLED", "order": {"id": str(purchase.order_id)}}, reply
 
     async def restock(self, book: Book, delta: int, key: str, *, clicks: int = 1) -> None:
         """Restock with so many requests at once under one key."""
         wanted = {"productId": book.product_id, "delta": delta, "idempotencyKey": key}
-        replies = await self._clicks(clicks, RESTOCK, wanted)
+        replies = await self.clicks(clicks, RESTOCK, {"input": wanted})
         done = [reply for reply in replies if reply.value]
         if done:
             book.restocked += delta
-            book.stock.changes.append(Change(delta, *_span(replies, done)))
+            book.stock.changes.append(Change(delta, *span_of(replies, done)))
         for reply in replies:
             if not reply.value:
                 assert reply.code == "BAD_USER_INPUT", reply
                 assert "cannot be taken back" in reply.message, reply
                 book.stock.refusals.append(Refusal(-delta, reply.sent, reply.answered))
 
-    async def _clicks(self, clicks: int, document: str, wanted: dict[str, Any], *, once: bool = False) -> list[Reply]:
+    async def clicks(self, clicks: int, document: str, variables: dict[str, Any], *, once: bool = False) -> list[Reply]:
         """Send so many equal requests at once. Returns the replies to all."""
         send = self.once if once else self.until_answered
-        return await asyncio.gather(*(send(document, {"input": wanted}) for _ in range(clicks)))
+        return await asyncio.gather(*(send(document, variables) for _ in range(clicks)))
 
     async def until_answered(self, document: str, variables: dict[str, Any]) -> Reply:
         """Send a request again, each time to another server, until an answer says what was done."""
@@ -213,7 +201,24 @@ def new_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(PATIENCE))
 
 
-def _input_of(book: Book, purchase: Purchase, key: str) -> dict[str, Any]:
+def note_refusal(book: Book, purchase: Purchase, reply: Reply) -> bool:
+    """Enter a refusal into the ledger of the units that it says are missing. Returns whether it is a refusal."""
+    assert reply.value or reply.lost or reply.wait, reply
+    refusal = Refusal(purchase.quantity, reply.sent, reply.answered)
+    match reply.value.get("status"):
+        case "SOLD_OUT":
+            assert 0 <= reply.value["remaining"] < purchase.quantity
+            book.stock.refusals.append(refusal)
+        case "LIMIT_REACHED":
+            assert reply.value["limit"] == book.limit
+            assert reply.value["held"] + purchase.quantity > reply.value["limit"]
+            book.limits.setdefault(purchase.user_ref, Ledger(reply.value["limit"])).refusals.append(refusal)
+        case _:
+            return False
+    return True
+
+
+def input_of(book: Book, purchase: Purchase, key: str) -> dict[str, Any]:
     return {
         "productId": book.product_id,
         "userRef": purchase.user_ref,
@@ -235,6 +240,6 @@ def _reply(answer: dict[str, Any] | None, begun: float, sent: float) -> Reply:
     return Reply(*span, code=code, message=message, lost=lost)
 
 
-def _span(replies: list[Reply], done: list[Reply]) -> tuple[float, float]:
+def span_of(replies: list[Reply], done: list[Reply]) -> tuple[float, float]:
     """When a change was begun, and when it had ended: the replies `done` say that it was made."""
     return min(reply.begun for reply in replies), min(reply.answered for reply in done)

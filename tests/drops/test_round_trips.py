@@ -12,9 +12,9 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
 from api.database.tokens import AuthTokens
-from api.drops.decisions import Confirmed
+from api.drops.decisions import Confirmed, Held
 from api.drops.purchase import Batch, execute_group
-from api.drops.requests import CancelRequest, Purchase, Request, RestockRequest
+from api.drops.requests import CancelRequest, ConfirmRequest, LapseRequest, Purchase, Request, RestockRequest
 from tests.drops.purchases import cancel, new_product, purchase
 from tests.dsql.stand_in import StandIn
 from tests.patience import PATIENCE, PATIENT_TIMES
@@ -45,11 +45,15 @@ def cancellation(order: Purchase) -> CancelRequest:
     return CancelRequest(order.order_id, order.product_id, order.user_ref, None)
 
 
+def payment(order: Purchase) -> ConfirmRequest:
+    return ConfirmRequest(order.order_id, order.product_id, order.user_ref, "pi_1")
+
+
 async def bought(pool: Pool, product_id: UUID) -> Purchase:
-    """A purchase that has been confirmed."""
+    """A purchase that has its units: confirmed, or held if the product has holds."""
     request = purchase(product_id, key="click-1")
     batch = await execute_group(pool, product_id, [request], [1], PATIENCE)
-    assert isinstance(batch.decisions[0], Confirmed)
+    assert isinstance(batch.decisions[0], Confirmed | Held)
     return request
 
 
@@ -146,6 +150,64 @@ async def test_a_group_of_everything_needs_two_round_trips_more(
     found = await round_trips(stand_in, pool, product_id, group)
 
     assert found == (7 + more, ["Cancellation", "Confirmed", "Restocked"])
+
+
+@limits
+async def test_a_hold_needs_five_round_trips_as_any_purchase(
+    stand_in: StandIn, pool: Pool, limit: int | None, more: int
+) -> None:
+    await warm_up(pool, limit)
+    product_id = await new_product(pool, stock=10, limit=limit, hold_seconds=30)
+
+    found = await round_trips(stand_in, pool, product_id, [purchase(product_id, f"buyer-{n}") for n in range(5)])
+
+    assert found == (5 + more, ["Held"])
+
+
+@limits
+async def test_a_payment_in_time_needs_four_round_trips(
+    stand_in: StandIn, pool: Pool, limit: int | None, more: int
+) -> None:
+    """BEGIN, read, change the order, COMMIT. The units are the buyer's already: neither the stock nor the holding is
+    written."""
+    await warm_up(pool, limit)
+    product_id = await new_product(pool, stock=10, limit=limit, hold_seconds=30)
+    order = await bought(pool, product_id)
+
+    assert await round_trips(stand_in, pool, product_id, [payment(order)]) == (4, ["Paid"])
+    assert await round_trips(stand_in, pool, product_id, [payment(order)]) == (3, ["Paid"])
+
+
+@limits
+@pytest.mark.parametrize("number", [1, 100])
+async def test_a_lapse_needs_five_round_trips(
+    stand_in: StandIn, pool: Pool, limit: int | None, more: int, number: int
+) -> None:
+    """BEGIN, read, add units, change the orders, write the holdings, COMMIT. A late payment needs as many."""
+    await warm_up(pool, limit)
+    product_id = await new_product(pool, stock=100, limit=limit, hold_seconds=30)
+    orders = [purchase(product_id, f"buyer-{each}") for each in range(number)]
+    await execute_group(pool, product_id, orders, [1], PATIENCE)
+    await pool.execute("UPDATE orders SET held_until = now() WHERE product_id = $1", product_id)
+    lapse = LapseRequest(product_id, tuple((order.order_id, order.user_ref) for order in orders))
+
+    assert await round_trips(stand_in, pool, product_id, [lapse]) == (5 + more, ["Lapsed"])
+    assert await round_trips(stand_in, pool, product_id, [lapse]) == (3, ["Lapsed"])
+    assert await round_trips(stand_in, pool, product_id, [payment(orders[0])]) == (5 + more, ["Paid"])
+
+
+async def test_events_need_one_round_trip_more(stand_in: StandIn, pool: Pool) -> None:
+    """All events of a group are one row of the outbox."""
+    await warm_up(pool, None)
+    product_id = await new_product(pool, stock=100)
+    await execute_group(pool, product_id, [purchase(product_id)], [1], PATIENCE, keep_events=True)
+    before = stand_in.steps
+
+    group = [purchase(product_id, f"buyer-{number}") for number in range(50)]
+    await execute_group(pool, product_id, group, [1], PATIENCE, keep_events=True)
+
+    assert stand_in.steps - before == 5 + 1
+    assert len(await pool.fetch("SELECT FROM outbox")) == 2
 
 
 @limits
