@@ -22,7 +22,7 @@ from graphql import OperationDefinitionNode, OverlappingFieldsCanBeMergedRule, p
 from strawberry.schema import schema as strawberry_schema
 
 from api.database.account import PACKAGE, PROGRAMS
-from api.graphql import outbox, validation
+from api.graphql import outlet, validation
 from api.graphql.public import PublicFields
 from api.graphql.schema import make_schema
 from tests.cycle_loans import CYCLE_LOANS
@@ -270,12 +270,12 @@ async def test_a_task_goes_on_with_a_coroutine_that_was_begun_outside_of_it() ->
         steps.append("ended")
 
     begun = sending()
-    going_on = asyncio.create_task(awaited(outbox._resumed(begun, begun.send(None))))
+    going_on = asyncio.create_task(awaited(outlet._resumed(begun, begun.send(None))))
     await asyncio.sleep(0)
     assert steps == ["begun"]
     done.set_result(None)
     await going_on
-    remedy = "graphql/outbox.py: begin the coroutine as an eager task instead, which Python has from 3.12 on"
+    remedy = "graphql/outlet.py: begin the coroutine as an eager task instead, which Python has from 3.12 on"
     assert steps == ["begun", "ended"], remedy
 
 

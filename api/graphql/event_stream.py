@@ -13,7 +13,7 @@ from starlette.types import Receive, Send
 
 from api.graphql.broadcast import Broadcast
 from api.graphql.errors import fell_behind_error
-from api.graphql.outbox import Outbox
+from api.graphql.outlet import Outlet
 from api.graphql.shared_response import SharedResponse
 
 MEDIA_TYPE = "text/event-stream"
@@ -53,15 +53,15 @@ async def send_events(
     del join  # frees the document of this request: the stream may last for hours, and the broadcast keeps its own
     try:
         while not (leaving.done() or stream.ended.done()):
-            stream.outbox.put("", "", (_COMMENT,))
+            stream.outlet.put("", "", (_COMMENT,))
             await asyncio.wait({leaving, stream.ended}, timeout=comment_interval, return_when=asyncio.FIRST_COMPLETED)
         if stream.ended.done():
-            await stream.outbox.flush()
+            await stream.outlet.flush()
     finally:
         leaving.cancel()
         if broadcast is not None:
             leave(broadcast, stream)
-        stream.outbox.close()
+        stream.outlet.close()
     await stream.send({"type": "http.response.body", "body": b""})
 
 
@@ -71,15 +71,15 @@ class EventStream:
     def __init__(self, send: Send) -> None:
         self.send = send
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.outbox = Outbox(partial(_send_parts, send))
+        self.outlet = Outlet(partial(_send_parts, send))
 
     def next(self, subject: str | None, response: SharedResponse) -> None:
-        if not self.ended.done() and not self.outbox.put("", subject, (_NEXT, response.json, b"\n\n")):
+        if not self.ended.done() and not self.outlet.put("", subject, (_NEXT, response.json, b"\n\n")):
             self.end([fell_behind_error()])
 
     def end(self, errors: list[dict[str, Any]]) -> None:
         last = _next(orjson.dumps({"errors": errors})) if errors else b""
-        self.outbox.put("", "end", (last, _COMPLETE))
+        self.outlet.put("", "end", (last, _COMPLETE))
         self.give_way()
 
     def give_way(self) -> None:

@@ -8,7 +8,7 @@ from api.graphql.broadcast import Broadcast, Broadcasts
 from api.graphql.connection import FrameParts
 from api.graphql.departure import Departure
 from api.graphql.errors import fell_behind_error
-from api.graphql.outbox import Outbox
+from api.graphql.outlet import Outlet
 from api.graphql.shared_response import SharedResponse, beginning_of, header_of
 
 END = ""
@@ -18,25 +18,25 @@ END = ""
 class Watching:
     """A subscription of a socket: the broadcast's subscriber, which adds its operation's id to each response."""
 
-    __slots__ = ("_beginning", "_broadcasts", "_id", "_operations", "_outbox", "broadcast")
+    __slots__ = ("_beginning", "_broadcasts", "_id", "_operations", "_outlet", "broadcast")
 
     def __init__(
         self,
         operation_id: str,
         operations: "dict[str, Departure | Watching]",
-        outbox: Outbox[FrameParts],
+        outlet: Outlet[FrameParts],
         broadcasts: Broadcasts,
     ) -> None:
         """`operations`: those of the socket, by their ids. The subscription removes itself when it ends."""
         self._id = operation_id
         self._beginning = beginning_of(operation_id)
         self._operations = operations
-        self._outbox = outbox
+        self._outlet = outlet
         self._broadcasts = broadcasts
         self.broadcast: Broadcast | None = None
 
     def next(self, subject: str | None, response: SharedResponse) -> None:
-        if not self._outbox.put(self._id, subject, response.frame(self._beginning)):
+        if not self._outlet.put(self._id, subject, response.frame(self._beginning)):
             assert self.broadcast is not None, "it has joined"
             self._broadcasts.leave(self.broadcast, self)
             self.end([fell_behind_error()])
@@ -47,10 +47,10 @@ class Watching:
         message = orjson.dumps(
             {"id": self._id, "type": "error", "payload": errors} if errors else {"id": self._id, "type": "complete"}
         )
-        self._outbox.put(self._id, END, (header_of(len(message)), message))
+        self._outlet.put(self._id, END, (header_of(len(message)), message))
 
     def leave(self) -> None:
         """Unsubscribe: the client has completed the operation, or the socket ends."""
         if self.broadcast is not None:
             self._broadcasts.leave(self.broadcast, self)
-        self._outbox.drop(self._id)
+        self._outlet.drop(self._id)

@@ -16,7 +16,7 @@ from api.graphql.departure import Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
 from api.graphql.origins import may_connect, refuse_page
-from api.graphql.outbox import Outbox
+from api.graphql.outlet import Outlet
 from api.graphql.watching import Watching
 from api.graphql.websocket_messages import Closing, checked_message
 from api.identity.caller import Caller, client_key
@@ -90,7 +90,7 @@ class Session:
 
     __slots__ = (
         *("_accepted", "_address", "_authorization", "_caller", "_claim", "_connection", "_engine", "_executing"),
-        *("_init_timeout", "_initialised", "_late", "_operations", "_outbox", "_timeout", "_unfinished"),
+        *("_init_timeout", "_initialised", "_late", "_operations", "_outlet", "_timeout", "_unfinished"),
     )
 
     def __init__(
@@ -114,7 +114,7 @@ class Session:
         """Queries and mutations that are executing, those that the client has completed among them."""
         self._unfinished = 0
         """Tasks of queries and mutations, those that wait until they can send their response among them."""
-        self._outbox: Outbox[FrameParts] = Outbox(partial(_send_frame, connection.send), connection.write)
+        self._outlet: Outlet[FrameParts] = Outlet(partial(_send_frame, connection.send), connection.write)
         self._claim = server.engine.admission.sockets.take(self._client, 1, self.give_way)
 
     @property
@@ -179,7 +179,7 @@ class Session:
             return None
         finally:
             if self._timeout is not None:
-                self._outbox.close()
+                self._outlet.close()
                 for operation_id, operation in list(self._operations.items()):
                     if isinstance(operation, Watching):
                         self._operations.pop(operation_id).leave()
@@ -307,7 +307,7 @@ class Session:
 
     def _watch(self, operation_id: str, watch: Watch) -> None:
         broadcasts = self._engine.broadcasts
-        watching = self._operations[operation_id] = Watching(operation_id, self._operations, self._outbox, broadcasts)
+        watching = self._operations[operation_id] = Watching(operation_id, self._operations, self._outlet, broadcasts)
         watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, watch.client)
 
     async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:

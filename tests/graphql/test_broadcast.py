@@ -13,7 +13,7 @@ from graphql import parse, print_ast
 
 from api.graphql.broadcast import FIXED_CHARACTERS, MAX_CHARACTERS
 from api.graphql.execution import Subscription
-from api.graphql.outbox import Outbox
+from api.graphql.outlet import Outlet
 from api.identity.guests import GuestTokens
 from api.settings import Settings
 from tests.graphql.operations import UNKNOWN_ID
@@ -191,14 +191,14 @@ async def test_a_defect_with_one_watcher_does_not_stop_the_others(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     product_id = await server.create_product(stock=5)
-    original = Outbox.put
+    original = Outlet.put
 
-    def put(self: Outbox[Any], operation_id: str, subject: str | None, message: Any) -> bool:
+    def put(self: Outlet[Any], operation_id: str, subject: str | None, message: Any) -> bool:
         if operation_id == "cursed":
             raise RuntimeError("defect")
         return original(self, operation_id, subject, message)
 
-    monkeypatch.setattr(Outbox, "put", put)
+    monkeypatch.setattr(Outlet, "put", put)
     async with connected(server) as cursed, connected(server) as client:
         await cursed.subscribe(WATCH, {"ids": [product_id]}, id="cursed")
         await client.subscribe(WATCH, {"ids": [product_id]})

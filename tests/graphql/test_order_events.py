@@ -14,7 +14,7 @@ from api.database.pool import Pool
 from api.drops.event_log import MAX_PAGES, PAGE, encode_position
 from api.drops.events import order_data
 from api.drops.orders import get_order
-from api.graphql.outbox import MAX_WAITING
+from api.graphql.outlet import MAX_WAITING
 from api.settings import Settings, SocketTimes
 from tests.graphql.callers import ADA, BOB, OLGA, OPERATOR, PIA, SUE, Shop
 from tests.graphql.holds import OpenTill, Till

@@ -1,4 +1,4 @@
-"""The outbox of a connection: the messages to send next. Nobody waits until they are sent."""
+"""The outlet of a connection: the messages to send next. Nobody waits until they are sent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -13,7 +13,7 @@ MAX_WAITING = 1_000
 none waiting. With an order in each, they take half a megabyte."""
 
 
-class Outbox(Generic[M]):
+class Outlet(Generic[M]):
     """Sends messages in order while the client reads them. While the client does not read, each subject of an operation
     has one slot. A new message replaces the waiting message in its slot: a slow reader skips to the present, and costs
     no more memory. Messages without a subject all wait, up to MAX_WAITING.
@@ -54,7 +54,7 @@ class Outbox(Generic[M]):
             awaited = sending.send(None)
         except (StopIteration, OSError):
             return True
-        self._draining = asyncio.create_task(self._drain(_resumed(sending, awaited)), name="outbox")
+        self._draining = asyncio.create_task(self._drain(_resumed(sending, awaited)), name="outlet")
         return True
 
     def drop(self, operation_id: str) -> None:
