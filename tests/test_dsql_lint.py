@@ -155,7 +155,7 @@ NAMED = constants(MODULES)
 
 async def use_every_operation(settings: Settings) -> None:
     """Use everything that a server does with its database."""
-    async with serving(settings) as server, connected(server) as watcher:
+    async with serving(replace(settings, events=True)) as server, connected(server) as watcher:
         product = await server.create_product(stock=5, limitPerBuyer=2)
         await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ stock version }} }}')
         await watcher.next()
@@ -204,7 +204,7 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
         async with Pool(Endpoint("here", migrating.url), size=1, times=PATIENT_TIMES.pool) as pool:
             await migrate(pool, MIGRATIONS)
         endpoints = tuple(Endpoint(region, served.url) for region in EMBEDDED_REGIONS)
-        await use_every_operation(replace(settings, endpoints=endpoints, events=True))
+        await use_every_operation(replace(settings, endpoints=endpoints))
         async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
             await send_every_statement_about_events(pool, pool)
