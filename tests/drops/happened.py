@@ -21,13 +21,11 @@ class Happened:
 
 async def read_outbox(pool: Pool, product_id: UUID) -> list[Happened]:
     """The events of a product that are in the outbox, in the order of their transactions."""
-    rows = await pool.fetch("SELECT happened FROM outbox ORDER BY created_at")
-    entries = [json.loads(row["happened"]) for row in rows]
+    rows = await pool.fetch("SELECT happened FROM outbox WHERE product_id = $1 ORDER BY created_at", product_id)
     return [
         Happened(UUID(id_), type_, None if order_id is None else UUID(order_id), data)
-        for entry in entries
-        if entry["product_id"] == str(product_id)
-        for id_, type_, order_id, data in entry["events"]
+        for row in rows
+        for id_, type_, order_id, data in json.loads(row["happened"])
     ]
 
 
