@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from api.database.pool import Pool
 from api.settings import Settings
 from api.webhooks.webhook_settings import WebhookSettings
+from tests.drops.happenings import change
 from tests.engines import on_both_engines
 from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server, serving
@@ -45,7 +47,7 @@ async def test_a_hold_its_payment_and_the_end_of_the_stock_reach_the_receiver(se
         )
         order = bought["purchase"]["order"]
         await until(lambda: len(receiver.taken) == 2)
-        await server.data(HOLD, {"id": order["id"]}, token=ADMIN_TOKEN)
+        await server.data(CONFIRM, {"id": order["id"]}, token=ADMIN_TOKEN)
         await until(lambda: len(receiver.taken) == 3)
         metrics = await server.metrics()
 
@@ -73,7 +75,9 @@ async def test_three_servers_deliver_each_event_once(settings: Settings) -> None
     assert orders == {f"buyer-{number}" for number in range(60)}
 
 
-async def test_purchases_go_on_while_the_receiver_is_down_and_nothing_is_missing_after(settings: Settings) -> None:
+async def test_purchases_go_on_while_the_receiver_is_down_and_nothing_is_missing_after(
+    settings: Settings, pool: Pool
+) -> None:
     async with receiving() as receiver:
 
         async def refuse(_: web.BaseRequest) -> web.StreamResponse:
@@ -87,6 +91,7 @@ async def test_purchases_go_on_while_the_receiver_is_down_and_nothing_is_missing
             await until(lambda: len(receiver.taken) >= 30)
         receiver.answer = None
         receiver.taken.clear()
+        await change(pool, "UPDATE parcels SET due = now() WHERE first > 0")
         async with shop(settings, receiver) as server:
             await until(lambda: len(ids(receiver)) == 30)
 
