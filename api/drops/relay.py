@@ -143,11 +143,27 @@ class Relay:
         self._moved()
         return Move(events, complete)
 
+    async def look(self) -> None:
+        """Move what waits, and decide whether this relay leads. Raises Conflict, Unavailable, OutcomeUnknown."""
+        woken = self._woken.is_set()
+        self._woken.clear()
+        if not (self._leads and woken):
+            waited = await self._has_waited()
+            if not waited:
+                if waited is False:  # the row is younger: another relay may be about to move it
+                    self._woken.set()
+                return
+        complete = False
+        while not complete:
+            move = await self.move()
+            complete = move.complete
+            self._leads = move.events > 0
+
     async def _run(self) -> None:
         while True:
             await self._wait()
             try:
-                await self._look()
+                await self.look()
             except Conflict:
                 self._leads = False
                 self._woken.set()
@@ -174,22 +190,6 @@ class Relay:
                 await self._woken.wait()
         if self._woken.is_set():
             await asyncio.sleep(_jittered(times.gather if self._leads else times.patience))
-
-    async def _look(self) -> None:
-        """Move what waits, and decide whether this relay leads. Raises Conflict, Unavailable, OutcomeUnknown."""
-        woken = self._woken.is_set()
-        self._woken.clear()
-        if not (self._leads and woken):
-            waited = await self._has_waited()
-            if not waited:
-                if waited is False:  # the row is younger: another relay may be about to move it
-                    self._woken.set()
-                return
-        complete = False
-        while not complete:
-            move = await self.move()
-            complete = move.complete
-            self._leads = move.events > 0
 
     async def _has_waited(self) -> bool | None:
         """Whether a row of the outbox has waited for `patience`; None if there is no row. Raises Conflict,

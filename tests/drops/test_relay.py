@@ -3,7 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -87,8 +88,6 @@ async def test_a_relay_moves_what_its_process_has_committed_when_it_is_woken(poo
     moved = asyncio.Event()
     relay = Relay(pool, moved.set, SELDOM)
     relay.start()
-    await until(lambda: relay._task is not None)
-
     await buy(pool, product_id, 3)
     relay.wake()
     async with asyncio.timeout(PATIENCE):
@@ -264,12 +263,17 @@ async def test_sold_out_waits_for_the_last_row_of_its_product(pool: Pool, monkey
 
 async def test_a_relay_that_follows_leaves_young_rows_to_the_one_that_leads(pool: Pool) -> None:
     product_id = await new_product(pool, stock=100)
-    patient = Relay(pool, lambda: None, QUICK)
-    await change(pool, "DELETE FROM outbox")
-    assert await patient._has_waited() is None
+    relay = Relay(pool, lambda: None, replace(QUICK, patience=100 * PATIENCE))
     await buy(pool, product_id)
-    await until(patient._has_waited)  # type: ignore[arg-type]
-    await patient._look()
+    await relay.look()
+    assert await all_events(pool) == []
 
-    assert patient._leads
+    await change(pool, "UPDATE outbox SET created_at = created_at - $1::interval", timedelta(seconds=101 * PATIENCE))
+    await relay.look()
     assert len(await all_events(pool)) == 1
+
+    # It leads now: what its own process commits does not have to wait.
+    await buy(pool, product_id)
+    relay.wake()
+    await relay.look()
+    assert len(await all_events(pool)) == 2
