@@ -49,6 +49,20 @@ async def bought(page: Page) -> None:
     await expect(page.locator("#buy[aria-disabled=false]")).to_be_visible()
 
 
+async def held(page: Page) -> None:
+    """Buy a hold, unless an earlier view has."""
+    await live(page)
+    if await page.locator(".hold").count() == 0:
+        await page.locator("#buy").click()
+    await expect(page.locator(".hold")).to_have_count(1)
+
+
+async def at_payment(page: Page) -> None:
+    await held(page)
+    await page.locator(".hold a").click()
+    await expect(page.locator("#pay[aria-disabled=false]")).to_be_visible()
+
+
 async def raced(page: Page) -> None:
     await page.locator("#race button[aria-disabled=false]").click()
     await expect(page.locator("#sum dd").last).not_to_have_text("–")
@@ -65,7 +79,9 @@ async def stock_up(server: Server) -> list[View]:
     later = await server.create_product(
         name="Field Jacket", dropName="After Hours", stock=40, limitPerBuyer=1, opensAt=soon
     )
-    await server.create_product(name="Studio Tote", dropName="Second Light", stock=8, limitPerBuyer=2)
+    holds = await server.create_product(
+        name="Studio Tote", dropName="Second Light", stock=80, limitPerBuyer=2, holdSeconds=600
+    )
     open_ = await server.create_product(name="Aurora Tee", dropName="First Light", stock=128)
     await server.create_product(name="Halo Lamp, brushed aluminium", dropName="Interiors", stock=1250)
     return [
@@ -73,6 +89,8 @@ async def stock_up(server: Server) -> list[View]:
         View("drop-bought", f"/drop/{open_}", bought),
         View("drop-soon", f"/drop/{later}", live),
         View("drop-sold-out", f"/drop/{gone}", live),
+        View("drop-held", f"/drop/{holds}", held),
+        View("payment", f"/drop/{holds}", at_payment),
         View("architecture", "/architecture", raced),
         View("missing", "/none", nothing),
     ]

@@ -61,10 +61,9 @@ function render() {
   parts.drop.classList.toggle("gone", state.stock === 0);
 
   const wait = opensIn();
-  const left = countdown(wait);
-  const days = left.days > 0 ? text("days", { count: left.days }) : "";
+  const { days, clock } = countdown(wait);
   setText(parts.opening, wait > 0 ? `${text("opens_in")} ${days}` : text(state.stock === 0 ? "sold_out" : "open_now"));
-  setText(parts.countdown, wait > 0 ? left.clock : "");
+  setText(parts.countdown, wait > 0 ? clock : "");
 
   const [label, enabled] = buttonState();
   setText(parts.buy, text(label));
@@ -269,9 +268,10 @@ function showProduct(product) {
   if (product.opensAt) setText(parts.opens, text("opens_at", { moment: moment(product.opensAt) }));
   const count = product.limitPerBuyer;
   setText(parts.limit, count === null ? text("no_limit") : text("limit", { count }));
-  parts["hold-time"].hidden = product.holdSeconds === null;
-  if (product.holdSeconds !== null) setText(parts["hold-time"], text("hold_time", { time: duration(product.holdSeconds) }));
-  parts.drop.classList.toggle("with-holds", product.holdSeconds !== null);
+  const seconds = product.holdSeconds;
+  parts["hold-time"].hidden = !seconds;
+  if (seconds) setText(parts["hold-time"], text("hold_time", { time: duration(seconds) }));
+  parts.drop.classList.toggle("with-holds", Boolean(seconds));
   parts.units.style.setProperty("--digits", number(product.stock).length);
   parts.drop.setAttribute("aria-busy", "false");
 }

@@ -14,10 +14,9 @@ const LAST_MINUTE = 60_000; // ms
 export const isHeld = ({ status }) => status === "HELD";
 export const timeLeft = ({ heldUntil }) => Date.parse(heldUntil) - now();
 
-// The time left as a clock, with the days before it if there are any.
 export function clockOf(order) {
   const { days, clock } = countdown(timeLeft(order));
-  return days > 0 ? `${text("days", { count: days })} ${clock}` : clock;
+  return `${days} ${clock}`.trim();
 }
 
 // Calls `read` again and again while an order is held: a payment is confirmed without this page. `nextEnd` returns the

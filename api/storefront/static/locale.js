@@ -45,11 +45,12 @@ export function ago(milliseconds) {
   return ages.format(-Math.max(0, Math.floor(milliseconds / length)), unit);
 }
 
-// The time left: the number of days, and a clock of hours, minutes and seconds.
+// The time left: the days, if there are any, and a clock of hours, minutes and seconds.
 export function countdown(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const count = Math.floor(seconds / 86_400);
   const clock = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
-  return { days: Math.floor(seconds / 86_400), clock: clock.map((part) => twoDigits.format(part)).join(":") };
+  return { days: count ? text("days", { count }) : "", clock: clock.map((part) => twoDigits.format(part)).join(":") };
 }
 
 // A length of time in words, in the largest unit that it is a whole number of.
