@@ -275,7 +275,7 @@ async def test_a_hold_is_read_again_no_more_often_than_every_two_seconds(server:
     sent: list[float] = []
 
     async def note(route: Route) -> None:
-        if "query Orders(" in (route.request.post_data or ""):
+        if "query Mine(" in (route.request.post_data or ""):
             sent.append(asyncio.get_running_loop().time())
         await route.continue_()
 

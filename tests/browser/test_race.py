@@ -111,7 +111,7 @@ async def test_one_purchase_through_both_regions_is_one_order(server: Server, vi
     result = await sum_of(page)
     assert (result[english("sum_sold")], result[english("sum_verdict")]) == ("10", english("sum_exact"))
     for row in await rows(page):
-        orders = re.findall(r"([0-9a-f]{8}) (new|same) order", " ".join(row))
+        orders = re.findall(r"([2-9A-Z]{4}-[2-9A-Z]{4}) (new|same) order", " ".join(row))
         assert len({number for number, _ in orders}) == 1
         assert sorted(kind for _, kind in orders) == ["new", "same"]
     assert len(await orders_of(server, product_id)) == 10

@@ -12,7 +12,7 @@ const DROP = `query Drop($id: ID!, $known: Boolean!) {
     edges { node { id reference status quantity region createdAt heldUntil } }
   }
 }`;
-const ORDERS = `query Orders($id: ID!) {
+const ORDERS = `query Mine($id: ID!) {
   orders(productId: $id, first: 20) { edges { node { id reference status quantity region createdAt heldUntil } } }
 }`;
 const FEW = 10; // units; a stock that falls this low is announced
