@@ -183,13 +183,14 @@ async def test_letting_go_returns_the_units_once(server: Server, visits: Visits)
 
 async def test_letting_go_without_an_answer_claims_nothing_and_is_found_out(server: Server, visits: Visits) -> None:
     visit, page, product_id = await hold_one(server, visits)
-    sent = asyncio.Event()
-    cut = asyncio.Event()
+    sent, cut = asyncio.Event(), asyncio.Event()
+    requests: list[Request] = []
 
     async def lose_the_answer(route: Route) -> None:
         if not _lets_go(route.request):
             await (route.continue_() if cut.is_set() else route.abort())
             return
+        requests.append(route.request)
         await route.fetch()  # the server has decided
         sent.set()
         await cut.wait()
@@ -206,6 +207,7 @@ async def test_letting_go_without_an_answer_claims_nothing_and_is_found_out(serv
     cut.set()
 
     await expect(page.verdict).to_have_text(english("answer_released"))
+    assert len(requests) == 1
     assert (await only_order(server, product_id))["status"] == "CANCELLED"
     assert all("ERR_FAILED" in problem for problem in visit.problems)
     visit.problems.clear()
