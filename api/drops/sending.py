@@ -35,8 +35,8 @@ DOWN_AFTER = 16
 SHARE = 0.2
 """Share of the processor's time that sending may take while other work could use all of it."""
 
-SEND_TIME = 0.0005
-"""Seconds of the processor that sending one event takes: measured with a receiver on the same machine."""
+SEND_TIME = 0.0002
+"""Seconds of the processor that sending one event takes: 0.16 ms were measured, without TLS."""
 
 
 class NotTaken(Exception):

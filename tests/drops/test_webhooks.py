@@ -18,7 +18,7 @@ from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server, serving
 from tests.webhooks.receiver import SECRET, Receiver, receiving
 
-HOLD = 'mutation ($id: ID!) { confirmOrder(orderId: $id, paymentRef: "pi_1") { __typename } }'
+CONFIRM = 'mutation ($id: ID!) { confirmOrder(orderId: $id, paymentRef: "pi_1") { __typename } }'
 
 
 @asynccontextmanager
