@@ -16,8 +16,12 @@ from tests.server import ADMIN_TOKEN
 class Fleet:
     """`size` processes of `dropzero serve` on one database. Every other one has the peer as its home."""
 
-    def __init__(self, directory: Path, size: int, home: StandIn, peer: StandIn, chance: random.Random) -> None:
+    def __init__(
+        self, directory: Path, size: int, home: StandIn, peer: StandIn, chance: random.Random, **variables: str
+    ) -> None:
+        """`variables` are added to the environment of every server."""
         self._directory = directory
+        self._variables = variables
         self._chance = chance
         self._endpoints = [f"{endpoint.region}={endpoint.url}" for endpoint in (home, peer)]
         self._running = [AsyncExitStack() for _ in range(size)]
@@ -30,7 +34,8 @@ class Fleet:
     def variables(self, number: int) -> dict[str, str]:
         """The environment of a server, and of a command beside it."""
         endpoints = self._endpoints[:: -1 if number % 2 else 1]
-        return {"DROPZERO_ENDPOINTS": ",".join(endpoints), "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN, **CREDENTIALS}
+        own = {"DROPZERO_ENDPOINTS": ",".join(endpoints), "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}
+        return {**own, **CREDENTIALS, **self._variables}
 
     async def __aenter__(self) -> Self:
         try:

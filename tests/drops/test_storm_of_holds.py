@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,14 @@ from uuid import UUID
 import pytest
 
 from api.database.endpoint import Endpoint
-from api.database.errors import DatabaseError
 from api.database.pool import Pool
 from api.database.tokens import AuthTokens
 from api.drops.audit import audit
-from api.drops.lapsing import LONGEST_PAUSE
 from tests.command import dropzero
 from tests.drops.customers import Book, Customers, new_session
 from tests.drops.fleet import Fleet
 from tests.drops.ledger import NEVER
-from tests.drops.payers import Hold, Payers, assert_answers_are_true, enter_changes
+from tests.drops.payers import Payers, assert_answers_are_true, enter_changes, let_holds_run_out, read_orders
 from tests.drops.purchases import purchase
 from tests.drops.weather import (
     TIMES,
@@ -41,7 +38,7 @@ from tests.drops.weather import (
     seeded,
 )
 from tests.dsql.stand_in import StandIn
-from tests.patience import FACTOR, PATIENCE, short, until
+from tests.patience import FACTOR, PATIENCE, until
 from tests.regions import HOME
 
 VISITS = int(os.environ.get("STORM_REQUESTS", "400"))
@@ -71,27 +68,7 @@ PLENTY = 100_000
 REGULARS = VISITS // 20
 """Buyers who come again and again for the drops with a limit."""
 
-WAYS = {
-    "pay": 25,
-    "pay as the hold runs out": 15,
-    "pay late": 12,
-    "pay twice": 10,
-    "pay and release": 10,
-    "pay and cancel": 8,
-    "release": 10,
-    "leave": 10,
-}
-"""What customers do with a hold, and how often."""
-
 CREATE = "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }"
-ORDERS = """
-query ($product: ID!, $after: String) {
-  orders(productId: $product, first: 100, after: $after) {
-    edges { node { id userRef quantity status heldUntil confirmedAt paymentRef } }
-    pageInfo { hasNextPage endCursor }
-  }
-}
-"""
 
 
 async def new_books(customers: Customers) -> list[Book]:
@@ -116,61 +93,9 @@ async def visit(customers: Customers, payers: Payers, book: Book, chance: random
     once = number % 8 == 0
     hold = await payers.hold(book, wanted, key, clicks=1 if once else clicks, once=once)
     if hold is not None:
-        await go(chance.choices(list(WAYS), list(WAYS.values()))[0], payers, hold, chance, clicks)
+        await payers.go(hold, clicks)
         if chance.random() < 0.3:
             await payers.replay(hold)
-
-
-async def go(way: str, payers: Payers, hold: Hold, chance: random.Random, clicks: int) -> None:
-    """Pay, release, cancel or leave a hold."""
-    one, other = f"pi-{hold.key}-1", f"pi-{hold.key}-2"
-    match way:
-        case "pay":
-            await payers.pay(hold, one, clicks=clicks)
-            await payers.release(hold)
-        case "pay as the hold runs out":
-            payers.doomed.append(hold)
-            await asyncio.sleep(chance.uniform(0, short(LONGEST_PAUSE)))  # when a server may look, and end it
-            await payers.pay(hold, one, clicks=clicks)
-        case "pay late":
-            await payers.wait_until_lapsed(hold)
-            await payers.pay(hold, one, clicks=clicks)
-            await payers.pay(hold, other)
-            await payers.pay(hold, one)
-        case "pay twice":
-            await asyncio.gather(payers.pay(hold, one, clicks=clicks), payers.pay(hold, other))
-        case "pay and release":
-            await asyncio.gather(payers.pay(hold, one), payers.release(hold, clicks=clicks))
-        case "pay and cancel":
-            await payers.pay(hold, one)
-            await payers.cancel(hold, clicks=clicks)
-            await payers.pay(hold, one)
-        case "release":
-            await payers.release(hold, clicks=clicks)
-
-
-async def let_holds_run_out(database: Pool, payers: Payers, customers: Customers, chance: random.Random) -> None:
-    """End the time to pay of some holds, after every few replies, and of those that are doomed; until cancelled."""
-    while True:
-        enough = customers.replies.total() + 20
-        await until(lambda: customers.replies.total() >= enough or payers.doomed != [], timeout=SECONDS)  # noqa: B023
-        chosen = [hold for hold in payers.holds.values() if hold.ran_out is None and chance.random() < 0.03]
-        chosen += payers.doomed
-        payers.doomed.clear()
-        for hold in chosen:
-            hold.ran_out = hold.ran_out or time.monotonic()
-        while not await end_time_to_pay(database, chosen):
-            await asyncio.sleep(0.02)
-
-
-async def end_time_to_pay(database: Pool, holds: list[Hold]) -> bool:
-    """Returns whether it is done. It is not if the database fails, or others change the same orders."""
-    query = "UPDATE orders SET held_until = now() WHERE id = ANY($1::text[]::uuid[]) AND held_until IS NOT NULL"
-    try:
-        await database.execute(query, [str(hold.purchase.order_id) for hold in holds])
-    except DatabaseError:
-        return False
-    return True
 
 
 async def kill_servers(fleet: Fleet, endpoints: list[StandIn], payers: Payers) -> None:
@@ -187,18 +112,6 @@ async def kill_servers(fleet: Fleet, endpoints: list[StandIn], payers: Payers) -
             for endpoint in endpoints:
                 endpoint.commit_latency = 0.0
             starting.create_task(fleet.start(kill))
-
-
-async def read_orders(customers: Customers, book: Book) -> dict[UUID, dict[str, Any]]:
-    """Read all orders of a product as the operator."""
-    orders: dict[UUID, dict[str, Any]] = {}
-    after: str | None = None
-    while True:
-        reply = await customers.until_answered(ORDERS, {"product": book.product_id, "after": after})
-        orders |= {UUID(edge["node"]["id"]): edge["node"] for edge in reply.value["edges"]}
-        if not reply.value["pageInfo"]["hasNextPage"]:
-            return orders
-        after = reply.value["pageInfo"]["endCursor"]
 
 
 @pytest.mark.slow
@@ -229,7 +142,7 @@ async def test_every_hold_ends_once_and_every_payment_is_kept_or_refused(
         async with beside(
             make_weather(chance, endpoints, WEATHER_OF_PROCESSES),
             audit_again_and_again(behind, audits),
-            let_holds_run_out(clock, payers, customers, chance),
+            let_holds_run_out(clock, payers, SECONDS),
         ):
             async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
                 killing = tasks.create_task(kill_servers(fleet, endpoints, payers))
@@ -239,7 +152,7 @@ async def test_every_hold_ends_once_and_every_payment_is_kept_or_refused(
         await end_all_faults(endpoints)
         await until_none_is_due(behind)
         print(f"{len(audits)} audits; replies: {customers.replies}")  # noqa: T201
-        orders = [await read_orders(customers, book) for book in books]
+        orders = [await read_orders(customers, book.product_id) for book in books]
         audited = await dropzero("audit", **fleet.variables(0))
 
     assert all(audits)
