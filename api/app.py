@@ -80,17 +80,8 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     process. Raises InvalidSettings.
     """
     identity = web_identity(settings)
-    regions = Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times)
     webhook = None if settings.webhook is None else Webhook(settings.webhook)
-    drops = Drops(
-        regions,
-        settings.group,
-        settings.budget,
-        settings.polling,
-        admission.gate.resumed,
-        keep_events=settings.events,
-        send=None if webhook is None else partial(send_event, webhook),
-    )
+    drops = _drops(settings, identity, admission, webhook)
     executor = Executor(make_schema())
     documents = known_documents(settings, executor, admission.turns)
     broadcasts = Broadcasts(drops, executor, admission)
@@ -98,32 +89,24 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     issuer = None if settings.issuer is None else Issuer(settings.issuer)
     authenticator = _authenticator(settings, admission, issuer)
     engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission)
-    health = Health(regions)
+    health = Health(drops.regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with metrics.shared():
-            if webhook is not None:
-                await webhook.open()
+        async with metrics.shared(), _running(issuer, webhook):
             await drops.open()
-            if issuer is not None:
-                issuer.start()
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
-                    await require_ready_database(regions)
+                    await require_ready_database(drops.regions)
                 drops.start()
                 yield
             finally:
                 admission.refusals.close()
-                if issuer is not None:
-                    await issuer.close()
                 await broadcasts.close()
                 await reads.close()
                 await drops.close(CLOSE_GRACE)
-                if webhook is not None:
-                    await webhook.close()
 
     times = settings.socket_times
     others = Starlette(
@@ -138,6 +121,34 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
+
+
+def _drops(settings: Settings, identity: WebIdentity | None, admission: Admission, webhook: Webhook | None) -> Drops:
+    return Drops(
+        Regions(settings.endpoints, settings.connections, AuthTokens(identity), settings.region_times),
+        settings.group,
+        settings.budget,
+        settings.polling,
+        admission.gate.resumed,
+        keep_events=settings.events,
+        send=None if webhook is None else partial(send_event, webhook),
+    )
+
+
+@asynccontextmanager
+async def _running(issuer: Issuer | None, webhook: Webhook | None) -> AsyncIterator[None]:
+    """What calls servers of others, where there are any: open before the first request, and closed after the last."""
+    if webhook is not None:
+        await webhook.open()
+    if issuer is not None:
+        issuer.start()
+    try:
+        yield
+    finally:
+        if issuer is not None:
+            await issuer.close()
+        if webhook is not None:
+            await webhook.close()
 
 
 def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:
