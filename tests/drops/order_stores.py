@@ -17,7 +17,7 @@ from api.drops.purchase import execute_group
 from api.drops.requests import Request
 from api.drops.sale import Sale, Snapshot
 from api.drops.shards import Shard
-from tests.drops.happened import read_outbox
+from tests.drops.outbox import read_outbox
 from tests.drops.purchases import new_product
 from tests.patience import PATIENCE
 

@@ -17,9 +17,9 @@ from api.drops.orders import Order, OrderStatus
 from api.drops.products import get_product
 from api.drops.requests import ConfirmRequest, Request
 from api.drops.ticket import Outcome
-from tests.drops.happened import Happened, read_outbox, times
 from tests.drops.holds import cancellation, end_holds, hold, lapse, new_held_product, now, payment, release, run_out
 from tests.drops.lines import line_drawing_from
+from tests.drops.outbox import Happened, read_outbox, times
 from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase
 from tests.locks import stock_held, until_blocked
 from tests.patience import PATIENCE

@@ -19,8 +19,8 @@ from api.drops.lapsing import MAX_LAPSED, WINDOW, Lapsing
 from api.drops.orders import OrderStatus
 from api.drops.products import get_product
 from api.drops.stock import PollingTimes
-from tests.drops.happened import read_outbox
 from tests.drops.holds import end_holds, hold, new_held_product, now, payment, run_out
+from tests.drops.outbox import read_outbox
 from tests.drops.purchases import assert_books_balance, new_group_commit
 from tests.engines import on_both_engines
 from tests.faults import Faulty

@@ -18,8 +18,8 @@ from api.drops.lapsing import Lapsing
 from api.drops.orders import Order, OrderStatus, list_orders
 from api.drops.products import get_product
 from api.drops.requests import CancelRequest
-from tests.drops.happened import read_outbox, times
 from tests.drops.holds import cancellation, end_holds, hold, new_held_product, now, payment, release, run_out
+from tests.drops.outbox import read_outbox, times
 from tests.drops.purchases import assert_books_balance, new_group_commit, purchase, restock, submit_all
 from tests.faults import Faulty
 from tests.patience import PATIENCE, PATIENT_TIMES
