@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,12 +12,13 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown
-from api.database.pool import Pool
+from api.database.pool import Pool, Transaction
 from api.database.tokens import AuthTokens
+from api.drops.decisions import Paid
 from api.drops.events import Event, EventType
 from api.drops.products import get_product
 from api.drops.relay import MAX_EVENTS, Move, Relay
-from api.drops.requests import RestockRequest
+from api.drops.requests import ConfirmRequest, RestockRequest
 from tests.drops.happenings import (
     QUICK,
     SELDOM,
@@ -277,3 +279,36 @@ async def test_a_relay_that_follows_leaves_young_rows_to_the_one_that_leads(pool
     relay.wake()
     await relay.look()
     assert len(await all_events(pool)) == 2
+
+
+class Late(Pool):
+    """A pool whose transactions read nothing between their BEGIN and `go`."""
+
+    def __init__(self, endpoint: Endpoint, tokens: AuthTokens) -> None:
+        super().__init__(endpoint, 10, tokens, PATIENT_TIMES.pool)
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def begin(self, timeout: float = PATIENCE) -> AsyncIterator[Transaction]:
+        async with super().begin(PATIENCE) as transaction:
+            self.begun.set()
+            await self.go.wait()
+            yield transaction
+
+
+async def test_a_transaction_that_began_before_another_and_saw_what_it_did_comes_after_it(
+    pool: Pool, faulty: Faulty, tokens: AuthTokens
+) -> None:
+    """A transaction takes its snapshot with its first statement, and not with BEGIN, which `now()` is the moment of."""
+    product_id = await new_held_product(pool)
+    wanted = purchase(product_id)
+    payment = ConfirmRequest(wanted.order_id, product_id, wanted.user_ref, "pi_1")
+    async with Late(Endpoint("here", faulty.url), tokens) as late:
+        paying = asyncio.create_task(keeping(late).submit(payment))
+        await late.begun.wait()
+        await keeping(pool).submit(wanted)
+        late.go.set()
+        assert isinstance((await paying).decision, Paid)
+    await move_all(pool)
+
+    assert [event.type for event in await all_events(pool)] == [EventType.ORDER_HELD, EventType.ORDER_CONFIRMED]
