@@ -12,7 +12,7 @@ MAX_PRODUCTS = 100
 
 _HELD_UNITS = """
 SELECT product_id, sum(quantity)::bigint AS units FROM orders
-WHERE held_until IS NOT NULL AND product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
+WHERE held_until IS NOT NULL AND status = 'CONFIRMED' AND product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
 """
 
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from api.database.pool import Pool
 from api.drops.decisions import Gone, Held, Lapsed
+from api.drops.holds import held_units
 from api.drops.orders import OrderStatus, get_order
 from api.drops.products import NewProduct, create_product, get_product
 from api.drops.purchase import execute_group
@@ -42,6 +43,7 @@ async def test_a_hold_that_the_version_before_has_cancelled_returns_its_units_on
     order = await get_order(pool, hold.order_id)
     assert order is not None
     assert order.status is OrderStatus.CANCELLED
+    assert await held_units(pool, [hold.product_id]) == {}
 
     await behind.execute("UPDATE orders SET held_until = now() - interval '1 second' WHERE id = $1", hold.order_id)
     lapse = LapseRequest(hold.product_id, ((hold.order_id, hold.user_ref),))
