@@ -215,11 +215,7 @@ class Sending:
         """Send the events of one order in their order. After one that fails, the others wait with it."""
         for number, event in enumerate(events):
             async with self._limit:
-                if (
-                    self._stopping.is_set()
-                    or asyncio.get_running_loop().time() > round_.stop_at
-                    or (self.down and round_.failed)
-                ):
+                if self._must_stop(round_):
                     round_.unsent += [event.position for event in events[number:]]
                     return
                 await self._turns.pay("", SEND_TIME)
