@@ -30,7 +30,8 @@ SENDING = 30.0
 """Seconds after which no other event of a parcel is sent: the rest goes back."""
 
 DOWN_AFTER = 16
-"""Failures in a row after which the receiver counts as down."""
+"""Failures in a row after which the receiver counts as down. Events that it has refused are not among them: otherwise
+the events of one type, which its program does not know, would keep all others back."""
 
 SHARE = 0.2
 """Share of the processor's time that sending may take while other work could use all of it."""
@@ -40,11 +41,13 @@ SEND_TIME = 0.0002
 
 
 class NotTaken(Exception):
-    """The receiver has not taken an event. `pause`: the seconds that it wants to be left alone."""
+    """The receiver has not taken an event. `pause`: the seconds that it wants to be left alone. `away`: it would have
+    taken no other event either; otherwise it has refused this one."""
 
-    def __init__(self, reason: str, pause: float | None = None) -> None:
+    def __init__(self, reason: str, pause: float | None = None, *, away: bool = True) -> None:
         super().__init__(reason)
         self.pause = pause or 0.0
+        self.away = away
 
 
 Send = Callable[[Event], Awaitable[None]]
@@ -90,7 +93,7 @@ class Sending:
         self._task: asyncio.Task[None] | None = None
         self._rounds: set[asyncio.Task[None]] = set()
         self._failures = 0
-        """Events in a row that were not taken."""
+        """Events in a row for which the receiver was away."""
         self._probes = 0
         """Tries in a row while the receiver is down."""
         self._pause = 0.0
@@ -235,16 +238,22 @@ class Sending:
 
     def _count_failure(self, error: Exception) -> None:
         self.failed += 1
-        self._failures += 1
         self._pause = error.pause if isinstance(error, NotTaken) else 0.0
         if not isinstance(error, NotTaken):
             logger.error("defect: an event could not be sent", exc_info=error)
+        elif not error.away:
+            self._count_answer()
+            return
+        self._failures += 1
         if self._failures == DOWN_AFTER:
             logger.warning("the receiver of webhooks takes no events: %s; they wait, and purchases go on", error)
 
     def _count_success(self) -> None:
+        self.sent += 1
+        self._pause = 0.0
+        self._count_answer()
+
+    def _count_answer(self) -> None:
         if self.down:
             logger.info("the receiver of webhooks takes events again, after %d failures", self._failures)
-        self.sent += 1
         self._failures = self._probes = 0
-        self._pause = 0.0

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import yarl
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
     import aiohttp
     from aiohttp.abc import AbstractResolver
+
+REFUSALS = frozenset((400, 409, 413, 415, 422, 500))
+"""Statuses by which a receiver refuses the one event that it was sent: programs answer so to what they do not know, or
+fail at. Any other is an answer to all events, such as to the wrong path, without a right, or from a proxy."""
 
 CONNECTIONS = 16
 """Connections to the receiver, of one process. A receiver that takes 50 ms for an event gets 320 events a second."""
@@ -47,14 +50,14 @@ class WebhookTimes:
 class WebhookFailed(Exception):
     """The receiver has not answered in time that it has the event. The message says why, for the operator.
 
-    `retry_after`: the seconds that the receiver wants to be left alone, bounded; None when it names none. `gone`: it
-    answered 410, by which a receiver refuses all events from then on.
+    `retry_after`: the seconds that the receiver wants to be left alone, bounded; None when it names none. `away`: it
+    did not answer, or as for every event. Otherwise it has refused this one event.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None, *, gone: bool = False) -> None:
+    def __init__(self, reason: str, retry_after: float | None = None, *, away: bool = True) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
-        self.gone = gone
+        self.away = away
 
 
 def _now() -> datetime:
@@ -164,7 +167,7 @@ class Webhook:
             reason += ": redirects are not followed, the receiver's own address must be configured"
         text = response.headers.get("retry-after")
         retry_after = None if text is None else parse_retry_after(text, self._now())
-        raise WebhookFailed(reason, retry_after, gone=status == HTTPStatus.GONE)
+        raise WebhookFailed(reason, retry_after, away=status not in REFUSALS)
 
     def _reason(self, error: Exception) -> str:
         """Why there was no answer. What a receiver sends is not repeated, nor its URL: a log line has neither."""

@@ -33,6 +33,7 @@ class Receiver:
         self.sent: Counter[int] = Counter()
         self.under_way = self.most = 0
         self.pause: float | None = None
+        self.away = True
 
     async def send(self, event: Event) -> None:
         self.under_way += 1
@@ -42,7 +43,7 @@ class Receiver:
             await self.answers.wait()
             await asyncio.sleep(0)
             if self.refuses(event):
-                raise NotTaken("it answered 503", self.pause)
+                raise NotTaken("it answered 503", self.pause, away=self.away)
             self.taken.append(event.position)
         finally:
             self.under_way -= 1
@@ -141,6 +142,18 @@ async def test_a_receiver_that_is_down_gets_single_events_until_it_takes_one(
 
     assert caplog.text.count("takes no events") == caplog.text.count("takes events again") == 1
     assert Counter(receiver.taken) == Counter(range(1, 2001))
+
+
+async def test_events_that_the_receiver_refuses_keep_no_others_back(pool: Pool) -> None:
+    """Such as all of one type, which its program does not know."""
+    await happen(pool, 3 * MAX_PARCEL)
+    receiver = Receiver(lambda event: event.position <= 2 * MAX_PARCEL)
+    receiver.away = False
+
+    async with sending(pool, receiver) as process:
+        await until(lambda: len(receiver.taken) == MAX_PARCEL)
+        await until(lambda: process.failed > 4 * MAX_PARCEL)
+        assert not process.down
 
 
 async def test_a_receiver_that_does_not_answer_keeps_a_bounded_number_of_events(pool: Pool) -> None:
