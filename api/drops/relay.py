@@ -144,20 +144,25 @@ class Relay:
         return Move(events, complete)
 
     async def look(self) -> None:
-        """Move what waits, and decide whether this relay leads. Raises Conflict, Unavailable, OutcomeUnknown."""
+        """Move what waits, and decide whether this relay leads. After an error, and when it is cancelled, the next look
+        is due soon, and `close` knows that something waits. Raises Conflict, Unavailable, OutcomeUnknown."""
         woken = self._woken.is_set()
         self._woken.clear()
-        if not (self._leads and woken):
-            waited = await self._has_waited()
-            if not waited:
-                if waited is False:  # the row is younger: another relay may be about to move it
-                    self._woken.set()
-                return
-        complete = False
-        while not complete:
-            move = await self.move()
-            complete = move.complete
-            self._leads = move.events > 0
+        try:
+            if not (self._leads and woken):
+                waited = await self._has_waited()
+                if not waited:
+                    if waited is False:  # the row is younger: another relay may be about to move it
+                        self._woken.set()
+                    return
+            complete = False
+            while not complete:
+                move = await self.move()
+                complete = move.complete
+                self._leads = move.events > 0
+        except BaseException:
+            self._woken.set()
+            raise
 
     async def _run(self) -> None:
         while True:
@@ -166,10 +171,8 @@ class Relay:
                 await self.look()
             except Conflict:
                 self._leads = False
-                self._woken.set()
             except Exception as error:
                 # A defect is caught too: without this task no event would reach anybody.
-                self._woken.set()
                 self._failures += 1
                 if self._failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error

@@ -312,3 +312,21 @@ async def test_a_transaction_that_began_before_another_and_saw_what_it_did_comes
     await move_all(pool)
 
     assert [event.type for event in await all_events(pool)] == [EventType.ORDER_HELD, EventType.ORDER_CONFIRMED]
+
+
+async def test_a_relay_that_is_closed_within_a_move_moves_it_again(
+    pool: Pool, faulty: Faulty, tokens: AuthTokens
+) -> None:
+    await buy(pool, await new_product(pool))
+    async with Late(Endpoint("here", faulty.url), tokens) as late:
+        relay = Relay(late, lambda: None, QUICK)
+        relay.start()
+        await late.begun.wait()
+        late.begun.clear()
+        closing = asyncio.create_task(relay.close(PATIENCE))
+        await until(lambda: late.begun.is_set() or closing.done())
+        late.go.set()
+        await closing
+
+    assert len(await all_events(pool)) == 1
+    assert await left_in_outbox(pool) == 0
