@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 
@@ -52,9 +52,9 @@ class Event:
 
 
 def outbox_entry(happenings: Sequence[Happening], product: Product) -> str:
-    """What a transaction did, as JSON: [[id, type, order's id or null, data], ...], with the data that receivers get.
+    """What a transaction did, as JSON: [[type, order's id or null, data], ...], with the data that receivers get.
     `product` is as the transaction leaves it."""
-    return orjson.dumps([(uuid4(), *_entry(happening, product)) for happening in happenings]).decode()
+    return orjson.dumps([_entry(happening, product) for happening in happenings]).decode()
 
 
 def _entry(happening: Happening, product: Product) -> tuple[EventType, str | None, dict[str, Any]]:

@@ -44,8 +44,8 @@ FROM outbox ORDER BY written_at, id LIMIT {MAX_ROWS + 1}
 _MOVE = """
 INSERT INTO events (position, id, type, occurred_at, product_id, order_id, data)
 SELECT $1::bigint + row_number() OVER (ORDER BY outbox.written_at, outbox.id, happening.number),
-    (happening.event ->> 0)::uuid, happening.event ->> 1, outbox.created_at, outbox.product_id,
-    (happening.event ->> 2)::uuid, (happening.event -> 3)::text
+    gen_random_uuid(), happening.event ->> 0, outbox.created_at, outbox.product_id,
+    (happening.event ->> 1)::uuid, (happening.event -> 2)::text
 FROM outbox CROSS JOIN LATERAL json_array_elements(outbox.happened::json) WITH ORDINALITY AS happening (event, number)
 WHERE outbox.id = ANY($2::text[]::uuid[])
 """

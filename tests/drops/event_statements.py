@@ -13,7 +13,7 @@ from tests.drops.happenings import change, keeping, new_held_product
 _FULL_ROW = """
 INSERT INTO outbox (id, product_id, events, units, happened)
 SELECT gen_random_uuid(), $1, $2, 1,
-    json_agg(json_build_array(gen_random_uuid(), 'order.held', gen_random_uuid(), '{}'::json))::text
+    json_agg(json_build_array('order.held', gen_random_uuid(), '{}'::json))::text
 FROM generate_series(1, $2::integer)
 """
 

@@ -13,7 +13,6 @@ from api.database.pool import Pool
 class Happened:
     """An event as a transaction wrote it. `data` is what receivers get."""
 
-    id: UUID
     type: str
     order_id: UUID | None
     data: dict[str, Any]
@@ -23,9 +22,9 @@ async def read_outbox(pool: Pool, product_id: UUID) -> list[Happened]:
     """The events of a product that are in the outbox, in the order of their transactions."""
     rows = await pool.fetch("SELECT happened FROM outbox WHERE product_id = $1 ORDER BY created_at", product_id)
     return [
-        Happened(UUID(id_), type_, None if order_id is None else UUID(order_id), data)
+        Happened(type_, None if order_id is None else UUID(order_id), data)
         for row in rows
-        for id_, type_, order_id, data in json.loads(row["happened"])
+        for type_, order_id, data in json.loads(row["happened"])
     ]
 
 

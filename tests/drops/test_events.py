@@ -62,8 +62,7 @@ def test_a_transaction_writes_what_happened_to_rows_that_it_has_read() -> None:
 
     [cancelled, restocked] = orjson.loads(outbox_entry(happenings, TEE))
 
-    assert cancelled[1:3] == ["order.cancelled", ID]
-    assert order_of_data(cancelled[3]) == READ
-    assert restocked[1:3] == ["product.restocked", None]
-    assert (restocked[3]["product"]["id"], restocked[3]["delta"]) == (OTHER, -3)
-    assert UUID(cancelled[0]) != UUID(restocked[0])
+    assert cancelled[:2] == ["order.cancelled", ID]
+    assert order_of_data(cancelled[2]) == READ
+    assert restocked[:2] == ["product.restocked", None]
+    assert (restocked[2]["product"]["id"], restocked[2]["delta"]) == (OTHER, -3)
