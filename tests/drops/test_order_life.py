@@ -227,6 +227,6 @@ def test_a_sale_decides_as_the_plain_model_does(holds: bool) -> None:
 @with_holds_or_not
 async def test_the_database_decides_as_the_plain_model_does(pool: Pool, holds: bool) -> None:
     new_store = partial(Tables, pool, asyncio.get_running_loop())
-    seen = await asyncio.to_thread(live, new_store, holds, EXAMPLES // 2, steps=30)
+    seen = await asyncio.to_thread(live, new_store, holds, EXAMPLES // 4, steps=30)
     assert seen.keys() <= SEEN[holds]
     assert (seen["Paid CONFIRMED"] > 0) == holds
