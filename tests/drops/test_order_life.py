@@ -120,8 +120,10 @@ class OrderLife(RuleBasedStateMachine):
         self.new_store, self.holds = new_store, holds
         self.seen = seen
 
-    @initialize(stock=st.integers(1, 3), limit=st.sampled_from([None, None, 2]))
-    def open(self, stock: int, limit: int | None) -> None:
+    @initialize(scarce=st.sampled_from([(1, None), (2, None), (3, None), (9, 2), (9, 3)]))
+    def open(self, scarce: tuple[int, int | None]) -> None:
+        """Either the stock or the limit per buyer is what buyers lack."""
+        stock, limit = scarce
         self.store = self.new_store(stock, limit, self.holds)
         self.model = Model(stock, limit, self.holds)
         self.refused: set[tuple[UUID, str]] = set()
@@ -225,6 +227,6 @@ def test_a_sale_decides_as_the_plain_model_does(holds: bool) -> None:
 @with_holds_or_not
 async def test_the_database_decides_as_the_plain_model_does(pool: Pool, holds: bool) -> None:
     new_store = partial(Tables, pool, asyncio.get_running_loop())
-    seen = await asyncio.to_thread(live, new_store, holds, max(10, EXAMPLES // 5), steps=30)
+    seen = await asyncio.to_thread(live, new_store, holds, EXAMPLES // 4, steps=30)
     assert seen.keys() <= SEEN[holds]
     assert (seen["Paid CONFIRMED"] > 0) == holds

@@ -87,8 +87,8 @@ class Fickle:
     async def die_again_and_again(self) -> None:
         """Die after every few events, and return after every few tries; until cancelled."""
         while True:
-            for self.dead in (False, True):
-                enough = len(self._receiver.taken) + self._chance.randint(20, 60)
+            for self.dead, most in ((False, 30), (True, 60)):  # it dies again while it gets what has waited
+                enough = len(self._receiver.taken) + self._chance.randint(5, most)
                 with suppress(TimeoutError):
                     await until(lambda enough=enough: len(self._receiver.taken) >= enough, timeout=short(3))  # type: ignore[misc]
 
@@ -185,10 +185,10 @@ async def test_every_event_is_received_and_none_that_did_not_happen(
 
 async def received_events(fickle: Fickle, receiver: Receiver, behind: Pool) -> list[tuple[str, dict[str, Any]]]:
     """The types and the data of the events that the receiver has taken, each once, in the order of their positions."""
-    stored = {
-        str(row["id"]): (row["type"], json.loads(row["data"]))
-        for row in await behind.fetch("SELECT id, type, data FROM events ORDER BY position")
-    }
+    rows = await behind.fetch("SELECT position, id, type, data FROM events ORDER BY position")
+    stored = {str(row["id"]): (row["type"], json.loads(row["data"])) for row in rows}
+    assert [row["position"] for row in rows] == list(range(1, len(rows) + 1)), "positions have a gap"
+    assert len(stored) == len(rows), "an event has two positions"
     for taken in receiver.taken:
         body = taken.verify()
         assert isinstance(body, dict)
