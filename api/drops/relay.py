@@ -39,11 +39,11 @@ _SOLD_OUT_NAMESPACE = uuid.UUID("8e0b7c52-1f64-5a0c-9a3e-5d1c7b0f4e29")
 _HAS_WAITED = "SELECT min(created_at) <= now() - $1::interval AS waited FROM outbox"
 _READ_OUTBOX = f"""
 SELECT id, product_id, events, units, (SELECT coalesce(max(position), 0) FROM events) AS newest
-FROM outbox ORDER BY written_at, id LIMIT {MAX_ROWS + 1}
+FROM outbox ORDER BY created_at, id LIMIT {MAX_ROWS + 1}
 """
 _MOVE = """
 INSERT INTO events (position, id, type, occurred_at, product_id, order_id, data)
-SELECT $1::bigint + row_number() OVER (ORDER BY outbox.written_at, outbox.id, happening.number),
+SELECT $1::bigint + row_number() OVER (ORDER BY outbox.created_at, outbox.id, happening.number),
     gen_random_uuid(), happening.event ->> 0, outbox.created_at, outbox.product_id,
     (happening.event ->> 1)::uuid, (happening.event -> 2)::text
 FROM outbox CROSS JOIN LATERAL json_array_elements(outbox.happened::json) WITH ORDINALITY AS happening (event, number)
