@@ -21,9 +21,13 @@ from api.drops.requests import LapseRequest
 
 logger = logging.getLogger("dropzero.holds")
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 1.5, 3.5
-"""Seconds between two looks at the holds, so that each is ended within 5 s. Each pause is random, so that processes do
-not end the same holds at the same moment."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 4.5
+"""Seconds from one look at the holds to the next, so that each is ended within 5 s. Each pause is random, so that
+processes do not end the same holds at the same moment."""
+
+LOOKS = 2
+"""Looks at a time. While one ends 100,000 holds of a product, or waits for a slow line, the other one ends those of
+other products."""
 
 WINDOW = 1600
 """Holds that one look reads at most, of those that have run out the earliest."""
@@ -48,7 +52,8 @@ CLIENT = "holds that ran out"
 
 READ_HOLDS = f"""
 SELECT id, product_id, user_ref FROM orders
-WHERE held_until <= now() ORDER BY held_until, product_id, id LIMIT {WINDOW}
+WHERE held_until <= now() AND NOT product_id = ANY($1::text[]::uuid[])
+ORDER BY held_until, product_id, id LIMIT {WINDOW}
 """
 
 
@@ -60,50 +65,60 @@ class Lapsing:
         self._database = database
         self._group_commit = group_commit
         self._backoff = backoff
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.busy: set[UUID] = set()
+        """The products whose holds are being ended."""
+        self._failures = 0
         self.lapsed = 0
         """Orders that this process has ended since its start."""
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="lapsing")
+        self._tasks = [asyncio.create_task(self._run(), name="lapsing") for _ in range(LOOKS)]
 
     async def close(self) -> None:
         """Stop. A request that is in a line already is answered by the line."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def end_holds(self) -> float:
-        """End the holds that have run out, up to WINDOW. Returns how many seconds later to look again. Raises Conflict,
-        Unavailable, OutcomeUnknown; holds that have not been ended by then are found again."""
-        rows = await self._database.fetch(READ_HOLDS)
+        """End the holds that have run out, up to WINDOW, but for products whose holds are being ended already. Returns
+        how many seconds later to look again. Raises Conflict, Unavailable, OutcomeUnknown; holds that have not been
+        ended by then are found again."""
+        rows = await self._database.fetch(READ_HOLDS, [str(product_id) for product_id in self.busy])
         due: defaultdict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
         for order_id, product_id, user_ref in rows:
-            due[product_id].append((order_id, user_ref))
+            if product_id not in self.busy:  # another look has read them at the same time
+                due[product_id].append((order_id, user_ref))
         limit = asyncio.Semaphore(PRODUCTS_AT_ONCE)
         ending = (self._end_holds_of(product_id, orders, limit) for product_id, orders in due.items())
-        for failure in await asyncio.gather(*ending, return_exceptions=True):
+        self.busy |= due.keys()
+        try:
+            failures = await asyncio.gather(*ending, return_exceptions=True)
+        finally:
+            self.busy -= due.keys()
+        for failure in failures:
             if failure is not None:
                 raise failure
         return 0.0 if len(rows) == WINDOW else _pause()
 
     async def _run(self) -> None:
-        failures, pause = 0, _pause()
+        pause = _pause()
         while True:
             await asyncio.sleep(pause)
             try:
                 pause = await self.end_holds()
             except Exception as error:
                 # A defect is caught too: without this task, units would stay blocked for ever.
-                failures += 1
-                if failures == 1:
+                self._failures += 1
+                if self._failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
                     logger.warning("holds that have run out cannot be ended yet: %s", error, exc_info=defect)
-                pause = self._backoff.delay(failures)
+                pause = self._backoff.delay(self._failures)
             else:
-                if failures:
-                    logger.info("holds that run out are ended again, after %d failures", failures)
-                failures = 0
+                if self._failures:
+                    logger.info("holds that run out are ended again, after %d failures", self._failures)
+                self._failures = 0
 
     async def _end_holds_of(
         self, product_id: UUID, orders: Sequence[tuple[UUID, str]], limit: asyncio.Semaphore

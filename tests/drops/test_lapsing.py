@@ -103,6 +103,21 @@ async def test_holds_of_many_products_are_ended_in_one_look(pool: Pool, behind: 
     assert [(await get_product(pool, product_id)).stock for product_id in products] == [160] * 30
 
 
+async def test_many_holds_of_one_product_do_not_keep_those_of_another(pool: Pool, behind: Pool) -> None:
+    many, few = await new_held_product(pool, 2 * WINDOW, shards=1), await new_held_product(pool, 160, shards=1)
+    await place_due_holds(behind, many, WINDOW)
+    process = Lapsing(pool, new_group_commit(pool))
+    ending = asyncio.create_task(process.end_holds())
+    await until(lambda: bool(process.busy))
+    await place_due_holds(behind, few, 2)  # they ran out later than those of the other product
+
+    await process.end_holds()
+
+    assert not ending.done(), "the other product's holds are still being ended"
+    assert (await get_product(pool, few)).stock == 160
+    await ending
+
+
 @on_both_engines
 async def test_only_holds_that_have_run_out_are_ended(pool: Pool, behind: Pool) -> None:
     line = new_group_commit(pool)

@@ -164,7 +164,9 @@ EXPECTED = {
         lambda shop: group(shop, ConfirmRequest(shop.held_id, shop.hot, shop.buyer, "payment-1")), PURCHASE
     ),
     "held units": Expected(lambda shop: held_units(shop.pool, [shop.hot, shop.cold]), {"orders_by_hold"}),
-    "holds that run out": Expected(lambda shop: shop.pool.fetch(READ_HOLDS), {"orders_by_hold"}, in_order=True),
+    "holds that run out": Expected(
+        lambda shop: shop.pool.fetch(READ_HOLDS, [str(shop.cold)]), {"orders_by_hold"}, in_order=True
+    ),
 }
 
 
