@@ -13,6 +13,7 @@ from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
+from api.graphql.cost import ERROR_COST
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.public import PUBLIC
 from api.identity.caller import Role
@@ -48,7 +49,8 @@ class Product:
 
     @strawberry.field(
         description="Units in held orders, for the operator, support and payments; an error for all others. It is read "
-        "after the stock, so that a hold which begins or ends in between counts in both or in neither."
+        "after the stock, so that a hold which begins or ends in between counts in both or in neither.",
+        metadata=ERROR_COST,
     )
     async def held(self, info: Info) -> int | None:
         info.context.caller.require(Role.SUPPORT, Role.PAYMENTS)
