@@ -82,6 +82,14 @@ def orders(target: Target) -> Messages:
         yield target.post(document, headers=target.authorization(ORDERS_BUYER))
 
 
+def refused_fields(target: Target) -> Messages:
+    """A field that is not for the caller, as often as one operation may have it: each has an error of its own."""
+    while True:
+        yield target.post(
+            "{products(first: 100) {edges {node {held}}} more: products(first: 65) {edges {node {held}}}}"
+        )
+
+
 def aliased_orders(target: Target) -> Messages:
     """10 orders that do not exist."""
     names = " ".join(f"$i{number}: ID!" for number in range(10))
@@ -194,6 +202,8 @@ DOCUMENT_ATTACKS = (
     Attack("products", "10 x products(first: 100)", lists, usual=True),
     Attack("products-100", "10 x products(first: 100)", lists, 100, usual=True),
     Attack("list-100", "products(first: 100) with all fields", one_list, 100),
+    Attack("refused-fields", "165 x held, refused", refused_fields),
+    Attack("refused-fields-100", "165 x held, refused", refused_fields, 100),
     Attack("orders", "10 x orders(first: 100) { product }", orders, seeds=Seeds.ORDERS, usual=True),
     Attack("orders-20", "10 x orders(first: 100) { product }", orders, 20, seeds=Seeds.ORDERS, usual=True),
     Attack("order-aliases", "10 x order(id), unknown", aliased_orders),

@@ -8,6 +8,7 @@ from bench.abuse.attack import ATTACKER, Attack, Manner, Messages, Seeds, Target
 
 PURCHASE = "mutation($i: PurchaseInput!){purchase(input: $i){status ... on PurchaseConfirmed {order {id}}}}"
 CANCEL = "mutation($i: CancelOrderInput!){cancelOrder(input: $i){status}}"
+RELEASE = "mutation($id: ID!){releaseOrder(orderId: $id){status}}"
 _ORDER = re.compile(rb'"order":\{"id":"([0-9a-f-]{36})"')
 
 HOLDERS = tuple(f"{ATTACKER}held-{number}" for number in range(10))
@@ -94,6 +95,13 @@ def cancelled_unknown(target: Target) -> Messages:
         yield cancel(target, unknown_product(), some_buyer())
 
 
+def released_unknown(target: Target) -> Messages:
+    """Releases orders that do not exist."""
+    while True:
+        buyer = some_buyer()
+        yield target.post(RELEASE, {"id": unknown_product()}, target.authorization(buyer))
+
+
 def cancelled_again(target: Target) -> Messages:
     """Buys once, and cancels the same order again and again."""
     buyer = some_buyer()
@@ -145,6 +153,7 @@ PURCHASE_ATTACKS = (
     Attack("buy-cancel-20", "buy and cancel of the product on sale", bought_and_cancelled, 20, usual=True),
     Attack("buy-cancel", "buy and cancel of the product on sale", bought_and_cancelled, 100, usual=True),
     Attack("cancel-unknown", "cancels of unknown orders", cancelled_unknown, 100),
+    Attack("release-unknown", "releases of unknown orders", released_unknown, 100),
     Attack("cancel-again", "the same order cancelled again", cancelled_again, 100),
     Attack("replays", "the same purchase again", replayed, 100),
     Attack(
