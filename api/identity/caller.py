@@ -74,7 +74,8 @@ class Caller:
         roles."""
         if self.has(*roles):
             return
-        who = " and for ".join(["the operator", *(role for role in roles if role is not Role.OPERATOR)])
+        *first, last = ["the operator", *(f"for {role}" for role in roles if role is not Role.OPERATOR)]
+        who = f"{', '.join(first)} and {last}" if first else last
         if self.closed:
             raise Unauthenticated(f"this is for {who}, and {_CLOSED}")
         if self.kind is Kind.ANONYMOUS:
