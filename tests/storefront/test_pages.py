@@ -7,7 +7,7 @@ import pytest
 
 from api.storefront.files import STYLES, read_files, stylesheet
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
-from api.storefront.pages import DROP, FOLDER, PAGES, SCRIPTS, Page, read_messages, render_page, script_texts
+from api.storefront.pages import DROP, FOLDER, PAGES, PAYMENT, SCRIPTS, Page, read_messages, render_page, script_texts
 
 MAX_CODE = 82_000
 """Bytes of all scripts and the stylesheet together."""
@@ -29,6 +29,12 @@ def test_a_page_is_complete_and_names_its_language_and_direction(page: Page, lan
     assert "{{" not in document
     assert document.count("<h1") == 1
     assert all(f"<{landmark}" in document for landmark in ("header", "nav", "main", "footer"))
+
+
+@pytest.mark.parametrize("page", [DROP, PAYMENT], ids=["drop", "payment"])
+def test_the_name_of_a_drop_has_a_direction_of_its_own(page: Page) -> None:
+    """Otherwise Aurora Tee! is read as !Aurora Tee in a page from right to left."""
+    assert '<bdi id="name">' in render_page(page, "ar", graphiql=True, demo=True, guests=True)
 
 
 @every_page
