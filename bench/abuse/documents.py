@@ -90,6 +90,15 @@ def refused_fields(target: Target) -> Messages:
         )
 
 
+def unshared(target: Target) -> Messages:
+    """As many products, beside a field of the caller's own: no other request shares the reading."""
+    page = "edges {node {stock}}"
+    while True:
+        yield target.post(
+            f"{{products(first: 100) {{{page}}} more: products(first: 65) {{{page}}} viewer {{subject}}}}"
+        )
+
+
 def aliased_orders(target: Target) -> Messages:
     """10 orders that do not exist."""
     names = " ".join(f"$i{number}: ID!" for number in range(10))
@@ -201,6 +210,7 @@ DOCUMENT_ATTACKS = (
     Attack("introspection-nested", "introspection, nested, unique", nested_introspection, usual=True),
     Attack("products", "10 x products(first: 100)", lists, usual=True),
     Attack("products-100", "10 x products(first: 100)", lists, 100, usual=True),
+    Attack("unshared", "165 products and viewer", unshared),
     Attack("list-100", "products(first: 100) with all fields", one_list, 100),
     Attack("refused-fields", "165 x held, refused", refused_fields),
     Attack("refused-fields-100", "165 x held, refused", refused_fields, 100),
