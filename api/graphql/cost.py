@@ -22,8 +22,6 @@ from graphql import (
     get_nullable_type,
 )
 
-from api.graphql.compiled.resolvers import strawberry_field
-
 MAX_COST = 2_000
 """Fields that an operation resolves at most: rows times the fields of a row. Each field takes some 10 µs (measured with
 `products(first: 100)` on 2 shared cores), so that the most expensive operation takes 20 ms. A hundred products with all
@@ -34,11 +32,6 @@ MAX_ROWS = 100
 
 UNPAGED_ROWS = 10
 """Rows that are assumed for a list that no argument bounds, such as the list of Regions."""
-
-ERROR_COST: Mapping[str, int] = {"cost": 10}
-"""The metadata of a field of a row that is an error for strangers. Such an error takes 110 to 150 µs (measured on 2
-shared cores), as much as some ten fields. One connection whose operations had a thousand of them left 31 % of their
-purchases to others, and 83 % with as many fields without errors."""
 
 PAGE_ARGUMENT = "first"
 """The argument that bounds the rows of a field's list."""
@@ -114,8 +107,7 @@ class Costs:
     def _of_field(self, node: FieldNode, parent: GraphQLNamedType, rows: Rows, defaults: Mapping[str, str]) -> Cost:
         field = self._schema.get_field(cast("GraphQLObjectType", parent), node.name.value)
         if field is None or node.selection_set is None:
-            definition = None if field is None else strawberry_field(field)
-            return Cost(1 if definition is None else definition.metadata.get("cost", 1))
+            return Cost(1)
         if PAGE_ARGUMENT in field.args:
             rows = _rows_of(node, defaults, field.args[PAGE_ARGUMENT].default_value)
         inner = self._of(node.selection_set, get_named_type(field.type), rows, defaults)
