@@ -113,6 +113,9 @@ class _DropsCollector(Collector):
         waiting = GaugeMetricFamily(
             "dropzero_purchases_waiting", "Purchases not answered yet, in line and in flight.", labels=["region"]
         )
+        yield CounterMetricFamily(
+            "dropzero_holds_lapsed", "Holds that ran out and were ended.", value=self._drops.lapsing.lapsed
+        )
         # Purchases that name no Region have a group commit of their own. Its counts name the Region that decided.
         for labels, count in sum((commits.outcomes for commits in group_commits), Counter[tuple[str, str]]()).items():
             purchases.add_metric(labels, count)

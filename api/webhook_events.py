@@ -11,4 +11,4 @@ async def send_event(webhook: Webhook, event: Event) -> None:
     try:
         await webhook.send(WebhookEvent(event.id, event.type, event.occurred_at, event.data))
     except WebhookFailed as failed:
-        raise NotTaken(str(failed), failed.retry_after, away=failed.away) from None
+        raise NotTaken(f"{webhook.receiver}: {failed}", failed.retry_after, away=failed.away) from None

@@ -1,5 +1,6 @@
 """The query plans that PostgreSQL makes for the statements that the code sends."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,15 +24,22 @@ class Statement:
 Sender: TypeAlias = type[Pool] | type[Regions] | type[Transaction]
 
 
+BACKGROUND = {"lapsing", "relay", "retention", "webhooks", "event log", "stock publisher"}
+"""The tasks of a server that send statements by themselves, at any moment."""
+
+
 def record(monkeypatch: pytest.MonkeyPatch, *methods: tuple[Sender, str]) -> list[Statement]:
-    """Every statement that this process sends through one of these methods from now on, in order."""
+    """Every statement that this process sends through one of these methods from now on, in order, but for those of the
+    tasks of BACKGROUND."""
     sent: list[Statement] = []
 
     def record_method(sender: Sender, name: str) -> None:
         original = getattr(sender, name)
 
         async def recorded(self: Pool | Regions | Transaction, text: str, *arguments: Any) -> Any:
-            sent.append(Statement(text, arguments))
+            task = asyncio.current_task()
+            if task is None or task.get_name() not in BACKGROUND:
+                sent.append(Statement(text, arguments))
             return await original(self, text, *arguments)
 
         monkeypatch.setattr(sender, name, recorded)

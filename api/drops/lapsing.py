@@ -137,7 +137,9 @@ class Lapsing:
             finally:
                 self.lapsed += lapsed
                 if lapsed:
-                    logger.info("holds of the product %s that ran out, whose units are on sale: %d", product_id, lapsed)
+                    logger.debug(
+                        "holds of the product %s that ran out, whose units are on sale: %d", product_id, lapsed
+                    )
 
 
 def _pause() -> float:

@@ -13,7 +13,6 @@ from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
-from api.graphql.cost import ERROR_COST
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.public import PUBLIC
 from api.identity.caller import Role
@@ -48,12 +47,12 @@ class Product:
     created_at: datetime = strawberry.field(description="When the operator created it.")
 
     @strawberry.field(
-        description="Units in held orders, for the operator, support and payments; an error for all others. It is read "
-        "after the stock, so that a hold which begins or ends in between counts in both or in neither.",
-        metadata=ERROR_COST,
+        description="Units in held orders, for the operator, support and payments; null for all others. It is read "
+        "after the stock, and can be a moment newer."
     )
     async def held(self, info: Info) -> int | None:
-        info.context.caller.require(Role.SUPPORT, Role.PAYMENTS)
+        if not info.context.caller.has(Role.SUPPORT, Role.PAYMENTS):
+            return None
         return await info.context.drops.held_units.of(UUID(self.id))
 
     @classmethod

@@ -77,6 +77,8 @@ class Webhook:
     ) -> None:
         """`now`: the time in UTC. `resolver` finds the addresses of names, and `tls` has the authorities that are
         trusted. By default both are the operating system's."""
+        self.receiver = settings.receiver
+        """The receiver's origin, for log lines."""
         self._url = yarl.URL(settings.url)
         self._private = settings.private
         self._signers = tuple(map(Signer, settings.secrets))

@@ -128,6 +128,13 @@ async def kill_one(fleet: Fleet, home: StandIn, receiver: Receiver) -> None:
     home.commit_latency = 0.0
 
 
+async def new_book(customers: Customers) -> Book:
+    """Create the product, whose holds are longer than the storm."""
+    wanted = {"name": "Tee", "dropName": "First Light", "stock": STOCK, "holdSeconds": 86_400}
+    reply = await customers.until_answered(CREATE, {"input": wanted | {"idempotencyKey": "tee"}})
+    return Book(reply.value["id"], STOCK, None)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2 * SECONDS + 3 * PATIENCE)
 async def test_every_event_is_received_and_none_that_did_not_happen(
@@ -145,9 +152,7 @@ async def test_every_event_is_received_and_none_that_did_not_happen(
         ):
             customers = Customers(fleet, session, chance)
             payers = Payers(customers, chance)
-            wanted = {"name": "Tee", "dropName": "First Light", "stock": STOCK, "holdSeconds": 86_400}
-            reply = await customers.until_answered(CREATE, {"input": wanted | {"idempotencyKey": "tee"}})
-            book = Book(reply.value["id"], STOCK, None)
+            book = await new_book(customers)
 
             async def customer() -> None:
                 for number in numbers:

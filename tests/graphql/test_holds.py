@@ -117,11 +117,9 @@ async def test_held_units_are_counted_for_the_shop_alone(till: Till) -> None:
     shown = await till.data(query, {"id": till.product_id}, OPERATOR)
 
     assert shown["product"] == {"stock": 6, "held": 3, "stocked": 10}
-    for caller, code in ((ADA, "FORBIDDEN"), (GUEST, "FORBIDDEN"), (ANONYMOUS, "UNAUTHENTICATED")):
-        answer = await till.shop.server.ask(query, {"id": till.product_id}, token=till.shop.token(caller))
-        [error] = answer["errors"]
-        assert (error["extensions"]["code"], error["path"]) == (code, ["product", "held"])
-        assert answer["data"]["product"] == {"stock": 6, "held": None, "stocked": 10}
+    for caller in (ADA, GUEST, ANONYMOUS):
+        shown = await till.data(query, {"id": till.product_id}, caller)
+        assert shown["product"] == {"stock": 6, "held": None, "stocked": 10}
 
 
 async def test_the_held_units_of_a_page_are_one_statement(open_till: OpenTill, statements: list[Statement]) -> None:
@@ -133,7 +131,7 @@ async def test_the_held_units_of_a_page_are_one_statement(open_till: OpenTill, s
 
     held = {edge["node"]["id"]: edge["node"]["held"] for edge in page["products"]["edges"]}
     assert held == {till.product_id: 2 if till is tills[3] else 0 for till in tills}
-    assert sum("held_until IS NOT NULL AND product_id" in statement.text for statement in statements) == 1
+    assert sum("AS units FROM orders" in statement.text for statement in statements) == 1
 
 
 async def test_the_same_key_answers_what_became_of_the_hold(till: Till) -> None:
