@@ -82,8 +82,8 @@ def orders(target: Target) -> Messages:
         yield target.post(document, headers=target.authorization(ORDERS_BUYER))
 
 
-def refused_fields(target: Target) -> Messages:
-    """A field that is not for the caller, as often as one operation may have it: each has an error of its own."""
+def held_units(target: Target) -> Messages:
+    """A field that is null for strangers, in as many products as one operation may have: no reading of it is shared."""
     while True:
         yield target.post(
             "{products(first: 100) {edges {node {held}}} more: products(first: 65) {edges {node {held}}}}"
@@ -212,8 +212,8 @@ DOCUMENT_ATTACKS = (
     Attack("products-100", "10 x products(first: 100)", lists, 100, usual=True),
     Attack("unshared", "165 products and viewer", unshared),
     Attack("list-100", "products(first: 100) with all fields", one_list, 100),
-    Attack("refused-fields", "165 x held, refused", refused_fields),
-    Attack("refused-fields-100", "165 x held, refused", refused_fields, 100),
+    Attack("held", "165 products with held", held_units),
+    Attack("held-100", "165 products with held", held_units, 100),
     Attack("orders", "10 x orders(first: 100) { product }", orders, seeds=Seeds.ORDERS, usual=True),
     Attack("orders-20", "10 x orders(first: 100) { product }", orders, 20, seeds=Seeds.ORDERS, usual=True),
     Attack("order-aliases", "10 x order(id), unknown", aliased_orders),
