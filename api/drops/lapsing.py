@@ -93,6 +93,7 @@ class Lapsing:
         limit = asyncio.Semaphore(PRODUCTS_AT_ONCE)
         ending = (self._end_holds_of(product_id, orders, limit) for product_id, orders in due.items())
         self.busy |= due.keys()
+        before = self.lapsed
         try:
             failures = await asyncio.gather(*ending, return_exceptions=True)
         finally:
@@ -100,7 +101,8 @@ class Lapsing:
         for failure in failures:
             if failure is not None:
                 raise failure
-        return 0.0 if len(rows) == WINDOW else _pause()
+        # A look that ended nothing is not repeated at once: its lines are too long, or its holds cannot be ended.
+        return 0.0 if len(rows) == WINDOW and self.lapsed > before else _pause()
 
     async def _run(self) -> None:
         pause = _pause()

@@ -94,6 +94,18 @@ async def test_more_holds_than_one_look_reads_are_all_ended(pool: Pool, behind: 
     await assert_books_balance(pool)
 
 
+async def test_a_look_that_can_end_nothing_is_not_repeated_at_once(pool: Pool, behind: Pool) -> None:
+    stray = uuid.uuid4()  # a product that does not exist
+    await behind.execute(
+        "INSERT INTO orders (id, product_id, user_ref, quantity, status, region, held_until) "
+        "SELECT gen_random_uuid(), $1, 'ada', 1, 'CONFIRMED', 'here', now() FROM generate_series(1, $2::integer)",
+        stray,
+        WINDOW,
+    )
+
+    assert await Lapsing(pool, new_group_commit(pool)).end_holds() >= lapsing.SHORTEST_PAUSE
+
+
 async def test_holds_of_many_products_are_ended_in_one_look(pool: Pool, behind: Pool) -> None:
     products = [await new_held_product(pool, 160, shards=1) for _ in range(30)]
     for product_id in products:

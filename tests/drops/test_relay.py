@@ -1,4 +1,4 @@
-"""The relay: every event of the outbox gets one position, without gaps, whatever else moves or fails."""
+"""The relay: every event of the outbox gets one position, without gaps, also when relays conflict or fail."""
 
 import asyncio
 from collections import Counter
