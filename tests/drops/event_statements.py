@@ -8,7 +8,8 @@ from api.drops.parcels import Parcels, Results
 from api.drops.relay import MAX_EVENTS, Relay
 from api.drops.requests import Purchase
 from api.drops.retention import Retention
-from tests.drops.happenings import change, keeping, new_held_product
+from tests.drops.happenings import change, keeping
+from tests.drops.holds import new_held_product
 
 _FULL_ROW = """
 INSERT INTO outbox (id, product_id, events, units, happened)

@@ -14,9 +14,8 @@ from api.drops.event_log import event_of
 from api.drops.events import Event
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
-from api.drops.products import NewProduct, create_product
 from api.drops.relay import Relay, RelayTimes
-from tests.drops.purchases import purchase
+from tests.drops.purchases import new_group_commit, purchase
 from tests.patience import PATIENCE, PATIENT_BUDGET, until
 
 QUICK = RelayTimes(gather=0.01, patience=0.02, idle=0.05, backoff=Backoff(base=0.01, cap=0.05))
@@ -28,12 +27,7 @@ SELDOM = RelayTimes(gather=0.01, patience=0.02, idle=100 * PATIENCE)
 
 def keeping(pool: Pool, policy: GroupPolicy = GroupPolicy()) -> GroupCommit:
     """A group commit that writes what happens to the outbox."""
-    return GroupCommit(pool, policy, PATIENT_BUDGET, publish=lambda product_id, shards: None, keep_events=True)
-
-
-async def new_held_product(pool: Pool, stock: int = 10, hold_seconds: int | None = 600) -> UUID:
-    product = NewProduct.checked(name="Tee", drop_name="First Light", stock=stock, hold_seconds=hold_seconds)
-    return (await create_product(pool, product, PATIENT_BUDGET)).id
+    return new_group_commit(pool, policy, keep_events=True)
 
 
 async def buy(pool: Pool, product_id: UUID, count: int = 1, size: int = 500) -> None:

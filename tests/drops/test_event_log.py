@@ -26,7 +26,8 @@ from api.drops.events import EventType
 from api.drops.parcels import Parcels, Results
 from api.drops.requests import RestockRequest
 from api.drops.retention import Retention
-from tests.drops.happenings import age_events, all_events, buy, keeping, move_all, new_held_product
+from tests.drops.happenings import age_events, all_events, buy, keeping, move_all
+from tests.drops.holds import new_held_product
 from tests.drops.purchases import new_product, purchase
 from tests.faults import Faulty
 from tests.patience import PATIENCE, PATIENT_TIMES, until

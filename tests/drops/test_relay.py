@@ -29,10 +29,10 @@ from tests.drops.happenings import (
     keeping,
     left_in_outbox,
     move_all,
-    new_held_product,
     relaying,
     until_moved,
 )
+from tests.drops.holds import new_held_product
 from tests.drops.purchases import cancel, new_group_commit, new_product, purchase
 from tests.faults import Faulty
 from tests.patience import PATIENCE, PATIENT_TIMES, until

@@ -13,7 +13,8 @@ from api.database.pool import Pool
 from api.drops.events import Event
 from api.drops.parcels import GIVE_UP, MAX_PARCEL, Parcels
 from api.drops.sending import AT_ONCE, DOWN_AFTER, PARCELS, NotTaken, Sending, SendingTimes
-from tests.drops.happenings import all_events, buy, change, confirm, move_all, new_held_product
+from tests.drops.happenings import all_events, buy, change, confirm, move_all
+from tests.drops.holds import new_held_product
 from tests.drops.purchases import new_product
 from tests.patience import PATIENCE, until
 
