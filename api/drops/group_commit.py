@@ -63,6 +63,10 @@ class GroupCommit:
         """See Tally.outcomes."""
         return self._terms.tally.outcomes
 
+    @property
+    def tally(self) -> Tally:
+        return self._terms.tally
+
     async def submit(self, request: Request, client: str = "", deadline: float | None = None) -> Outcome:
         """Put a request into the line of its product, and return the outcome once it is known. A transaction that is
         in flight at the deadline is awaited, until the latest deadline in its group.
@@ -74,8 +78,9 @@ class GroupCommit:
         nothing sold; OutcomeUnknown when the connection was lost at COMMIT and the database did not answer in time.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._terms.budget.seconds if deadline is None else deadline
-        ticket = Ticket(request, client, deadline, loop.create_future())
+        now = loop.time()
+        deadline = now + self._terms.budget.seconds if deadline is None else deadline
+        ticket = Ticket(request, client, now, deadline, loop.create_future())
         line = self._lines.get(request.product_id)
         if line is None:
             shards = self._shards.setdefault(request.product_id, OwnShards())

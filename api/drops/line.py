@@ -11,7 +11,6 @@ from uuid import UUID
 from api.database.backoff import Backoff
 from api.database.database import Database
 from api.database.errors import Conflict, DatabaseError, OutcomeUnknown, Unavailable
-from api.database.pool import TRANSACTION_TIMEOUT
 from api.database.retry import RetryBudget
 from api.drops.decisions import Confirmed, Decision, Held, Paid, Replayed, bought
 from api.drops.errors import DropError
@@ -21,14 +20,11 @@ from api.drops.purchase import Batch, GroupFailed, execute_group
 from api.drops.requests import ConfirmRequest, Purchase, Request
 from api.drops.shards import OwnShards, Shard
 from api.drops.tally import Tally
-from api.drops.ticket import Answer, Busy, Outcome, Ticket
+from api.drops.ticket import Answer, Busy, Outcome, Ticket, time_left
 from api.identity.fair_queue import FairQueue
 from api.identity.quota import Quota, QuotaSpent
 
 logger = logging.getLogger("dropzero.purchase")
-
-LEAST_TIME = 0.1
-"""Seconds that a transaction has even when the deadlines of all its tickets have passed."""
 
 EXPIRY_INTERVAL = 0.05
 """Seconds between two searches for tickets whose deadline has passed: each search looks at every client."""
@@ -154,13 +150,16 @@ class Line:
 
         requests = [ticket.request for ticket in group]
         terms, own = self._terms, self._shards.beside(shard)
+        terms.tally.count_group(len(group), len(self._queue))
+        begun = loop.time()
         try:
             return await execute_group(
-                terms.database, self._product_id, requests, own, _time_left(group), committing, terms.keep_events
+                terms.database, self._product_id, requests, own, time_left(group), committing, terms.keep_events
             )
         finally:
             for timer in waiting:
                 timer.cancel()
+            terms.tally.transaction_seconds.add(loop.time() - begun)
             self._committing.discard(task)
 
     def _begin_beside(self, task: "asyncio.Task[None]") -> None:
@@ -204,8 +203,9 @@ class Line:
         self._size = half
 
     def _answer_batch(self, group: list[Ticket], batch: Batch) -> None:
-        tally = self._terms.tally
-        tally.transactions[batch.region, "sold" if batch.committed else "sold_nothing"] += 1
+        self._terms.tally.count_transaction(
+            self._product_id, batch.region, "sold" if batch.committed else "sold_nothing"
+        )
         if batch.committed:
             self._shards.commit()
             self._terms.publish(self._product_id, batch.shards)
@@ -235,7 +235,7 @@ class Line:
         self._answer(ticket, decision, product, region)
 
     def _count_failure(self, group: list[Ticket], failed: GroupFailed) -> None:
-        self._terms.tally.transactions[failed.region, type(failed.error).__name__] += 1
+        self._terms.tally.count_transaction(self._product_id, failed.region, type(failed.error).__name__)
         written: dict[tuple[type[Request], UUID], datetime] = {}
         if failed.unknown is not None:
             now = failed.unknown.snapshot.now
@@ -326,7 +326,8 @@ class Line:
         self._release(ticket)
         if isinstance(ticket.request, Purchase):
             kind = type(bought(answer.order, 0)) if isinstance(answer, Replayed) else type(answer)
-            self._terms.tally.outcomes[region, kind.__name__] += 1
+            seconds = asyncio.get_running_loop().time() - ticket.arrived
+            self._terms.tally.count_purchase(self._product_id, region, kind.__name__, ticket.attempts, seconds)
         if ticket.answer.done():  # its buyer has hung up
             return
         if isinstance(answer, Exception):
@@ -338,10 +339,3 @@ class Line:
         if ticket.claim is not None:
             self._terms.unanswered.give_back(ticket.claim)
             ticket.claim = None  # the two refer to each other
-
-
-def _time_left(group: list[Ticket]) -> float:
-    """Seconds until the latest deadline in the group. An earlier deadline must not cancel a transaction that others
-    still have time for."""
-    last = max(ticket.deadline for ticket in group)
-    return min(TRANSACTION_TIMEOUT, max(LEAST_TIME, last - asyncio.get_running_loop().time()))

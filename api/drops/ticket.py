@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
 from api.database.errors import OutcomeUnknown
+from api.database.pool import TRANSACTION_TIMEOUT
 from api.drops.decisions import Decision
 from api.drops.products import Product
 from api.drops.requests import Request
@@ -25,6 +27,9 @@ class Busy:
         """Spread over a second, so that clients that were refused together do not come back together."""
         return cls(retry_after_ms=random.randint(500, 1500))  # noqa: S311
 
+
+LEAST_TIME = 0.1
+"""Seconds that a transaction has even when the deadlines of all its tickets have passed."""
 
 Answer: TypeAlias = Decision | Busy
 
@@ -47,13 +52,14 @@ class Outcome:
 class Ticket:
     """A purchase, a cancellation or a restock that waits in a line or is in a group, and the future of its outcome.
 
-    `client`: where the request came from. `deadline`: by the event loop's clock. `claim`: on the quota of unanswered
-    requests. `queued`: whether the ticket waits in the line, and is in no group. `answered`: whether the line has
-    answered it; the buyer can have hung up before.
+    `client`: where the request came from. `arrived` and `deadline`: by the event loop's clock. `claim`: on the quota of
+    unanswered requests. `queued`: whether the ticket waits in the line, and is in no group. `answered`: whether the
+    line has answered it; the buyer can have hung up before.
     """
 
     request: Request
     client: str
+    arrived: float
     deadline: float
     answer: "asyncio.Future[Outcome]"
     claim: Claim | None = None
@@ -71,3 +77,10 @@ class Ticket:
             f"the connection was lost while row {self.request.row_ids[0]} was committed, and the database has not come "
             "back yet"
         )
+
+
+def time_left(group: Sequence[Ticket]) -> float:
+    """Seconds until the latest deadline in a group. An earlier deadline must not cancel a transaction that others still
+    have time for."""
+    last = max(ticket.deadline for ticket in group)
+    return min(TRANSACTION_TIMEOUT, max(LEAST_TIME, last - asyncio.get_running_loop().time()))
