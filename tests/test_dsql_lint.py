@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 from api.cluster.access import role_statements
 from api.database.endpoint import Endpoint
@@ -17,6 +18,7 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.drops.audit import audit
 from api.drops.lapsing import Lapsing
+from api.drops.reference import reference_of
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.drops.event_statements import send_every_statement_about_events
 from tests.drops.purchases import new_group_commit
@@ -168,11 +170,17 @@ async def use_every_operation(settings: Settings) -> None:
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
             f'{{ product(id: "{product}") {{ held }} }}',
+            f'{{ orderCounts(productId: "{product}") {{ held {{ orders }} }} orders(status: HELD) {{ __typename }} }}',
         ):
             await server.data(operation, token=ADMIN_TOKEN)
+        reference = reference_of(UUID(order))
         pages = {
             "products": ("", 'dropName: "First Light"'),
-            "orders": ("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
+            "orders": (
+                *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
+                *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),
+                f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
+            ),
         }
         for field, filters in pages.items():
             for chosen in filters:

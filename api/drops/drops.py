@@ -23,6 +23,7 @@ from api.drops.holds import HeldUnits
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
+from api.drops.order_counts import OrderCounts
 from api.drops.product_reads import ProductReads
 from api.drops.products import NewProduct, Product
 from api.drops.requests import Purchase, RestockRequest
@@ -60,6 +61,7 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.held_units = HeldUnits(regions)
+        self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
         self.events = KeptEvents(regions, send) if keep_events else None
         """None where no events are kept."""
@@ -90,6 +92,7 @@ class Drops:
         await self.known_products.close()
         await self.product_reads.close()
         await self.held_units.close()
+        await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
         if self.events is not None:
             await self.events.close(EVENTS_GRACE)

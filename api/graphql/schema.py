@@ -7,6 +7,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
+from api.graphql.order_counts import OrderCountQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
@@ -18,7 +19,9 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 
 @strawberry.type(description="What can be read.")
-class Query(ProductQueries, OrderQueries, OrderEventQueries, ViewerQueries, RegionQueries, ClockQueries):
+class Query(
+    ProductQueries, OrderQueries, OrderCountQueries, OrderEventQueries, ViewerQueries, RegionQueries, ClockQueries
+):
     pass
 
 
