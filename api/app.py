@@ -42,7 +42,7 @@ from api.identity.operator_tokens import OperatorTokens
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
-from api.metrics import Metrics
+from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings

@@ -10,8 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from api import worker_metrics
-from api.worker_metrics import SharedFigures
+from api.metrics import shared_figures
+from api.metrics.shared_figures import SharedFigures
 
 
 class Process(Collector):
@@ -122,8 +122,8 @@ def test_a_figure_never_shows_before_it_is_whole(start: Callable[[], Process], m
 
 
 def test_a_folder_in_memory_is_preferred_and_not_needed(tmp_path: Path) -> None:
-    assert worker_metrics.figures_parent(tmp_path) == tmp_path
-    assert worker_metrics.figures_parent(tmp_path / "none") is None
+    assert shared_figures.figures_parent(tmp_path) == tmp_path
+    assert shared_figures.figures_parent(tmp_path / "none") is None
 
 
 def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in_it(tmp_path: Path) -> None:
@@ -133,10 +133,10 @@ def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in
     (killed / "owner").touch()
     (orphaned / "owner").touch()
     orphan = Process(orphaned)
-    with worker_metrics.shared_folder(tmp_path) as first:
+    with shared_figures.shared_folder(tmp_path) as first:
         assert set(tmp_path.iterdir()) == {orphaned, others, first}
         orphan.die()
-        with worker_metrics.shared_folder(tmp_path) as second:
+        with shared_figures.shared_folder(tmp_path) as second:
             assert set(tmp_path.iterdir()) == {others, first, second}
         assert set(tmp_path.iterdir()) == {others, first}
     assert set(tmp_path.iterdir()) == {others}, "it may be of another program"
