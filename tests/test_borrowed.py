@@ -156,7 +156,12 @@ DATABASE = [
         "method",
     ),
     *loans("database/web_identity.py", "botocore.credentials:CredentialProvider", IDENTITY, "METHOD load"),
-    call("metrics/shared_figures.py", "prometheus_client.multiprocess:MultiProcessCollector.merge", FIGURES, "files"),
+    call(
+        "metrics/shared_figures.py",
+        "prometheus_client.mmap_dict:MmapedDict.read_all_values_from_file",
+        FIGURES,
+        "filename",
+    ),
     call(
         "metrics/shared_figures.py",
         "prometheus_client.mmap_dict:mmap_key",

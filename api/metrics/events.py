@@ -16,6 +16,11 @@ class EventsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         moved = self._events.relay.events
         yield CounterMetricFamily("dropzero_events", "Events that were given a position.", value=moved)
+        yield GaugeMetricFamily(
+            "dropzero_outbox_oldest_seconds",
+            "Age of the oldest event that was given no position yet.",
+            value=self._events.relay.oldest_age,
+        )
         sending = self._events.sending
         if sending is None:
             return

@@ -9,10 +9,16 @@ from prometheus_client.registry import Collector
 from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts
 from api.identity.quota import Quota
+from api.metrics.histograms import HistogramReader
 
 
 class WatchersCollector(Collector):
     def __init__(self, drops: Drops, broadcasts: Broadcasts, sockets: Quota) -> None:
+        self._deliveries = HistogramReader(
+            "dropzero_delivery_lateness_seconds",
+            "Seconds from the reading or commit of a change of stock to its delivery to the last watcher of a "
+            "subscription.",
+        )
         self._publisher = drops.publisher
         self._events = drops.events
         self._broadcasts = broadcasts
@@ -30,3 +36,9 @@ class WatchersCollector(Collector):
         yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=sockets.size)
         yield GaugeMetricFamily("dropzero_watched_products", "Products watched now.", value=publisher.watched_products)
         yield CounterMetricFamily("dropzero_stock_readings", "Readings of live stock.", value=publisher.readings)
+        yield CounterMetricFamily(
+            "dropzero_stock_readings_failed",
+            "Readings of live stock that the database did not answer.",
+            value=publisher.failed_readings,
+        )
+        yield self._deliveries.read([publisher.delivery_seconds])
