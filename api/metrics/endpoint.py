@@ -30,7 +30,7 @@ from api.metrics.regions import RegionsCollector
 from api.metrics.shared_figures import SharedFigures
 from api.metrics.watchers import WatchersCollector
 
-_LARGEST = frozenset(
+LARGEST = frozenset(
     {
         "dropzero_region_away",
         "dropzero_events_waiting",
@@ -79,7 +79,7 @@ class Metrics:
         if self._folder is None:
             yield
             return
-        figures = SharedFigures(self._folder, self._registry, _LARGEST)
+        figures = SharedFigures(self._folder, self._registry, LARGEST)
         self._registry = CollectorRegistry()
         self._registry.register(figures)
         copying = asyncio.create_task(figures.keep_copying(), name="copy figures")
