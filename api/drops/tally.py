@@ -69,5 +69,7 @@ class Tally:
         known = self.products.get(product_id)
         if known is None:
             key = product_id if len(self.products) < MAX_PRODUCTS else None
-            known = self.products.setdefault(key, ProductTally())
+            known = self.products.get(key)
+            if known is None:
+                known = self.products[key] = ProductTally()
         return known
