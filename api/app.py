@@ -20,6 +20,7 @@ from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
 from api.demo_payments import PATH, DemoPayments
 from api.drops.drops import Drops
+from api.drops.processes import Gauges
 from api.graphql.broadcast import Broadcasts
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine, respond
@@ -100,7 +101,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
                     await require_ready_database(drops.regions)
-                drops.start()
+                drops.start(Gauges(watchers=lambda: broadcasts.watchers))
                 yield
             finally:
                 admission.refusals.close()
@@ -131,6 +132,7 @@ def _drops(settings: Settings, identity: WebIdentity | None, admission: Admissio
         settings.polling,
         admission.gate.resumed,
         keep_events=settings.events,
+        keep_activity=settings.activity,
         send=None if webhook is None else partial(send_event, webhook),
     )
 

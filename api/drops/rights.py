@@ -12,6 +12,8 @@ GRANTS = {
     "outbox": ("SELECT", "INSERT", "DELETE"),
     "events": ("SELECT", "INSERT", "DELETE"),
     "parcels": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "activity": ("SELECT", "INSERT", "DELETE"),
+    "processes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """The rights on each table that the server's statements need, and no more."""
 
@@ -22,7 +24,7 @@ _PROBES = {
     "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
     "DELETE": "DELETE FROM {table} WHERE false",
 }
-_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status", "parcels": "due"}
+_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status", "parcels": "due", "processes": "data"}
 
 
 class RightsMissing(Exception):

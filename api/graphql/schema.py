@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
@@ -18,7 +19,9 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 
 @strawberry.type(description="What can be read.")
-class Query(ProductQueries, OrderQueries, OrderEventQueries, ViewerQueries, RegionQueries, ClockQueries):
+class Query(
+    ProductQueries, OrderQueries, OrderEventQueries, ActivityQueries, ViewerQueries, RegionQueries, ClockQueries
+):
     pass
 
 
@@ -31,7 +34,7 @@ class Mutation(PurchaseMutations, ProductMutations, OrderMutations, PaymentMutat
     description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
     "(graphql-sse)."
 )
-class Subscription(StockSubscriptions, OrderEventSubscriptions):
+class Subscription(StockSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
     pass
 
 
