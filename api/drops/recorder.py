@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 
 from api.database.backoff import Backoff
 from api.database.database import Database
@@ -55,7 +56,8 @@ class Recorder:
         """Rows that are being written."""
         self._taken_at = 0.0
         """When they were taken from the tallies."""
-        self._described_at: float | None = None
+        self._described_at = -inf
+        """When this process was described last; -inf before the first time, and when its row is deleted."""
         self._written_at: datetime | None = None
         """The moment of the last transaction, by the database's clock."""
         self._phase = random.uniform(0.25, 0.75)  # noqa: S311
@@ -83,10 +85,8 @@ class Recorder:
         again = bool(self._rows)
         self._take()
         now = asyncio.get_running_loop().time()
-        due = (
-            self._described_at is None or now - self._described_at > self._times.description - self._times.interval / 2
-        )
-        if self._rows or due:
+        next_at = self._described_at + self._times.description - self._times.interval / 2
+        if self._rows or now > next_at:
             description = await self._process.describe()
             async with self._writing() as transaction:
                 self._written_at = await self._process.write(transaction, description)
@@ -96,10 +96,10 @@ class Recorder:
     async def _write_last(self) -> None:
         for _ in range(2):  # rows that could not be written before, and then what was counted since
             self._take()
-            if self._rows or self._described_at is not None:
+            if self._rows or self._described_at > -inf:
                 async with self._writing() as transaction:
                     await self._process.delete(transaction)
-                self._described_at = None
+                self._described_at = -inf
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[Transaction]:
