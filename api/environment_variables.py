@@ -340,7 +340,7 @@ COMMAND_VARIABLES: tuple[Variable[Any], ...] = (
         "the server that `dropzero product`, `dropzero load` and `dropzero race` call",
     ),
 )
-"""The variables of options of `dropzero`, which `api/cli.py` reads."""
+"""The variables of options of `dropzero`, which `api/cli.py` and `api/commands` read."""
 
 
 def table(variables: Sequence[Variable[Any]]) -> str:

@@ -61,7 +61,7 @@ def test_a_room_imports_only_itself_and_the_storeys_below(path: Path) -> None:
     elif room == "webhooks":
         assert rooms <= {"webhooks"}, "what sends events knows neither what happens nor who reads it"
     else:
-        assert "client" not in rooms
+        assert "client" not in rooms or room == "commands"
         assert {other for other in rooms if storey_of(other) > storey_of(room)} == set()
 
 

@@ -92,5 +92,7 @@ def _find(products: dict[UUID | None, ProductTally], product_id: UUID) -> Produc
     known = products.get(product_id)
     if known is None:
         key = product_id if len(products) < MAX_PRODUCTS else None
-        known = products.setdefault(key, ProductTally())
+        known = products.get(key)
+        if known is None:
+            known = products[key] = ProductTally()
     return known

@@ -38,11 +38,22 @@ from api.identity.errors import RateLimited
 from api.identity.gate import Gate
 from api.identity.guests import GuestToken
 from tests.graphql.differential.script import GOOD, Plan, Scripted, scripted
+from tests.product_rows import new_product_row
 
 NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
 
 PRODUCTS = tuple(
-    Product(UUID(int=number), f"Tee {number}", "First Light", opens_at, limit, hold, NOW, stock, 10, 3 + number, 16)
+    new_product_row(
+        id=UUID(int=number),
+        name=f"Tee {number}",
+        opens_at=opens_at,
+        limit_per_buyer=limit,
+        hold_seconds=hold,
+        created_at=NOW,
+        stock=stock,
+        stocked=10,
+        version=3 + number,
+    )
     for number, opens_at, limit, hold, stock in (
         (1, None, None, None, 7),
         (2, NOW, 2, 600, 0),

@@ -1,0 +1,1 @@
+"""The commands of `dropzero` that call a running server, and what all commands share."""
