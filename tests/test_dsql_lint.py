@@ -20,6 +20,7 @@ from api.drops.lapsing import Lapsing
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.drops.event_statements import send_every_statement_about_events
 from tests.drops.purchases import new_group_commit
+from tests.drops.recording import send_every_statement_about_activity
 from tests.graphql.transport import connected
 from tests.listener import accepting
 from tests.patience import PATIENT_TIMES, until
@@ -210,6 +211,7 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
         async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
             await send_every_statement_about_events(pool, pool)
+            await send_every_statement_about_activity(pool)
             await Lapsing(pool, new_group_commit(pool)).end_holds()
     # Plain PostgreSQL was given the migrations in its own dialect; the files are linted as they are, above.
     sent = (migrating.statements | served.statements) - {migration.plain_statement for migration in MIGRATIONS}
