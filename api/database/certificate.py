@@ -16,7 +16,7 @@ class Encryption(Enum):
     """How connections to an endpoint are protected.
 
     `LOCAL`: they are sockets of this machine. `VERIFIED`: the certificate and its host are verified. `CHAIN`: the
-    certificate is, and not its host. `UNVERIFIED`: whoever answers is trusted. `OPTIONAL`: they may be in clear text.
+    certificate is, and not its host. `UNVERIFIED`: no certificate is verified. `OPTIONAL`: they may be in clear text.
     """
 
     LOCAL = "local"

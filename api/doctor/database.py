@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from api.database.index_state import failed_jobs, invalid_indexes
+from api.database.index_jobs import failed_jobs
+from api.database.index_state import invalid_indexes
 from api.database.migrations import (
     Migration,
     MigrationError,

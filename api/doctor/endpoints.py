@@ -1,6 +1,7 @@
 """One endpoint of the database: its network, its certificate, its login, its latency, its clock, and whether it can be
 written to."""
 
+import asyncio
 import math
 import statistics
 import time
@@ -13,7 +14,7 @@ from api.database.errors import DatabaseError
 from api.database.pool import Pool
 from api.database.pooler import StatementsLost, require_kept_statements
 from api.doctor.finding import Finding, explained, failed, ok, warning
-from api.doctor.reach import certificate_finding, reach
+from api.doctor.reach import CONNECT_TIMEOUT, certificate_finding, reach
 
 PINGS = 5
 """Round trips of which the median is the latency."""
@@ -34,16 +35,19 @@ SELECT current_user AS role, current_setting('transaction_isolation') AS isolati
 
 _UNSAFE = {
     Encryption.CHAIN: "the certificate is verified, and not that it is this host's",
-    Encryption.UNVERIFIED: "connections are encrypted, and whoever answers is believed",
-    Encryption.OPTIONAL: "connections may be in clear text, and whoever answers is believed",
+    Encryption.UNVERIFIED: "connections are encrypted, and any server that answers is trusted",
+    Encryption.OPTIONAL: "connections may be in clear text, and any server that answers is trusted",
 }
 
 
-async def check_endpoint(pool: Pool, now: Callable[[], float] = time.time) -> list[Finding]:
+async def check_endpoint(
+    pool: Pool, now: Callable[[], float] = time.time, timeout: float = CONNECT_TIMEOUT
+) -> list[Finding]:
     """Everything about one endpoint, in the order in which a connection needs it. What depends on a connection is not
-    checked without one. `pool` has been opened; `now` returns this machine's time, in Unix seconds."""
+    checked without one. `pool` has been opened; `now` returns this machine's time, in Unix seconds. `timeout`: seconds
+    for the network."""
     region = pool.region
-    findings = [finding async for finding in _network(pool)]
+    findings = [finding async for finding in _network(pool, timeout)]
     if any(finding.level == "failed" for finding in findings):
         return findings
     try:
@@ -81,11 +85,11 @@ async def check_clock(pool: Pool, now: Callable[[], float] = time.time) -> Findi
     return ok(check, f"the same as the database's, to {max(passed / 2, 0.001):.3f} s")
 
 
-async def _network(pool: Pool) -> AsyncIterator[Finding]:
+async def _network(pool: Pool, timeout: float) -> AsyncIterator[Finding]:
     endpoint, region = pool.endpoint, pool.region
     where = host_and_port(endpoint)
     if where is not None:
-        for finding in (await reach(f"{region} network", *where)).findings:
+        for finding in (await reach(f"{region} network", *where, timeout)).findings:
             yield finding
             if finding.level == "failed":
                 return
@@ -95,7 +99,8 @@ async def _network(pool: Pool) -> AsyncIterator[Finding]:
         yield warning(f"{region} TLS", _UNSAFE[encryption], mend)
     if encryption is Encryption.VERIFIED and where is not None:
         try:
-            expires_at = await certificate_expires_at(endpoint)
+            async with asyncio.timeout(timeout):
+                expires_at = await certificate_expires_at(endpoint)
         except (OSError, EOFError):
             return  # the login explains it
         if expires_at is not None:
