@@ -95,7 +95,9 @@ def _index_finding(pool: Pool, name: str, migration: Migration, exists: bool, jo
     create = " ".join(line.strip() for line in lines if not line.startswith("--"))
     reason = f": its job failed: {job}" if job else ""
     found = f"{name} {'is not valid' if exists else 'does not exist'}{reason}; its lists read whole tables"
-    return failed("indexes", found, f"as the owner: {f'DROP INDEX {name}; ' if exists else ''}{create}")
+    return failed(
+        "indexes", found, f"as the owner: DROP INDEX {name}; {create}" if exists else f"as the owner: {create}"
+    )
 
 
 async def check_room(pool: Pool, endpoints: int, connections: int, workers: int) -> Finding:
