@@ -171,6 +171,8 @@ async def use_every_operation(settings: Settings) -> None:
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
             f'{{ product(id: "{product}") {{ held }} }}',
+            f'mutation {{ pauseProduct(productId: "{product}") {{ pausedAt }} }}',
+            f'{{ operatorLog(productId: "{product}") {{ edges {{ cursor }} }} }}',
         ):
             await server.data(operation, token=ADMIN_TOKEN)
         pages = {

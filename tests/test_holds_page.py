@@ -12,10 +12,11 @@ from api.drops.decisions import Cancellation, Cancelled, Decision, Gone, Paid, R
 from api.drops.errors import AlreadyConfirmed, DropError
 from api.drops.lapsing import LONGEST_PAUSE, SHORTEST_PAUSE
 from api.drops.orders import Order, OrderStatus
-from api.drops.products import MAX_HOLD, MIN_HOLD, Product
+from api.drops.products import MAX_HOLD, MIN_HOLD
 from api.drops.requests import CancelRequest, ConfirmRequest, Purchase, ReleaseRequest, Request
 from api.drops.sale import Sale, Snapshot
 from api.drops.shards import Shard
+from tests.product_rows import new_product_row
 
 PAGE = (Path(__file__).parent.parent / "docs" / "holds.md").read_text(encoding="utf-8")
 PROSE = " ".join(PAGE.split())
@@ -41,7 +42,7 @@ Answer: TypeAlias = tuple[str, bool]
 
 def sale(stock: int, **order: object) -> Sale:
     """One order of a product with so many units left. `order`: what it has, beside what every order has."""
-    product = Product(PRODUCT_ID, "Tee", "First Light", None, None, 600, NOW, stock, stock + 1, 1, 1)
+    product = new_product_row(id=PRODUCT_ID, hold_seconds=600, created_at=NOW, stock=stock, stocked=stock + 1, shards=1)
     given = {"status": OrderStatus.HELD, "held_until": None, "confirmed_at": None, "payment_ref": None} | order
     stored = Order(id=ID, product_id=PRODUCT_ID, user_ref=BUYER, quantity=1, region="here", created_at=NOW, **given)  # type: ignore[arg-type]
     return Sale(Snapshot(NOW, product, [Shard(stock, stock + 1, 1)], {ID: stored}, {}, {}), "here")

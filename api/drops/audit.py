@@ -6,7 +6,8 @@ from uuid import UUID
 from api.database.database import Database
 
 # One statement is one snapshot, on a live database as well. Orders and holdings of no product are found too. The column
-# `status` is CONFIRMED for held orders as well: they have their units.
+# `status` is CONFIRMED for held orders as well: they have their units. Where the limit was changed, buyers
+# who have moved no units since have no holding; see Product.keeps_holdings.
 _AUDIT = """
 SELECT coalesce(stock.product_id, sold.product_id, wrong.product_id) AS product_id, products.name,
        stock.shards, stock.stocked, stock.stock,
@@ -25,12 +26,15 @@ FULL JOIN (
     SELECT coalesce(holdings.product_id, bought.product_id) AS product_id, count(*) AS holdings
     FROM holdings
     FULL JOIN (
-        SELECT orders.product_id, orders.user_ref, sum(orders.quantity) AS units
+        SELECT orders.product_id, orders.user_ref, sum(orders.quantity) AS units,
+               products.limit_changed_at IS NULL AS complete
         FROM orders JOIN products ON products.id = orders.product_id
-        WHERE orders.status = 'CONFIRMED' AND products.limit_per_buyer IS NOT NULL
-        GROUP BY orders.product_id, orders.user_ref
+        WHERE orders.status = 'CONFIRMED'
+          AND (products.limit_per_buyer IS NOT NULL OR products.limit_changed_at IS NOT NULL)
+        GROUP BY orders.product_id, orders.user_ref, products.limit_changed_at
     ) AS bought ON bought.product_id = holdings.product_id AND bought.user_ref = holdings.user_ref
     WHERE coalesce(holdings.units, 0) <> coalesce(bought.units, 0)
+      AND (holdings.product_id IS NOT NULL OR bought.complete)
     GROUP BY coalesce(holdings.product_id, bought.product_id)
 ) AS wrong ON wrong.product_id = coalesce(stock.product_id, sold.product_id)
 LEFT JOIN products ON products.id = coalesce(stock.product_id, sold.product_id, wrong.product_id)

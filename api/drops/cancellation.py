@@ -31,6 +31,7 @@ async def cancel_order(
     user_ref: str | None,
     client: str,
     budget: RetryBudget,
+    operator: str | None = None,
 ) -> CancelledOrder:
     """Cancel an order, confirmed or held, and return its units to stock, exactly once however often it is requested.
     An order that has lapsed stays as it is.
@@ -38,11 +39,13 @@ async def cancel_order(
     A cancellation waits in the line of its product and is decided in a group of its purchases. In a transaction of its
     own it could conflict with theirs.
 
-    `user_ref` is the buyer who sent the request, None for the operator. `client` is charged for it. Raises NotFound,
+    `user_ref` is the buyer who sent the request, None for the operator. `client` is charged for it. `operator` is the
+    name that the operator log has, None for a buyer. Raises NotFound,
     also when the order is another buyer's, Conflict when nothing was changed, Unavailable, OutcomeUnknown.
     """
     order = await find_order(database, order_id, user_ref, budget)
-    return await _submit(group_commit, CancelRequest(order_id, order.product_id, order.user_ref, user_ref), client)
+    request = CancelRequest(order_id, order.product_id, order.user_ref, user_ref, operator)
+    return await _submit(group_commit, request, client)
 
 
 async def release_order(
@@ -52,10 +55,12 @@ async def release_order(
     user_ref: str | None,
     client: str,
     budget: RetryBudget,
+    operator: str | None = None,
 ) -> CancelledOrder:
     """Cancel an order that is held, as cancel_order does. An order that has been paid meanwhile stays confirmed."""
     order = await find_order(database, order_id, user_ref, budget)
-    return await _submit(group_commit, ReleaseRequest(order_id, order.product_id, order.user_ref, user_ref), client)
+    request = ReleaseRequest(order_id, order.product_id, order.user_ref, user_ref, operator)
+    return await _submit(group_commit, request, client)
 
 
 async def _submit(group_commit: GroupCommit, request: CancelRequest, client: str) -> CancelledOrder:

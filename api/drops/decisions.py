@@ -54,6 +54,18 @@ class NotOpen:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The operator has paused the sale, until it is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The sale has ended: the drop closed at `closed_at`, or the product was archived then."""
+
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LimitReached:
     """The buyer has `held` units in confirmed and held orders, and may have `limit`. The purchase is for more than the
     difference."""
@@ -106,6 +118,8 @@ Decision: TypeAlias = (
     | Cancelled
     | SoldOut
     | NotOpen
+    | Paused
+    | Closed
     | LimitReached
     | Cancellation
     | Paid

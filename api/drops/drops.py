@@ -23,6 +23,8 @@ from api.drops.holds import HeldUnits
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
+from api.drops.operator_log import Action
+from api.drops.product_changes import Change, change_product
 from api.drops.product_reads import ProductReads
 from api.drops.products import NewProduct, Product
 from api.drops.requests import Purchase, RestockRequest
@@ -95,9 +97,9 @@ class Drops:
             await self.events.close(EVENTS_GRACE)
         await self.regions.close()
 
-    def _committed(self, product_id: UUID, shards: Sequence[Shard]) -> None:
+    def _committed(self, product: Product, shards: Sequence[Shard]) -> None:
         """Publish what a transaction of this process has just committed."""
-        self.publisher.publish(product_id, shards)
+        self.publisher.publish(product.id, shards, product.revision)
         if self.events is not None:
             self.events.relay.wake()
 
@@ -138,18 +140,31 @@ class Drops:
         await self._require_product(request.product_id, client, deadline)
         return await self._in_turn(client, restock(self.group_commits[None], request, client, deadline))
 
-    async def create_product(self, product: NewProduct) -> Product:
+    async def create_product(self, product: NewProduct, operator: str | None = None) -> Product:
         """See products.create_product."""
-        return await products.create_product(self.regions, product, self._budget)
+        return await products.create_product(self.regions, product, self._budget, operator)
 
-    async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> CancelledOrder:
+    async def change_product(self, product_id: UUID, change: Change, operator: str, action: Action) -> Product:
+        """See product_changes.change_product."""
+        changed = await change_product(self.regions, product_id, change, operator, action, self._budget)
+        if changed.shards:
+            self._committed(changed.product, changed.shards)
+        return changed.product
+
+    async def cancel_order(
+        self, order_id: UUID, user_ref: str | None, client: str = "", operator: str | None = None
+    ) -> CancelledOrder:
         """See cancellation.cancel_order."""
-        cancelling = cancel_order(self.regions, self.group_commits[None], order_id, user_ref, client, self._budget)
+        line = self.group_commits[None]
+        cancelling = cancel_order(self.regions, line, order_id, user_ref, client, self._budget, operator)
         return await self._in_turn(client, cancelling)
 
-    async def release_order(self, order_id: UUID, user_ref: str | None, client: str = "") -> CancelledOrder:
+    async def release_order(
+        self, order_id: UUID, user_ref: str | None, client: str = "", operator: str | None = None
+    ) -> CancelledOrder:
         """See cancellation.release_order."""
-        releasing = release_order(self.regions, self.group_commits[None], order_id, user_ref, client, self._budget)
+        line = self.group_commits[None]
+        releasing = release_order(self.regions, line, order_id, user_ref, client, self._budget, operator)
         return await self._in_turn(client, releasing)
 
     async def confirm_order(self, order_id: UUID, payment_ref: str, client: str = "") -> PaidOrder:

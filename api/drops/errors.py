@@ -20,5 +20,9 @@ class IdempotencyKeyReused(DropError):
     """The same key was used before for a purchase of another quantity."""
 
 
+class StaleRevision(DropError):
+    """The product has been changed since its revision was read."""
+
+
 class AlreadyConfirmed(DropError):
     """The order has been confirmed without this payment, which has to be refunded."""

@@ -16,6 +16,7 @@ from api.database.database import Database
 from api.database.retry import RetryBudget
 from api.drops.group_policy import GroupPolicy
 from api.drops.line import Line, Terms
+from api.drops.products import Product
 from api.drops.requests import Request
 from api.drops.shards import OwnShards, Shard
 from api.drops.tally import Tally
@@ -31,7 +32,7 @@ class GroupCommit:
         database: Database,
         policy: GroupPolicy,
         budget: RetryBudget,
-        publish: Callable[[UUID, Sequence[Shard]], None],
+        publish: Callable[[Product, Sequence[Shard]], None],
         backoff: Backoff = Backoff(),
         keep_events: bool = False,
     ) -> None:

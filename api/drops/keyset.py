@@ -72,13 +72,14 @@ def keyset_query(
 
 
 def keyset_clauses(
-    table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int
+    table: str, equals: Mapping[str, object | None], after: Cursor | None, first: int, condition: str = ""
 ) -> tuple[str, list[object]]:
     """WHERE, ORDER BY and LIMIT of one page, and their arguments. They find one more row, to see whether more follow.
 
     Only the filters that are set become part of the statement, so that each has a plan through its own index, of which
     it names every column: the filters' columns, created_at, id. With `column = $1` a generic plan is made for the
     average value. Where most values have few rows, it sorted all 200,000 rows of a hot one, in 155 ms on PostgreSQL.
+    Rows that do not meet `condition`, which no index has, are read and skipped.
 
     Raises InvalidInput for a `first` outside 1 to MAX_PAGE.
     """
@@ -90,4 +91,5 @@ def keyset_clauses(
     at_least = f"({', '.join(filters)}) >= ({', '.join(numbers[: len(filters)])}) AND " if filters else ""
     before = f"({', '.join(key)}) < ({', '.join(numbers)})"
     order = ", ".join(f"{column} DESC" for column in key)
-    return f"WHERE {at_least}{before} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]
+    where = f"{before} AND {condition}" if condition else before
+    return f"WHERE {at_least}{where} ORDER BY {order} LIMIT {limit}", [*filters.values(), *place]

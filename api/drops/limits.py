@@ -25,6 +25,9 @@ _VIRAMA = 9
 _FIRST_JOINING = "\u0600"
 """Where the Arabic script begins. The scripts before it, Latin, Greek, Cyrillic and Hebrew, do not join."""
 
+MAX_DESCRIPTION = 5_000
+"""Characters of a product's description."""
+
 MAX_UNITS = 2**31 - 1
 """Units of stock: GraphQL's Int and PostgreSQL's integer."""
 
@@ -73,9 +76,21 @@ def checked_name(name: str, value: str) -> str:
     return text
 
 
-def _check_length(name: str, value: str, least: int = 1) -> None:
-    if not least <= len(value) <= MAX_TEXT:
-        raise InvalidInput(f"{name} must have 1 to {MAX_TEXT} characters, not {len(value)}")
+def checked_description(name: str, value: str) -> str:
+    """Several lines of text for people to read, in the form and with the characters of checked_name: 1 to
+    MAX_DESCRIPTION characters. Raises InvalidInput."""
+    _check_length(name, value, most=MAX_DESCRIPTION)
+    text = unicodedata.normalize("NFC", value.replace("\r\n", "\n")).strip()
+    _refuse(name, text.replace("\n", " "), _is_out_of_place)
+    _check_length(name, text, least=0, most=MAX_DESCRIPTION)
+    if not text.strip(" \n\u2800"):
+        raise InvalidInput(f"{name} must not be blank")
+    return text
+
+
+def _check_length(name: str, value: str, least: int = 1, most: int = MAX_TEXT) -> None:
+    if not least <= len(value) <= most:
+        raise InvalidInput(f"{name} must have 1 to {most} characters, not {len(value)}")
 
 
 def _refuse(name: str, text: str, is_wrong: Callable[[str, int], bool]) -> None:

@@ -45,7 +45,7 @@ class Terms:
     backoff: Backoff
     unanswered: Quota
     tally: Tally
-    publish: Callable[[UUID, Sequence[Shard]], None]
+    publish: Callable[[Product, Sequence[Shard]], None]
     forget: Callable[[UUID], None]
     keep_events: bool
 
@@ -208,7 +208,8 @@ class Line:
         )
         if batch.committed:
             self._shards.commit()
-            self._terms.publish(self._product_id, batch.shards)
+            assert batch.product is not None, "a product has changed"
+            self._terms.publish(batch.product, batch.shards)
         for ticket, decision in zip(group, batch.decisions, strict=True):
             ticket.attempts += 1
             self._answer_decision(ticket, decision, batch.product, batch.region)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from api.database.database import Database
@@ -11,7 +12,8 @@ from api.database.pool import Record, Transaction
 from api.database.retry import RetryBudget, run_again
 from api.drops.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from api.drops.keyset import Cursor, Page, keyset_clauses
-from api.drops.limits import checked_moment, checked_name, checked_text, checked_units
+from api.drops.limits import checked_description, checked_moment, checked_name, checked_text, checked_units
+from api.drops.operator_log import Action, FieldChange, Step, write_steps
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS, RESTOCKED, split_stock
 
 _PRODUCT_NAMESPACE = UUID("c0b7e9f4-5a1d-5e63-9b8e-41d0a7f2c955")
@@ -26,18 +28,26 @@ MIN_HOLD, MAX_HOLD = 30, 86_400
 class Product:
     """A product as read at one moment. `stock`, `stocked` and `version` are the sums over its shards at that moment.
 
+    `hold_seconds`: for which a purchase is held until it is paid; None if a purchase is final at once. `paused_at`,
+    `archived_at`: since when it is paused or archived; None if it is not. `revision`: rises by one with each change by
+    an operator. `limit_changed_at`: when the limit per buyer was changed last; None if it is as it was created.
     `stocked`: units that were ever added, the sold ones included. `version`: rises with every change of `stock`, by the
-    number of shards that the change writes. `hold_seconds`: for which a purchase is held until it is paid; None if a
-    purchase is final at once. `shards`: their number.
+    number of shards that the change writes. `shards`: their number.
     """
 
     id: UUID
     name: str
+    description: str | None
     drop_name: str
     opens_at: datetime | None
+    closes_at: datetime | None
     limit_per_buyer: int | None
     hold_seconds: int | None
     created_at: datetime
+    paused_at: datetime | None
+    archived_at: datetime | None
+    revision: int
+    limit_changed_at: datetime | None
     stock: int
     stocked: int
     version: int
@@ -46,6 +56,18 @@ class Product:
     @property
     def cursor(self) -> Cursor:
         return Cursor("products", self.created_at, self.id)
+
+    @property
+    def keeps_holdings(self) -> bool:
+        """Whether each purchase writes its buyer's holding. Once the limit has been changed, it does so for ever: then
+        the holdings are right whenever there is a limit again."""
+        return self.limit_per_buyer is not None or self.limit_changed_at is not None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When buying ends, or has ended; None if no end is known."""
+        ends = [moment for moment in (self.closes_at, self.archived_at) if moment is not None]
+        return min(ends, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +85,8 @@ class NewProduct:
     limit_per_buyer: int | None
     hold_seconds: int | None = None
     shards: int = DEFAULT_SHARDS
+    description: str | None = None
+    closes_at: datetime | None = None
 
     @classmethod
     def checked(
@@ -75,33 +99,60 @@ class NewProduct:
         limit_per_buyer: int | None = None,
         hold_seconds: int | None = None,
         shards: int = DEFAULT_SHARDS,
+        description: str | None = None,
+        closes_at: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> "NewProduct":
         """The id is derived from the idempotency key, or else random. Raises InvalidInput."""
         key = None if idempotency_key is None else checked_text("idempotencyKey", idempotency_key)
-        return cls(
+        new = cls(
             id=uuid4() if key is None else uuid5(_PRODUCT_NAMESPACE, key),
             name=checked_name("name", name),
             drop_name=checked_name("dropName", drop_name),
             stock=checked_units("stock", stock, least=0),
             opens_at=None if opens_at is None else checked_moment("opensAt", opens_at),
-            limit_per_buyer=None
-            if limit_per_buyer is None
-            else checked_units("limitPerBuyer", limit_per_buyer, least=1),
-            hold_seconds=None if hold_seconds is None else _checked_hold(hold_seconds),
+            limit_per_buyer=None if limit_per_buyer is None else checked_limit(limit_per_buyer),
+            hold_seconds=None if hold_seconds is None else checked_hold(hold_seconds),
             shards=_checked_shards(shards),
+            description=None if description is None else checked_description("description", description),
+            closes_at=None if closes_at is None else checked_moment("closesAt", closes_at),
         )
+        require_order(new.opens_at, new.closes_at)
+        return new
 
     def describes(self, product: Product) -> bool:
-        """Whether the product is what was to be created. Its stock can have changed since."""
-        described = attrgetter("id", "name", "drop_name", "opens_at", "limit_per_buyer", "hold_seconds", "shards")
-        return bool(described(self) == described(product))
+        """Whether the product is what was to be created. Its stock can have changed since; and all of it, if operators
+        have changed it."""
+        described = attrgetter("id", *CHANGEABLE, "drop_name", "shards")
+        return product.revision > 0 or bool(described(self) == described(product))
+
+    @property
+    def changes(self) -> tuple[FieldChange, ...]:
+        """What the operator log has of its creation."""
+        values = {"stock": self.stock, **{name: getattr(self, field) for field, name in CHANGEABLE.items()}}
+        return tuple(FieldChange.of(name, None, value) for name, value in values.items() if value is not None)
 
 
-_PRODUCTS = "SELECT id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at FROM products"
+CHANGEABLE = {
+    "name": "name",
+    "description": "description",
+    "opens_at": "opensAt",
+    "closes_at": "closesAt",
+    "limit_per_buyer": "limitPerBuyer",
+    "hold_seconds": "holdSeconds",
+}
+"""What an operator gives a product and can change later, by its name in the API."""
+
+_COLUMNS = (
+    *("id", "name", "description", "drop_name", "opens_at", "closes_at", "limit_per_buyer", "hold_seconds"),
+    *("created_at", "paused_at", "archived_at", "revision", "limit_changed_at"),
+)
+PRODUCT_COLUMNS = ", ".join(_COLUMNS).replace("revision", "coalesce(revision, 0) AS revision")
+"""What `product_of` needs of a row of the table."""
+
 _INSERT_PRODUCT = """
-INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer, hold_seconds)
-VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING
+INSERT INTO products (id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, description, closes_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING
 """
 _ONE_ROW = "INSERT 0 1"
 _INSERT_SHARDS = """
@@ -115,11 +166,11 @@ def _select_products(clauses: str) -> str:
     """The statement for the products that the clauses choose, newest first. They are found first, so that only their
     shards are read."""
     return f"""
-SELECT found.id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at, sum(stock)::bigint AS stock,
-    sum(stocked)::bigint AS stocked, sum(version)::bigint AS version, count(*) AS shards
-FROM ({_PRODUCTS} {clauses}) AS found JOIN stock_shards ON stock_shards.product_id = found.id
-GROUP BY found.id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at
-ORDER BY created_at DESC, found.id DESC
+SELECT {", ".join(_COLUMNS)}, sum(stock)::bigint AS stock, sum(stocked)::bigint AS stocked,
+    sum(version)::bigint AS version, count(*) AS shards
+FROM (SELECT {PRODUCT_COLUMNS} FROM products {clauses}) AS found JOIN stock_shards ON stock_shards.product_id = found.id
+GROUP BY {", ".join(_COLUMNS)}
+ORDER BY created_at DESC, id DESC
 """
 
 
@@ -127,12 +178,19 @@ _PRODUCTS_BY_ID = _select_products("WHERE id = ANY($1::text[]::uuid[])")
 
 
 async def list_products(
-    database: Database, first: int, after: str | None = None, drop_name: str | None = None
+    database: Database,
+    first: int,
+    after: str | None = None,
+    drop_name: str | None = None,
+    *,
+    archived: bool = False,
 ) -> Page[Product]:
-    """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
+    """One page, newest first: of the products that are archived, or of all others. Raises InvalidInput, Conflict,
+    Unavailable."""
     cursor = None if after is None else Cursor.decode(after, "products")
     drop_name = None if drop_name is None else checked_name("dropName", drop_name)
-    clauses, arguments = keyset_clauses("products", {"drop_name": drop_name}, cursor, first)
+    condition = f"archived_at IS {'NOT ' if archived else ''}NULL"
+    clauses, arguments = keyset_clauses("products", {"drop_name": drop_name}, cursor, first, condition)
     rows = await database.fetch(_select_products(clauses), *arguments)
     return Page([_product_of(row) for row in rows[:first]], has_next=len(rows) > first)
 
@@ -151,8 +209,11 @@ async def get_product(database: Database, product_id: UUID) -> Product:
     return products[product_id]
 
 
-async def create_product(database: Database, product: NewProduct, budget: RetryBudget = RetryBudget()) -> Product:
+async def create_product(
+    database: Database, product: NewProduct, budget: RetryBudget = RetryBudget(), operator: str | None = None
+) -> Product:
     """Create a product with its stock, both or neither. When there is a product of this id, it is returned unchanged.
+    The `operator` is written into the log; None for a product that no operator has created.
 
     Raises IdempotencyKeyReused when that product is another one, Conflict, Unavailable, OutcomeUnknown.
     """
@@ -167,9 +228,14 @@ async def create_product(database: Database, product: NewProduct, budget: RetryB
                 product.opens_at,
                 product.limit_per_buyer,
                 product.hold_seconds,
+                product.description,
+                product.closes_at,
             )
             if inserted == _ONE_ROW:
                 await _insert_shards(transaction, product)
+                if operator is not None:
+                    step = Step(operator, Action.PRODUCT_CREATED, product.changes, product.id)
+                    await write_steps(transaction, [step])
             # Read before COMMIT: a read that fails after it would report an error for a change that was made.
             created = _product_of((await transaction.fetch(_PRODUCTS_BY_ID, [str(product.id)]))[0])
             if not product.describes(created):
@@ -194,8 +260,19 @@ async def _insert_shards(transaction: Transaction, product: NewProduct) -> None:
     )
 
 
-def _checked_hold(seconds: int) -> int:
-    """Raises InvalidInput."""
+def checked_limit(units: int) -> int:
+    """The limit per buyer itself. Raises InvalidInput."""
+    return checked_units("limitPerBuyer", units, least=1)
+
+
+def require_order(opens_at: datetime | None, closes_at: datetime | None) -> None:
+    """Raise InvalidInput for a drop that closes before it opens."""
+    if opens_at is not None and closes_at is not None and closes_at <= opens_at:
+        raise InvalidInput("closesAt must be later than opensAt")
+
+
+def checked_hold(seconds: int) -> int:
+    """The seconds themselves. Raises InvalidInput."""
     if not MIN_HOLD <= seconds <= MAX_HOLD:
         raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}")
     return seconds
@@ -210,16 +287,10 @@ def _checked_shards(shards: int) -> int:
 
 def _product_of(row: Record) -> Product:
     """A product from a row of _select_products."""
-    return Product(
-        row["id"],
-        row["name"],
-        row["drop_name"],
-        row["opens_at"],
-        row["limit_per_buyer"],
-        row["hold_seconds"],
-        row["created_at"],
-        row["stock"],
-        row["stocked"],
-        row["version"],
-        row["shards"],
-    )
+    return product_of(row, row["stock"], row["stocked"], row["version"], row["shards"])
+
+
+def product_of(row: Record, stock: int, stocked: int, version: int, shards: int) -> Product:
+    """A product from a row with PRODUCT_COLUMNS, and the sums over its shards."""
+    values: dict[str, Any] = {column: row[column] for column in _COLUMNS}
+    return Product(**values, stock=stock, stocked=stocked, version=version, shards=shards)

@@ -14,20 +14,30 @@ from uuid import UUID
 
 from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown
-from api.database.pool import TRANSACTION_TIMEOUT, Record, Transaction
+from api.database.pool import TRANSACTION_TIMEOUT, Transaction
 from api.drops.decisions import Decision
 from api.drops.errors import DropError, NotFound
 from api.drops.events import outbox_entry
+from api.drops.operator_log import write_steps
 from api.drops.orders import CONFIRMED_AT, STATUS, Order, OrderStatus
-from api.drops.products import Product
+from api.drops.products import PRODUCT_COLUMNS, Product, product_of
 from api.drops.requests import LapseRequest, Request, RestockRequest
 from api.drops.sale import Sale, Snapshot
 from api.drops.shards import RESTOCKED, Shard, change_stock
 
+# Units of the buyers who have no holding yet although holdings are kept: those of orders that are older than the limit.
+# The product is no condition, or a plan for the average product would read all orders of a hot one.
+_BOUGHT = """
+(SELECT json_object_agg(buyer.user_ref, (
+    SELECT coalesce(sum(quantity) FILTER (WHERE product_id = $1), 0) FROM orders
+    WHERE orders.user_ref = buyer.user_ref AND status = 'CONFIRMED'))::text
+ FROM unnest($4::text[]) AS buyer (user_ref)
+ WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE product_id = $1 AND holdings.user_ref = buyer.user_ref))
+"""
 # All in one row, for one round trip. As JSON, since asyncpg looks up the type of an array with a statement that Aurora
 # DSQL refuses.
 _READ = f"""
-SELECT now() AS now, id, name, drop_name, opens_at, limit_per_buyer, hold_seconds, created_at,
+SELECT now() AS now, {PRODUCT_COLUMNS}, coalesce(changing_until > now(), false) AS changing,
     (SELECT json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text
      FROM stock_shards WHERE product_id = $1) AS shards,
     (SELECT json_agg(json_build_array(
@@ -35,7 +45,8 @@ SELECT now() AS now, id, name, drop_name, opens_at, limit_per_buyer, hold_second
      FROM orders WHERE id = ANY($2::text[]::uuid[])) AS orders,
     (SELECT json_object_agg(id, delta)::text FROM restocks WHERE id = ANY($3::text[]::uuid[])) AS restocks,
     (SELECT json_object_agg(user_ref, units)::text FROM holdings
-     WHERE product_id = $1 AND user_ref = ANY($4::text[])) AS held
+     WHERE product_id = $1 AND user_ref = ANY($4::text[])) AS held,
+    CASE WHEN limit_changed_at IS NOT NULL THEN {_BOUGHT} END AS bought
 FROM products WHERE id = $1
 """
 _CHANGE_STOCK = """
@@ -150,6 +161,7 @@ async def execute_group(
             await _change_orders(transaction, sale)
             await _insert_restocks(transaction, product_id, sale.restocked)
             await _write_holdings(transaction, product_id, sale.holdings)
+            await write_steps(transaction, sale.steps)
             if keep_events and sale.happenings:
                 await _insert_outbox(transaction, sale, product)
             committing(len(shards))
@@ -176,34 +188,19 @@ async def _read(transaction: Transaction, product_id: UUID, requests: Sequence[R
     row = await transaction.fetchrow(_READ, product_id, order_ids, restock_ids, list(buyers))
     if row is None:
         return None
+    if row["changing"]:
+        raise Conflict("an operator is changing the product")
     shards = [Shard(*columns) for columns in json.loads(row["shards"])]
     orders = [_order_of(product_id, *columns) for columns in json.loads(row["orders"] or "[]")]
     restocks = {UUID(restock_id): delta for restock_id, delta in json.loads(row["restocks"] or "{}").items()}
     return Snapshot(
         now=row["now"],
-        product=_product_of(row, shards),
+        product=_with_stock(product_of(row, 0, 0, 0, len(shards)), shards),
         shards=shards,
         orders={order.id: order for order in orders},
         restocks=restocks,
-        held=json.loads(row["held"] or "{}"),
+        held=json.loads(row["bought"] or "{}") | json.loads(row["held"] or "{}"),
     )
-
-
-def _product_of(row: Record, shards: Sequence[Shard]) -> Product:
-    product = Product(
-        row["id"],
-        row["name"],
-        row["drop_name"],
-        row["opens_at"],
-        row["limit_per_buyer"],
-        row["hold_seconds"],
-        row["created_at"],
-        stock=0,
-        stocked=0,
-        version=0,
-        shards=len(shards),
-    )
-    return _with_stock(product, shards)
 
 
 def _with_stock(product: Product, shards: Sequence[Shard]) -> Product:
@@ -246,6 +243,8 @@ async def _change_stock(transaction: Transaction, sale: Sale, own: Sequence[int]
     shards = list(sale.snapshot.shards)
     own = [shard % len(shards) for shard in own]  # the line may not know yet how many there are
     taken = change_stock([shard.stock for shard in shards], own, sale.units, sale.stocked)
+    if sale.moves and not taken:
+        taken = {own[0]: 0}  # as many units come as go; the change of a product writes all shards, and must be noticed
     if not taken:
         return shards
     # Rows are written in one order in all transactions. PostgreSQL, which has locks, would otherwise find deadlocks.

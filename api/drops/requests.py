@@ -76,12 +76,14 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """An order to cancel, its product and its `buyer`, and the buyer who sent the request; None for the operator."""
+    """An order to cancel, its product and its `buyer`, and the buyer who sent the request; None for the operator.
+    `operator`: the name that the operator log has; None if a buyer has sent it."""
 
     order_id: UUID
     product_id: UUID
     buyer: str
     user_ref: str | None
+    operator: str | None = None
 
     @property
     def row_ids(self) -> tuple[UUID, ...]:
@@ -126,11 +128,12 @@ class LapseRequest:
 @dataclass(frozen=True, slots=True)
 class RestockRequest:
     """Units to add to a product's stock; a negative `delta` removes units that were not sold. The id of the restock is
-    known before it is stored, so that it can be found again."""
+    known before it is stored, so that it can be found again. `operator`: the name that the operator log has."""
 
     restock_id: UUID
     product_id: UUID
     delta: int
+    operator: str | None = None
 
     @property
     def row_ids(self) -> tuple[UUID, ...]:
@@ -138,14 +141,16 @@ class RestockRequest:
         return (self.restock_id,)
 
     @classmethod
-    def checked(cls, *, product_id: UUID, delta: int, idempotency_key: str | None = None) -> "RestockRequest":
+    def checked(
+        cls, *, product_id: UUID, delta: int, operator: str | None = None, idempotency_key: str | None = None
+    ) -> "RestockRequest":
         """Raises InvalidInput."""
         if delta == 0 or abs(delta) > MAX_UNITS:
             raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
         if idempotency_key is None:
-            return cls(uuid.uuid4(), product_id, delta)
+            return cls(uuid.uuid4(), product_id, delta, operator)
         idempotency_key = checked_text("idempotencyKey", idempotency_key)
-        return cls(uuid.uuid5(_RESTOCK_NAMESPACE, f"{product_id}:{idempotency_key}"), product_id, delta)
+        return cls(uuid.uuid5(_RESTOCK_NAMESPACE, f"{product_id}:{idempotency_key}"), product_id, delta, operator)
 
 
 Request: TypeAlias = Purchase | CancelRequest | ReleaseRequest | ConfirmRequest | LapseRequest | RestockRequest

@@ -4,11 +4,12 @@ from api.database.database import Database
 from api.database.rights import first_refused
 
 GRANTS = {
-    "products": ("SELECT", "INSERT"),
+    "products": ("SELECT", "INSERT", "UPDATE"),
     "stock_shards": ("SELECT", "INSERT", "UPDATE"),
     "holdings": ("SELECT", "INSERT", "UPDATE"),
     "orders": ("SELECT", "INSERT", "UPDATE"),
     "restocks": ("SELECT", "INSERT"),
+    "operator_log": ("SELECT", "INSERT"),
     "outbox": ("SELECT", "INSERT", "DELETE"),
     "events": ("SELECT", "INSERT", "DELETE"),
     "parcels": ("SELECT", "INSERT", "UPDATE", "DELETE"),
@@ -22,7 +23,7 @@ _PROBES = {
     "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
     "DELETE": "DELETE FROM {table} WHERE false",
 }
-_COLUMNS = {"stock_shards": "stock", "holdings": "units", "orders": "status", "parcels": "due"}
+_COLUMNS = {"products": "name", "stock_shards": "stock", "holdings": "units", "orders": "status", "parcels": "due"}
 
 
 class RightsMissing(Exception):

@@ -8,12 +8,14 @@ from uuid import UUID
 from api.drops.decisions import (
     Cancellation,
     Cancelled,
+    Closed,
     Decision,
     Gone,
     Lapsed,
     LimitReached,
     NotOpen,
     Paid,
+    Paused,
     Replayed,
     Restocked,
     SoldOut,
@@ -22,6 +24,7 @@ from api.drops.decisions import (
 from api.drops.errors import AlreadyConfirmed, DropError, IdempotencyKeyReused, InvalidInput, NotFound
 from api.drops.events import EventType, Happening
 from api.drops.limits import MAX_UNITS
+from api.drops.operator_log import Action, FieldChange, Step
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import Product
 from api.drops.requests import (
@@ -39,7 +42,7 @@ from api.drops.shards import Shard
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a transaction has read: the product and its shards, the orders and the deltas of restocks by their ids, and,
-    if the product has a limit, the units in each buyer's confirmed and held orders (`held`). `now` is the database's
+    if the product keeps holdings, the units in each buyer's confirmed and held orders (`held`). `now` is the database's
     clock."""
 
     now: datetime
@@ -77,6 +80,10 @@ class Sale:
         """Restocks to insert."""
         self.happenings: list[Happening] = []
         """What happens if the transaction is committed."""
+        self.steps: list[Step] = []
+        """What operators do by it."""
+        self.moves = False
+        """Whether units move between the stock and buyers."""
 
     @property
     def units(self) -> int:
@@ -90,8 +97,8 @@ class Sale:
 
     @property
     def holdings(self) -> dict[str, int]:
-        """The units of each buyer, where the decisions change them; nothing for a product without a limit."""
-        if self.product.limit_per_buyer is None:
+        """The units of each buyer, where the decisions change them; nothing for a product without holdings."""
+        if not self.product.keeps_holdings:
             return {}
         return {buyer: units for buyer, units in self._held.items() if units != self.snapshot.held.get(buyer)}
 
@@ -134,7 +141,8 @@ class Sale:
 
     def _buy(self, purchase: Purchase, earlier: Order | None) -> Decision | DropError:
         """`earlier` is the order that has the id of this purchase's order."""
-        opens_at, limit = self.product.opens_at, self.product.limit_per_buyer
+        now, opens_at, ends_at = self.snapshot.now, self.product.opens_at, self.product.ends_at
+        limit = self.product.limit_per_buyer
         held = self._held.get(purchase.user_ref, 0)
         if earlier is not None and earlier.quantity != purchase.quantity:
             return IdempotencyKeyReused(
@@ -143,13 +151,17 @@ class Sale:
             )
         if earlier is not None:
             return Replayed(earlier) if earlier.status.has_units else Cancelled(earlier)
-        if opens_at is not None and opens_at > self.snapshot.now:
+        if ends_at is not None and ends_at <= now:
+            return Closed(ends_at)
+        if opens_at is not None and opens_at > now:
             return NotOpen(opens_at)
+        if self.product.paused_at is not None:
+            return Paused()
         if limit is not None and held + purchase.quantity > limit:
             return LimitReached(limit, held)
         if purchase.quantity > self._stock:
             return SoldOut(self._stock)
-        order = purchase.placed(self.product, self._region, self.snapshot.now)
+        order = purchase.placed(self.product, self._region, now)
         self._move_units(order, -order.quantity)
         self._orders[order.id] = order
         self.placed.append(order)
@@ -166,6 +178,11 @@ class Sale:
         cancelled = replace(order, status=OrderStatus.CANCELLED, held_until=None)
         self._move_units(order, order.quantity)
         self._change(cancelled, EventType.ORDER_CANCELLED)
+        if request.operator is not None:
+            released = isinstance(request, ReleaseRequest)
+            action = Action.ORDER_RELEASED if released else Action.ORDER_CANCELLED
+            change = FieldChange("status", order.status.value, cancelled.status.value)
+            self.steps.append(Step(request.operator, action, (change,), self.product.id, order.id))
         return Cancellation(cancelled, first=True)
 
     def _confirm(self, request: ConfirmRequest, order: Order) -> Decision | DropError:
@@ -219,6 +236,9 @@ class Sale:
             return InvalidInput(f"the stock is {self._stock}; {-delta} units cannot be taken back from it")
         if self._stocked + delta > MAX_UNITS:
             return InvalidInput(f"no more than {MAX_UNITS} units can ever be put into one product")
+        if request.operator is not None:
+            change = FieldChange.of("stock", self._stock, self._stock + delta)
+            self.steps.append(Step(request.operator, Action.PRODUCT_RESTOCKED, (change,), self.product.id))
         self._stock += delta
         self._stocked += delta
         self._restocks[request.restock_id] = delta
@@ -234,6 +254,7 @@ class Sale:
 
     def _move_units(self, order: Order, units: int) -> None:
         """Add units to the stock, and remove them from the buyer's; or the other way round, if `units` is negative."""
+        self.moves = True
         self._stock += units
         self._held[order.user_ref] = self._held.get(order.user_ref, 0) - units
 

@@ -22,7 +22,8 @@ MAX_WATCHED = 100
 """Products in one subscription at most."""
 
 _READ_SHARDS = """
-SELECT product_id, json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text AS shards
+SELECT product_id, json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text AS shards,
+    (SELECT coalesce(revision, 0) FROM products WHERE id = product_id) AS revision
 FROM stock_shards WHERE product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
 """
 
@@ -48,16 +49,19 @@ class PollingTimes:
 
 @dataclass(frozen=True, slots=True)
 class StockLevel:
-    """The stock of a product at one version; a higher version is a later stock."""
+    """The stock of a product at one version; a higher version is a later stock. `revision`: of the product, see
+    Product."""
 
     product_id: UUID
     stock: int
     version: int
+    revision: int = 0
 
     @classmethod
-    def of(cls, product_id: UUID, shards: Sequence[Shard]) -> "StockLevel":
+    def of(cls, product_id: UUID, shards: Sequence[Shard], revision: int = 0) -> "StockLevel":
         """The sums over the shards of a product."""
-        return cls(product_id, sum(shard.stock for shard in shards), sum(shard.version for shard in shards))
+        stock, version = sum(shard.stock for shard in shards), sum(shard.version for shard in shards)
+        return cls(product_id, stock, version, revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,10 @@ class Watcher:
 @dataclass(slots=True)
 class _Watched:
     """A product that has watchers. `shards`: the latest of each. `change`: what the watchers were sent last. Both are
-    empty before the first reading."""
+    empty before the first reading. `revision`: the latest."""
 
     shards: Sequence[Shard] = ()
+    revision: int = 0
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
 
@@ -149,13 +154,15 @@ class StockPublisher:
         finally:
             self._leave(watcher, ids)
 
-    def publish(self, product_id: UUID, shards: Sequence[Shard]) -> None:
-        """Send a product's stock to its watchers. The shards were read, or this process has just committed them."""
+    def publish(self, product_id: UUID, shards: Sequence[Shard], revision: int = 0) -> None:
+        """Send a product's stock to its watchers. The shards and the revision were read, or this process has just
+        committed them. With each revision all versions rise, so that watchers are sent it."""
         watched = self._watched.get(product_id)
         if watched is None:
             return
         watched.shards = _latest(watched.shards, shards)
-        level, last = StockLevel.of(product_id, watched.shards), watched.change
+        watched.revision = max(watched.revision, revision)
+        level, last = StockLevel.of(product_id, watched.shards, watched.revision), watched.change
         if last is None or level.version > last.level.version or (level.version == last.level.version and last.stale):
             self._send(watched, StockChange(level, stale=False))
 
@@ -225,10 +232,13 @@ class StockPublisher:
                 rows = await self._database.fetch(_READ_SHARDS, [str(product_id) for product_id in product_ids])
         except TimeoutError:
             raise Unavailable(f"no answer within {self._times.timeout:g} seconds") from None
-        found = {row["product_id"]: [Shard(*columns) for columns in json.loads(row["shards"])] for row in rows}
-        for product_id, shards in found.items():
-            self.publish(product_id, shards)
-        return {product_id: StockLevel.of(product_id, shards) for product_id, shards in found.items()}
+        levels: dict[UUID, StockLevel] = {}
+        for row in rows:
+            product_id, revision = row["product_id"], row["revision"]
+            shards = [Shard(*columns) for columns in json.loads(row["shards"])]
+            self.publish(product_id, shards, revision)
+            levels[product_id] = StockLevel.of(product_id, shards, revision)
+        return levels
 
     def _mark_stale(self) -> None:
         for watched in self._watched.values():

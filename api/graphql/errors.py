@@ -10,7 +10,7 @@ from graphql import GraphQLError
 
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
-from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound
+from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound, StaleRevision
 from api.drops.event_log import FellBehind
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
     ALREADY_CONFIRMED = "ALREADY_CONFIRMED"
+    STALE_REVISION = "STALE_REVISION"
     RATE_LIMITED = "RATE_LIMITED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
@@ -43,6 +44,7 @@ _CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     IssuerAway: ErrorCode.SERVICE_UNAVAILABLE,
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
     AlreadyConfirmed: ErrorCode.ALREADY_CONFIRMED,
+    StaleRevision: ErrorCode.STALE_REVISION,
 }
 
 # Errors of the database. Their own messages name hosts and statements, so clients get these messages instead.

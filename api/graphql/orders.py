@@ -164,7 +164,8 @@ class OrderMutations:
         order_id = checked_id("orderId", input.order_id)
         caller = info.context.caller
         buyer = caller.orders_of(None if input.user_ref is None else checked_text("userRef", input.user_ref))
-        cancellation = await info.context.drops.cancel_order(order_id, buyer, info.context.client)
+        operator = caller.name if caller.roles else None
+        cancellation = await info.context.drops.cancel_order(order_id, buyer, info.context.client, operator)
         if cancellation.first and caller.roles:
             logger.info("%s cancelled the order %s of %s", caller.name, order_id, cancellation.order.user_ref)
         return Order.of(cancellation.order, cancellation.product)
@@ -188,7 +189,10 @@ class OrderMutations:
     ) -> Order | None:
         caller = info.context.caller
         buyer = caller.holds_of(None if user_ref is None else checked_text("userRef", user_ref))
-        release = await info.context.drops.release_order(checked_id("orderId", order_id), buyer, info.context.client)
+        operator = caller.name if caller.roles else None
+        release = await info.context.drops.release_order(
+            checked_id("orderId", order_id), buyer, info.context.client, operator
+        )
         if release.first and caller.roles:
             logger.info("%s released the order %s of %s", caller.name, release.order.id, release.order.user_ref)
         return Order.of(release.order, release.product)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import strawberry
 
-from api.drops.limits import checked_id
+from api.drops.limits import MAX_DESCRIPTION, checked_id
 from api.drops.products import MAX_HOLD, MIN_HOLD, NewProduct, list_products
 from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
@@ -26,6 +26,9 @@ DEFAULT_PAGE = 20
 class Product:
     id: strawberry.ID = strawberry.field(description="A UUID.")
     name: str = strawberry.field(description="What is sold, 1 to 200 characters.")
+    description: str | None = strawberry.field(
+        description="What buyers should know, in several lines of plain text; null if there is nothing."
+    )
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
     stock: int = strawberry.field(description="Units that can be bought: exactly those at the moment of reading.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
@@ -37,6 +40,18 @@ class Product:
     )
     opens_at: datetime | None = strawberry.field(
         description="When buying begins, by the database's clock (see `now`); null when it began with the creation."
+    )
+    closes_at: datetime | None = strawberry.field(
+        description="When buying ends, by the database's clock; null when no end is set."
+    )
+    paused_at: datetime | None = strawberry.field(
+        description="Since when the operator has paused the sale; null when it is not paused."
+    )
+    archived_at: datetime | None = strawberry.field(
+        description="When the operator archived it, and its sale ended for good; null when it is not archived."
+    )
+    revision: int = strawberry.field(
+        description="Rises by one when an operator changes the product, or pauses its sale; `updateProduct` needs it."
     )
     limit_per_buyer: int | None = strawberry.field(
         description="Units that one buyer can hold in confirmed and held orders; null for no limit."
@@ -61,12 +76,17 @@ class Product:
         return cls(
             id=strawberry.ID(str(product.id)),
             name=product.name,
+            description=product.description,
             drop_name=product.drop_name,
             stock=product.stock,
             sold_out=product.stock == 0,
             stocked=product.stocked,
             version=product.version,
             opens_at=product.opens_at,
+            closes_at=product.closes_at,
+            paused_at=product.paused_at,
+            archived_at=product.archived_at,
+            revision=product.revision,
             limit_per_buyer=product.limit_per_buyer,
             hold_seconds=product.hold_seconds,
             created_at=product.created_at,
@@ -92,6 +112,13 @@ class CreateProductInput:
     stock: int = strawberry.field(description="Units to put in, 0 or more.")
     opens_at: datetime | None = strawberry.field(
         default=None, description="When buying begins, with a UTC offset; at once if left out."
+    )
+    closes_at: datetime | None = strawberry.field(
+        default=None, description="When buying ends, with a UTC offset, later than `opensAt`; never if left out."
+    )
+    description: str | None = strawberry.field(
+        default=None,
+        description=f"What buyers should know, 1 to {MAX_DESCRIPTION} characters in several lines of plain text.",
     )
     limit_per_buyer: int | None = strawberry.field(
         default=None, description="Units that one buyer can hold, 1 or more; no limit if left out."
@@ -137,9 +164,12 @@ class ProductQueries:
             strawberry.argument(description="The `endCursor` of the previous page; the newest products if left out."),
         ] = None,
         drop_name: Annotated[str | None, strawberry.argument(description="Only the products of this drop.")] = None,
+        archived: Annotated[
+            bool | None, strawberry.argument(description="Only products that are archived, in place of all others.")
+        ] = False,
     ) -> ProductConnection:
-        database = info.context.drops.regions
-        page = await list_products(database, DEFAULT_PAGE if first is None else first, after, drop_name)
+        database, first = info.context.drops.regions, DEFAULT_PAGE if first is None else first
+        page = await list_products(database, first, after, drop_name, archived=bool(archived))
         cursors = [product.cursor for product in page.items]
         return ProductConnection(
             edges=[
@@ -181,12 +211,14 @@ class ProductMutations:
             drop_name=input.drop_name,
             stock=input.stock,
             opens_at=input.opens_at,
+            closes_at=input.closes_at,
+            description=input.description,
             limit_per_buyer=input.limit_per_buyer,
             hold_seconds=input.hold_seconds,
             shards=DEFAULT_SHARDS if input.shards is None else input.shards,
             idempotency_key=input.idempotency_key,
         )
-        created = await info.context.drops.create_product(product)
+        created = await info.context.drops.create_product(product, caller.name)
         logger.info("%s created the product %s (%s) with %d units", caller.name, created.id, created.name, input.stock)
         return Product.of(created)
 
@@ -203,6 +235,7 @@ class ProductMutations:
         request = RestockRequest.checked(
             product_id=checked_id("productId", input.product_id),
             delta=input.delta,
+            operator=caller.name,
             idempotency_key=input.idempotency_key,
         )
         product = await info.context.drops.restock(request, info.context.client)

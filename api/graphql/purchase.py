@@ -11,6 +11,7 @@ from strawberry.types.arguments import InputContext
 from api.drops.decisions import (
     Cancellation,
     Cancelled,
+    Closed,
     Confirmed,
     Gone,
     Held,
@@ -18,6 +19,7 @@ from api.drops.decisions import (
     LimitReached,
     NotOpen,
     Paid,
+    Paused,
     Replayed,
     Restocked,
     SoldOut,
@@ -38,6 +40,8 @@ class PurchaseStatus(Enum):
     HELD = strawberry.enum_value("HELD", description="The buyer's until the hold runs out, and for good once paid.")
     SOLD_OUT = strawberry.enum_value("SOLD_OUT", description="Fewer units are left than were asked for.")
     NOT_OPEN = strawberry.enum_value("NOT_OPEN", description="The drop has not opened yet.")
+    PAUSED = strawberry.enum_value("PAUSED", description="The sale is stopped for a while.")
+    CLOSED = strawberry.enum_value("CLOSED", description="The sale has ended.")
     LIMIT_REACHED = strawberry.enum_value("LIMIT_REACHED", description="The buyer would hold more than the limit.")
     CANCELLED = strawberry.enum_value(
         "CANCELLED", description="Bought by an earlier request under the same key, and cancelled or lapsed since."
@@ -111,6 +115,16 @@ class PurchaseNotOpen(PurchaseResult):
     opens_at: datetime = strawberry.field(description="When it opens, by the database's clock.")
 
 
+@strawberry.type(description="The sale is stopped, until the operator resumes it. The same key may be sent again then.")
+class PurchasePaused(PurchaseResult):
+    pass
+
+
+@strawberry.type(description="The sale has ended.")
+class PurchaseClosed(PurchaseResult):
+    closed_at: datetime = strawberry.field(description="When it ended, by the database's clock.")
+
+
 @strawberry.type(description="The buyer would hold more units than one buyer can.")
 class PurchaseLimitReached(PurchaseResult):
     limit: int = strawberry.field(description="Units that one buyer can hold.")
@@ -131,6 +145,8 @@ PURCHASE_RESULTS = (
     PurchaseCancelled,
     PurchaseSoldOut,
     PurchaseNotOpen,
+    PurchasePaused,
+    PurchaseClosed,
     PurchaseLimitReached,
     PurchaseBusy,
 )
@@ -224,6 +240,12 @@ def _result(outcome: Outcome) -> PurchaseResult:
                 **common,
                 opens_at=opens_at,
             )
+        case Paused():
+            message = "The sale is paused. Please try again later."
+            return PurchasePaused(status=PurchaseStatus.PAUSED, message=message, **common)
+        case Closed(closed_at):
+            message = f"The sale ended at {closed_at.isoformat(timespec='seconds')}."
+            return PurchaseClosed(status=PurchaseStatus.CLOSED, message=message, **common, closed_at=closed_at)
         case LimitReached(limit, held):
             return PurchaseLimitReached(
                 status=PurchaseStatus.LIMIT_REACHED,

@@ -7,9 +7,11 @@ from strawberry.schema.config import StrawberryConfig
 
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
+from api.graphql.operator_log import OperatorLogQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
+from api.graphql.product_changes import ProductChangeMutations
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
@@ -18,12 +20,16 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 
 @strawberry.type(description="What can be read.")
-class Query(ProductQueries, OrderQueries, OrderEventQueries, ViewerQueries, RegionQueries, ClockQueries):
+class Query(
+    ProductQueries, OrderQueries, OrderEventQueries, OperatorLogQueries, ViewerQueries, RegionQueries, ClockQueries
+):
     pass
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(PurchaseMutations, ProductMutations, OrderMutations, PaymentMutations, ViewerMutations):
+class Mutation(
+    PurchaseMutations, ProductMutations, ProductChangeMutations, OrderMutations, PaymentMutations, ViewerMutations
+):
     pass
 
 

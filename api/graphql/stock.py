@@ -23,6 +23,9 @@ class StockChange:
     stock: int = strawberry.field(description="Units that can be bought: exactly those at this version.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
     version: int = strawberry.field(description="Rises with every change of the stock, by one or more.")
+    revision: int = strawberry.field(
+        description="Rises when an operator changes the product, or pauses its sale: read the product again then."
+    )
     stale: bool = strawberry.field(description="Whether this is the last known stock, because the database is away.")
 
     @property
@@ -38,6 +41,7 @@ class StockChange:
             stock=level.stock,
             sold_out=level.stock == 0,
             version=level.version,
+            revision=level.revision,
             stale=change.stale,
         )
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from api.drops.decisions import (
     Cancellation,
     Cancelled,
+    Closed,
     Confirmed,
     Decision,
     Gone,
@@ -21,6 +22,7 @@ from api.drops.decisions import (
     LimitReached,
     NotOpen,
     Paid,
+    Paused,
     Replayed,
     Restocked,
     SoldOut,
@@ -186,7 +188,7 @@ def verdict(decision: Decision | DropError) -> Verdict:
             return name, orders
         case Restocked() | DropError():
             return (name,)
-        case NotOpen():
+        case NotOpen() | Paused() | Closed():
             raise AssertionError("the model's products are open")
 
 

@@ -12,7 +12,6 @@ from api.database.pool import Pool
 from api.drops.decisions import Decision
 from api.drops.errors import DropError
 from api.drops.orders import SELECT_ORDERS, Order, order_of
-from api.drops.products import Product
 from api.drops.purchase import execute_group
 from api.drops.requests import Request
 from api.drops.sale import Sale, Snapshot
@@ -20,6 +19,7 @@ from api.drops.shards import Shard
 from tests.drops.outbox import read_outbox
 from tests.drops.purchases import new_product
 from tests.patience import PATIENCE
+from tests.product_rows import new_product_row
 
 Answers = list[Decision | DropError]
 R = TypeVar("R")
@@ -71,18 +71,14 @@ class Memory:
     def _decided(self, requests: Sequence[Request]) -> Sale:
         self._now += timedelta(microseconds=1)
         stock, stocked = self.stock
-        product = Product(
-            self.product_id,
-            "Tee",
-            "First Light",
-            None,
-            self._limit,
-            self._hold_seconds,
-            self._now,
-            stock,
-            stocked,
-            1,
-            1,
+        product = new_product_row(
+            id=self.product_id,
+            limit_per_buyer=self._limit,
+            hold_seconds=self._hold_seconds,
+            created_at=self._now,
+            stock=stock,
+            stocked=stocked,
+            shards=1,
         )
         shards = [Shard(stock, stocked, 1)]
         held = {} if self._limit is None else self.holdings

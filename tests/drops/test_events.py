@@ -10,7 +10,7 @@ from asyncpg.pgproto import pgproto
 
 from api.drops.events import EventType, Happening, order_data, order_of_data, outbox_entry, product_data
 from api.drops.orders import Order, OrderStatus
-from api.drops.products import Product
+from tests.product_rows import new_product_row
 
 ID, OTHER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
 NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
@@ -29,7 +29,7 @@ READ = Order(
 )
 """An order from the database, whose ids are of asyncpg's own class."""
 
-TEE = Product(pgproto.UUID(OTHER), "Tee", "First Light", None, None, 60, NOW, 7, 10, 3, 16)
+TEE = new_product_row(id=pgproto.UUID(OTHER), hold_seconds=60, created_at=NOW, stock=7, version=3)
 
 
 @pytest.mark.parametrize(

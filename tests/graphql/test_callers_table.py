@@ -52,6 +52,14 @@ mutation ($order: ID!) {
 EVENTS_OF = "{ orderEvents(first: 1) { edges { cursor } } }"
 CHANGES = "subscription { ordersChanged { order { id } } }"
 CREATE = 'mutation { createProduct(input: { name: "Tee", dropName: "First Light", stock: 1 }) { name } }'
+UPDATE = """
+mutation ($product: ID!) { updateProduct(input: { productId: $product, revision: 0, name: "Tee" }) { name } }
+"""
+PAUSE, RESUME, ARCHIVE = (
+    f"mutation ($product: ID!) {{ {field}(productId: $product) {{ name }} }}"
+    for field in ("pauseProduct", "resumeProduct", "archiveProduct")
+)
+LOG = "{ operatorLog(first: 1) { edges { cursor } } }"
 RESTOCK = "mutation ($product: ID!) { restock(input: { productId: $product, delta: 1 }) { name } }"
 
 
@@ -154,6 +162,11 @@ TABLE = (
     Row("confirmOrder", "of ada", CONFIRM, OPERATORS | {PIA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA}, held=True),
     Row("createProduct", "", CREATE, OPERATORS),
     Row("restock", "", RESTOCK, OPERATORS),
+    Row("updateProduct", "", UPDATE, OPERATORS),
+    Row("pauseProduct", "", PAUSE, OPERATORS),
+    Row("resumeProduct", "", RESUME, OPERATORS),
+    Row("archiveProduct", "", ARCHIVE, OPERATORS),
+    Row("operatorLog", "", LOG, OPERATORS),
     Row("orderEvents", "", EVENTS_OF, OPERATORS | {SUE: DATA}),
     Row("stockChanged", "", WATCH, EVERYBODY),
     Row("ordersChanged", "", CHANGES, OPERATORS | {SUE: DATA}),

@@ -25,19 +25,26 @@ FIELDS = {
     "public": """
         Query.now Query.product Query.products Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
-        Product.createdAt Product.dropName Product.holdSeconds Product.id Product.limitPerBuyer Product.name
-        Product.opensAt Product.soldOut Product.stock Product.stocked Product.version
+        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.dropName Product.holdSeconds
+        Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
+        Product.stock Product.stocked Product.version
         ProductConnection.edges ProductConnection.pageInfo
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
-        Query.order Query.orderEvents Query.orders Query.viewer
+        Query.operatorLog Query.order Query.orderEvents Query.orders Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
-        Mutation.releaseOrder Mutation.restock
+        Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
+        Mutation.updateProduct
         Subscription.ordersChanged Subscription.stockChanged
         Product.held
+        FieldChange.after FieldChange.before FieldChange.field
         GuestToken.expiresAt GuestToken.subject GuestToken.token
+        OperatorLogConnection.edges OperatorLogConnection.pageInfo
+        OperatorLogEdge.cursor OperatorLogEdge.node
+        OperatorLogEntry.action OperatorLogEntry.at OperatorLogEntry.changes OperatorLogEntry.id
+        OperatorLogEntry.operator OperatorLogEntry.orderId OperatorLogEntry.productId
         Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
         Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
@@ -50,6 +57,8 @@ FIELDS = {
         PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.region PurchaseBusy.retryAfterMs PurchaseBusy.status
         PurchaseCancelled.attempts PurchaseCancelled.message PurchaseCancelled.order PurchaseCancelled.region
         PurchaseCancelled.status
+        PurchaseClosed.attempts PurchaseClosed.closedAt PurchaseClosed.message PurchaseClosed.region
+        PurchaseClosed.status
         PurchaseConfirmed.attempts PurchaseConfirmed.message PurchaseConfirmed.order PurchaseConfirmed.region
         PurchaseConfirmed.remaining PurchaseConfirmed.replayed PurchaseConfirmed.status
         PurchaseHeld.attempts PurchaseHeld.heldUntil PurchaseHeld.message PurchaseHeld.order PurchaseHeld.region
@@ -58,10 +67,12 @@ FIELDS = {
         PurchaseLimitReached.region PurchaseLimitReached.status
         PurchaseNotOpen.attempts PurchaseNotOpen.message PurchaseNotOpen.opensAt PurchaseNotOpen.region
         PurchaseNotOpen.status
+        PurchasePaused.attempts PurchasePaused.message PurchasePaused.region PurchasePaused.status
         PurchaseResult.attempts PurchaseResult.message PurchaseResult.region PurchaseResult.status
         PurchaseSoldOut.attempts PurchaseSoldOut.message PurchaseSoldOut.region PurchaseSoldOut.remaining
         PurchaseSoldOut.status
-        StockChange.productId StockChange.soldOut StockChange.stale StockChange.stock StockChange.version
+        StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale StockChange.stock
+        StockChange.version
         Viewer.guest Viewer.roles Viewer.subject
     """,
 }
