@@ -33,35 +33,44 @@ _WAS_HELD = """
 (held_until IS NOT NULL OR lapsed_at IS NOT NULL OR payment_ref IS NOT NULL
     OR status = 'CANCELLED' AND confirmed_at IS NULL)
 """
-_LIMITED = "products.limit_per_buyer IS NOT NULL"
+_LIMITED = "products.limit_per_buyer IS NOT NULL OR products.limit_changed_at IS NOT NULL"
+
+_LOGGED = f"greatest({LEAST_BYTES}, 56 + pg_column_size(operator) + pg_column_size(action) + pg_column_size(changes))"
+"""A step in the operator log: three UUIDs and a moment beside its texts."""
 
 _READ = f"""
-SELECT what, sum(orders)::bigint AS orders, count(*) AS transactions,
-    sum(greatest({LEAST_BYTES_WRITTEN}, bytes))::float8 AS bytes
+SELECT what, sum(orders)::bigint AS orders, count(*) AS transactions, sum(shards)::bigint AS shards,
+    sum(greatest({LEAST_BYTES_WRITTEN}, bytes + shards * {LEAST_BYTES}))::float8 AS bytes
 FROM (
-    SELECT 'placed' AS what, count(*) AS orders,
-        {LEAST_BYTES} + sum({_PLACED_ROW} + {_ENTRIES} + CASE WHEN {_WAS_HELD} THEN {LEAST_BYTES} ELSE 0 END)
+    SELECT 'placed' AS what, count(*) AS orders, 1 AS shards,
+        sum({_PLACED_ROW} + {_ENTRIES} + CASE WHEN {_WAS_HELD} THEN {LEAST_BYTES} ELSE 0 END)
         + CASE WHEN bool_or({_LIMITED}) THEN count(DISTINCT user_ref) * avg({_HOLDING}) ELSE 0 END AS bytes
     FROM orders JOIN products ON products.id = orders.product_id
     WHERE $1::uuid IS NULL OR product_id = $1 GROUP BY product_id, orders.created_at
     UNION ALL
-    SELECT 'paid', count(*), sum({_CHANGED_ROW} + {LEAST_BYTES})
+    SELECT 'paid', count(*), 0, sum({_CHANGED_ROW} + {LEAST_BYTES})
     FROM orders WHERE ($1::uuid IS NULL OR product_id = $1) AND payment_ref IS NOT NULL AND confirmed_at IS NOT NULL
     GROUP BY product_id, confirmed_at
     UNION ALL
-    SELECT 'lapsed', count(*), {LEAST_BYTES} + sum({_CHANGED_ROW} + {LEAST_BYTES})
+    SELECT 'lapsed', count(*), 1, sum({_CHANGED_ROW} + {LEAST_BYTES})
         + CASE WHEN bool_or({_LIMITED}) THEN count(DISTINCT user_ref) * avg({_HOLDING}) ELSE 0 END
     FROM orders JOIN products ON products.id = orders.product_id
     WHERE ($1::uuid IS NULL OR product_id = $1) AND lapsed_at IS NOT NULL GROUP BY product_id, lapsed_at
     UNION ALL
-    SELECT 'cancelled', 1, {_CHANGED_ROW} + 3 * {LEAST_BYTES}
+    SELECT 'cancelled', 1, 1, {_CHANGED_ROW} + 2 * {LEAST_BYTES}
     FROM orders
     WHERE ($1::uuid IS NULL OR product_id = $1) AND status = 'CANCELLED' AND lapsed_at IS NULL
     UNION ALL
-    SELECT 'restocked', count(*), {LEAST_BYTES} + count(*) * {LEAST_BYTES}
+    SELECT 'restocked', count(*), 1, count(*) * 3 * {LEAST_BYTES}
     FROM restocks WHERE $1::uuid IS NULL OR product_id = $1 GROUP BY product_id, created_at
     UNION ALL
-    SELECT 'created', 1, 3 * {LEAST_BYTES} + count(*) * {LEAST_BYTES}
+    SELECT 'changed', 1, (SELECT count(*) FROM stock_shards WHERE stock_shards.product_id = operator_log.product_id),
+        2 * {LEAST_BYTES} + {_LOGGED}
+    FROM operator_log
+    WHERE ($1::uuid IS NULL OR product_id = $1)
+        AND action IN ('PRODUCT_UPDATED', 'PRODUCT_PAUSED', 'PRODUCT_RESUMED', 'PRODUCT_ARCHIVED')
+    UNION ALL
+    SELECT 'created', 1, 0, (5 + count(*)) * {LEAST_BYTES}
     FROM stock_shards WHERE $1::uuid IS NULL OR product_id = $1 GROUP BY product_id
 ) AS written
 GROUP BY what
@@ -81,13 +90,13 @@ WHERE $1::uuid IS NULL OR product_id = $1
 
 _NAMES = {
     "created": "products created",
+    "changed": "changes of products",
     "restocked": "restocks",
     "placed": "orders placed",
     "paid": "holds paid",
     "lapsed": "holds lapsed",
     "cancelled": "orders cancelled or released",
 }
-_CHANGES_STOCK = ("placed", "lapsed", "cancelled", "restocked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,7 @@ def _lines(rows: dict[str, Record], shards: int, events: Record, regions: int) -
         if what in rows:
             row = rows[what]
             yield _line(name, row["orders"], row["transactions"], row["bytes"], regions)
-    first = sum(rows[what]["transactions"] for what in _CHANGES_STOCK if what in rows)
-    further = shards - first
+    further = shards - sum(row["shards"] for row in rows.values())
     if further > 0:
         yield _line("further shards of these transactions", further, 0, further * LEAST_BYTES, regions)
     if events["events"]:

@@ -64,12 +64,14 @@ async def test_what_became_of_orders_is_on_the_bill(server: Server, behind: Pool
     await done(server, f'releaseOrder(orderId: "{orders[2]}") {{ __typename }}')
     await behind.execute("UPDATE orders SET lapsed_at = now(), status = 'CANCELLED' WHERE id = $1", UUID(orders[3]))
     await done(server, f'restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }}')
+    await done(server, f'pauseProduct(productId: "{product}") {{ name }}')
     other = await server.create_product(stock=5)
 
     actual = await read_actual(behind, UUID(product), regions=2)
     assert {line.what: line.times for line in actual.bill.lines} == {
         "products created": 1,
         "restocks": 1,
+        "changes of products": 1,
         "orders placed": 4,
         "holds paid": 2,
         "holds lapsed": 1,
@@ -81,7 +83,7 @@ async def test_what_became_of_orders_is_on_the_bill(server: Server, behind: Pool
     assert everything.bill.total.write > actual.bill.total.write
     empty = await read_actual(behind, UUID(int=0), regions=2)
     assert (empty.bill.lines, empty.group) == ([], 0.0)
-    assert (await read_actual(behind, UUID(other), regions=1)).bill.total.write == pytest.approx(19 * 128 * 0.00004883)
+    assert (await read_actual(behind, UUID(other), regions=1)).bill.total.write == pytest.approx(21 * 128 * 0.00004883)
 
 
 async def test_events_are_on_the_bill(server: Server, behind: Pool) -> None:
