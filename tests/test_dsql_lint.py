@@ -12,9 +12,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from api.cluster.access import role_statements
+from api.cost.actual import read_actual
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.doctor.database import check_one_database, check_room, check_schema
+from api.doctor.endpoints import check_endpoint
 from api.drops.audit import audit
 from api.drops.lapsing import Lapsing
 from api.settings import EMBEDDED_REGIONS, Settings
@@ -210,6 +213,11 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
         await use_every_operation(replace(settings, endpoints=endpoints))
         async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
+            await read_actual(pool, None, regions=1)
+            await check_endpoint(pool)
+            await check_schema(pool, embedded=False)
+            await check_room(pool, 1, connections=1, workers=1)
+            await check_one_database([pool, pool])
             await send_every_statement_about_events(pool, pool)
             await send_every_statement_about_activity(pool)
             await Lapsing(pool, new_group_commit(pool)).end_holds()
