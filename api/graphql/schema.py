@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.operator_log import OperatorLogQueries
@@ -24,9 +25,10 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 class Query(
     ProductQueries,
     OrderQueries,
-    OrderCountQueries,
     OrderEventQueries,
     OperatorLogQueries,
+    ActivityQueries,
+    OrderCountQueries,
     ViewerQueries,
     RegionQueries,
     ClockQueries,
@@ -45,7 +47,7 @@ class Mutation(
     description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
     "(graphql-sse)."
 )
-class Subscription(StockSubscriptions, OrderEventSubscriptions):
+class Subscription(StockSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
     pass
 
 

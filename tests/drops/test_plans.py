@@ -14,14 +14,16 @@ from api.drops.holds import held_units
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
+from api.drops.operator_log import Action, list_log
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
+from api.drops.product_changes import change_product, pause
 from api.drops.products import NewProduct, Product, create_product, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.reference import reference_of
 from api.drops.requests import CancelRequest, ConfirmRequest, Purchase, Request, RestockRequest
 from tests.drops.watching import SELDOM, next_change, publishing
-from tests.patience import PATIENT_TIMES
+from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.plans import Statement, plans, record
 
 DROP, BUYER = "Drop 7", "many 7"
@@ -51,6 +53,8 @@ FILL = (
     UPDATE orders SET held_until = now() + interval '1 minute'
     WHERE id IN (SELECT id FROM orders ORDER BY created_at LIMIT 200)
     """,
+    "INSERT INTO operator_log (id, operator, action, product_id, changes) "
+    "SELECT gen_random_uuid(), 'ada', 'PRODUCT_PAUSED', id, '[]' FROM products",
     """
     UPDATE orders SET status = 'CANCELLED', lapsed_at = CASE WHEN quantity % 2 = 0 THEN now() END
     WHERE id IN (SELECT id FROM orders ORDER BY created_at DESC LIMIT 2000)
@@ -149,7 +153,8 @@ class Expected:
     in_order: bool = False
 
 
-PURCHASE = {"products_pkey", "stock_shards_pkey", "orders_pkey", "restocks_pkey", "holdings_pkey"}
+# A buyer's orders are read where the limit was changed: for buyers who have no holding yet.
+PURCHASE = {"products_pkey", "stock_shards_pkey", "orders_pkey", "restocks_pkey", "holdings_pkey", "orders_by_buyer"}
 
 EXPECTED = {
     # All orders: the newest order of each product is looked up, so the catalogue is read whole, and no table else.
@@ -203,7 +208,15 @@ EXPECTED = {
         {"products_pkey", "stock_shards_pkey"},
     ),
     "products that exist": Expected(lambda shop: KnownProducts(shop.pool).require(shop.hot), {"products_pkey"}),
-    "live stock": Expected(watch, {"stock_shards_pkey"}),
+    "a change": Expected(
+        lambda shop: change_product(shop.pool, shop.cold, pause, "ada", Action.PRODUCT_PAUSED, PATIENT_BUDGET),
+        {"products_pkey", "stock_shards_pkey", "operator_log_by_product"},
+    ),
+    "the operator log": Expected(lambda shop: list_log(shop.pool, 20), {"operator_log_pkey"}, in_order=True),
+    "the operator log of a product": Expected(
+        lambda shop: list_log(shop.pool, 20, product_id=shop.cold), {"operator_log_by_product"}, in_order=True
+    ),
+    "live stock": Expected(watch, {"stock_shards_pkey", "products_pkey"}),
     "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE),
     "a cancellation": Expected(
         lambda shop: group(shop, CancelRequest(shop.order_id, shop.hot, shop.buyer, None)), PURCHASE
