@@ -87,7 +87,7 @@ async def client_that_does_not_read(server: Server, product_id: str) -> AsyncIte
     try:
         async with asyncio.timeout(PATIENCE):
             assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
-            await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b"}\n")  # the first order
         yield reader
     finally:
         writer.transport.abort()
@@ -259,7 +259,6 @@ async def test_an_export_that_fails_midway_has_no_end(server: Server, pool: Pool
         await end_export(pool)
         async with asyncio.timeout(PATIENCE):
             received = await reader.read(-1)
-    assert received
     assert not received.endswith(b"0\r\n\r\n")
 
     headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
