@@ -20,6 +20,7 @@ from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
 from api.demo_payments import PATH, DemoPayments
 from api.drops.drops import Drops
+from api.drops.processes import Gauges
 from api.graphql.broadcast import Broadcasts
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine, respond
@@ -102,8 +103,8 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
                     await require_ready_database(drops.regions)
-                drops.start()
                 lateness.start()
+                drops.start(Gauges(watchers=lambda: broadcasts.watchers, lateness_ms=lateness.worst_ms))
                 yield
             finally:
                 await lateness.close()
@@ -135,6 +136,7 @@ def _drops(settings: Settings, identity: WebIdentity | None, admission: Admissio
         settings.polling,
         admission.gate.resumed,
         keep_events=settings.events,
+        keep_activity=settings.activity,
         send=None if webhook is None else partial(send_event, webhook),
     )
 
