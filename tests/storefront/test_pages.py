@@ -5,16 +5,16 @@ import re
 
 import pytest
 
-from api.storefront.files import STYLES, read_files, stylesheet
+from api.storefront.files import STYLESHEETS, read_files, stylesheet
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 from api.storefront.pages import DROP, FOLDER, PAGES, PAYMENT, SCRIPTS, Page, read_messages, render_page, script_texts
 
 MAX_CODE = 82_000
-"""Bytes of all scripts and the stylesheet together."""
+"""Bytes of all scripts and stylesheets together."""
 
 MAX_REQUESTS = 9
 """Requests of one page load, the websocket included. After the document a browser loads six files at once from one
-server: the stylesheet and five modules."""
+server: such as one stylesheet and five modules."""
 
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.files[-1])
@@ -78,19 +78,21 @@ def test_a_page_preloads_all_its_modules_with_few_requests(page: Page) -> None:
         code = "".join((SCRIPTS / module).read_text() for module in unread)
         unread = set(re.findall(r'from "\./([\w.]+)"', code)) - imported
     assert imported == set(page.modules), "a module that is not preloaded waits until another module imports it"
-    document, style, operation, websocket = 1, 1, 1, 1
-    assert document + style + len(imported) + operation + websocket <= MAX_REQUESTS
+    document, operation, websocket = 1, 1, 1
+    assert document + len(page.styles) + len(imported) + operation + websocket <= MAX_REQUESTS
 
 
 def test_scripts_and_styles_are_small() -> None:
     scripts = {path.name for path in SCRIPTS.glob("*.js")}
     files = read_files()
-    assert files.keys() == scripts | {"storefront.css"}
+    assert files.keys() == scripts | STYLESHEETS.keys()
     assert {path.name for path in SCRIPTS.iterdir()} == scripts
     assert sum(len(content) for content, _ in files.values()) < MAX_CODE
 
 
-def test_the_stylesheet_has_every_style_once() -> None:
+def test_the_stylesheets_have_every_style_once() -> None:
     styles = {path.stem: path.read_bytes() for path in (FOLDER / "styles").iterdir()}
-    assert sorted(STYLES) == sorted(styles)
-    assert all(stylesheet().count(style) == 1 for style in styles.values())
+    named = [style for names in STYLESHEETS.values() for style in names]
+    assert sorted(named) == sorted(styles)
+    assert all(stylesheet(named).count(style) == 1 for style in styles.values())
+    assert {style for page in PAGES for style in page.styles} == STYLESHEETS.keys()
