@@ -8,6 +8,7 @@ from api.storefront.pages import FOLDER, SCRIPTS
 STYLESHEETS = {
     "storefront.css": ("base", "frame", "shared", "stock", "cards", "drop", "hold"),
     "architecture.css": ("architecture", "race"),
+    "operator.css": ("operator", "charts"),
 }
 """The stylesheets by name, and the styles of each in their order, the general before the particular: of two rules that
 are equally specific, the later one wins."""

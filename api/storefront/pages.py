@@ -49,8 +49,27 @@ ARCHITECTURE_WITH_RACE = Page(
     ("race.js", "api.js", "locale.js", "purchase.js"),
     "architecture.css",
 )
+OPERATOR = Page(
+    ("operator.html",),
+    "operator_title",
+    (
+        "operator.js",
+        "api.js",
+        "chart.js",
+        "locale.js",
+        "operator_activity.js",
+        "operator_list.js",
+        "operator_log.js",
+        "operator_orders.js",
+        "operator_parts.js",
+        "operator_product.js",
+        "operator_session.js",
+        "purchase.js",
+    ),
+    "operator.css",
+)
 MISSING = Page(("missing.html",), "missing_title", ("locale.js",), status=404)
-PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)
+PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, ARCHITECTURE_WITH_RACE, OPERATOR, MISSING)
 
 
 def documents() -> list[str]:
