@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from api.answering import RefusedRequests
 from api.cross_origin import CrossOrigin
+from api.database.pool import long_reads
 from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
@@ -46,6 +47,8 @@ from api.identity.turns import Turns
 from api.lateness import LoopLateness
 from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
+from api.order_export import MOST_EXPORTS, OrderExports
+from api.order_export import PATH as EXPORT
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
@@ -93,6 +96,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission)
     health = Health(drops.regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
+    exports = OrderExports(drops, authenticator, admission, min(MOST_EXPORTS, long_reads(settings.connections)))
     lateness = LoopLateness()
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, lateness, figures)
 
@@ -121,6 +125,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
+            Route(EXPORT, exports, methods=["GET"]),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
             Mount("/", _storefront(settings)),
         ],
