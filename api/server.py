@@ -202,7 +202,7 @@ def _with_sockets(settings: Settings, most: float) -> Settings:
 
 def _process_app(settings: Settings, figures: Path | None, admission: Admission) -> ASGIApp:
     """Make the application of one process that serves. `figures` is the folder that it shares with other workers."""
-    configure_logging()
+    configure_logging(json=settings.json_log)
     app = create_app(settings, admission, figures)
     tune_garbage_collector()
     return app
