@@ -102,7 +102,10 @@ def run(
             config = uvicorn_config(settings, make_app, workers, most)
             started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
     except BrokenOff as end:
-        logger.warning("%s: what was in flight is broken off", end)
+        logger.warning(
+            "%s: what was in flight is broken off; buyers who send the same idempotencyKey again find their orders",
+            end,
+        )
         raise
     finally:
         hold_signals()

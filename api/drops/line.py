@@ -184,7 +184,11 @@ class Line:
         alone, so that the others do not fail with it. Each success doubles the size of the next group."""
         if len(group) <= 1:
             for ticket in group:
-                logger.error("the request for row %s cannot be executed", ticket.request.row_ids[0], exc_info=error)
+                logger.error(
+                    "the request for row %s cannot be executed: report it with this traceback",
+                    ticket.request.row_ids[0],
+                    exc_info=error,
+                )
                 self._answer(ticket, ticket.unknown if self._is_unknown(ticket) else error)
             group.clear()
             self._size = 1

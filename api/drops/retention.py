@@ -82,7 +82,12 @@ class Retention:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("old events cannot be deleted yet: %s", error, exc_info=defect)
+                    logger.warning(
+                        "old events cannot be deleted yet: %s; this is tried again. If it goes on, look at /readyz; "
+                        "report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
                 pause += self._times.backoff.delay(failures)
             else:
                 failures = 0
