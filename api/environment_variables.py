@@ -188,6 +188,9 @@ EVENTS: Variable[bool] = Variable(
     "keeps events, for `orderEvents` and `ordersChanged`",
     "`off`, or `on` with `DROPZERO_WEBHOOK_URL`",
 )
+ACTIVITY: Variable[bool] = Variable(
+    "DROPZERO_ACTIVITY", True, _switch, "keeps what happens in drops, for `dropActivity` and `dropHistory`", "`on`"
+)
 DATA: Variable[Path] = Variable(
     "DROPZERO_DATA",
     Path(".dropzero"),
@@ -313,6 +316,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     WEBHOOK_SECRET,
     WEBHOOK_PRIVATE,
     EVENTS,
+    ACTIVITY,
     DATA,
     HOSTS,
     TRUSTED_PROXIES,

@@ -26,10 +26,11 @@ from api.drops.sale import Sale, Snapshot
 from api.drops.shards import RESTOCKED, Shard, change_stock
 
 # Units of the buyers who have no holding yet although holdings are kept: those of orders that are older than the limit.
+# The product is no condition, or a plan for the average product would read all orders of a hot one.
 _BOUGHT = """
 (SELECT json_object_agg(buyer.user_ref, (
-    SELECT coalesce(sum(quantity), 0) FROM orders
-    WHERE orders.user_ref = buyer.user_ref AND product_id = $1 AND status = 'CONFIRMED'))::text
+    SELECT coalesce(sum(quantity) FILTER (WHERE product_id = $1), 0) FROM orders
+    WHERE orders.user_ref = buyer.user_ref AND status = 'CONFIRMED'))::text
  FROM unnest($4::text[]) AS buyer (user_ref)
  WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE product_id = $1 AND holdings.user_ref = buyer.user_ref))
 """

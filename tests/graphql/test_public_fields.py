@@ -25,23 +25,41 @@ FIELDS = {
     "public": """
         Query.now Query.product Query.products Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
-        Product.createdAt Product.dropName Product.holdSeconds Product.id Product.limitPerBuyer Product.name
-        Product.opensAt Product.soldOut Product.stock Product.stocked Product.version
+        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.dropName Product.holdSeconds
+        Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
+        Product.stock Product.stocked Product.version
         ProductConnection.edges ProductConnection.pageInfo
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
-        Query.order Query.orderEvents Query.orders Query.viewer
+        Query.dropHistory Query.operatorLog Query.order Query.orderCounts Query.orderEvents Query.orders Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
-        Mutation.releaseOrder Mutation.restock
-        Subscription.ordersChanged Subscription.stockChanged
+        Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
+        Mutation.updateProduct
+        Subscription.dropActivity Subscription.ordersChanged Subscription.stockChanged
         Product.held
+        ActivityPoint.at ActivityPoint.attempts ActivityPoint.busy ActivityPoint.cancelled ActivityPoint.closed
+        ActivityPoint.confirmed ActivityPoint.conflicts ActivityPoint.failed ActivityPoint.held
+        ActivityPoint.limitReached ActivityPoint.notOpen ActivityPoint.p50Ms ActivityPoint.p99Ms ActivityPoint.paused
+        ActivityPoint.seconds ActivityPoint.soldOut ActivityPoint.stock ActivityPoint.transactions
+        DropActivity.at DropActivity.heldOrders DropActivity.heldUnits DropActivity.lapsing DropActivity.points
+        DropActivity.processes DropActivity.product DropActivity.regions DropActivity.watchers
+        ProcessRegion.away ProcessRegion.latencyMs ProcessRegion.name
+        ServerProcess.latenessMs ServerProcess.name ServerProcess.regions ServerProcess.seenAt ServerProcess.startedAt
+        ServerProcess.version ServerProcess.waiting ServerProcess.watchers
+        FieldChange.after FieldChange.before FieldChange.field
         GuestToken.expiresAt GuestToken.subject GuestToken.token
+        OperatorLogConnection.edges OperatorLogConnection.pageInfo
+        OperatorLogEdge.cursor OperatorLogEdge.node
+        OperatorLogEntry.action OperatorLogEntry.at OperatorLogEntry.changes OperatorLogEntry.id
+        OperatorLogEntry.operator OperatorLogEntry.orderId OperatorLogEntry.productId
         Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
         Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
+        OrderCount.orders OrderCount.units
+        OrderCounts.cancelled OrderCounts.confirmed OrderCounts.held OrderCounts.lapsed
         OrderEdge.cursor OrderEdge.node
         OrderEvent.cursor OrderEvent.id OrderEvent.occurredAt OrderEvent.order OrderEvent.type
         OrderEventConnection.edges OrderEventConnection.pageInfo
@@ -50,6 +68,8 @@ FIELDS = {
         PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.region PurchaseBusy.retryAfterMs PurchaseBusy.status
         PurchaseCancelled.attempts PurchaseCancelled.message PurchaseCancelled.order PurchaseCancelled.region
         PurchaseCancelled.status
+        PurchaseClosed.attempts PurchaseClosed.closedAt PurchaseClosed.message PurchaseClosed.region
+        PurchaseClosed.status
         PurchaseConfirmed.attempts PurchaseConfirmed.message PurchaseConfirmed.order PurchaseConfirmed.region
         PurchaseConfirmed.remaining PurchaseConfirmed.replayed PurchaseConfirmed.status
         PurchaseHeld.attempts PurchaseHeld.heldUntil PurchaseHeld.message PurchaseHeld.order PurchaseHeld.region
@@ -58,10 +78,12 @@ FIELDS = {
         PurchaseLimitReached.region PurchaseLimitReached.status
         PurchaseNotOpen.attempts PurchaseNotOpen.message PurchaseNotOpen.opensAt PurchaseNotOpen.region
         PurchaseNotOpen.status
+        PurchasePaused.attempts PurchasePaused.message PurchasePaused.region PurchasePaused.status
         PurchaseResult.attempts PurchaseResult.message PurchaseResult.region PurchaseResult.status
         PurchaseSoldOut.attempts PurchaseSoldOut.message PurchaseSoldOut.region PurchaseSoldOut.remaining
         PurchaseSoldOut.status
-        StockChange.productId StockChange.soldOut StockChange.stale StockChange.stock StockChange.version
+        StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale StockChange.stock
+        StockChange.version
         Viewer.guest Viewer.roles Viewer.subject
     """,
 }

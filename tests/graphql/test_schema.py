@@ -35,6 +35,7 @@ type Query {
   orders(first: Int = 20, after: String, userRef: String, productId: ID): OrderConnection!
   order(id: ID!): Order
   orderEvents(first: Int = 20, after: String): OrderEventConnection!
+  operatorLog(first: Int = 20, after: String, productId: ID): OperatorLogConnection!
   regions: [Region!]!
 }
 
@@ -44,6 +45,10 @@ type Mutation {
   createProduct(input: CreateProductInput!): Product
   restock(input: RestockInput!): Product
   cancelOrder(input: CancelOrderInput!): Order
+  updateProduct(input: UpdateProductInput!): Product
+  pauseProduct(productId: ID!): Product
+  resumeProduct(productId: ID!): Product
+  archiveProduct(productId: ID!): Product
   confirmOrder(orderId: ID! paymentRef: String!): ConfirmResult
   releaseOrder(orderId: ID! userRef: String): Order
 }
@@ -64,6 +69,11 @@ type Product {
   holdSeconds: Int
   held: Int
   createdAt: DateTime!
+  description: String
+  closesAt: DateTime
+  pausedAt: DateTime
+  archivedAt: DateTime
+  revision: Int!
 }
 
 type Order {
@@ -110,7 +120,21 @@ input PurchaseInput {
 }
 input CreateProductInput {
   name: String! dropName: String! stock: Int! opensAt: DateTime limitPerBuyer: Int
-  holdSeconds: Int shards: Int = 16 idempotencyKey: String
+  holdSeconds: Int shards: Int = 16 idempotencyKey: String closesAt: DateTime description: String
+}
+input UpdateProductInput {
+  productId: ID! revision: Int! name: String description: String opensAt: DateTime closesAt: DateTime
+  limitPerBuyer: Int holdSeconds: Int
+}
+type OperatorLogConnection { edges: [OperatorLogEdge!]! pageInfo: PageInfo! }
+type OperatorLogEdge { cursor: String! node: OperatorLogEntry! }
+type OperatorLogEntry {
+  id: ID! at: DateTime! operator: String! action: OperatorAction! productId: ID orderId: ID changes: [FieldChange!]!
+}
+type FieldChange { field: String! before: String after: String }
+enum OperatorAction {
+  PRODUCT_CREATED PRODUCT_UPDATED PRODUCT_PAUSED PRODUCT_RESUMED PRODUCT_ARCHIVED PRODUCT_RESTOCKED
+  ORDER_CANCELLED ORDER_RELEASED ORDERS_EXPORTED
 }
 input RestockInput { productId: ID! delta: Int! idempotencyKey: String }
 input CancelOrderInput { orderId: ID! userRef: String }
@@ -121,7 +145,7 @@ type OrderGone { order: Order! message: String! }
 
 interface PurchaseResult { status: PurchaseStatus! message: String! attempts: Int! region: String! }
 
-enum PurchaseStatus { CONFIRMED HELD SOLD_OUT NOT_OPEN LIMIT_REACHED CANCELLED BUSY }
+enum PurchaseStatus { CONFIRMED HELD SOLD_OUT NOT_OPEN PAUSED CLOSED LIMIT_REACHED CANCELLED BUSY }
 
 type PurchaseConfirmed implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
@@ -143,6 +167,13 @@ type PurchaseSoldOut implements PurchaseResult {
 type PurchaseNotOpen implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
   opensAt: DateTime!
+}
+type PurchasePaused implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+}
+type PurchaseClosed implements PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  closedAt: DateTime!
 }
 type PurchaseLimitReached implements PurchaseResult {
   status: PurchaseStatus! message: String! attempts: Int! region: String!
@@ -234,6 +265,8 @@ def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLS
             "PurchaseCancelled",
             "PurchaseSoldOut",
             "PurchaseNotOpen",
+            "PurchasePaused",
+            "PurchaseClosed",
             "PurchaseLimitReached",
             "PurchaseBusy",
         }
@@ -247,6 +280,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
         "FORBIDDEN",
         "IDEMPOTENCY_KEY_REUSED",
         "ALREADY_CONFIRMED",
+        "STALE_REVISION",
         "RATE_LIMITED",
         "SERVICE_UNAVAILABLE",
         "INTERNAL",

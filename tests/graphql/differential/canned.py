@@ -17,19 +17,23 @@ from api.drops.cancellation import CancelledOrder
 from api.drops.confirmation import PaidOrder
 from api.drops.decisions import (
     Cancelled,
+    Closed,
     Confirmed,
     Gone,
     Held,
     LimitReached,
     NotOpen,
     Paid,
+    Paused,
     Replayed,
     SoldOut,
 )
 from api.drops.drops import Drops
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
 from api.drops.events import order_data
+from api.drops.operator_log import Action
 from api.drops.orders import Order, OrderStatus
+from api.drops.product_changes import Change
 from api.drops.products import NewProduct, Product, get_products
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Answer, Busy, Outcome
@@ -100,6 +104,20 @@ EVENTS = tuple(
 )
 """Rows of the log of events, as read_events reads them."""
 
+LOG = tuple(
+    {
+        "id": UUID(int=300 + number),
+        "operator": "olga",
+        "action": action.value,
+        "product_id": None if number % 3 == 2 else UUID(int=1),
+        "order_id": None if number % 2 else UUID(int=100),
+        "changes": '[["stock", null, "3"]]',
+        "created_at": NOW,
+    }
+    for number, action in enumerate(Action)
+)
+"""Rows of the operator log, as list_log reads them."""
+
 CALLERS = (
     *[OPERATOR] * 6,
     buyer("ada", guest=False, expires_at=4e9),
@@ -122,7 +140,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "was paid": lambda: AlreadyConfirmed("refund this payment"),
 }
 
-READ_AT_ONCE = ("id", "created_at", "status", "oldest", "newest", "position", "type", "data")
+READ_AT_ONCE = ("action", "changes", "id", "created_at", "status", "oldest", "newest", "position", "type", "data")
 """Columns that the reading of rows itself uses."""
 
 ODD: dict[str, Callable[[Any], Any]] = {
@@ -163,6 +181,8 @@ class Shop:
             return self._rows(place, [{"now": NOW}])
         if "FROM events" in statement:
             return self._rows(await self._place(f"events {arguments}"), [dict(row) for row in EVENTS])
+        if "FROM operator_log" in statement:
+            return self._rows(await self._place(f"log {arguments}"), [dict(row) for row in LOG])
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
@@ -212,12 +232,14 @@ class Shop:
             SoldOut(0),
             SoldOut(2),
             NotOpen(NOW),
+            Paused(),
+            Closed(NOW),
             LimitReached(2, 1),
             Busy(750),
         )
         return Outcome(self._plan.choice(place, "decision", answers), product, 1, region or "home")
 
-    async def create_product(self, product: NewProduct) -> Product:
+    async def create_product(self, product: NewProduct, operator: str) -> Product:
         await self._place(f"create {product.name} {product.stock}")
         return replace(PRODUCTS[0], name=product.name, stock=product.stock, opens_at=product.opens_at)
 
@@ -225,11 +247,19 @@ class Shop:
         await self._place(f"restock {request.product_id} {request.delta}")
         return replace(PRODUCTS[0], stock=request.delta)
 
-    async def cancel_order(self, order_id: UUID, user_ref: str | None, client: str) -> CancelledOrder:
+    async def change_product(self, product_id: UUID, change: Change, operator: str, action: Action) -> Product:
+        await self._place(f"change {product_id} {operator} {action}")
+        return change(PRODUCTS[0], NOW)
+
+    async def cancel_order(
+        self, order_id: UUID, user_ref: str | None, client: str, operator: str | None
+    ) -> CancelledOrder:
         await self._place(f"cancel {order_id} {user_ref}")
         return CancelledOrder(CANCELLED, PRODUCTS[1], first=True)
 
-    async def release_order(self, order_id: UUID, user_ref: str | None, client: str) -> CancelledOrder:
+    async def release_order(
+        self, order_id: UUID, user_ref: str | None, client: str, operator: str | None
+    ) -> CancelledOrder:
         await self._place(f"release {order_id} {user_ref}")
         return CancelledOrder(CONFIRMED, PRODUCTS[1], first=False)
 

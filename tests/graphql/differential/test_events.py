@@ -24,7 +24,7 @@ ORDERS_CHANGED = (
     "confirmedAt product { name held } } } }"
 )
 
-GOOD = {"product_id": "a", "stock": 5, "sold_out": False, "version": 3, "stale": False}
+GOOD = {"product_id": "a", "stock": 5, "sold_out": False, "version": 3, "revision": 1, "stale": False}
 
 CHANGES: list[dict[str, object]] = [
     {},
