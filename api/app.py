@@ -169,13 +169,13 @@ async def _running(issuer: Issuer | None, webhook: Webhook | None, tracing: "Tra
 
 def new_tracing(settings: Settings) -> "Tracing | None":
     """What sends traces; None where they are off. Raises InvalidSettings when its packages are not installed."""
-    if not settings.tracing:
+    if settings.tracing is None:
         return None
     try:
         from api.tracing.tracing import Tracing  # OpenTelemetry takes 0.2 s to import, and is an extra
     except ImportError as error:
         raise InvalidSettings(f"{ENDPOINT}: {INSTALL} ({error.name} is missing)") from None
-    return Tracing()
+    return Tracing(settings.tracing)
 
 
 def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:

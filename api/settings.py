@@ -20,7 +20,7 @@ from api.hosts import parse_hosts
 from api.identity.caller import Role
 from api.identity.clients import Network
 from api.identity.issuer_settings import IssuerSettings
-from api.tracing.variables import InvalidVariable, endpoint_variable
+from api.tracing.variables import InvalidVariable, Sampling, read_sampling
 from api.webhooks.webhook_settings import WebhookSettings
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
@@ -84,7 +84,8 @@ class Settings:
     answered beside those that every server answers. `operator_digests`: the SHA-256 of operators' tokens beside
     `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `events`: whether
     events are kept. `activity`: whether what happens in drops is kept. `drain`: seconds from SIGTERM until the server
-    takes no more connections. `tracing`: traces are sent, as OpenTelemetry's variables say."""
+    takes no more connections. `tracing`: which requests are traced; None
+    where traces are off."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -113,7 +114,7 @@ class Settings:
     trusted_documents: tuple[str, ...] | None
     drain: float
     federation: OidcFederation | None
-    tracing: bool = False
+    tracing: Sampling | None = None
     json_log: bool = False
     region_times: RegionTimes = RegionTimes()
     socket_times: SocketTimes = SocketTimes()
@@ -174,7 +175,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         trusted_documents=read(variables.DOCUMENTS),
         drain=read(variables.DRAIN_S, 0 if laptop else DRAIN),
         federation=_federation(environment),
-        tracing=_tracing(environment),
+        tracing=_sampling(environment),
         json_log=logs_json(environment),
         socket_times=SocketTimes(keep_alive=read(variables.KEEP_ALIVE_S)),
     )
@@ -188,9 +189,9 @@ def logs_json(environment: Mapping[str, str]) -> bool:
     return _read(environment, variables.LOG)
 
 
-def _tracing(environment: Mapping[str, str]) -> bool:
+def _sampling(environment: Mapping[str, str]) -> Sampling | None:
     try:
-        return endpoint_variable(environment) is not None
+        return read_sampling(environment)
     except InvalidVariable as error:
         raise InvalidSettings(str(error)) from None
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SUMMARY = re.compile(r"\s*(?:(SELECT)\b.*\n\s*FROM|(UPDATE)|(INSERT) INTO|(DELETE) FROM)\s+(\w+)", re.DOTALL)
 
+_POSTGRESQL = {"db.system.name": "postgresql"}
+
 
 class TracedDatabase:
     """Another database, with spans for its transactions within one span."""
@@ -77,9 +79,8 @@ class _TracedTransaction(Transaction):
 
 @contextmanager
 def _statement(within: "Span", statement: str) -> Iterator[None]:
-    """A span for one statement. It has the statement's text, which is a constant of ours, and no argument."""
-    verb, table = summary_of(statement)
-    span = within.child(f"{verb} {table}".rstrip(), _attributes(verb, table, statement), calls=True)
+    """A span for one statement. It has no argument of the statement, and not its text, which `api/drops` has."""
+    span = within.child(summary_of(statement), _POSTGRESQL, calls=True)
     try:
         yield
     except BaseException as error:
@@ -90,18 +91,7 @@ def _statement(within: "Span", statement: str) -> Iterator[None]:
 
 
 @lru_cache
-def summary_of(statement: str) -> tuple[str, str]:
-    """What a statement does, and to which table: ("UPDATE", "stock_shards"). The table is empty if there is none."""
+def summary_of(statement: str) -> str:
+    """What a statement does, and to which table: "UPDATE stock_shards"."""
     found = _SUMMARY.match(statement)
-    if found is None:
-        return statement.split(None, 1)[0], ""
-    *verbs, table = found.groups()
-    return next(verb for verb in verbs if verb), table
-
-
-def _attributes(verb: str, table: str, statement: str) -> dict[str, str]:
-    """The attributes of OpenTelemetry's conventions for calls of a database."""
-    attributes = {"db.system.name": "postgresql", "db.operation.name": verb}
-    if table:
-        attributes |= {"db.collection.name": table, "db.query.text": statement}
-    return attributes
+    return statement.split(None, 1)[0] if found is None else " ".join(filter(None, found.groups()))

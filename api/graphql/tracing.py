@@ -23,12 +23,16 @@ MAX_NAME = 100
 WORTH_A_SPAN = 1_000_000
 """Nanoseconds that a request has waited for its turn at least, before the wait has a span."""
 
-PARENT, STATE = "traceparent", "tracestate"
+PARENT, STATE = b"traceparent", b"tracestate"
 """The headers of W3C Trace Context. Over a websocket, they can be entries of an operation's `extensions` instead."""
 
 
 def begin_request(tracing: "Tracing", scope: Scope, headers: Headers, departure: Departure) -> "Span | None":
     """Begin the span of a request at the moment when its head arrived. Returns None if it is not traced."""
+    sent = headers.get(PARENT)
+    head = tracing.head() if sent is None else tracing.head(text_of(headers, PARENT), text_of(headers, STATE))
+    if head is None:
+        return None
     attributes = {
         "http.request.method": scope["method"],
         "http.route": scope["path"],
@@ -36,9 +40,8 @@ def begin_request(tracing: "Tracing", scope: Scope, headers: Headers, departure:
         "url.scheme": scope["scheme"],
         "network.protocol.version": scope["http_version"],
     }
-    parent, state = text_of(headers, PARENT.encode()), text_of(headers, STATE.encode())
-    span = tracing.begin(f"{scope['method']} {scope['path']}", attributes, parent, state, departure.arrived)
-    if span is not None and time_ns() - departure.arrived >= WORTH_A_SPAN:
+    span = tracing.begin(head, f"{scope['method']} {scope['path']}", attributes, departure.arrived)
+    if time_ns() - departure.arrived >= WORTH_A_SPAN:
         span.child("wait for turn", began=departure.arrived).end()
     return span
 
@@ -51,13 +54,13 @@ def begin_operation(
     trace = RequestTrace()
     if tracing is None:
         return trace
-    parent, state = ((extensions or {}).get(name) for name in (PARENT, STATE))
+    parent, state = ((extensions or {}).get(name.decode()) for name in (PARENT, STATE))
     if not isinstance(parent, str):
         parent, state = handshake
-    attributes = {"network.protocol.name": "websocket", "url.path": "/graphql"}
-    trace.span = tracing.begin(
-        "WEBSOCKET /graphql", attributes, parent, state if isinstance(state, str) else "", departure.arrived
-    )
+    head = tracing.head(parent, state if isinstance(state, str) else "")
+    if head is not None:
+        attributes = {"network.protocol.name": "websocket", "url.path": "/graphql"}
+        trace.span = tracing.begin(head, "WEBSOCKET /graphql", attributes, departure.arrived)
     return trace
 
 

@@ -15,6 +15,7 @@ from api.graphql.connection import Connection, FrameParts, connection_of
 from api.graphql.departure import Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
+from api.graphql.headers import headers_of, text_of
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outlet import Outlet
 from api.graphql.tracing import PARENT, STATE, begin_operation, ended_with, executed
@@ -70,7 +71,8 @@ class GraphQLSocket:
             caller = await self.engine.authenticator.identify(authorization, address)
             session = Session(self, connection_of(scope, receive, send), address, authorization, caller)
             if self.engine.tracing is not None:
-                session.handshake = websocket.headers.get(PARENT, ""), websocket.headers.get(STATE, "")
+                headers = headers_of(scope)
+                session.handshake = text_of(headers, PARENT), text_of(headers, STATE)
         except (QuotaSpent, RateLimited) as refusal:
             reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_socket
             await websocket.accept(subprotocol=PROTOCOL)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from api.settings import Settings
+from api.tracing.variables import Sampling
 from tests.server import Server, serving
 from tests.tracing.collector import Collector, collecting
 
@@ -22,5 +23,5 @@ async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]
 @pytest.fixture
 async def traced(settings: Settings, collector: Collector) -> AsyncIterator[Server]:
     """A server that traces every request."""
-    async with serving(replace(settings, tracing=True)) as server:
+    async with serving(replace(settings, tracing=Sampling())) as server:
         yield server
