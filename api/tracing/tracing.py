@@ -1,8 +1,8 @@
 """The tracing of one process: decides which requests are traced, and sends their spans to a collector. Loaded only when
 traces are on.
 
-The SDK sends spans from a thread of its own, from a bounded queue. The decision is made here: the SDK's takes 8 us for a
-request that is not traced, where a purchase takes 200. Nothing of it is global: two processes, or two applications in
+The SDK sends spans from a thread of its own, from a bounded queue. The decision is made here: the SDK's takes 8 us for
+a request that is not traced, where a purchase takes 200. Nothing of it is global: two processes, or two applications in
 one process, have nothing in common.
 """
 
