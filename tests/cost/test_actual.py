@@ -7,10 +7,15 @@ from uuid import UUID
 import pytest
 
 from api.cost.actual import Actual, read_actual
+from api.cost.forecast import Plan, forecast
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
+from api.drops.purchase import execute_group
+from tests.drops.purchases import new_product, purchase
 from tests.dsql.cluster import Cluster
+from tests.dsql.stand_in import StandIn
 from tests.engines import DSQL
+from tests.patience import PATIENCE
 from tests.server import ADMIN_TOKEN, Server
 
 MARGIN = 0.05
@@ -54,6 +59,24 @@ async def test_the_bill_of_a_drop_is_what_was_metered(
     assert actual.bill.total.transactions == metered.writing_transactions
     assert line_of(actual, "orders placed")[0] == 70
     assert actual.group == 70 / line_of(actual, "orders placed")[1]
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+async def test_a_forecast_is_what_was_metered_and_what_was_computed(
+    pool: Pool, peer: StandIn, cluster: Cluster, behind: Pool, limit: int | None
+) -> None:
+    product = await new_product(pool, 200, limit=limit)
+    before = await read_actual(behind, product, regions=2)
+    cluster.meter.clear()
+    for group in range(2):
+        await execute_group(
+            pool, product, [purchase(product, f"{group} {number}") for number in range(50)], [1], PATIENCE
+        )
+    metered = (await cluster.meter.dpu()).write
+    after = await read_actual(behind, product, regions=2)
+    plan = Plan(orders=100, purchases=100, limit=limit is not None, group=50, watched=False, hours=0)
+    assert forecast(plan).total.write == pytest.approx(metered, rel=MARGIN)
+    assert after.bill.total.write - before.bill.total.write == pytest.approx(metered, rel=MARGIN)
 
 
 async def test_what_became_of_orders_is_on_the_bill(server: Server, behind: Pool) -> None:
