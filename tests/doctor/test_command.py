@@ -58,6 +58,15 @@ async def test_a_folder_that_holds_no_database_of_this_version_is_found(tmp_path
     assert "mend: move the folder away" in run.out
 
 
+async def test_a_server_that_is_named_has_to_answer(tmp_path: Path) -> None:
+    there = {"DROPZERO_DATA": str(tmp_path / "data")}
+    free = await dropzero_here("doctor", "--port", "0", **there)
+    assert (free.status, "ok       server" in free.out) == (0, True)
+    for arguments, variables in ((("--url", "http://127.0.0.1:1"), {}), ((), {"DROPZERO_URL": "http://127.0.0.1:1"})):
+        gone = await dropzero_here("doctor", *arguments, **there, **variables)
+        assert (gone.status, "no dropzero answers at http://127.0.0.1:1" in gone.out) == (1, True)
+
+
 async def test_settings_that_cannot_be_used_end_only_what_needs_them(tmp_path: Path) -> None:
     run = await dropzero_here("doctor", DROPZERO_DATA=str(tmp_path), DROPZERO_SOCKETS="many")
     assert run.status == 1
