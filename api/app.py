@@ -20,6 +20,7 @@ from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
 from api.demo_payments import PATH, DemoPayments
 from api.drops.drops import Drops
+from api.drops.processes import Gauges
 from api.graphql.broadcast import Broadcasts
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine, respond
@@ -42,7 +43,8 @@ from api.identity.operator_tokens import OperatorTokens
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
-from api.metrics import Metrics
+from api.lateness import LoopLateness
+from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
@@ -91,7 +93,8 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission)
     health = Health(drops.regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
-    metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
+    lateness = LoopLateness()
+    metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, lateness, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -100,9 +103,11 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
                     await require_ready_database(drops.regions)
-                drops.start()
+                lateness.start()
+                drops.start(Gauges(watchers=lambda: broadcasts.watchers, lateness_ms=lateness.worst_ms))
                 yield
             finally:
+                await lateness.close()
                 admission.refusals.close()
                 await broadcasts.close()
                 await reads.close()
@@ -131,6 +136,7 @@ def _drops(settings: Settings, identity: WebIdentity | None, admission: Admissio
         settings.polling,
         admission.gate.resumed,
         keep_events=settings.events,
+        keep_activity=settings.activity,
         send=None if webhook is None else partial(send_event, webhook),
     )
 

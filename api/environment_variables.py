@@ -182,6 +182,9 @@ EVENTS: Variable[bool] = Variable(
     "keeps events, for `orderEvents` and `ordersChanged`",
     "`off`, or `on` with `DROPZERO_WEBHOOK_URL`",
 )
+ACTIVITY: Variable[bool] = Variable(
+    "DROPZERO_ACTIVITY", True, _switch, "keeps what happens in drops, for `dropActivity` and `dropHistory`", "`on`"
+)
 DATA: Variable[Path] = Variable(
     "DROPZERO_DATA",
     Path(".dropzero"),
@@ -300,6 +303,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     WEBHOOK_SECRET,
     WEBHOOK_PRIVATE,
     EVENTS,
+    ACTIVITY,
     DATA,
     HOSTS,
     TRUSTED_PROXIES,

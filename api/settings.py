@@ -81,8 +81,8 @@ class Settings:
     `embedded_regions`. The first endpoint, or the first of these names, is home. `hosts` are host names that are
     answered beside those that every server answers. `operator_digests`: the SHA-256 of operators' tokens beside
     `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `events`: whether
-    events are kept. `drain`: seconds from SIGTERM
-    until the server takes no more connections."""
+    events are kept. `activity`: whether what happens in drops is kept. `drain`: seconds from SIGTERM until the server
+    takes no more connections."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -95,6 +95,7 @@ class Settings:
     issuer: IssuerSettings | None
     webhook: WebhookSettings | None
     events: bool
+    activity: bool
     open_to_anyone: bool
     allowed_origins: re.Pattern[str]
     hosts: tuple[str, ...]
@@ -153,6 +154,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         issuer=_issuer(environment),
         webhook=webhook,
         events=read(variables.EVENTS, webhook is not None),
+        activity=read(variables.ACTIVITY),
         open_to_anyone=laptop,
         allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
         hosts=(*hosts, *_vercel_hosts(environment)),

@@ -20,10 +20,13 @@ from api.drops.confirmation import PaidOrder, confirm_order
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
+from api.drops.kept_activity import KeptActivity
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
 from api.drops.operator_log import Action
+from api.drops.order_counts import OrderCounts
+from api.drops.processes import NO_GAUGES, Gauges
 from api.drops.product_changes import Change, change_product
 from api.drops.product_reads import ProductReads
 from api.drops.products import NewProduct, Product
@@ -39,6 +42,9 @@ R = TypeVar("R")
 EVENTS_GRACE = 2.0
 """Seconds that a server which stops waits for events on their way to the webhook. The others are sent later."""
 
+ACTIVITY_GRACE = 1.0
+"""Seconds that a server which stops waits until its last activity is written."""
+
 
 class Drops:
     """The drops of one database, used through the endpoints of all its Regions."""
@@ -51,17 +57,19 @@ class Drops:
         polling: PollingTimes,
         resumed: Callable[[str], Awaitable[None]] | None = None,
         keep_events: bool = False,
+        keep_activity: bool = True,
         send: Send | None = None,
     ) -> None:
         """`resumed` returns when it is the client's turn to go on, after many waited for one transaction.
         `keep_events`: what happens to orders and products is written down for other systems. `send` sends it to the
-        webhook; None where there is none."""
+        webhook; None where there is none. `keep_activity`: what this process answers is written down for operators."""
         self.regions = regions
         self._resumed = resumed
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.held_units = HeldUnits(regions)
+        self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
         self.events = KeptEvents(regions, send) if keep_events else None
         """None where no events are kept."""
@@ -73,17 +81,21 @@ class Drops:
         """One for each Region, for the purchases that name it. Under None, for purchases that name no Region: its
         transactions use home, and a peer while home is away."""
         self.lapsing = Lapsing(regions, self.group_commits[None])
+        self.activity = KeptActivity(regions, self.group_commits.values()) if keep_activity else None
+        """None where no activity is kept."""
 
     async def open(self) -> None:
         """Allow requests, until `close`."""
         await self.regions.open()
 
-    def start(self) -> None:
-        """Begin the work beside requests: ending holds, and moving and sending events. It needs a database that is
-        ready."""
+    def start(self, gauges: Gauges = NO_GAUGES) -> None:
+        """Begin the work beside requests: ending holds, moving and sending events, and writing activity. It needs a
+        database that is ready. `gauges`: what operators see of this process."""
         self.lapsing.start()
         if self.events is not None:
             self.events.start()
+        if self.activity is not None:
+            self.activity.start(gauges)
 
     async def close(self, grace: float) -> None:
         """Answer every request in line, within `grace` seconds, and disconnect."""
@@ -92,9 +104,12 @@ class Drops:
         await self.known_products.close()
         await self.product_reads.close()
         await self.held_units.close()
+        await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
         if self.events is not None:
             await self.events.close(EVENTS_GRACE)
+        if self.activity is not None:
+            await self.activity.close(ACTIVITY_GRACE)
         await self.regions.close()
 
     def _committed(self, product: Product, shards: Sequence[Shard]) -> None:

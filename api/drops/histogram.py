@@ -26,6 +26,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def merge(self, other: "Histogram") -> None:
+        """Add the values of another histogram, which has the same bounds."""
+        self.counts = [own + more for own, more in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], part: float) -> float | None:
     """The value that the `part` of all values do not exceed, interpolated between two bounds; None without values. At

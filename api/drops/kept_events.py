@@ -2,6 +2,7 @@
 
 from api.database.database import Database
 from api.drops.event_log import EventLog
+from api.drops.old_events import STEP, delete_old_events
 from api.drops.parcels import Parcels
 from api.drops.relay import Relay
 from api.drops.retention import Retention
@@ -13,10 +14,11 @@ class KeptEvents:
 
     def __init__(self, database: Database, send: Send | None) -> None:
         """`send` sends an event to the webhook; None where there is none."""
+        self._database = database
         self.log = EventLog(database)
         self.relay = Relay(database, self._moved)
         self.sending = None if send is None else Sending(Parcels(database), send)
-        self._retention = Retention(database, sends=send is not None)
+        self._retention = Retention("events", self._delete_old)
 
     def start(self) -> None:
         self.relay.start()
@@ -32,6 +34,9 @@ class KeptEvents:
         await self.log.close()
         if self.sending is not None:
             await self.sending.close(grace)
+
+    async def _delete_old(self) -> bool:
+        return await delete_old_events(self._database, sends=self.sending is not None) == STEP
 
     def _moved(self) -> None:
         self.log.wake()

@@ -13,6 +13,8 @@ GRANTS = {
     "outbox": ("SELECT", "INSERT", "DELETE"),
     "events": ("SELECT", "INSERT", "DELETE"),
     "parcels": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "activity": ("SELECT", "INSERT", "DELETE"),
+    "processes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """The rights on each table that the server's statements need, and no more."""
 
@@ -23,7 +25,14 @@ _PROBES = {
     "UPDATE": "UPDATE {table} SET {column} = {column} WHERE false",
     "DELETE": "DELETE FROM {table} WHERE false",
 }
-_COLUMNS = {"products": "name", "stock_shards": "stock", "holdings": "units", "orders": "status", "parcels": "due"}
+_COLUMNS = {
+    "products": "name",
+    "stock_shards": "stock",
+    "holdings": "units",
+    "orders": "status",
+    "parcels": "due",
+    "processes": "data",
+}
 
 
 class RightsMissing(Exception):

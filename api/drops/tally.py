@@ -22,6 +22,18 @@ class ProductTally:
         self.seconds = Histogram(SECONDS)
         """From a purchase's arrival in the line to its answer."""
 
+    def count_purchase(self, outcome: str, attempts: int, seconds: float) -> None:
+        self.outcomes[outcome] += 1
+        self.attempts += attempts
+        self.seconds.add(seconds)
+
+    def merge(self, other: "ProductTally") -> None:
+        """Add the counts of another tally."""
+        self.outcomes.update(other.outcomes)
+        self.transactions.update(other.transactions)
+        self.attempts += other.attempts
+        self.seconds.merge(other.seconds)
+
 
 class Tally:
     """Counts since the start."""
@@ -43,6 +55,14 @@ class Tally:
         """Requests that wait in the line when a transaction begins, without those of its group."""
         self.products: dict[UUID | None, ProductTally] = {}
         """Of the first MAX_PRODUCTS products; under None, of all others."""
+        self._recent: dict[UUID | None, ProductTally] = {}
+        """As `products`, since the last `take_recent`."""
+
+    def take_recent(self) -> dict[UUID | None, ProductTally]:
+        """What was counted since the last call: of the first MAX_PRODUCTS products, and under None of all others. So
+        the counts of a product are found even if the process has sold a hundred others before."""
+        taken, self._recent = self._recent, {}
+        return taken
 
     def count_group(self, size: int, waiting: int) -> None:
         """Count a transaction that begins: the requests in it, and those that wait in the line."""
@@ -52,22 +72,27 @@ class Tally:
     def count_transaction(self, product_id: UUID, region: str, end: str) -> None:
         """Count a transaction that has ended."""
         self.transactions[region, end] += 1
-        self._of(product_id).transactions[end] += 1
+        for product in self._of(product_id):
+            product.transactions[end] += 1
 
     def count_purchase(self, product_id: UUID, region: str, outcome: str, attempts: int, seconds: float) -> None:
         """Count a purchase that is answered, `seconds` after it arrived in the line."""
         self.outcomes[region, outcome] += 1
         self.purchase_seconds.add(seconds)
         self.purchase_attempts.add(attempts)
-        product = self._of(product_id)
-        product.outcomes[outcome] += 1
-        product.seconds.add(seconds)
-        product.attempts += attempts
+        for product in self._of(product_id):
+            product.count_purchase(outcome, attempts, seconds)
 
-    def _of(self, product_id: UUID) -> ProductTally:
-        """The tally of a product, or of all others if there are too many."""
-        known = self.products.get(product_id)
+    def _of(self, product_id: UUID) -> tuple[ProductTally, ProductTally]:
+        """The tallies of a product, or of all others if there are too many: since the start, and the recent one."""
+        return _find(self.products, product_id), _find(self._recent, product_id)
+
+
+def _find(products: dict[UUID | None, ProductTally], product_id: UUID) -> ProductTally:
+    known = products.get(product_id)
+    if known is None:
+        key = product_id if len(products) < MAX_PRODUCTS else None
+        known = products.get(key)
         if known is None:
-            key = product_id if len(self.products) < MAX_PRODUCTS else None
-            known = self.products.setdefault(key, ProductTally())
-        return known
+            known = products[key] = ProductTally()
+    return known

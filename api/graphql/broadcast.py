@@ -121,6 +121,12 @@ class Broadcasts:
         """Subscribers of all broadcasts now."""
         return sum(len(broadcast.subscribers) for broadcast in self._under_way.values())
 
+    @property
+    def watchers(self) -> int:
+        """Subscribers to live stock now: those of the public broadcasts."""
+        public = (each for topic, each in self._under_way.items() if topic.caller is ANONYMOUS)
+        return sum(len(broadcast.subscribers) for broadcast in public)
+
     def join(self, topic: Topic, document: Document, subscriber: Subscriber, client: str) -> "Broadcast | None":
         """Subscribe: the latest response is sent at once, then every later one, and the end at most once.
 

@@ -1,11 +1,8 @@
 """What happens to orders: a list to read from any place on, and a subscription."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import Enum
-from math import inf
 from typing import Annotated
 
 import strawberry
@@ -16,11 +13,11 @@ from api.drops.event_log import EventLog, encode_position, read_events
 from api.drops.events import Event
 from api.drops.limits import checked_id
 from api.graphql.context import Context, Info
+from api.graphql.expiry import before_expiry
 from api.graphql.orders import Order
 from api.graphql.pagination import PageInfo
 from api.graphql.products import DEFAULT_PAGE
 from api.identity.caller import Role
-from api.identity.errors import Unauthenticated
 
 
 @strawberry.enum(description="What can happen to an order.")
@@ -116,15 +113,9 @@ class OrderEventSubscriptions:
         try:
             log = _require_log(info.context)
             only = None if product_id is None else checked_id("productId", product_id)
-            expires_at = info.context.caller.expires_at
             async with log.follow(only) as follower:
                 while True:
-                    left = None if expires_at == inf else expires_at - time.time()
-                    try:
-                        event = await asyncio.wait_for(follower.take(), left)
-                    except TimeoutError:
-                        raise Unauthenticated("the token has expired: sign in again, and subscribe again") from None
-                    yield OrderEvent.of(event)
+                    yield OrderEvent.of(await before_expiry(info.context.caller, follower.take()))
         except Exception as error:
             # graphql-core adds the field to the errors that it raises itself, not to those of a source of events.
             raise located_error(error, path=info.path.as_list()) from error

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from api.database.regions import RegionHealth
 from api.graphql.context import Info
 from api.graphql.public import PUBLIC
 
@@ -15,12 +16,13 @@ class Region:
         description="Milliseconds of one round trip just now; null when it did not answer."
     )
 
+    @classmethod
+    def of(cls, region: RegionHealth) -> "Region":
+        return cls(name=region.name, home=region.home, healthy=region.healthy, latency_ms=region.latency_ms)
+
 
 @strawberry.type
 class RegionQueries:
     @strawberry.field(description="The regional endpoints that this server uses, home first.", metadata=PUBLIC)
     async def regions(self, info: Info) -> list[Region]:
-        return [
-            Region(name=region.name, home=region.home, healthy=region.healthy, latency_ms=region.latency_ms)
-            for region in await info.context.drops.regions.health()
-        ]
+        return [Region.of(region) for region in await info.context.drops.regions.health()]

@@ -5,9 +5,11 @@ from datetime import datetime
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.operator_log import OperatorLogQueries
+from api.graphql.order_counts import OrderCountQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
@@ -21,7 +23,15 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 @strawberry.type(description="What can be read.")
 class Query(
-    ProductQueries, OrderQueries, OrderEventQueries, OperatorLogQueries, ViewerQueries, RegionQueries, ClockQueries
+    ProductQueries,
+    OrderQueries,
+    OrderEventQueries,
+    OperatorLogQueries,
+    ActivityQueries,
+    OrderCountQueries,
+    ViewerQueries,
+    RegionQueries,
+    ClockQueries,
 ):
     pass
 
@@ -37,7 +47,7 @@ class Mutation(
     description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
     "(graphql-sse)."
 )
-class Subscription(StockSubscriptions, OrderEventSubscriptions):
+class Subscription(StockSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
     pass
 
 

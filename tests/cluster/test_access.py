@@ -16,12 +16,14 @@ from api.database.migrations import MigrationRefused, load_migrations, migration
 from api.database.pool import Pool
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed
-from api.drops.orders import get_order, list_orders
+from api.drops.order_search import list_orders
+from api.drops.orders import get_order
 from api.drops.products import NewProduct, create_product, list_products
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import Purchase
 from tests.drops.event_statements import send_every_statement_about_events
 from tests.drops.purchases import cancel, restock
+from tests.drops.recording import send_every_statement_about_activity
 from tests.patience import PATIENCE, PATIENT_TIMES
 
 SERVER_ROLE = "arn:aws:iam::123456789012:role/dropzero-server"
@@ -77,6 +79,7 @@ async def do_all_that_a_server_does(pool: Pool, owner: Pool) -> None:
     assert len((await list_orders(pool, 10)).items) == 1
     assert [line.balanced for line in await audit(pool)] == [True]
     await send_every_statement_about_events(pool, owner)
+    await send_every_statement_about_activity(pool)
 
 
 async def test_the_servers_role_can_do_all_that_a_server_does(server_role: Server) -> None:

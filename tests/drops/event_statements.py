@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from api.database.pool import Pool
 from api.drops.event_log import EventLog, read_events
+from api.drops.old_events import delete_old_events
 from api.drops.parcels import Parcels, Results
 from api.drops.relay import MAX_EVENTS, Relay
 from api.drops.requests import Purchase
-from api.drops.retention import Retention
 from tests.drops.happenings import change, keeping
 from tests.drops.holds import new_held_product
 
@@ -40,4 +40,4 @@ async def send_every_statement_about_events(pool: Pool, owner: Pool) -> None:
         parcel = await parcels.take(10)
         assert parcel is not None
         await parcels.finish(parcel, results)
-    assert await Retention(pool, sends=True).delete_old(timedelta(0)) > 0
+    assert await delete_old_events(pool, sends=True, kept_for=timedelta(0)) > 0

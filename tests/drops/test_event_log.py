@@ -23,9 +23,9 @@ from api.drops.event_log import (
     read_events,
 )
 from api.drops.events import EventType
+from api.drops.old_events import delete_old_events
 from api.drops.parcels import Parcels, Results
 from api.drops.requests import RestockRequest
-from api.drops.retention import Retention
 from tests.drops.happenings import age_events, all_events, buy, keeping, move_all
 from tests.drops.holds import new_held_product
 from tests.drops.purchases import new_product, purchase
@@ -107,7 +107,7 @@ async def test_cursors_survive_a_round_trip() -> None:
 async def test_a_cursor_whose_next_event_was_deleted_is_refused_and_others_are_not(pool: Pool) -> None:
     await happen(pool, 10)
     await age_events(pool, timedelta(days=8), up_to=4)
-    assert await Retention(pool, sends=False).delete_old() == 4
+    assert await delete_old_events(pool, sends=False) == 4
 
     with pytest.raises(InvalidInput, match="no longer kept"):
         await read_events(pool, 10, encode_position(3))
@@ -118,8 +118,8 @@ async def test_a_cursor_whose_next_event_was_deleted_is_refused_and_others_are_n
 async def test_the_newest_event_is_never_deleted_so_that_positions_go_on(pool: Pool) -> None:
     await happen(pool, 3)
     await age_events(pool, timedelta(days=8), up_to=3)
-    assert await Retention(pool, sends=False).delete_old() == 2
-    assert await Retention(pool, sends=False).delete_old() == 0
+    assert await delete_old_events(pool, sends=False) == 2
+    assert await delete_old_events(pool, sends=False) == 0
 
     await happen(pool, 1)
     assert [event.position for event in await all_events(pool)] == [3, 4]
@@ -128,14 +128,14 @@ async def test_the_newest_event_is_never_deleted_so_that_positions_go_on(pool: P
 async def test_events_that_wait_for_the_webhook_are_not_deleted(pool: Pool) -> None:
     await happen(pool, 10)
     await age_events(pool, timedelta(days=8), up_to=10)
-    retention, parcels = Retention(pool, sends=True), Parcels(pool)
-    assert await retention.delete_old() == 0
+    parcels = Parcels(pool)
+    assert await delete_old_events(pool, sends=True) == 0
 
     parcel = await parcels.take(6)
     assert parcel is not None
-    assert await retention.delete_old() == 0
+    assert await delete_old_events(pool, sends=True) == 0
     await parcels.finish(parcel, Results(failed=[4]))
-    assert await retention.delete_old() == 3
+    assert await delete_old_events(pool, sends=True) == 3
     assert [event.position for event in await all_events(pool)] == [4, 5, 6, 7, 8, 9, 10]
 
 
@@ -143,7 +143,7 @@ async def test_a_young_event_keeps_those_behind_it(pool: Pool) -> None:
     await happen(pool, 5)
     await age_events(pool, timedelta(days=8), up_to=5)
     await age_events(pool, timedelta(days=1), up_to=2)
-    assert await Retention(pool, sends=False).delete_old() == 0
+    assert await delete_old_events(pool, sends=False) == 0
 
 
 async def test_a_follower_gets_what_happens_from_now_on(pool: Pool) -> None:

@@ -27,6 +27,7 @@ query ($user: String, $product: ID) {
 }
 """
 ORDER = "query ($order: ID!) { order(id: $order) { id userRef } }"
+COUNTS = "query ($product: ID!) { orderCounts(productId: $product) { confirmed { units } } }"
 PURCHASE = """
 mutation ($product: ID!, $user: String) {
   purchase(input: { productId: $product, userRef: $user }) {
@@ -52,6 +53,8 @@ mutation ($order: ID!) {
 EVENTS_OF = "{ orderEvents(first: 1) { edges { cursor } } }"
 CHANGES = "subscription { ordersChanged { order { id } } }"
 CREATE = 'mutation { createProduct(input: { name: "Tee", dropName: "First Light", stock: 1 }) { name } }'
+HISTORY = "query ($product: ID!) { dropHistory(productId: $product) { at } }"
+ACTIVITY = "subscription ($product: ID!) { dropActivity(productId: $product) { at } }"
 UPDATE = """
 mutation ($product: ID!) { updateProduct(input: { productId: $product, revision: 0, name: "Tee" }) { name } }
 """
@@ -117,6 +120,7 @@ TABLE = (
         dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
         {ANONYMOUS: OF_ADA},
     ),
+    Row("orderCounts", "", COUNTS, OPERATORS | {SUE: DATA}),
     Row("order", "of nobody", ORDER, dict.fromkeys(CALLERS, NULL), {}, {"order": UNKNOWN_ID}),
     Row("purchase", "without a buyer", PURCHASE, OWN, {ANONYMOUS: MISSING}),
     Row(
@@ -170,6 +174,8 @@ TABLE = (
     Row("orderEvents", "", EVENTS_OF, OPERATORS | {SUE: DATA}),
     Row("stockChanged", "", WATCH, EVERYBODY),
     Row("ordersChanged", "", CHANGES, OPERATORS | {SUE: DATA}),
+    Row("dropHistory", "", HISTORY, OPERATORS | {SUE: DATA}),
+    Row("dropActivity", "", ACTIVITY, OPERATORS | {SUE: DATA}),
 )
 
 
@@ -257,7 +263,7 @@ async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transp
     expected = dict(row.expected)
     if shop.server.settings.open_to_anyone:
         expected |= row.laptop
-    if row.root in ("stockChanged", "ordersChanged") and transport == HTTP:
+    if row.root in ("stockChanged", "ordersChanged", "dropActivity") and transport == HTTP:
         expected = dict.fromkeys(CALLERS, MISSING)
 
     async with many_purchases(shop, product_id) if row.root == "ordersChanged" else nullcontext():

@@ -33,12 +33,21 @@ FIELDS = {
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
-        Query.operatorLog Query.order Query.orderEvents Query.orders Query.viewer
+        Query.dropHistory Query.operatorLog Query.order Query.orderCounts Query.orderEvents Query.orders Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
         Mutation.updateProduct
-        Subscription.ordersChanged Subscription.stockChanged
+        Subscription.dropActivity Subscription.ordersChanged Subscription.stockChanged
         Product.held
+        ActivityPoint.at ActivityPoint.attempts ActivityPoint.busy ActivityPoint.cancelled ActivityPoint.closed
+        ActivityPoint.confirmed ActivityPoint.conflicts ActivityPoint.failed ActivityPoint.held
+        ActivityPoint.limitReached ActivityPoint.notOpen ActivityPoint.p50Ms ActivityPoint.p99Ms ActivityPoint.paused
+        ActivityPoint.seconds ActivityPoint.soldOut ActivityPoint.stock ActivityPoint.transactions
+        DropActivity.at DropActivity.heldOrders DropActivity.heldUnits DropActivity.lapsing DropActivity.points
+        DropActivity.processes DropActivity.product DropActivity.regions DropActivity.watchers
+        ProcessRegion.away ProcessRegion.latencyMs ProcessRegion.name
+        ServerProcess.latenessMs ServerProcess.name ServerProcess.regions ServerProcess.seenAt ServerProcess.startedAt
+        ServerProcess.version ServerProcess.waiting ServerProcess.watchers
         FieldChange.after FieldChange.before FieldChange.field
         GuestToken.expiresAt GuestToken.subject GuestToken.token
         OperatorLogConnection.edges OperatorLogConnection.pageInfo
@@ -49,6 +58,8 @@ FIELDS = {
         Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
+        OrderCount.orders OrderCount.units
+        OrderCounts.cancelled OrderCounts.confirmed OrderCounts.held OrderCounts.lapsed
         OrderEdge.cursor OrderEdge.node
         OrderEvent.cursor OrderEvent.id OrderEvent.occurredAt OrderEvent.order OrderEvent.type
         OrderEventConnection.edges OrderEventConnection.pageInfo

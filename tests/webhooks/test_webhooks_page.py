@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 
 from api.drops.events import EventType, order_data, order_of_data
+from api.drops.old_events import KEPT_FOR
 from api.drops.parcels import GIVE_UP
-from api.drops.retention import KEPT_FOR
 from api.drops.sending import DOWN_AFTER
 from api.webhooks.retry_after import MAX_RETRY_AFTER
 from api.webhooks.webhook import WebhookTimes

@@ -1,0 +1,62 @@
+"""The history of a drop: its curve, as the table has it."""
+
+from datetime import datetime, timedelta
+from math import ceil
+from uuid import UUID
+
+from api.database.database import Database
+from api.drops.curve import ActivityPoint, Curve
+from api.drops.keyset import LAST_ID, LATEST
+
+MAX_POINTS = 240
+"""Points of a history at most."""
+
+SPAN = timedelta(hours=24)
+"""A history goes back so far at most."""
+
+INTERVAL = 2.0
+"""Seconds of the shortest points. Every process writes what it has done once in each of these intervals."""
+
+PAGE = 250
+"""Rows of one reading: some 3 ms of the event loop."""
+
+MAX_ROWS = 30_000
+"""Rows of a history at most, and the newest are kept: what four processes write in more than four hours in which there
+is a purchase in every two seconds."""
+
+_READ_BOUNDS = f"""
+SELECT now() AS now, (
+    SELECT at FROM activity
+    WHERE (product_id, at) > ($1, now() - interval '{SPAN.total_seconds():.0f} seconds') AND product_id <= $1
+    ORDER BY product_id, at LIMIT 1
+) AS oldest
+"""
+_READ_PAGE = f"""
+SELECT at, process, stock, version, data FROM activity
+WHERE (product_id, at) >= ($1, $2) AND (product_id, at, process) < ($1, $3, $4)
+ORDER BY product_id DESC, at DESC, process DESC LIMIT {PAGE}
+"""
+
+
+async def read_history(database: Database, product_id: UUID, max_rows: int = MAX_ROWS) -> list[ActivityPoint]:
+    """The points of a product from its first activity in the last SPAN on, up to MAX_POINTS, oldest first. Of more than
+    `max_rows` rows, the oldest are left out. Raises Conflict, Unavailable."""
+    bounds = (await database.fetch(_READ_BOUNDS, product_id))[0]
+    oldest: datetime | None = bounds["oldest"]
+    if oldest is None:
+        return []
+    curve = Curve(_width_of((bounds["now"] - oldest).total_seconds()))
+    at, process = LATEST, LAST_ID
+    for _ in range(ceil(max_rows / PAGE)):
+        rows = await database.fetch(_READ_PAGE, product_id, oldest, at, process)
+        for row in rows:
+            curve.add(row)
+        if len(rows) < PAGE:
+            break
+        at, process = rows[-1]["at"], rows[-1]["process"]
+    return curve.points()[-MAX_POINTS:]
+
+
+def _width_of(span: float) -> float:
+    """Seconds of each point: a multiple of INTERVAL, so that MAX_POINTS cover the span wherever the first begins."""
+    return INTERVAL * max(1, ceil(span / (MAX_POINTS - 2) / INTERVAL))
