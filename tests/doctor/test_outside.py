@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,7 @@ from api.webhooks.webhook_settings import WebhookSettings
 from tests.dsql.certificates import HOST
 from tests.identity.shop_issuer import AUDIENCE, SigningKey, shop_issuer
 from tests.listener import accepting, running
-from tests.server import Server
+from tests.server import ADMIN_TOKEN, Server
 from tests.webhooks.certificates import server_context
 
 SECRETS = ("whsec_" + "A" * 44,)
@@ -30,8 +31,9 @@ async def closed_port() -> int:
 
 async def test_a_server_is_found_with_its_health(server: Server) -> None:
     for named in (True, False):
-        [finding] = await check_server(server.url, None, named=named)
-        assert (finding.level, finding.found) == (Level.OK, f"dropzero answers at {server.url}, and is ready")
+        [finding] = await check_server(server.url, ADMIN_TOKEN, named=named)
+        version = metadata.version("dropzero")
+        assert (finding.level, finding.found) == (Level.OK, f"dropzero {version} answers at {server.url}, and is ready")
 
 
 async def test_a_port_is_free_or_taken(closed_port: int) -> None:
