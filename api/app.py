@@ -43,7 +43,8 @@ from api.identity.operator_tokens import OperatorTokens
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
-from api.metrics import Metrics
+from api.lateness import LoopLateness
+from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
@@ -92,7 +93,8 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission)
     health = Health(drops.regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
-    metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, figures)
+    lateness = LoopLateness()
+    metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, lateness, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -101,9 +103,11 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
                     await require_ready_database(drops.regions)
-                drops.start(Gauges(watchers=lambda: broadcasts.watchers))
+                lateness.start()
+                drops.start(Gauges(watchers=lambda: broadcasts.watchers, lateness_ms=lateness.worst_ms))
                 yield
             finally:
+                await lateness.close()
                 admission.refusals.close()
                 await broadcasts.close()
                 await reads.close()

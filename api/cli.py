@@ -11,6 +11,8 @@ from api import terminal
 from api.client.graphql import Refused, RequestFailed
 from api.cluster.cli import cluster_app
 from api.cluster.errors import ClusterError
+from api.commands.cost import cost_command
+from api.commands.doctor import doctor_command
 from api.commands.load import load_command, race_command
 from api.commands.products import product_app
 from api.commands.running import command_settings, fail, hint, with_database
@@ -112,6 +114,8 @@ def audit_command() -> None:
     terminal.write(f"{len(lines)} products: every unit is in stock, held or sold.")
 
 
+app.command("cost")(cost_command)
+app.command("doctor")(doctor_command)
 app.command("load")(load_command)
 app.command("race")(race_command)
 

@@ -25,6 +25,7 @@ from api.http_protocol import BoundedHttp
 from api.identity import gate
 from api.identity.admission import Admission
 from api.inlet import Inlet
+from api.metrics.shared_figures import shared_folder
 from api.process import CannotServe, configure_logging, raise_file_limit, tune_garbage_collector
 from api.serving import SINGLE_PROCESS_ACTIONS, ServingProcess
 from api.settings import Settings, SocketTimes
@@ -32,7 +33,6 @@ from api.signals import BrokenOff, end_as_signalled, hold_signals, run_until_sig
 from api.startup import prepare
 from api.websocket_pings import WebsocketPings
 from api.websocket_protocol import BoundedWebSocket
-from api.worker_metrics import shared_folder
 from api.workers import Workers
 
 logger = logging.getLogger("dropzero.server")

@@ -14,6 +14,7 @@ from rich.text import Text
 from api.client.load import PERCENTILES, LoadReport, percentile
 from api.client.products import Product
 from api.client.race import RaceReport
+from api.cost.bill import Bill, shown
 from api.drops.audit import AuditLine
 from api.drops.characters import with_escapes
 
@@ -89,6 +90,18 @@ def audit_table(lines: list[AuditLine]) -> Table:
             "yes" if line.balanced else "NO",
             style=None if line.balanced else "red",
         )
+    return table
+
+
+def bill_table(bill: Bill) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("what")
+    for header in ("times", "transactions", "write DPU", "read DPU", "compute DPU", "USD"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for line in (*bill.lines, bill.total):
+        times = f"{line.times:,.0f}" if line.times else ""
+        figures = (shown(figure) for figure in (line.write, line.read, line.compute, bill.usd(line.dpu)))
+        table.add_row(line.what, times, f"{line.transactions:,.0f}" if line.transactions else "", *figures)
     return table
 
 

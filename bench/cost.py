@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
+from api.cost.formulas import write_dpu
 from bench import metrics, written
 from bench.client import purchase
 from bench.database import Database
@@ -35,11 +36,6 @@ LIMIT = 2
 
 WAIT = 60.0
 """Seconds for all purchases to wait, for all answers, and for the counts of ended sessions."""
-
-DPU_PER_BYTE = 0.00004883
-LEAST_BYTES = 1024
-LEAST_DPU = 0.05
-"""WriteDPU of a transaction: max(bytes, 1,024) x 0.00004883, and at least 0.05."""
 
 REGIONS = 2
 USD_PER_DPU = 10 / 1e6
@@ -80,8 +76,7 @@ def measure(version: Version, name: str, limit: int | None, grouped: bool) -> di
 
 def dpu_per_transaction(tables: Sequence[Written], transactions: int) -> float:
     """The WriteDPU of one of these transactions in one Region, if all wrote equally much."""
-    size = sum(table.bytes for table in tables) / transactions
-    return max(max(size, LEAST_BYTES) * DPU_PER_BYTE, LEAST_DPU)
+    return write_dpu(sum(table.bytes for table in tables) / transactions)
 
 
 async def _sell_grouped(database: Database, server: Process, product_id: str) -> frozenset[str]:

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from api.cost.formulas import LEAST_BYTES
 from bench.database import Database
-
-LEAST_BYTES = 128
-"""Bytes that Aurora DSQL bills at least for a row or an index entry."""
 
 UPDATED_COLUMNS = frozenset({"stock", "stocked", "version", "units"})
 """The columns that a purchase updates. No index may have one of them: an update would then write its entry too."""

@@ -156,17 +156,27 @@ DATABASE = [
         "method",
     ),
     *loans("database/web_identity.py", "botocore.credentials:CredentialProvider", IDENTITY, "METHOD load"),
-    call("worker_metrics.py", "prometheus_client.multiprocess:MultiProcessCollector.merge", FIGURES, "files"),
     call(
-        "worker_metrics.py",
+        "metrics/shared_figures.py",
+        "prometheus_client.mmap_dict:MmapedDict.read_all_values_from_file",
+        FIGURES,
+        "filename",
+    ),
+    call(
+        "metrics/shared_figures.py",
         "prometheus_client.mmap_dict:mmap_key",
         FIGURES,
         *("metric_name", "name", "labelnames", "labelvalues", "help_text"),
     ),
     call(
-        "worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict.write_value", FIGURES, "key", "value", "timestamp"
+        "metrics/shared_figures.py",
+        "prometheus_client.mmap_dict:MmapedDict.write_value",
+        FIGURES,
+        "key",
+        "value",
+        "timestamp",
     ),
-    *loans("worker_metrics.py", "prometheus_client.mmap_dict:MmapedDict", FIGURES, "read_value close"),
+    *loans("metrics/shared_figures.py", "prometheus_client.mmap_dict:MmapedDict", FIGURES, "read_value close"),
     *loans("webhooks/bounded_answer.py", "aiohttp:TCPConnector", ANSWERS, "_factory"),
     *loans(
         "webhooks/bounded_answer.py",

@@ -10,13 +10,18 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 from api.cluster.access import role_statements
+from api.cost.actual import read_actual
 from api.database.endpoint import Endpoint
 from api.database.migrations import load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
+from api.doctor.database import check_one_database, check_room, check_schema
+from api.doctor.endpoints import check_endpoint
 from api.drops.audit import audit
 from api.drops.lapsing import Lapsing
+from api.drops.reference import reference_of
 from api.settings import EMBEDDED_REGIONS, Settings
 from tests.drops.event_statements import send_every_statement_about_events
 from tests.drops.purchases import new_group_commit
@@ -171,11 +176,17 @@ async def use_every_operation(settings: Settings) -> None:
             f'{{ product(id: "{product}") {{ held }} }}',
             f'mutation {{ pauseProduct(productId: "{product}") {{ pausedAt }} }}',
             f'{{ operatorLog(productId: "{product}") {{ edges {{ cursor }} }} }}',
+            f'{{ orderCounts(productId: "{product}") {{ held {{ orders }} }} orders(status: HELD) {{ __typename }} }}',
         ):
             await server.data(operation, token=ADMIN_TOKEN)
+        reference = reference_of(UUID(order))
         pages = {
             "products": ("", 'dropName: "First Light"'),
-            "orders": ("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
+            "orders": (
+                *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
+                *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),
+                f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
+            ),
         }
         for field, filters in pages.items():
             for chosen in filters:
@@ -210,6 +221,11 @@ async def test_the_linter_finds_nothing_in_what_reaches_the_database(
         await use_every_operation(replace(settings, endpoints=endpoints))
         async with Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool:
             await audit(pool)
+            await read_actual(pool, None, regions=1)
+            await check_endpoint(pool)
+            await check_schema(pool, embedded=False)
+            await check_room(pool, 1, connections=1, workers=1)
+            await check_one_database([pool, pool])
             await send_every_statement_about_events(pool, pool)
             await send_every_statement_about_activity(pool)
             await Lapsing(pool, new_group_commit(pool)).end_holds()

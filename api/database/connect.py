@@ -115,7 +115,7 @@ class Connector:
         timeout = min(address.timeout or self._times.timeout, self._times.timeout)
         try:
             if self._tls is None and address.authorities is not None:
-                self._tls = await asyncio.to_thread(_verifying_context, address)
+                self._tls = await asyncio.to_thread(verifying_context, address)
             return await asyncpg.connect(
                 address.url,
                 ssl=self._tls,
@@ -138,7 +138,7 @@ class Connector:
             await self._rate.wait()
             try:
                 if self._tls is None:
-                    self._tls = await asyncio.to_thread(_tls_context, address)
+                    self._tls = await asyncio.to_thread(tls_context, address)
                 return await asyncpg.connect(
                     host=address.host,
                     port=address.port,
@@ -169,13 +169,13 @@ class Connector:
         return _explained(error, reason, self._endpoint.region, address, self._times.timeout)
 
 
-def _tls_context(address: DsqlAddress) -> ssl.SSLContext:
+def tls_context(address: DsqlAddress) -> ssl.SSLContext:
     """A context that verifies the certificate and its host. Reading the certificate authorities takes some 20 ms.
     Raises OSError."""
     return ssl.create_default_context(cafile=address.sslrootcert)
 
 
-def _verifying_context(address: PostgresAddress) -> ssl.SSLContext:
+def verifying_context(address: PostgresAddress) -> ssl.SSLContext:
     """A context that verifies the certificate and its host, for a URL whose certificate authorities asyncpg would not
     find. Raises OSError."""
     context = ssl.create_default_context(cafile=_usual_file() if address.authorities is Authorities.USUAL else None)

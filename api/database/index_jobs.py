@@ -6,7 +6,7 @@ it does not matter which process ordered an index, nor whether that process ende
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -33,6 +33,10 @@ SELECT i.indisvalid FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = current_schema() AND c.relname = $1
+"""
+_READ_FAILED = """
+SELECT object_name AS name, status, details FROM sys.jobs
+WHERE job_type = 'INDEX_BUILD' AND (status = 'failed' OR details IS NOT NULL) ORDER BY start_time
 """
 
 # With any other status, such as submitted or processing, the job has not ended.
@@ -197,3 +201,12 @@ async def _order(pool: Pool, statement: str) -> str:
             return ""
         raise
     return str(rows[0]["job_id"]) if rows else ""
+
+
+async def failed_jobs(pool: Pool, names: Iterable[str]) -> dict[str, str]:
+    """Why the last job of each index failed, as far as Aurora DSQL still knows: it keeps a job for half an hour after
+    its end. Raises Conflict, Unavailable."""
+    wanted = set(names)
+    rows = await pool.fetch(_READ_FAILED)
+    failed = {row["name"].rpartition(".")[2]: " ".join((row["details"] or row["status"]).split()) for row in rows}
+    return {name: reason for name, reason in failed.items() if name in wanted}

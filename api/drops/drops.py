@@ -25,6 +25,7 @@ from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
 from api.drops.operator_log import Action
+from api.drops.order_counts import OrderCounts
 from api.drops.processes import NO_GAUGES, Gauges
 from api.drops.product_changes import Change, change_product
 from api.drops.product_reads import ProductReads
@@ -68,6 +69,7 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.held_units = HeldUnits(regions)
+        self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
         self.events = KeptEvents(regions, send) if keep_events else None
         """None where no events are kept."""
@@ -102,6 +104,7 @@ class Drops:
         await self.known_products.close()
         await self.product_reads.close()
         await self.held_units.close()
+        await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
         if self.events is not None:
             await self.events.close(EVENTS_GRACE)

@@ -51,7 +51,7 @@ CLIENT = "holds that ran out"
 """The client of these requests in the lines."""
 
 READ_HOLDS = f"""
-SELECT id, product_id, user_ref FROM orders
+SELECT id, product_id, user_ref, extract(epoch FROM now() - held_until)::float8 AS overdue FROM orders
 WHERE held_until <= now() AND NOT product_id = ANY($1::text[]::uuid[])
 ORDER BY held_until, product_id, id LIMIT {WINDOW}
 """
@@ -69,6 +69,8 @@ class Lapsing:
         self.busy: set[UUID] = set()
         """The products whose holds are being ended."""
         self._failures = 0
+        self.overdue = 0.0
+        """Seconds since the oldest hold ran out that the last look has found; 0 if it has found none."""
         self.lapsed = 0
         """Orders that this process has ended since its start."""
 
@@ -86,8 +88,10 @@ class Lapsing:
         how many seconds later to look again. Raises Conflict, Unavailable, OutcomeUnknown; holds that have not been
         ended by then are found again."""
         rows = await self._database.fetch(READ_HOLDS, [str(product_id) for product_id in self.busy])
+        oldest = rows[0]["overdue"] if rows else 0.0
+        self.overdue = max(oldest, self.overdue) if self.busy else oldest  # the other look's holds are not among these
         due: defaultdict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
-        for order_id, product_id, user_ref in rows:
+        for order_id, product_id, user_ref, _ in rows:
             if product_id not in self.busy:  # another look has read them at the same time
                 due[product_id].append((order_id, user_ref))
         limit = asyncio.Semaphore(PRODUCTS_AT_ONCE)

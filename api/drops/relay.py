@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from uuid import UUID
 
 import orjson
@@ -36,9 +35,10 @@ MAX_ROWS = 500
 _SOLD_OUT_NAMESPACE = uuid.UUID("8e0b7c52-1f64-5a0c-9a3e-5d1c7b0f4e29")
 """It must never change: the ids of all `product.sold_out` derive from it."""
 
-_HAS_WAITED = "SELECT min(created_at) <= now() - $1::interval AS waited FROM outbox"
+_READ_AGE = "SELECT extract(epoch FROM now() - min(created_at))::float8 AS age FROM outbox"
 _READ_OUTBOX = f"""
-SELECT id, product_id, events, units, (SELECT coalesce(max(position), 0) FROM events) AS newest
+SELECT id, product_id, events, units, extract(epoch FROM now() - created_at)::float8 AS age,
+    (SELECT coalesce(max(position), 0) FROM events) AS newest
 FROM outbox ORDER BY created_at, id LIMIT {MAX_ROWS + 1}
 """
 _MOVE = """
@@ -99,8 +99,22 @@ class Relay:
         self._leads = False
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
+        self._oldest_since: float | None = None
+        """When the oldest row that this process knows of was written, by the event loop's clock."""
         self.events = 0
         """Events that this process has moved since its start."""
+
+    @property
+    def oldest_age(self) -> float:
+        """Seconds since the oldest row of the outbox was written, as this process has seen it last; 0 if there was
+        none. It grows while the database is away."""
+        if self._oldest_since is None:
+            return 0.0
+        return max(0.0, asyncio.get_running_loop().time() - self._oldest_since)
+
+    def _see_oldest(self, age: float | None) -> None:
+        """Remember the oldest row by its age in seconds; None if the outbox is empty."""
+        self._oldest_since = None if age is None else asyncio.get_running_loop().time() - age
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="relay")
@@ -108,6 +122,8 @@ class Relay:
     def wake(self) -> None:
         """Look soon: this process has just committed a row."""
         self._woken.set()
+        if self._oldest_since is None:
+            self._see_oldest(0.0)
 
     async def close(self, grace: float) -> None:
         """Stop. What this process has committed is moved before, if that takes no longer than `grace` seconds."""
@@ -127,6 +143,7 @@ class Relay:
         async with self._database.begin() as transaction:
             rows = await transaction.fetch(_READ_OUTBOX)
             if not rows:
+                self._see_oldest(None)
                 return Move(0, complete=True)
             chosen = _choose(rows)
             ids, complete = [str(row["id"]) for row in chosen], len(chosen) == len(rows)
@@ -138,6 +155,7 @@ class Relay:
             for number, product in enumerate(sold_out, start=newest + events + 1):
                 await _insert_sold_out(transaction, number, product)
             await transaction.commit()
+        self._see_oldest(None if complete else rows[len(chosen)]["age"])
         events += len(sold_out)
         self.events += events
         self._moved()
@@ -150,10 +168,11 @@ class Relay:
         self._woken.clear()
         try:
             if not (self._leads and woken):
-                waited = await self._has_waited()
-                if not waited:
-                    if waited is False:  # the row is younger: another relay may be about to move it
-                        self._woken.set()
+                age = await self._read_age()
+                if age is None:
+                    return
+                if age < self._times.patience:  # another relay may be about to move the row
+                    self._woken.set()
                     return
             complete = False
             while not complete:
@@ -194,12 +213,13 @@ class Relay:
         if self._woken.is_set():
             await asyncio.sleep(_jittered(times.gather if self._leads else times.patience))
 
-    async def _has_waited(self) -> bool | None:
-        """Whether a row of the outbox has waited for `patience`; None if there is no row. Raises Conflict,
+    async def _read_age(self) -> float | None:
+        """Seconds since the oldest row of the outbox was written; None if there is no row. Raises Conflict,
         Unavailable."""
-        rows = await self._database.fetch(_HAS_WAITED, timedelta(seconds=self._times.patience))
-        waited: bool | None = rows[0]["waited"]
-        return waited
+        rows = await self._database.fetch(_READ_AGE)
+        age: float | None = rows[0]["age"]
+        self._see_oldest(age)
+        return age
 
 
 def _choose(rows: list[Record]) -> list[Record]:

@@ -41,11 +41,7 @@ class RightsMissing(Exception):
 
 async def require_rights(database: Database) -> None:
     """Check each right of GRANTS. Raises RightsMissing, Conflict, Unavailable."""
-    probes = {
-        _PROBES[right].format(table=table, column=_COLUMNS.get(table)): (table, right)
-        for table, rights in GRANTS.items()
-        for right in rights
-    }
+    probes = _probes()
     refused = await first_refused(database, probes)
     if refused is not None:
         table, right = probes[refused]
@@ -53,3 +49,22 @@ async def require_rights(database: Database) -> None:
             f"the server's database role may not {right} {table}; as the owner of the tables: "
             f"GRANT {', '.join(GRANTS[table])} ON {table} TO the role"
         )
+
+
+async def missing_rights(database: Database) -> dict[str, list[str]]:
+    """The rights of GRANTS that the role lacks, by table. Raises Conflict, Unavailable."""
+    probes = _probes()
+    missing: dict[str, list[str]] = {}
+    while (refused := await first_refused(database, probes)) is not None:
+        table, right = probes.pop(refused)
+        missing.setdefault(table, []).append(right)
+    return missing
+
+
+def _probes() -> dict[str, tuple[str, str]]:
+    """The table and the right that each statement needs."""
+    return {
+        _PROBES[right].format(table=table, column=_COLUMNS.get(table)): (table, right)
+        for table, rights in GRANTS.items()
+        for right in rights
+    }

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import perf_counter
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -14,6 +15,7 @@ from api.database.database import Database
 from api.database.errors import DatabaseError, Unavailable
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.gathering import Gathering
+from api.drops.histogram import SECONDS, Histogram
 from api.drops.shards import Shard
 
 logger = logging.getLogger("dropzero.stock")
@@ -66,10 +68,12 @@ class StockLevel:
 
 @dataclass(frozen=True, slots=True)
 class StockChange:
-    """What a watcher is sent. `stale`: the database does not answer, and this is the last value known."""
+    """What a watcher is sent. `stale`: the database does not answer, and this is the last value known. `since`: when
+    this process has read or committed it, or the watcher came, by perf_counter."""
 
     level: StockLevel
     stale: bool
+    since: float = field(default_factory=perf_counter, compare=False)
 
 
 class Watcher:
@@ -126,6 +130,10 @@ class StockPublisher:
         """Subscribers now."""
         self.readings = 0
         """Readings begun since the start."""
+        self.failed_readings = 0
+        """Readings for the watched products that the database did not answer."""
+        self.delivery_seconds = Histogram(SECONDS)
+        """Of each change, from its reading or commit to its delivery to the last watcher of a subscription."""
 
     @property
     def watched_products(self) -> int:
@@ -179,7 +187,7 @@ class StockPublisher:
             watched = self._watched.setdefault(product_id, _Watched())
             watched.watchers.add(watcher)
             if watched.change is not None:
-                watcher.put(watched.change)
+                watcher.put(StockChange(watched.change.level, watched.change.stale))
 
     def _leave(self, watcher: Watcher, ids: list[UUID]) -> None:
         self.watchers -= 1
@@ -214,6 +222,7 @@ class StockPublisher:
             except Exception as error:
                 # A defect is caught too: without readings the watchers would wait for ever.
                 failures += 1
+                self.failed_readings += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
                     logger.warning("the stock cannot be read, watchers keep the last: %s", error, exc_info=defect)

@@ -8,8 +8,10 @@ from typing import Annotated
 import strawberry
 
 from api.drops.limits import checked_id, checked_text
+from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order as StoredOrder
-from api.drops.orders import get_order, list_orders
+from api.drops.orders import OrderStatus as StoredStatus
+from api.drops.orders import get_order
 from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
 from api.graphql.pagination import PageInfo, page_info
@@ -123,14 +125,36 @@ class OrderQueries:
         product_id: Annotated[
             strawberry.ID | None, strawberry.argument(description="Only orders of this product.")
         ] = None,
+        reference: Annotated[
+            str | None,
+            strawberry.argument(
+                description="Only orders of this code, such as K7QM-2XRD-9HTV: in upper or lower case, with or without "
+                "hyphens and blanks."
+            ),
+        ] = None,
+        status: Annotated[
+            OrderStatus | None,
+            strawberry.argument(
+                description="Only orders of this status. CONFIRMED, CANCELLED and LAPSED need a `productId` or a "
+                "`userRef` as well, except for the caller's own orders."
+            ),
+        ] = None,
+        since: Annotated[
+            datetime | None, strawberry.argument(description="Only orders that were bought at this moment or later.")
+        ] = None,
+        until: Annotated[
+            datetime | None, strawberry.argument(description="Only orders that were bought before this moment.")
+        ] = None,
     ) -> OrderConnection:
-        page = await list_orders(
-            info.context.drops.regions,
-            DEFAULT_PAGE if first is None else first,
-            after,
+        search = OrderSearch(
             info.context.caller.orders_of(None if user_ref is None else checked_text("userRef", user_ref)),
             None if product_id is None else checked_id("productId", product_id),
+            reference,
+            None if status is None else StoredStatus(status.value),
+            since,
+            until,
         )
+        page = await list_orders(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after, search)
         cursors = [order.cursor for order in page.items]
         return OrderConnection(
             edges=[

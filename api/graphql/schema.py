@@ -9,6 +9,7 @@ from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.operator_log import OperatorLogQueries
+from api.graphql.order_counts import OrderCountQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
@@ -27,6 +28,7 @@ class Query(
     OrderEventQueries,
     OperatorLogQueries,
     ActivityQueries,
+    OrderCountQueries,
     ViewerQueries,
     RegionQueries,
     ClockQueries,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import perf_counter
 from typing import Annotated
 
 import strawberry
@@ -60,11 +61,15 @@ class StockSubscriptions:
     ) -> AsyncIterator[StockChange]:
         try:
             ids = [checked_id("productIds", product_id) for product_id in product_ids]
-            async with info.context.drops.publisher.watch(ids) as watcher:
+            publisher = info.context.drops.publisher
+            async with publisher.watch(ids) as watcher:
                 while True:
                     for change in await watcher.take():
                         # Sending the previous change to thousands took a while; a newer one may have come since.
-                        yield StockChange.of(watcher.latest(change))
+                        latest = watcher.latest(change)
+                        yield StockChange.of(latest)
+                        # The broadcast asks for the next change when it has sent this one to its last watcher.
+                        publisher.delivery_seconds.add(perf_counter() - latest.since)
                     await asyncio.sleep(PAUSE)
         except Exception as error:
             # graphql-core adds the field to the errors that it raises itself, not to those of a source of events.

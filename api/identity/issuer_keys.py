@@ -47,7 +47,7 @@ class IssuerTimes:
     leeway: float = 30.0
 
 
-class _WrongAnswer(Exception):
+class WrongAnswer(Exception):
     """The issuer answered, and not as an issuer does. The message says how."""
 
 
@@ -143,10 +143,10 @@ class IssuerKeys:
 
         try:
             async with asyncio.timeout(self._times.deadline):
-                keys = await _fetch_keys(self._settings)
+                keys = await fetch_keys(self._settings)
         except TimeoutError:
             self._leave(f"no answer within {self._times.deadline:g} s")
-        except (aiohttp.ClientError, OSError, _WrongAnswer) as error:
+        except (aiohttp.ClientError, OSError, WrongAnswer) as error:
             self._leave(str(error) or type(error).__name__)
         except Exception:
             logger.exception("the keys of the issuer %s cannot be read", self._settings.issuer)
@@ -171,8 +171,8 @@ class IssuerKeys:
             self._away_since = None
 
 
-async def _fetch_keys(settings: IssuerSettings) -> frozenset[VerificationKey]:
-    """The issuer's keys, through its description of itself. Raises _WrongAnswer, aiohttp.ClientError, OSError."""
+async def fetch_keys(settings: IssuerSettings) -> frozenset[VerificationKey]:
+    """The issuer's keys, through its description of itself. Raises WrongAnswer, aiohttp.ClientError, OSError."""
     import aiohttp
 
     async with aiohttp.ClientSession(
@@ -184,35 +184,35 @@ async def _fetch_keys(settings: IssuerSettings) -> frozenset[VerificationKey]:
         description = await _get_object(session, settings.discovery)
         named = description.get("issuer")
         if named != settings.issuer:
-            raise _WrongAnswer(
+            raise WrongAnswer(
                 f"its own description names {str(named)[:200]!r} as the issuer; "
                 "if that is the shop's issuer, configure exactly this address"
             )
         address = description.get("jwks_uri")
         if not isinstance(address, str) or not is_safe(address):
-            raise _WrongAnswer("its description has no jwks_uri with https://")
+            raise WrongAnswer("its description has no jwks_uri with https://")
         members = (await _get_object(session, address)).get("keys")
         keys = read_keys(members[:MAX_KEYS]) if isinstance(members, list) else frozenset()
         if not keys:
-            raise _WrongAnswer("it has no key that can be used here")
+            raise WrongAnswer("it has no key that can be used here")
         return keys
 
 
 async def _get_object(session: "aiohttp.ClientSession", address: str) -> dict[str, Any]:
-    """The JSON object at an address. No redirect is followed: it could lead to another host. Raises _WrongAnswer,
+    """The JSON object at an address. No redirect is followed: it could lead to another host. Raises WrongAnswer,
     aiohttp.ClientError, OSError."""
     async with session.get(address, allow_redirects=False) as response:
         if response.status != 200:
-            raise _WrongAnswer(f"{address} answered {response.status}, not 200")
+            raise WrongAnswer(f"{address} answered {response.status}, not 200")
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > MAX_ANSWER:
-                raise _WrongAnswer(f"{address} answered with more than {MAX_ANSWER} bytes")
+                raise WrongAnswer(f"{address} answered with more than {MAX_ANSWER} bytes")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
-        raise _WrongAnswer(f"{address} did not answer with a JSON object")
+        raise WrongAnswer(f"{address} did not answer with a JSON object")
     return value

@@ -16,7 +16,8 @@ from api.database.migrations import MigrationRefused, load_migrations, migration
 from api.database.pool import Pool
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed
-from api.drops.orders import get_order, list_orders
+from api.drops.order_search import list_orders
+from api.drops.orders import get_order
 from api.drops.products import NewProduct, create_product, list_products
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import Purchase

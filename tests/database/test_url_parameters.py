@@ -16,27 +16,9 @@ from api.database.tokens import AuthTokens
 from api.database.url_parameters import read_address
 from tests.command import dropzero_here
 from tests.dsql.certificates import HOST, Authority
+from tests.fixtures.databases import SECRET
 from tests.patience import PATIENCE, short
 from tests.tls import Front, tls_front
-
-SECRET = "hunter2"
-
-
-@pytest.fixture(scope="session")
-async def member(postgres: str) -> str:
-    """A role that logs in with a password (SCRAM), as on every real server."""
-    connection = await asyncpg.connect(postgres)
-    try:
-        _sign_in_with_a_password(Path(await connection.fetchval("SHOW dropzero.folder")) / "pg_hba.conf")
-        await connection.execute(f"CREATE ROLE member LOGIN PASSWORD '{SECRET}' IN ROLE pg_read_all_data")
-        await connection.execute("SELECT pg_reload_conf()")
-    finally:
-        await connection.close()
-    return f"member:{SECRET}"
-
-
-def _sign_in_with_a_password(hba: Path) -> None:
-    hba.write_text(f"local all member scram-sha-256\n{hba.read_text()}")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed, Replayed, SoldOut
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from api.drops.products import NewProduct, create_product, get_product
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import CancelRequest

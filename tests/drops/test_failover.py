@@ -24,7 +24,7 @@ from api.database.retry import RetryBudget
 from api.drops.decisions import Confirmed, Replayed
 from api.drops.drops import Drops
 from api.drops.group_policy import GroupPolicy
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from api.drops.products import get_product
 from api.drops.stock import PollingTimes
 from api.drops.ticket import Outcome

@@ -14,7 +14,7 @@ from api.database.pool import Pool, Transaction
 from api.database.tokens import AuthTokens
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from api.drops.ticket import Busy, Outcome
 from tests.drops.purchases import assert_books_balance, kinds, new_group_commit, new_product, purchase
 from tests.faults import Faulty

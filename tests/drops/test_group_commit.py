@@ -15,7 +15,7 @@ from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed, Replayed
 from api.drops.group_policy import GroupPolicy
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from api.drops.products import get_product
 from api.drops.ticket import Outcome
 from tests.drops.purchases import Unhurried, assert_books_balance, kinds, new_group_commit, new_product, purchase

@@ -6,7 +6,7 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.decisions import Confirmed, LimitReached
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from tests.drops.lines import bought, commits_held, line_drawing_from
 from tests.drops.purchases import assert_books_balance, cancel, kinds, new_product, purchase, submit_all
 from tests.engines import on_both_engines

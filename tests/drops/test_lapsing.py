@@ -24,7 +24,7 @@ from tests.drops.outbox import read_outbox
 from tests.drops.purchases import assert_books_balance, new_group_commit
 from tests.engines import on_both_engines
 from tests.faults import Faulty
-from tests.patience import PATIENT_BUDGET, PATIENT_TIMES, short, until
+from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES, short, until
 
 AT_ONCE = Backoff(base=short(0.02), cap=short(0.05))
 
@@ -104,6 +104,18 @@ async def test_a_look_that_can_end_nothing_is_not_repeated_at_once(pool: Pool, b
     )
 
     assert await Lapsing(pool, new_group_commit(pool)).end_holds() >= lapsing.SHORTEST_PAUSE
+
+
+async def test_the_oldest_hold_that_ran_out_shows_until_a_look_finds_none(pool: Pool, behind: Pool) -> None:
+    product_id = await new_held_product(pool, 160, shards=1)
+    process = Lapsing(pool, new_group_commit(pool))
+    await place_due_holds(behind, product_id, 3)
+    await behind.execute("UPDATE orders SET held_until = now() - interval '1 hour' WHERE user_ref = 'buyer-2'")
+
+    await process.end_holds()
+    assert 3600 <= process.overdue < 3600 + 100 * PATIENCE
+    await process.end_holds()
+    assert process.overdue == 0.0
 
 
 async def test_holds_of_many_products_are_ended_in_one_look(pool: Pool, behind: Pool) -> None:

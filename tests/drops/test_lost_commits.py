@@ -14,7 +14,7 @@ from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed, Replayed
 from api.drops.group_policy import GroupPolicy
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from api.drops.products import get_product
 from api.drops.ticket import Busy, Outcome
 from tests.drops.purchases import assert_books_balance, cancel, new_group_commit, new_product, purchase, restock

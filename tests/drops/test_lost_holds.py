@@ -15,7 +15,8 @@ from api.drops.decisions import Cancellation, Cancelled, Confirmed, Gone, Held, 
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.lapsing import Lapsing
-from api.drops.orders import Order, OrderStatus, list_orders
+from api.drops.order_search import list_orders
+from api.drops.orders import Order, OrderStatus
 from api.drops.products import get_product
 from api.drops.requests import CancelRequest
 from tests.drops.holds import cancellation, end_holds, hold, new_held_product, now, payment, release, run_out

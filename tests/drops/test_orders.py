@@ -8,7 +8,7 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.errors import InvalidInput
-from api.drops.orders import list_orders
+from api.drops.order_search import OrderSearch, list_orders
 from api.drops.products import NewProduct, create_product
 
 _INSERT = """
@@ -41,10 +41,11 @@ async def pages(
     pool: Pool, first: int, user_ref: str | None = None, product_id: UUID | None = None
 ) -> list[list[UUID]]:
     """The ids on all pages, from the newest page to the one that has no next page. No id is on two of them."""
-    page = await list_orders(pool, first, None, user_ref, product_id)
+    search = OrderSearch(user_ref, product_id)
+    page = await list_orders(pool, first, None, search)
     found = [[order.id for order in page.items]]
     while page.has_next:
-        page = await list_orders(pool, first, page.items[-1].cursor.encode(), user_ref, product_id)
+        page = await list_orders(pool, first, page.items[-1].cursor.encode(), search)
         found.append([order.id for order in page.items])
         assert len({*itertools.chain(*found)}) == sum(map(len, found)), "an order is on two pages"
     return found
@@ -120,6 +121,6 @@ async def test_a_page_has_a_size_within_the_bounds(pool: Pool, first: int) -> No
     with pytest.raises(InvalidInput, match=f"first must be between 1 and 100, not {first}"):
         await list_orders(pool, first)
     with pytest.raises(InvalidInput, match=f"first must be between 1 and 100, not {first}"):
-        await list_orders(pool, first, product_id=uuid4())
+        await list_orders(pool, first, None, OrderSearch(product_id=uuid4()))
     with pytest.raises(InvalidInput, match=f"first must be between 1 and 100, not {first}"):
-        await list_orders(pool, first, user_ref="ada", product_id=uuid4())
+        await list_orders(pool, first, None, OrderSearch("ada", uuid4()))

@@ -1,8 +1,8 @@
 """The plans of all statements that a purchase, a page or a look-up sends: each finds its rows through an index."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -19,12 +19,14 @@ from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
 from api.drops.operator_log import Action, list_log
-from api.drops.orders import Order, get_order, list_orders
+from api.drops.order_search import OrderSearch, list_orders
+from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
 from api.drops.products import NewProduct, Product, create_product, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
+from api.drops.reference import reference_of
 from api.drops.requests import CancelRequest, ConfirmRequest, Purchase, Request, RestockRequest
 from api.drops.tally import Tally
 from tests.drops.watching import SELDOM, next_change, publishing
@@ -32,6 +34,8 @@ from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES
 from tests.plans import Statement, plans, record
 
 DROP, BUYER = "Drop 7", "many 7"
+
+ALL = OrderSearch()
 
 FILL = (
     """
@@ -46,7 +50,7 @@ FILL = (
     """,
     """
     INSERT INTO orders (id, product_id, user_ref, quantity, status, region, created_at)
-    SELECT gen_random_uuid(), products.id, 'many ' || n % 4000, 1, 'CONFIRMED', 'here',
+    SELECT gen_random_uuid(), products.id, 'many ' || n % 4000, 1 + n % 2, 'CONFIRMED', 'here',
            now() - n / 3 * interval '1 minute'
     FROM products, generate_series(1, CASE name WHEN 'hot' THEN 12000 WHEN 'cold' THEN 3000 ELSE 1 END) AS n
     """,
@@ -68,6 +72,10 @@ FILL = (
     INSERT INTO processes (id, name, version, started_at, seen_at, data)
     SELECT gen_random_uuid(), 'host:' || n, '1.0', now(), now() - interval '1 minute', '{}'
     FROM generate_series(1, 2000) AS n
+    """,
+    """
+    UPDATE orders SET status = 'CANCELLED', lapsed_at = CASE WHEN quantity % 2 = 0 THEN now() END
+    WHERE id IN (SELECT id FROM orders ORDER BY created_at DESC LIMIT 2000)
     """,
     "INSERT INTO restocks (id, product_id, delta) SELECT gen_random_uuid(), id, 1 FROM products",
     "ANALYZE",
@@ -117,8 +125,18 @@ async def two_pages(turn: Callable[[str | None], Awaitable[Page[Order] | Page[Pr
     await turn(page.items[-1].cursor.encode())
 
 
-async def orders(shop: Shop, user_ref: str | None = None, product_id: UUID | None = None) -> None:
-    await two_pages(lambda after: list_orders(shop.pool, 2, after, user_ref, product_id))
+async def orders(shop: Shop, search: OrderSearch = ALL) -> None:
+    await two_pages(lambda after: list_orders(shop.pool, 2, after, search))
+
+
+async def last_week(shop: Shop, search: OrderSearch = ALL) -> None:
+    """The orders of the search that were bought in a week of which all orders are."""
+    now = datetime.now(UTC)
+    await orders(shop, replace(search, since=now - timedelta(days=7), until=now + timedelta(hours=1)))
+
+
+def of_hot(shop: Shop, status: OrderStatus) -> OrderSearch:
+    return OrderSearch(product_id=shop.hot, status=status)
 
 
 async def products(shop: Shop, drop_name: str | None = None) -> None:
@@ -170,11 +188,44 @@ PURCHASE = {"products_pkey", "stock_shards_pkey", "orders_pkey", "restocks_pkey"
 EXPECTED = {
     # All orders: the newest order of each product is looked up, so the catalogue is read whole, and no table else.
     "all orders": Expected(orders, {"orders_by_product", "orders_pkey"}, scanned={"products"}),
-    "orders of a buyer": Expected(lambda shop: orders(shop, BUYER), {"orders_by_buyer"}),
-    "orders of a product": Expected(
-        lambda shop: orders(shop, product_id=shop.cold), {"orders_by_product"}, in_order=True
+    "all orders of a week": Expected(last_week, {"orders_by_product", "orders_pkey"}, scanned={"products"}),
+    "orders of a buyer": Expected(lambda shop: orders(shop, OrderSearch(BUYER)), {"orders_by_buyer"}, in_order=True),
+    "orders of a buyer and a week": Expected(
+        lambda shop: last_week(shop, OrderSearch(BUYER)), {"orders_by_buyer"}, in_order=True
     ),
-    "orders of a buyer and a product": Expected(lambda shop: orders(shop, BUYER, shop.hot), {"orders_by_buyer"}),
+    "orders of a product": Expected(
+        lambda shop: orders(shop, OrderSearch(product_id=shop.cold)), {"orders_by_product"}, in_order=True
+    ),
+    "orders of a product and a week": Expected(
+        lambda shop: last_week(shop, OrderSearch(product_id=shop.cold)), {"orders_by_product"}, in_order=True
+    ),
+    "orders of a buyer and a product": Expected(
+        lambda shop: orders(shop, OrderSearch(BUYER, shop.hot)), {"orders_by_buyer"}
+    ),
+    "confirmed orders of a buyer": Expected(
+        lambda shop: orders(shop, OrderSearch(BUYER, status=OrderStatus.CONFIRMED)), {"orders_by_buyer"}
+    ),
+    "confirmed orders of a product": Expected(
+        lambda shop: orders(shop, of_hot(shop, OrderStatus.CONFIRMED)), {"orders_by_product"}, in_order=True
+    ),
+    "cancelled orders of a product": Expected(
+        lambda shop: orders(shop, of_hot(shop, OrderStatus.CANCELLED)), {"orders_returned"}, in_order=True
+    ),
+    "lapsed orders of a product": Expected(
+        lambda shop: orders(shop, of_hot(shop, OrderStatus.LAPSED)), {"orders_returned"}, in_order=True
+    ),
+    "held orders": Expected(lambda shop: orders(shop, OrderSearch(status=OrderStatus.HELD)), {"orders_by_hold"}),
+    "held orders of a product": Expected(lambda shop: orders(shop, of_hot(shop, OrderStatus.HELD)), {"orders_by_hold"}),
+    "orders of a reference": Expected(
+        lambda shop: list_orders(shop.pool, 2, None, OrderSearch(reference=reference_of(shop.order_id))),
+        {"orders_pkey"},
+    ),
+    "a reference of a buyer and a product": Expected(
+        lambda shop: list_orders(
+            shop.pool, 2, None, OrderSearch(shop.buyer, shop.hot, reference_of(shop.order_id), OrderStatus.CONFIRMED)
+        ),
+        {"orders_pkey"},
+    ),
     "one order": Expected(lambda shop: get_order(shop.pool, shop.order_id), {"orders_pkey"}, in_order=True),
     "products": Expected(products, {"products_by_time", "stock_shards_pkey"}),
     "products of a drop": Expected(lambda shop: products(shop, DROP), {"products_by_drop", "stock_shards_pkey"}),
@@ -206,7 +257,7 @@ EXPECTED = {
     "a confirmation": Expected(
         lambda shop: group(shop, ConfirmRequest(shop.held_id, shop.hot, shop.buyer, "payment-1")), PURCHASE
     ),
-    "held orders": Expected(lambda shop: count_holds(shop.pool, shop.hot), {"orders_by_hold"}),
+    "counts of holds": Expected(lambda shop: count_holds(shop.pool, shop.hot), {"orders_by_hold"}),
     "a history": Expected(lambda shop: read_history(shop.pool, shop.hot), {"activity_pkey"}, in_order=True),
     "new activity": Expected(lambda shop: shop.pool.fetch(READ_NEW, shop.hot, datetime.now(UTC)), {"activity_pkey"}),
     "an end of old activity": Expected(

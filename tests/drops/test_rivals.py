@@ -15,7 +15,8 @@ from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed
 from api.drops.group_policy import GroupPolicy
-from api.drops.orders import OrderStatus, list_orders
+from api.drops.order_search import list_orders
+from api.drops.orders import OrderStatus
 from api.drops.products import get_product
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.ticket import Busy

@@ -37,8 +37,10 @@ async def test_a_second_watcher_gets_the_last_value_without_another_reading(
 ) -> None:
     product_id = await new_product(pool, shards=1)
 
-    async with seldom.watch([product_id]), seldom.watch([product_id]) as second:
-        assert await next_change(second) == current(product_id, 10, 1)
+    async with seldom.watch([product_id]) as first, seldom.watch([product_id]) as second:
+        seen, joined = await next_change(first), await next_change(second)
+        assert seen == joined == current(product_id, 10, 1)
+        assert seen.since < joined.since, "a watcher that comes later is not sent its first change late"
         assert len(counting.reads) == 1
 
 

@@ -1,6 +1,7 @@
 """TLS of the stand-in: a temporary certificate authority, and its certificates."""
 
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -20,18 +21,18 @@ class Authority:
         self._authority.cert_pem.write_to_path(self.file)
         self.tls = self.context_for(HOST)
 
-    def context_for(self, host: str) -> ssl.SSLContext:
-        """The context of an endpoint with a certificate of this authority for `host`."""
-        return _context(self._authority, host)
+    def context_for(self, host: str, until: datetime | None = None) -> ssl.SSLContext:
+        """The context of an endpoint with a certificate of this authority for `host`, valid until then."""
+        return _context(self._authority, host, until)
 
     def unknown_context(self) -> ssl.SSLContext:
         """The context of an endpoint with a certificate of an unknown authority."""
         return _context(trustme.CA(), HOST)
 
 
-def _context(authority: trustme.CA, host: str) -> ssl.SSLContext:
+def _context(authority: trustme.CA, host: str, until: datetime | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host).configure_cert(context)
+    authority.issue_cert(host, not_after=until).configure_cert(context)
     context.sni_callback = _remember_name
     return context
 

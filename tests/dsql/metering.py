@@ -24,14 +24,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-_DPU_PER_BYTE_WRITTEN = 0.00004883
-_LEAST_BYTES_WRITTEN = 1024
-_LEAST_WRITE_DPU = 0.05
-_DPU_PER_BYTE_READ = 0.00000183105
-_LEAST_BYTES_READ = 2048
-_LEAST_READ_DPU = 0.00375
-_LEAST_BYTES = 128
-"""Of a row or an index entry."""
+from api.cost.formulas import LEAST_BYTES, read_dpu, write_dpu
 
 _INDEXES = """
 SELECT indisprimary, pg_get_expr(indpred, indrelid) AS predicate,
@@ -101,7 +94,7 @@ class Meter:
 
     def count_read(self, size: int) -> None:
         """Count a transaction, however it ended, and the bytes of the rows that its client got."""
-        self._read_dpu += max(max(size, _LEAST_BYTES_READ) * _DPU_PER_BYTE_READ, _LEAST_READ_DPU)
+        self._read_dpu += read_dpu(size)
 
     def count_write(self, changes: Iterable[Change]) -> None:
         """Count what a transaction has committed."""
@@ -128,7 +121,7 @@ class Meter:
                 size += change.rows * row.bytes * max(1, row.written(change))
                 size += sum(change.rows * index.bytes * index.written(change) for index in indexes)
                 index_entries += times * sum(change.rows * index.share * index.written(change) for index in indexes)
-            write += times * regions * _write_dpu(size)
+            write += times * regions * write_dpu(size)
         return Dpu(
             write=write,
             read=self._read_dpu,
@@ -138,14 +131,10 @@ class Meter:
         )
 
 
-def _write_dpu(size: float) -> float:
-    return max(max(size, _LEAST_BYTES_WRITTEN) * _DPU_PER_BYTE_WRITTEN, _LEAST_WRITE_DPU)
-
-
 async def _entries(database: _Database, table: str) -> list[_Entry]:
     """The row of a table, and then the entry of each of its indexes but the primary key."""
     if await database.fetchval("SELECT to_regclass($1)", table) is None:  # dropped since
-        return [_Entry(_LEAST_BYTES, 1.0, frozenset())]
+        return [_Entry(LEAST_BYTES, 1.0, frozenset())]
     columns = [name for (name,) in await database.fetch(_COLUMNS, table)]
     indexes = await database.fetch(_INDEXES, table)
     key = next((index for index in indexes if index["indisprimary"]), None)
@@ -165,11 +154,11 @@ async def _entry(
     size = " + ".join(f"coalesce(pg_column_size({value}), 0)" for value in values)
     has = f"coalesce({predicate}, false)" if predicate else "true"
     row = await database.fetchrow(f"""
-        SELECT avg(CASE WHEN {has} THEN greatest({size}, {_LEAST_BYTES}) ELSE 0 END)::float8 AS bytes,
+        SELECT avg(CASE WHEN {has} THEN greatest({size}, {LEAST_BYTES}) ELSE 0 END)::float8 AS bytes,
             avg(CASE WHEN {has} THEN 1 ELSE 0 END)::float8 AS share
         FROM {table}
     """)
     assert row is not None, "an aggregate has one row"
     if row["bytes"] is None:  # the table is empty now
-        return _Entry(_LEAST_BYTES, 1.0, columns)
+        return _Entry(LEAST_BYTES, 1.0, columns)
     return _Entry(row["bytes"], row["share"], columns)

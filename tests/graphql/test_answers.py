@@ -14,7 +14,7 @@ from api.database.errors import DatabaseError
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.errors import DropError
-from api.drops.orders import list_orders
+from api.drops.order_search import list_orders
 from api.graphql.errors import format_error
 from api.settings import Settings
 from tests.dsql.stand_in import StandIn

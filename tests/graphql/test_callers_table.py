@@ -27,6 +27,7 @@ query ($user: String, $product: ID) {
 }
 """
 ORDER = "query ($order: ID!) { order(id: $order) { id userRef } }"
+COUNTS = "query ($product: ID!) { orderCounts(productId: $product) { confirmed { units } } }"
 PURCHASE = """
 mutation ($product: ID!, $user: String) {
   purchase(input: { productId: $product, userRef: $user }) {
@@ -119,6 +120,7 @@ TABLE = (
         dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
         {ANONYMOUS: OF_ADA},
     ),
+    Row("orderCounts", "", COUNTS, OPERATORS | {SUE: DATA}),
     Row("order", "of nobody", ORDER, dict.fromkeys(CALLERS, NULL), {}, {"order": UNKNOWN_ID}),
     Row("purchase", "without a buyer", PURCHASE, OWN, {ANONYMOUS: MISSING}),
     Row(

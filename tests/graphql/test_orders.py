@@ -216,3 +216,51 @@ async def test_a_purchase_and_its_answer_are_five_statements_at_most(
     await server.data(PURCHASE, {"input": {"productId": product_id, "userRef": "ada"}})
     # The product, the orders of this id, the buyer's units, the decrement, and the product of the answer's order.
     assert len(statements) <= 5
+
+
+SEARCH = """
+query ($user: String, $product: ID, $reference: String, $status: OrderStatus, $since: DateTime, $until: DateTime) {
+  orders(
+    userRef: $user, productId: $product, reference: $reference, status: $status, since: $since, until: $until
+  ) { edges { node { id } } }
+}
+"""
+COUNTS = """
+query ($product: ID!) { orderCounts(productId: $product) {
+  held { orders units } confirmed { orders units } cancelled { orders units } lapsed { orders units }
+} }
+"""
+
+
+async def test_support_finds_an_order_by_its_reference_and_its_status(server: Server, pool: Pool) -> None:
+    product_id = str(await new_product(pool))
+    kept, cancelled = [(await server.purchase(product_id, "ada", quantity=2))["order"]["id"] for _ in range(2)]
+    await server.data(CANCEL, {"input": {"orderId": cancelled}}, token=ADMIN_TOKEN)
+    query = "query ($id: ID!) { order(id: $id) { reference createdAt } }"
+    order = (await server.data(query, {"id": kept}, token=ADMIN_TOKEN))["order"]
+
+    async def found(token: str | None = ADMIN_TOKEN, **search: str) -> list[str]:
+        return ids((await server.data(SEARCH, search, token=token))["orders"])
+
+    assert await found(reference=order["reference"].lower().replace("-", " ")) == [kept]
+    assert await found(reference=order["reference"], status="CANCELLED") == []
+    assert await found(product=product_id, status="CANCELLED") == [cancelled]
+    assert await found(product=product_id, status="CONFIRMED", since=order["createdAt"]) == [kept]
+    assert await found(product=product_id, status="CONFIRMED", until=order["createdAt"]) == []
+    # A buyer searches among the own orders alone.
+    assert await found(None, user="ada", reference=order["reference"]) == [kept]
+    assert await found(None, user="bob", reference=order["reference"]) == []
+
+    counted = {"held": (0, 0), "confirmed": (1, 2), "cancelled": (1, 2), "lapsed": (0, 0)}
+    counts = (await server.data(COUNTS, {"product": product_id}, token=ADMIN_TOKEN))["orderCounts"]
+    assert counts == {status: {"orders": orders, "units": units} for status, (orders, units) in counted.items()}
+
+
+async def test_a_search_that_cannot_be_executed_says_what_to_send(server: Server) -> None:
+    for search, complaint in {
+        ("status", "LAPSED"): "the status LAPSED needs a productId or a userRef as well: add one",
+        ("reference", "12"): "reference must be the code of an order, such as K7QM-2XRD-9HTV, not '12'",
+    }.items():
+        code, message = await server.refusal(SEARCH, dict([search]), token=ADMIN_TOKEN)
+        assert (code, message) == ("BAD_USER_INPUT", complaint)
+    assert (await server.refusal(COUNTS, {"product": str(uuid4())}, token=ADMIN_TOKEN))[0] == "NOT_FOUND"

@@ -33,7 +33,7 @@ FIELDS = {
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
-        Query.dropHistory Query.operatorLog Query.order Query.orderEvents Query.orders Query.viewer
+        Query.dropHistory Query.operatorLog Query.order Query.orderCounts Query.orderEvents Query.orders Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
         Mutation.updateProduct
@@ -58,6 +58,8 @@ FIELDS = {
         Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
+        OrderCount.orders OrderCount.units
+        OrderCounts.cancelled OrderCounts.confirmed OrderCounts.held OrderCounts.lapsed
         OrderEdge.cursor OrderEdge.node
         OrderEvent.cursor OrderEvent.id OrderEvent.occurredAt OrderEvent.order OrderEvent.type
         OrderEventConnection.edges OrderEventConnection.pageInfo

@@ -8,10 +8,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
 
-from api import worker_metrics
-from api.worker_metrics import SharedFigures
+from api.drops.histogram import Histogram
+from api.metrics import shared_figures
+from api.metrics.histograms import HistogramReader
+from api.metrics.shared_figures import SharedFigures
+
+NO_WAITS = {"wait_bucket1.0": 0, "wait_bucket10.0": 0, "wait_bucket+Inf": 0, "wait_count": 0, "wait_sum": 0}
 
 
 class Process(Collector):
@@ -21,6 +26,8 @@ class Process(Collector):
         self.sold = 0
         self.open = 0
         self.away = 0
+        self.waits = Histogram((1.0, 10.0))
+        self._waits = HistogramReader("wait", "Waits.")
         own = CollectorRegistry()
         own.register(self)
         self.figures = SharedFigures(folder, own, frozenset({"away"}))
@@ -32,9 +39,16 @@ class Process(Collector):
         away = GaugeMetricFamily("away", "Away.", labels=["region"])
         away.add_metric(["tokyo"], self.away)
         yield from (sold, GaugeMetricFamily("open", "Open.", value=self.open), away)
+        yield self._waits.read([self.waits])
 
     def told(self) -> dict[str, float]:
-        return {sample.name: sample.value for metric in self.figures.collect() for sample in metric.samples}
+        samples = [sample for metric in self.figures.collect() for sample in metric.samples]
+        told = {sample.name + sample.labels.get("le", ""): sample.value for sample in samples}
+        assert len(told) == len(samples)
+        return told
+
+    def figures_but_waits(self) -> dict[str, float]:
+        return {name: value for name, value in self.told().items() if not name.startswith("wait_")}
 
     def die(self) -> None:
         """End without a last copy, like a killed process. A second call does nothing."""
@@ -71,7 +85,7 @@ def test_each_process_shows_sums_and_the_largest_of_some_gauges(start: Callable[
     bob.sold, bob.open = 4, 20
     bob.figures.copy()
 
-    assert ada.told() == {"sold_total": 7, "open": 30, "away": 1}
+    assert ada.figures_but_waits() == {"sold_total": 7, "open": 30, "away": 1}
     assert bob.told() == ada.told()
 
 
@@ -79,14 +93,14 @@ def test_counters_of_an_ended_process_stay_and_its_gauges_go(start: Callable[[],
     ada, bob = start(), start()
     bob.sold, bob.open, bob.away = 4, 20, 1
     bob.figures.close()
-    assert ada.told() == {"sold_total": 4, "open": 0, "away": 0}
+    assert ada.figures_but_waits() == {"sold_total": 4, "open": 0, "away": 0}
 
     killed = start()
     killed.sold, killed.open = 2, 5
     killed.figures.copy()
-    assert ada.told() == {"sold_total": 6, "open": 5, "away": 0}
+    assert ada.figures_but_waits() == {"sold_total": 6, "open": 5, "away": 0}
     killed.die()
-    assert ada.told() == {"sold_total": 6, "open": 0, "away": 0}
+    assert ada.figures_but_waits() == {"sold_total": 6, "open": 0, "away": 0}
 
 
 def test_a_successor_counts_on_in_the_files_of_the_process_before(folder: Path, start: Callable[[], Process]) -> None:
@@ -100,9 +114,56 @@ def test_a_successor_counts_on_in_the_files_of_the_process_before(folder: Path, 
         total += 5
         bob.figures.copy()
         bob.figures.copy()
-        assert ada.told() == {"sold_total": total, "open": 1, "away": 0}
+        assert ada.figures_but_waits() == {"sold_total": total, "open": 1, "away": 0}
         bob.die()
     assert len(files(folder)) == 2 * len(known)
+
+
+def test_buckets_are_added_up_and_those_of_an_ended_process_stay(start: Callable[[], Process]) -> None:
+    ada, bob = start(), start()
+    for seconds in (0.5, 0.75, 5.0, 100.0):
+        ada.waits.add(seconds)
+    bob.waits.add(5.0)
+    bob.figures.copy()
+    bob.waits.add(0.25)
+    bob.figures.close()
+    expected = {"wait_bucket1.0": 3, "wait_bucket10.0": 5, "wait_bucket+Inf": 6, "wait_count": 6, "wait_sum": 111.5}
+    assert expected.items() <= ada.told().items()
+
+    successor = start()
+    assert expected.items() <= successor.told().items()
+    successor.waits.add(5.0)
+    more = {"wait_bucket1.0": 3, "wait_bucket10.0": 6, "wait_bucket+Inf": 7, "wait_count": 7, "wait_sum": 116.5}
+    assert more.items() <= successor.told().items()
+    assert more.items() <= ada.told().items()
+
+
+def test_buckets_of_a_version_with_other_bounds_are_in_order(start: Callable[[], Process]) -> None:
+    before = start()
+    before.waits.add(5.0)
+    before.figures.close()
+    after = start()
+    after.waits = Histogram((1.0, 3.0, 10.0))
+    after.waits.add(2.0)
+
+    buckets = [name for name in after.told() if name.startswith("wait_bucket")]
+    assert buckets == ["wait_bucket1.0", "wait_bucket3.0", "wait_bucket10.0", "wait_bucket+Inf"]
+    assert [after.told()[name] for name in buckets] == [0, 1, 2, 2]
+
+
+def test_what_has_not_changed_is_not_copied_again(
+    start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = start()
+    ada.waits.add(0.5)
+    ada.figures.copy()
+    written: list[str] = []
+    monkeypatch.setattr(MmapedDict, "write_value", lambda self, key, value, timestamp: written.append(key))
+    ada.figures.copy()
+    assert not any("wait" in key for key in written)
+    ada.waits.add(0.5)
+    ada.figures.copy()
+    assert any("wait_bucket" in key for key in written)
 
 
 def test_a_figure_never_shows_before_it_is_whole(start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,12 +179,12 @@ def test_a_figure_never_shows_before_it_is_whole(start: Callable[[], Process], m
 
     monkeypatch.setattr(Path, "write_bytes", look_and_write)
     start()
-    assert told == [{"sold_total": 1, "open": 0, "away": 0}] * 3
+    assert told == [{**NO_WAITS, "sold_total": 1, "open": 0, "away": 0}] * 4
 
 
 def test_a_folder_in_memory_is_preferred_and_not_needed(tmp_path: Path) -> None:
-    assert worker_metrics.figures_parent(tmp_path) == tmp_path
-    assert worker_metrics.figures_parent(tmp_path / "none") is None
+    assert shared_figures.figures_parent(tmp_path) == tmp_path
+    assert shared_figures.figures_parent(tmp_path / "none") is None
 
 
 def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in_it(tmp_path: Path) -> None:
@@ -133,10 +194,10 @@ def test_the_folder_of_an_owner_that_was_killed_is_removed_when_nobody_counts_in
     (killed / "owner").touch()
     (orphaned / "owner").touch()
     orphan = Process(orphaned)
-    with worker_metrics.shared_folder(tmp_path) as first:
+    with shared_figures.shared_folder(tmp_path) as first:
         assert set(tmp_path.iterdir()) == {orphaned, others, first}
         orphan.die()
-        with worker_metrics.shared_folder(tmp_path) as second:
+        with shared_figures.shared_folder(tmp_path) as second:
             assert set(tmp_path.iterdir()) == {others, first, second}
         assert set(tmp_path.iterdir()) == {others, first}
     assert set(tmp_path.iterdir()) == {others}, "it may be of another program"

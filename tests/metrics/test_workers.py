@@ -4,17 +4,20 @@ import asyncio
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
 
 from api.database.embedded import running_embedded_url
 from tests.command import Serving, dropzero_serve
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.server import PURCHASE
 
 pytestmark = pytest.mark.slow
@@ -35,17 +38,22 @@ def command_line(pid: str) -> str:
         return ""  # it has ended meanwhile
 
 
-async def buy(server: Serving, purchases: int) -> None:
-    """Buy, each time on a new connection: the system spreads connections over the workers."""
+async def buy(server: Serving, purchases: int) -> list[dict[str, Any]]:
+    """Buy, each time on a new connection: the system spreads connections over the workers. Returns the answers."""
 
-    async def one(number: int) -> None:
+    async def one(number: int) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session:
             body = {"query": PURCHASE, "variables": {"input": {"productId": SAMPLE, "userRef": f"b-{number}"}}}
             async with session.post(f"{server.url}/graphql", json=body) as response:
-                assert "errors" not in await response.json()
+                answer = await response.json()
+        assert "errors" not in answer
+        purchase: dict[str, Any] = answer["data"]["purchase"]
+        return purchase
 
+    answers: list[dict[str, Any]] = []
     for first in range(0, purchases, 20):
-        await asyncio.gather(*(one(number) for number in range(first, min(first + 20, purchases))))
+        answers += await asyncio.gather(*(one(number) for number in range(first, min(first + 20, purchases))))
+    return answers
 
 
 class Scrapes:
@@ -77,6 +85,17 @@ class Scrapes:
         return [await self.purchases() for _ in range(8)] == [purchases] * 8
 
 
+def purchases_of_each(server: Serving) -> list[float]:
+    """The purchases that each of the two workers has counted, as it has copied them."""
+    [folder] = {folder for pid in workers(server) for folder in open_folders(pid)}
+    files = sorted(Path(folder).glob("counter_*.db"))
+    assert len(files) == 2
+    return [
+        sum(value for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)) if "purchases_total" in key)
+        for file in files
+    ]
+
+
 def total(figures: dict[str, float], metric: str) -> float:
     return sum(value for name, value in figures.items() if name.partition("{")[0] == metric)
 
@@ -93,10 +112,27 @@ async def test_every_scrape_is_the_sum_of_the_workers_and_no_counter_goes_down(t
         buying = asyncio.create_task(buy(server, 200))
         while not buying.done():
             assert await scrapes.purchases() <= 200
-        await buying
+        answers = await buying
         await until(lambda: scrapes.shows(200))
 
         figures = await scrapes.look()
+        for outcome, count in Counter(answer["__typename"].removeprefix("Purchase") for answer in answers).items():
+            assert figures[f'dropzero_product_purchases_total{{outcome="{outcome}",product="{SAMPLE}"}}'] == count
+        attempts = sum(answer["attempts"] for answer in answers)
+        assert figures["dropzero_purchase_attempts_sum"] == figures["dropzero_group_size_sum"] == attempts
+        assert 0 < figures["dropzero_purchase_seconds_sum"] < 200 * PATIENCE
+        transactions = int(total(figures, "dropzero_purchase_transactions_total"))
+        for histogram, count in [
+            ("purchase_seconds", 200),
+            ("purchase_attempts", 200),
+            ("transaction_seconds", transactions),
+            ("group_size", transactions),
+            ("line_length", transactions),
+        ]:
+            assert figures[f"dropzero_{histogram}_count"] == count, histogram
+            assert figures[f'dropzero_{histogram}_bucket{{le="+Inf"}}'] == count, histogram
+        assert total(figures, "dropzero_build_info") == 1
+        assert all(count > 0 for count in purchases_of_each(server)), "each worker has served some of them"
         assert total(figures, "dropzero_sockets_limit") == 2 * 15_000
         assert figures['dropzero_purchases_waiting{region="ap-northeast-1"}'] == 0
         assert figures['dropzero_region_away{region="ap-northeast-1"}'] == 0

@@ -1,0 +1,101 @@
+"""What a drop has cost, computed from its orders, is what the stand-in for Aurora DSQL has metered."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from api.cost.actual import Actual, read_actual
+from api.database.endpoint import Endpoint
+from api.database.pool import Pool
+from tests.dsql.cluster import Cluster
+from tests.engines import DSQL
+from tests.server import ADMIN_TOKEN, Server
+
+MARGIN = 0.05
+"""Of the write DPU."""
+
+
+@pytest.fixture
+def engine() -> str:
+    return DSQL
+
+
+async def sell(server: Server, **more: object) -> str:
+    """Sell to sixty buyers at once, and to ten one after the other, one of them with a long name."""
+    product = await server.create_product(stock=200, **more)
+    bought = await asyncio.gather(*(server.purchase(product, f"buyer {number}") for number in range(60)))
+    for number in range(9):
+        bought.append(await server.purchase(product, f"late {number}"))
+    bought.append(await server.purchase(product, "a" * 150))
+    assert {purchase["status"] for purchase in bought} <= {"CONFIRMED", "HELD"}
+    return product
+
+
+async def done(server: Server, mutation: str) -> None:
+    await server.data(f"mutation {{ {mutation} }}", token=ADMIN_TOKEN)
+
+
+def line_of(actual: Actual, what: str) -> tuple[float, float]:
+    [line] = [line for line in actual.bill.lines if line.what == what]
+    return line.times, line.transactions
+
+
+@pytest.mark.parametrize("more", [{}, {"limitPerBuyer": 2}, {"limitPerBuyer": 2, "holdSeconds": 600}])
+async def test_the_bill_of_a_drop_is_what_was_metered(
+    server: Server, cluster: Cluster, behind: Pool, endpoints: tuple[Endpoint, ...], more: dict[str, int]
+) -> None:
+    cluster.meter.clear()
+    product = await sell(server, **more)
+    actual = await read_actual(behind, UUID(product), regions=len(endpoints))
+    metered = await cluster.meter.dpu()
+    assert actual.bill.total.write == pytest.approx(metered.write, rel=MARGIN)
+    assert actual.bill.total.transactions == metered.writing_transactions
+    assert line_of(actual, "orders placed")[0] == 70
+    assert actual.group == 70 / line_of(actual, "orders placed")[1]
+
+
+async def test_what_became_of_orders_is_on_the_bill(server: Server, behind: Pool) -> None:
+    product = await server.create_product(stock=20, holdSeconds=600)
+    orders = [(await server.purchase(product, f"buyer {number}"))["order"]["id"] for number in range(4)]
+    for number, order in enumerate(orders[:2]):
+        await done(server, f'confirmOrder(orderId: "{order}", paymentRef: "p{number}") {{ __typename }}')
+    await done(server, f'releaseOrder(orderId: "{orders[2]}") {{ __typename }}')
+    await behind.execute("UPDATE orders SET lapsed_at = now(), status = 'CANCELLED' WHERE id = $1", UUID(orders[3]))
+    await done(server, f'restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }}')
+    await done(server, f'pauseProduct(productId: "{product}") {{ name }}')
+    other = await server.create_product(stock=5)
+
+    actual = await read_actual(behind, UUID(product), regions=2)
+    assert {line.what: line.times for line in actual.bill.lines} == {
+        "products created": 1,
+        "restocks": 1,
+        "changes of products": 1,
+        "orders placed": 4,
+        "holds paid": 2,
+        "holds lapsed": 1,
+        "orders cancelled or released": 1,
+        "further shards of these transactions": 2,  # the restock spread its units
+    }
+    everything = await read_actual(behind, None, regions=2)
+    assert line_of(everything, "products created")[0] == 2
+    assert everything.bill.total.write > actual.bill.total.write
+    empty = await read_actual(behind, UUID(int=0), regions=2)
+    assert (empty.bill.lines, empty.group) == ([], 0.0)
+    assert (await read_actual(behind, UUID(other), regions=1)).bill.total.write == pytest.approx(21 * 128 * 0.00004883)
+
+
+async def test_events_are_on_the_bill(server: Server, behind: Pool) -> None:
+    product = UUID(await server.create_product(stock=5))
+    await behind.execute(
+        "INSERT INTO events (position, id, type, occurred_at, product_id, data) "
+        "SELECT n, gen_random_uuid(), 'order.confirmed', now() + $2::interval, $1, repeat('x', 380) "
+        "FROM generate_series(1, 100) AS n",
+        product,
+        timedelta(0),
+    )
+    actual = await read_actual(behind, product, regions=2)
+    lines = {line.what: line.write for line in actual.bill.lines}
+    assert lines["events numbered"] == pytest.approx(100 * 460 * 0.00004883 * 2)
+    assert any("seven days" in sentence for sentence in actual.bill.assumed)
