@@ -105,7 +105,7 @@ class Regions:
             raise refusals[0]
         for pool, refusal in zip(pools, refusals, strict=True):
             if refusal is not None:
-                logger.warning("%s takes no connections: %s", pool.region, refusal)
+                logger.warning("%s takes no connections: %s; the others serve until it does", pool.region, refusal)
         return ready[0]
 
     async def _warm_up(self, pool: Pool, connections: int) -> Unavailable | None:
