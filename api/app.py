@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from api.answering import RefusedRequests
 from api.cross_origin import CrossOrigin
+from api.database.pool import long_reads
 from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
@@ -47,6 +48,8 @@ from api.identity.turns import Turns
 from api.lateness import LoopLateness
 from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
+from api.order_export import MOST_EXPORTS, OrderExports
+from api.order_export import PATH as EXPORT
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
@@ -99,6 +102,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission, tracing)
     health = Health(drops.regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
+    exports = OrderExports(drops, authenticator, admission, min(MOST_EXPORTS, long_reads(settings.connections)))
     lateness = LoopLateness()
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, lateness, figures)
 
@@ -127,6 +131,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
+            Route(EXPORT, exports, methods=["GET"]),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
             Mount("/", _storefront(settings)),
         ],

@@ -141,6 +141,10 @@ class Regions:
         """Open a transaction at the active endpoint; see Pool.begin."""
         return self.active.begin(timeout)
 
+    def begin_reading(self, timeout: float) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that only reads at the active endpoint; see Pool.begin_reading."""
+        return self.active.begin_reading(timeout)
+
     async def health(self) -> list[RegionHealth]:
         """Ping all endpoints at once, and return their health, home first. Raises nothing. Takes the `ping_timeout`
         at most, and more only while this process itself is late; see Probe.ping."""

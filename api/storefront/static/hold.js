@@ -11,6 +11,10 @@ const SHORTEST = 2000; // ms between two readings, at least
 const LONGEST = 15_000; // ms between two readings, at most
 const LAST_MINUTE = 60_000; // ms
 
+export const UNITS = ["CONFIRMED", "HELD"]; // the statuses of orders whose units are the buyer's
+const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
+export const unitsOf = (orders) => sum(orders.filter(({ status }) => UNITS.includes(status)).map((order) => order.quantity));
+
 export const isHeld = ({ status }) => status === "HELD";
 export const timeLeft = ({ heldUntil }) => Date.parse(heldUntil) - now();
 

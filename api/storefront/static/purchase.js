@@ -12,6 +12,7 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
     ... on PurchaseCancelled { order { ...Bought } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
+    ... on PurchaseClosed { closedAt }
     ... on PurchaseLimitReached { limit held }
     ... on PurchaseBusy { retryAfterMs }
   }
