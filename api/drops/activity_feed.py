@@ -164,7 +164,12 @@ class _Followed:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("the activity of a drop cannot be read: %s", error, exc_info=defect)
+                    logger.warning(
+                        "the activity of a drop cannot be read: %s; this is tried again. If it goes on, look at "
+                        "/readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
             else:
                 if failures:
                     logger.info("the activity of a drop can be read again, after %d failed readings", failures)

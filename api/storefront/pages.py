@@ -24,25 +24,52 @@ _DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The files of a page's main part, the key of its title, its modules (the first one runs), and its HTTP status."""
+    """The files of a page's main part, the key of its title, its modules (the first one runs), the stylesheet that it
+    loads beside that of all pages, and its HTTP status."""
 
     files: tuple[str, ...]
     title: str
     modules: tuple[str, ...]
+    style: str | None = None
     status: int = 200
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The page's stylesheets, the general before the particular."""
+        return ("storefront.css",) if self.style is None else ("storefront.css", self.style)
 
 
 SHOP = Page(("index.html",), "shop_title", ("shop.js", "api.js", "locale.js"))
 DROP = Page(("drop.html",), "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 PAYMENT = Page(("payment.html",), "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
-ARCHITECTURE = Page(("architecture.html",), "architecture_title", ("locale.js",))
+ARCHITECTURE = Page(("architecture.html",), "architecture_title", ("locale.js",), "architecture.css")
 ARCHITECTURE_WITH_RACE = Page(
     ("architecture.html", "race.html"),
     "architecture_title",
     ("race.js", "api.js", "locale.js", "purchase.js"),
+    "architecture.css",
+)
+OPERATOR = Page(
+    ("operator.html",),
+    "operator_title",
+    (
+        "operator.js",
+        "api.js",
+        "chart.js",
+        "locale.js",
+        "operator_activity.js",
+        "operator_list.js",
+        "operator_log.js",
+        "operator_orders.js",
+        "operator_parts.js",
+        "operator_product.js",
+        "operator_session.js",
+        "purchase.js",
+    ),
+    "operator.css",
 )
 MISSING = Page(("missing.html",), "missing_title", ("locale.js",), status=404)
-PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, ARCHITECTURE_WITH_RACE, MISSING)
+PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, ARCHITECTURE_WITH_RACE, OPERATOR, MISSING)
 
 
 def documents() -> list[str]:
@@ -78,6 +105,7 @@ def render_page(page: Page, language: str, *, graphiql: bool, demo: bool, guests
         "at_architecture": _CURRENT if page.title == ARCHITECTURE.title else "",
         "main": "".join(parts).rstrip(),
         "again": LOAD_AGAIN,
+        "styles": "\n    ".join(f'<link rel="stylesheet" href="/static/{style}" />' for style in page.styles),
         "script": page.modules[0],
         "modules": "\n    ".join(
             f'<link rel="modulepreload" href="/static/{module}" />' for module in page.modules[1:]

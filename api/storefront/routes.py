@@ -24,6 +24,7 @@ from api.storefront.pages import (
     DROP,
     LOAD_AGAIN,
     MISSING,
+    OPERATOR,
     PAYMENT,
     SHOP,
     Page,
@@ -58,6 +59,7 @@ class Storefront:
                 route("/", SHOP),
                 route("/drop/{id:uuid}", DROP),
                 route("/architecture", ARCHITECTURE_WITH_RACE if race else ARCHITECTURE),
+                route("/operator", OPERATOR),
                 *([route("/demo/pay/{id:uuid}", PAYMENT)] if demo else []),
                 _static_route(),
                 route("/{path:path}", MISSING),
@@ -75,6 +77,7 @@ class Storefront:
 
 def _page_route(path: str, page: Page, *, graphiql: bool, demo: bool, guests: bool) -> Route:
     """The route of a page in all languages."""
+    kept_out = {"x-robots-tag": "noindex"} if page is OPERATOR else {}
     rendered = {
         tag: Content(render_page(page, tag, graphiql=graphiql, demo=demo, guests=guests).encode(), "text/html")
         for tag in LANGUAGES
@@ -87,7 +90,7 @@ def _page_route(path: str, page: Page, *, graphiql: bool, demo: bool, guests: bo
             language_in_cookies(text_of(sent, b"cookie")),
             text_of(sent, b"accept-language"),
         )
-        headers = {"content-language": language, "vary": "accept-language, cookie"}
+        headers = {"content-language": language, "vary": "accept-language, cookie", **kept_out}
         return rendered[language].response(sent, headers, page.status)
 
     return Route(path, answer)

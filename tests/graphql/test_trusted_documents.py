@@ -13,7 +13,7 @@ from graphql import get_introspection_query, parse
 from api.app import create_admission, create_app
 from api.database.endpoint import Endpoint
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, Settings, read_settings
-from api.storefront.pages import FOLDER
+from api.storefront.pages import FOLDER, OPERATOR, PAGES, SCRIPTS
 from api.storefront.pages import documents as storefront_documents
 from tests.command import dropzero
 from tests.graphql.subscriptions import WATCH, streaming
@@ -112,7 +112,7 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
         "two": EMBEDDED_REGIONS[1],
     }
 
-    for document in storefront_documents():
+    for document in buyers_documents():
         sent = {name: value for name, value in variables.items() if f"${name}:" in document}
         if document.startswith("subscription"):
             async with connected(server) as client:
@@ -126,6 +126,24 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
             sent["input"] = {"orderId": order_id} if cancels else {"productId": product_id, "quantity": 99}
             sent["input"]["userRef"] = guest["subject"]
         assert all((await server.data(document, sent, token=guest["token"])).values()), document
+
+
+def buyers_documents() -> list[str]:
+    """Return the documents of the pages for buyers."""
+    modules = {module for page in PAGES if page is not OPERATOR for module in page.modules}
+    code = "".join((SCRIPTS / module).read_text(encoding="utf-8") for module in modules)
+    return [document for document in storefront_documents() if document in code]
+
+
+async def test_strangers_that_send_the_documents_of_the_operators_page_must_sign_in(server: Server) -> None:
+    """So the page learns that its token has expired, and not that its documents are unknown."""
+    operators = set(storefront_documents()) - set(buyers_documents())
+    assert len(operators) == 15
+    for document in operators:
+        answer = await server.ask(document, {"id": "x", "productId": "x"})
+        assert UNKNOWN[1] not in str(answer)
+    [log] = [document for document in operators if "operatorLog" in document]
+    assert (await server.refusal(log))[0] == "UNAUTHENTICATED"
 
 
 async def test_the_operator_may_send_any_document(server: Server) -> None:
@@ -203,7 +221,7 @@ def test_every_document_of_our_pages_is_found() -> None:
     files = [file for file in FOLDER.rglob("*") if file.suffix in (".js", ".html")]
     code = "".join(re.sub(r"^\s*//.*$", "", file.read_text(encoding="utf-8"), flags=re.M) for file in files)
 
-    assert len(OPERATION.findall(code)) == len(found) == len(set(found)) == 12
+    assert len(OPERATION.findall(code)) == len(found) == len(set(found)) == 27
     for document in found:
         assert parse(document).definitions
         assert "\\" not in document, "the page would send another text than the one in its file"

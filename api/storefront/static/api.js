@@ -2,12 +2,13 @@
 
 const GRAPHQL = new URL("/graphql", location.href);
 const STOCK = `subscription Watch($ids: [ID!]!) {
-  stockChanged(productIds: $ids) { productId stock version stale }
+  stockChanged(productIds: $ids) { productId stock version stale revision }
 }`;
 
 const ANSWER_DEADLINE = 20_000; // ms; the server has decided a purchase within 15 s
 const CONNECT_DEADLINE = 10_000; // ms until the connection is acknowledged
 const PING_INTERVAL = 20_000; // ms; a pong is due before the next ping
+const SPREAD = 500; // ms
 const FIRST_PAUSE = 500; // ms
 const LONGEST_PAUSE = 20_000; // ms
 const MAX_DRIFT = 1000; // ms between two clocks of this machine; beyond it neither is trusted
@@ -21,6 +22,20 @@ export function backoff(failures) {
   const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
   return longest * (0.5 + Math.random() / 2);
 }
+
+// Returns a function that calls `read` soon: at a random moment, so that the pages of one server do not all read at once.
+// Calls until then are one.
+export function soon(read) {
+  let waiting;
+  const call = () => {
+    waiting = undefined;
+    read().catch(() => {});
+  };
+  return () => (waiting ??= setTimeout(call, Math.random() * SPREAD));
+}
+
+// Milliseconds until a moment of the database's clock; 0 if there is none.
+export const until = (moment) => (moment ? Date.parse(moment) - now() : 0);
 
 // Sends an operation and returns its data. `token` says who is calling. Throws an error of the API with its `code`, and
 // with `retryAfterMs` after RATE_LIMITED. An error without a `code` means that no answer came.
@@ -69,20 +84,21 @@ function readClock(shown, sent, received) {
 export const now = () => localClock() + clock.ahead;
 const clockHasDrifted = () => Math.abs(drift() - clock.drift) > MAX_DRIFT;
 
-// Watches the stock of products over one socket and one subscription, for as long as the page is open.
-// - `onChange` gets every change. Versions never fall, even over several connections.
+// Keeps one subscription over one socket, for as long as the page is open. `token` says who is calling.
+// - `onData` gets the data of every event.
 // - `onLost` is called when the connection is lost.
-// - `onMissed` is called when the page may have missed more than changes of stock, and has to read it over fetch: more
-//   than one attempt to connect has failed, the machine slept, or the browser shows the page out of its cache.
-export class StockWatch {
-  #versions = new Map();
+// - `onMissed` is called when the page may have missed more than events, and has to read over fetch: more than one
+//   attempt to connect has failed, the machine slept, or the browser shows the page out of its cache.
+// - `onRefused` gets the error of a subscription that the server refuses or ends. Then it is not sent again, unless
+//   `onRefused` returns true. Without `onRefused` it always is.
+export class Subscription {
   #failures = 0;
-  #ids;
+  #variables;
   #retry;
   #close;
 
-  constructor({ onChange, onLost, onMissed }) {
-    Object.assign(this, { onChange, onLost, onMissed });
+  constructor(query, { onData, onLost, onMissed, onRefused = () => true, token }) {
+    Object.assign(this, { query, onData, onLost, onMissed, onRefused, token });
     const retryNow = () => {
       if (this.#retry === undefined || document.visibilityState === "hidden") return;
       this.#connect();
@@ -92,9 +108,9 @@ export class StockWatch {
     document.addEventListener("visibilitychange", retryNow);
   }
 
-  // Watches these products from now on. An open socket is replaced by a new one.
-  watch(ids) {
-    this.#ids = ids;
+  // Subscribes with these variables from now on. An open socket is replaced by a new one.
+  start(variables) {
+    this.#variables = variables;
     this.#close?.();
     this.#connect();
   }
@@ -129,22 +145,28 @@ export class StockWatch {
       this.#retry = setTimeout(() => this.#reconnect(), backoff(this.#failures + later));
       this.#failures += 1;
     };
+    // The subscription has ended, by an error or otherwise.
+    const end = (error) => {
+      if (!error || this.onRefused(error)) return retryLater();
+      close();
+    };
     this.#close = close;
 
     socket.onclose = ({ code }) => retryLater(code);
-    socket.onopen = () => send({ type: "connection_init" });
+    const payload = this.token && { authorization: `Bearer ${this.token}` };
+    socket.onopen = () => send({ type: "connection_init", payload });
     socket.onmessage = ({ data }) => {
       answered = true;
       const { type, payload } = JSON.parse(data);
       if (type === "connection_ack") {
         clearTimeout(connecting);
         if (clockHasDrifted()) this.onMissed();
-        send({ id: "stock", type: "subscribe", payload: { query: STOCK, variables: { ids: this.#ids } } });
+        send({ id: "1", type: "subscribe", payload: { query: this.query, variables: this.#variables } });
       } else if (type === "next" && payload.data) {
         this.#failures = 0;
-        this.#receive(payload.data.stockChanged);
+        this.onData(payload.data);
       } else if (type === "ping") send({ type: "pong" });
-      else if (type !== "pong") retryLater(); // the subscription has ended, by an error or otherwise
+      else if (type !== "pong") end(type === "error" ? payload[0] : payload?.errors?.[0]);
     };
   }
 
@@ -152,6 +174,20 @@ export class StockWatch {
     this.#retry = undefined;
     if (this.#failures > 1) await this.onMissed();
     if (!this.#close) this.#connect();
+  }
+}
+
+// Watches the stock of products. `onChange` gets every change. Versions never fall, even over several connections.
+export class StockWatch extends Subscription {
+  #versions = new Map();
+
+  constructor({ onChange, ...others }) {
+    super(STOCK, { ...others, onData: ({ stockChanged }) => this.#receive(stockChanged) });
+    this.onChange = onChange;
+  }
+
+  watch(ids) {
+    this.start({ ids });
   }
 
   #receive(change) {

@@ -41,6 +41,7 @@ VALUES = {
     "ID": str(PRODUCTS[0].id),
     "String": "ada",
     "DateTime": "2026-12-01T10:00:00Z",
+    "OrderStatus": "CONFIRMED",
 }
 NAMED = {
     "orderId": str(ORDERS[0].id),

@@ -1,0 +1,85 @@
+// The operator's page: sign in, then the list of products, or the one that the address names.
+
+import { StockWatch, backoff, pause } from "./api.js";
+import { number, setText, text } from "./locale.js";
+import { watchActivity } from "./operator_activity.js";
+import { showList } from "./operator_list.js";
+import { showLog } from "./operator_log.js";
+import { showOrders } from "./operator_orders.js";
+import { nameZones } from "./operator_parts.js";
+import { readProduct, renderState, showStock, steer } from "./operator_product.js";
+import { knownRoles, signIn, signOut, token } from "./operator_session.js";
+
+const STATES_INTERVAL = 1000; // ms; a product opens and closes by itself
+
+const id = new URLSearchParams(location.search).get("product");
+const notice = document.getElementById("notice");
+
+function showNotice(message) {
+  setText(notice, message);
+  notice.hidden = !message;
+}
+
+// Without activity, the page still has the live stock.
+function watchStock(readOrders) {
+  const onChange = (change) => {
+    setText(document.querySelector("[data-figure=stock]"), number(change.stock));
+    showStock(change);
+    readOrders();
+  };
+  const onLost = () => {};
+  new StockWatch({ onChange, onLost, onMissed: () => readProduct(id) }).watch([id]);
+}
+
+async function showProduct(isOperator) {
+  document.querySelector(".back").hidden = false;
+  await readProduct(id);
+  document.getElementById("product").hidden = false;
+  const readLog = isOperator ? showLog(id) : async () => {};
+  const changed = () => readLog().catch(() => {});
+  const readOrders = await showOrders(id, { cancelled: changed });
+  steer(changed);
+  watchActivity(id, {
+    onEvent({ product }, hasPurchases) {
+      showStock(product);
+      if (hasPurchases) readOrders();
+    },
+    onRefused(message) {
+      const hint = document.getElementById("no-activity");
+      setText(hint, `${text("operator_no_activity")} ${message}`);
+      hint.hidden = false;
+      document.getElementById("charts").hidden = document.getElementById("machines").hidden = true;
+      watchStock(readOrders);
+    },
+  });
+  setInterval(renderState, STATES_INTERVAL);
+  await changed();
+}
+
+async function show(roles) {
+  const isOperator = roles.includes("OPERATOR");
+  document.getElementById("signed-in").hidden = false;
+  setText(document.getElementById("roles"), text(isOperator ? "operator_role_operator" : "operator_role_support"));
+  for (const part of document.querySelectorAll(".writes")) part.hidden = !isOperator;
+  showNotice(isOperator ? "" : text("operator_read_only"));
+  if (id) return showProduct(isOperator);
+  await showList();
+  if (isOperator) await showLog(null)().catch(() => {});
+}
+
+document.getElementById("sign-out").addEventListener("click", () => signOut());
+nameZones();
+for (let failures = 0; ; failures += 1) {
+  try {
+    await show(token() ? await knownRoles() : await signIn());
+    performance.mark("interactive");
+    break;
+  } catch (error) {
+    if (["NOT_FOUND", "BAD_USER_INPUT"].includes(error.code)) {
+      showNotice(text("no_such_drop"));
+      break;
+    }
+    showNotice(text("unreachable"));
+    await pause(backoff(failures));
+  }
+}
