@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ class TracedDatabase:
 
     async def fetchrow(self, statement: str, *arguments: Any) -> Record | None:
         return await self._database.fetchrow(statement, *arguments)
+
+    def begin_reading(self, timeout: float) -> AbstractAsyncContextManager[Transaction]:
+        return self._database.begin_reading(timeout)
 
     @asynccontextmanager
     async def begin(self, timeout: float = TRANSACTION_TIMEOUT) -> AsyncIterator[Transaction]:
