@@ -45,9 +45,9 @@ SELECT clock.now, page.* FROM (SELECT now() AS now) AS clock LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class FeedTimes:
-    """When a followed product is read, in seconds. `interval`: between two readings, jittered by a tenth. `slow`: about,
-    from one reading of the holds, the processes and the endpoints to the next. `backoff` is added to the interval while
-    the database is away."""
+    """When a followed product is read, in seconds. `interval`: between two readings, jittered by a tenth. `slow`: about
+    so often, the holds, the processes and the endpoints are read too. `backoff` is added to the interval while the
+    database is away."""
 
     interval: float = 1.0
     slow: float = 5.0
