@@ -279,6 +279,7 @@ async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> N
     await expect(page.form("pause").locator("button")).to_be_focused()
     await expect(page.form("pause").locator("button")).to_have_text(english("operator_resume"))
     await expect(page.result("pause")).to_have_text(english("operator_paused_now"))
+    await expect(page.charts.first).to_have_attribute("aria-label", re.compile(r"In stock 3\b"))
     await tab_to(".plot")
     tip = page.page.locator(".tip").first
     await keyboard.press("End")

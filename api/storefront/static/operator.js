@@ -28,7 +28,7 @@ function watchStock(readOrders) {
     readOrders();
   };
   const onLost = () => {};
-  new StockWatch({ onChange, onLost, onMissed: () => readProduct(id) }).watch([id]);
+  new StockWatch({ onChange, onLost, onMissed: () => readProduct(id).catch(() => {}) }).watch([id]);
 }
 
 async function showProduct(isOperator) {
@@ -37,7 +37,7 @@ async function showProduct(isOperator) {
   document.getElementById("product").hidden = false;
   const readLog = isOperator ? showLog(id) : async () => {};
   const changed = () => readLog().catch(() => {});
-  const readOrders = await showOrders(id, { cancelled: changed });
+  const readOrders = showOrders(id, changed);
   steer(changed);
   watchActivity(id, {
     onEvent({ product }, hasPurchases) {
