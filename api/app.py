@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 
 from api.answering import RefusedRequests
 from api.cross_origin import CrossOrigin
+from api.database.pool import long_reads
 from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.database.web_identity import WebIdentity
@@ -46,13 +48,19 @@ from api.identity.turns import Turns
 from api.lateness import LoopLateness
 from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
+from api.order_export import MOST_EXPORTS, OrderExports
+from api.order_export import PATH as EXPORT
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
 from api.storefront.routes import Storefront
+from api.tracing.variables import ENDPOINT, INSTALL
 from api.webhook_events import send_event
 from api.webhooks.webhook import Webhook
+
+if TYPE_CHECKING:
+    from api.tracing.tracing import Tracing
 
 CLOSE_GRACE = 10.0
 """Seconds that purchases in line have to be answered when the server stops."""
@@ -90,15 +98,17 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     reads = SharedReads(drops, partial(respond, executor), admission)
     issuer = None if settings.issuer is None else Issuer(settings.issuer)
     authenticator = _authenticator(settings, admission, issuer)
-    engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission)
+    tracing = new_tracing(settings)
+    engine = Engine(drops, executor, documents, broadcasts, reads, authenticator, admission, tracing)
     health = Health(drops.regions)
     graphiql = GraphiQL(drops, open_to_anyone=settings.open_to_anyone) if settings.graphiql else None
+    exports = OrderExports(drops, authenticator, admission, min(MOST_EXPORTS, long_reads(settings.connections)))
     lateness = LoopLateness()
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, lateness, figures)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with metrics.shared(), _running(issuer, webhook):
+        async with metrics.shared(), _running(issuer, webhook, tracing):
             await drops.open()
             try:
                 if identity is None or identity.arrived:  # else the token comes with the first request
@@ -121,6 +131,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
+            Route(EXPORT, exports, methods=["GET"]),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
             Mount("/", _storefront(settings)),
         ],
@@ -142,8 +153,10 @@ def _drops(settings: Settings, identity: WebIdentity | None, admission: Admissio
 
 
 @asynccontextmanager
-async def _running(issuer: Issuer | None, webhook: Webhook | None) -> AsyncIterator[None]:
+async def _running(issuer: Issuer | None, webhook: Webhook | None, tracing: "Tracing | None") -> AsyncIterator[None]:
     """What calls servers of others, where there are any: open before the first request, and closed after the last."""
+    if tracing is not None:
+        tracing.open()
     if webhook is not None:
         await webhook.open()
     if issuer is not None:
@@ -155,6 +168,19 @@ async def _running(issuer: Issuer | None, webhook: Webhook | None) -> AsyncItera
             await issuer.close()
         if webhook is not None:
             await webhook.close()
+        if tracing is not None:
+            await tracing.close()
+
+
+def new_tracing(settings: Settings) -> "Tracing | None":
+    """What sends traces; None where they are off. Raises InvalidSettings when its packages are not installed."""
+    if settings.tracing is None:
+        return None
+    try:
+        from api.tracing.tracing import Tracing  # OpenTelemetry takes 0.2 s to import, and is an extra
+    except ImportError as error:
+        raise InvalidSettings(f"{ENDPOINT}: {INSTALL} ({error.name} is missing)") from None
+    return Tracing(settings.tracing)
 
 
 def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:

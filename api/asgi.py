@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.app import create_admission, create_app
 from api.hosts import UNNAMED
 from api.process import configure_logging
-from api.settings import InvalidSettings, read_settings
+from api.settings import InvalidSettings, logs_json, read_settings
 
 
 class NoSniffing:
@@ -33,7 +33,7 @@ class NoSniffing:
 
 def _app() -> NoSniffing:
     """Make the application from the variables of the environment. Raises InvalidSettings."""
-    configure_logging()
+    configure_logging(json=logs_json(os.environ))
     settings = read_settings(os.environ)
     if settings.embedded:
         raise InvalidSettings("DROPZERO_ENDPOINTS: set it; the embedded PostgreSQL comes with `dropzero serve` alone")

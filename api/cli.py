@@ -25,7 +25,7 @@ from api.drops.rights import RightsMissing
 from api.operator_token import TokenNotKept
 from api.process import CannotServe, configure_logging, require_files
 from api.running_database import database_to_serve
-from api.settings import InvalidSettings
+from api.settings import InvalidSettings, logs_json
 from api.signals import BrokenOff
 from api.startup import SchemaBehind
 
@@ -60,16 +60,17 @@ def serve(
     workers: Annotated[int, typer.Option(envvar="DROPZERO_WORKERS", min=1, max=64, help="Server processes.")] = 1,
 ) -> None:
     """Serve the storefront and the GraphQL API, on an embedded PostgreSQL unless DROPZERO_ENDPOINTS is set."""
-    configure_logging()
+    configure_logging(json=logs_json(os.environ))
     settings = command_settings()
     require_files()
 
     # No other command needs the application and uvicorn: half of the time of all imports.
     from api import server
     from api.announcement import announce
-    from api.app import require_documents
+    from api.app import new_tracing, require_documents
 
     require_documents(settings)  # before the worker processes start, so that an error is one line
+    new_tracing(settings)  # likewise
     listening = server.bind(host, port)
     configured, settings = settings, server.reachable_as(host, settings)
     with database_to_serve(settings, workers) as ready:
@@ -123,6 +124,8 @@ app.command("race")(race_command)
 def main() -> None:
     """Run the command. An error with a known reason ends it with one line and without a stack trace."""
     try:
+        if logs_json(os.environ):
+            configure_logging(json=True)
         app()
     except BrokenOff:
         os._exit(128 + signal.SIGINT)  # see BrokenOff

@@ -28,7 +28,7 @@ SENT_HEADERS = (
 header that is missing here, so headers that this server ignores are among them. urql, Relay and graphql-request send
 none but `content-type`."""
 
-READ_HEADERS = ("retry-after",)
+READ_HEADERS = ("retry-after", "x-request-id")
 """The headers of an answer that a page may read beside those that need no permission, such as `content-type`."""
 
 PREFLIGHT_AGE = 7200

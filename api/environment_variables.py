@@ -1,11 +1,11 @@
 """Every variable of the environment: its name, its default, how its text is read, and what it means.
 
-`api/settings.py` reads VARIABLES and recognises misspelt names by them. The table in docs/configuration.md is made of
-them and of COMMAND_VARIABLES: see `table`.
+`api/settings.py` reads VARIABLES and recognises misspelt names by them. `api/command_variables.py` has the variables of
+options, and makes the table in docs/configuration.md of both.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -60,6 +60,12 @@ def _switch(text: str) -> bool:
     if text.lower() not in known:
         raise ValueError(f"expected on or off, not {text[:40]!r}")
     return known[text.lower()]
+
+
+def _log_format(text: str) -> bool:
+    if text.lower() not in ("text", "json"):
+        raise ValueError(f"expected text or json, not {text[:40]!r}")
+    return text.lower() == "json"
 
 
 def _claim(text: str) -> str:
@@ -279,6 +285,13 @@ DRAIN_S: Variable[int] = Variable(
     "seconds from SIGTERM, with `/readyz` at 503, until the server takes no more connections",
     f"`0`, or `{DRAIN}` with endpoints",
 )
+LOG: Variable[bool] = Variable(
+    "DROPZERO_LOG",
+    False,
+    _log_format,
+    "`json` logs each event as a JSON object in one line, see [the log](tracing.md#the-log)",
+    "`text`",
+)
 COMMIT_DELAY_MS: Variable[int] = Variable(
     "DROPZERO_COMMIT_DELAY_MS",
     0,
@@ -320,29 +333,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     SOCKETS,
     KEEP_ALIVE_S,
     DRAIN_S,
+    LOG,
     COMMIT_DELAY_MS,
 )
 """The variables that `api.settings.read_settings` reads."""
-
-COMMAND_VARIABLES: tuple[Variable[Any], ...] = (
-    Variable("DROPZERO_HOST", "127.0.0.1", str, "the address that `dropzero serve` listens on"),
-    Variable("DROPZERO_PORT", 8000, int, "the port that it listens on; 0 takes a free one"),
-    Variable(
-        "DROPZERO_WORKERS",
-        1,
-        int,
-        "processes that serve; each has lines of its own, see [how many](deployment.md#how-many-processes)",
-    ),
-    Variable(
-        "DROPZERO_URL",
-        "http://127.0.0.1:8000",
-        str,
-        "the server that `dropzero product`, `dropzero load` and `dropzero race` call",
-    ),
-)
-"""The variables of options of `dropzero`, which `api/cli.py` and `api/commands` read."""
-
-
-def table(variables: Sequence[Variable[Any]]) -> str:
-    """The table of docs/configuration.md."""
-    return "\n".join(("| variable | default | meaning |", "|---|---|---|", *(variable.row for variable in variables)))

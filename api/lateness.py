@@ -6,7 +6,7 @@ from collections import deque
 from api.drops.histogram import SECONDS, Histogram
 
 INTERVAL = 0.1
-"""Seconds between two samples. A sample takes some 20 µs."""
+"""Seconds between two samples. Those of a second take less than 1 ms of processor time together."""
 
 WINDOW = 20
 """Samples of which `worst_ms` is the largest: those of the last 2 seconds."""

@@ -3,12 +3,19 @@
 import gc
 import logging
 import math
+import sys
+
+from api.json_log import JsonFormatter
 
 LEAST_FILES = 64
 """Open files that a start needs. With fewer, the event loop or PostgreSQL fails with a message of its own."""
 
 MAC_FILES = 10_240
 """The limit of open files to set on macOS where none is set: macOS refuses an unlimited one (setrlimit(2))."""
+
+
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""The format of a log line that is not JSON."""
 
 
 class CannotServe(Exception):
@@ -47,7 +54,11 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def configure_logging() -> None:
-    """Log each event in one line on stderr; of uvicorn's own lines, warnings and errors only."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def configure_logging(*, json: bool = False) -> None:
+    """Log each event in one line on stderr, as text or as JSON; of uvicorn's own lines, warnings and errors only. The
+    first call in a process decides."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if json else logging.Formatter(TEXT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(json)  # Python's own warnings are lines of text otherwise
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

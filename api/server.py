@@ -102,7 +102,10 @@ def run(
             config = uvicorn_config(settings, make_app, workers, most)
             started = (_run_workers if workers > 1 else _run_here)(config, settings, listening, embedded, announce)
     except BrokenOff as end:
-        logger.warning("%s: what was in flight is broken off", end)
+        logger.warning(
+            "%s: what was in flight is broken off; buyers who send the same idempotencyKey again find their orders",
+            end,
+        )
         raise
     finally:
         hold_signals()
@@ -202,7 +205,7 @@ def _with_sockets(settings: Settings, most: float) -> Settings:
 
 def _process_app(settings: Settings, figures: Path | None, admission: Admission) -> ASGIApp:
     """Make the application of one process that serves. `figures` is the folder that it shares with other workers."""
-    configure_logging()
+    configure_logging(json=settings.json_log)
     app = create_app(settings, admission, figures)
     tune_garbage_collector()
     return app

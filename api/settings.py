@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from api import environment_variables as variables
+from api.command_variables import COMMAND_VARIABLES
 from api.database.endpoint import Endpoint
 from api.database.monitor import RegionTimes
 from api.database.retry import RetryBudget
 from api.drops.group_policy import GroupPolicy
 from api.drops.stock import PollingTimes
-from api.environment_variables import COMMAND_VARIABLES, DRAIN, VARIABLES, Variable
+from api.environment_variables import DRAIN, VARIABLES, Variable
 from api.hosts import parse_hosts
 from api.identity.caller import Role
 from api.identity.clients import Network
 from api.identity.issuer_settings import IssuerSettings
+from api.tracing.variables import InvalidVariable, Sampling, read_sampling
 from api.webhooks.webhook_settings import WebhookSettings
 
 EMBEDDED_REGIONS = ("ap-northeast-1", "ap-northeast-2")
@@ -82,7 +84,8 @@ class Settings:
     answered beside those that every server answers. `operator_digests`: the SHA-256 of operators' tokens beside
     `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `events`: whether
     events are kept. `activity`: whether what happens in drops is kept. `drain`: seconds from SIGTERM until the server
-    takes no more connections."""
+    takes no more connections. `tracing`: which requests are traced; None
+    where traces are off."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
@@ -111,6 +114,8 @@ class Settings:
     trusted_documents: tuple[str, ...] | None
     drain: float
     federation: OidcFederation | None
+    tracing: Sampling | None = None
+    json_log: bool = False
     region_times: RegionTimes = RegionTimes()
     socket_times: SocketTimes = SocketTimes()
 
@@ -170,11 +175,25 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         trusted_documents=read(variables.DOCUMENTS),
         drain=read(variables.DRAIN_S, 0 if laptop else DRAIN),
         federation=_federation(environment),
+        tracing=_sampling(environment),
+        json_log=logs_json(environment),
         socket_times=SocketTimes(keep_alive=read(variables.KEEP_ALIVE_S)),
     )
     _require_laptop(settings, laptop)
     _require_spelling(environment)
     return settings
+
+
+def logs_json(environment: Mapping[str, str]) -> bool:
+    """Whether the log is JSON. For the log of what reads the other settings. Raises InvalidSettings."""
+    return _read(environment, variables.LOG)
+
+
+def _sampling(environment: Mapping[str, str]) -> Sampling | None:
+    try:
+        return read_sampling(environment)
+    except InvalidVariable as error:
+        raise InvalidSettings(str(error)) from None
 
 
 def _read(environment: Mapping[str, str], variable: Variable[T], default: T | None = None) -> T:

@@ -71,9 +71,10 @@ class Impatient(asyncio.Protocol):
         super().connection_lost(exc)
 
     def _count_refusal(self, kind: str) -> None:
-        """Count something that no proper client sends."""
+        """Count something that no proper client sends. An operator can do nothing about it."""
         peer = self.transport.get_extra_info("peername")
-        self.admission.refusals.count(f"a malformed {kind}", client_of(peer[0] if peer else LOCAL))
+        client = client_of(peer[0] if peer else LOCAL)
+        self.admission.refusals.count(f"a malformed {kind}", client, level=logging.INFO)
 
     def _stop_sending(self) -> None:
         """Send no more, and drop what the client sends until it closes the connection, for `times.send` seconds at

@@ -44,7 +44,11 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
             await again(partial(migrate, regions.home, load_migrations(migrations_directory())))
         schema = await require_ready_database(regions)
         if schema.ahead:
-            logger.warning("serving a database that is ahead: it has %s of a newer version", ", ".join(schema.ahead))
+            logger.warning(
+                "serving a database that is ahead: it has %s of a newer version; that works, and nothing has to be "
+                "done",
+                ", ".join(schema.ahead),
+            )
         if not embedded:
             return
         sample = await again(partial(create_sample_drop, regions))

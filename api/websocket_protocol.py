@@ -299,11 +299,11 @@ class BoundedWebSocket(Impatient, WebSocketsSansIOProtocol):
             if not self.disconnected:
                 self._answer(busy(limit).response(self.default_headers))
         except BaseException:
-            self.logger.exception("Exception in ASGI application\n")
+            self.logger.exception("defect: a websocket has failed; report it with this traceback")
             self.send_500_response()
         else:
             if not self.handshake_complete and not self.disconnected and self.initial_response is None:
-                self.logger.error("ASGI callable returned without completing handshake.")
+                self.logger.error("defect: a websocket was neither accepted nor refused; report it")
                 self.send_500_response()
         if self._resume is not None:
             return

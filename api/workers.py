@@ -78,7 +78,11 @@ class _Worker(Process):
             while ended not in wait([self.child_conn, ended]):
                 self.child_conn.recv()
                 self.child_conn.send(serving.stage)
-        logger.error("the supervisor of worker process %d is gone: it stops as on SIGTERM", os.getpid())
+        logger.error(
+            "the supervisor of worker process %d is gone: it stops as on SIGTERM; start the server again, and look for "
+            "what killed it",
+            os.getpid(),
+        )
         os.kill(os.getpid(), signal.SIGTERM)
 
     def query_stage(self) -> Stage | None:
@@ -174,7 +178,11 @@ class Workers(Multiprocess):
                 new.kill()
                 new.join()
                 if not self._must_stop():
-                    logger.error("a new worker process did not start; process %s and those after it stay", old.pid)
+                    logger.error(
+                        "a new worker process did not start; process %s and those after it stay; the lines above say "
+                        "why. Send SIGHUP again once it is repaired",
+                        old.pid,
+                    )
                 return
             self.processes[index] = new
             self._retire(old)
@@ -193,10 +201,18 @@ class Workers(Multiprocess):
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:  # a new one would fail in the same way
-                logger.error("worker process %s could not start; the others are stopped", worker.pid)
+                logger.error(
+                    "worker process %s could not start; the others are stopped; the lines above say why",
+                    worker.pid,
+                )
                 self.should_exit.set()
                 return
-            logger.error("worker process %s ended by itself or was stuck, with status %s", worker.pid, worker.exitcode)
+            logger.error(
+                "worker process %s ended by itself or was stuck, with status %s; another starts. Status -9 can be the "
+                "system, short of memory; report any other",
+                worker.pid,
+                worker.exitcode,
+            )
             self.processes[index] = self._start_worker()
 
     def terminate_all(self) -> None:

@@ -194,6 +194,11 @@ async def use_every_operation(settings: Settings) -> None:
                 first = await server.data(page, token=ADMIN_TOKEN)
                 await server.data(page, {"after": first[field]["edges"][0]["cursor"]}, token=ADMIN_TOKEN)
 
+        for query in ("", f"?productId={product}&status=CONFIRMED"):
+            headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+            async with server.session.get(f"{server.url}/operator/orders.csv{query}", headers=headers) as response:
+                assert (await response.text()).count("\n") > 1
+
         async def moved() -> bool:
             events = await server.data("{ orderEvents { edges { cursor } } }", token=ADMIN_TOKEN)
             return bool(events["orderEvents"]["edges"])

@@ -11,8 +11,11 @@ API = Path(__file__).parent.parent / "api"
 MODULES = sorted(API.rglob("*.py"))
 
 # From the ground up. All other modules and rooms are on the roof. A room imports its own storey and those below.
-STOREYS = ("identity", "database", "drops", "graphql")
+STOREYS = ("tracing", "identity", "database", "drops", "graphql")
 ROOF = len(STOREYS)
+
+TRACING = {"api.tracing.span", "api.tracing.tracing", "api.tracing.export"}
+"""The modules that import OpenTelemetry."""
 
 TRANSPORT = {"aiohttp", "graphql", "starlette", "strawberry", "uvicorn", "websockets"}
 
@@ -80,6 +83,18 @@ def test_a_module_has_a_docstring_and_no_vague_name(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     vague = {"base", "common", "core", "helper", "helpers", "manager", "misc", "service", "util", "utils"}
     assert vague & set(path.stem.split("_")) == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_opentelemetry_is_loaded_only_where_traces_are_on(path: Path) -> None:
+    """By `new_tracing`, within a function. All other modules name its types, for the type checker alone."""
+    if name_of(path) in TRACING:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module or ""}
+            assert not any(name in TRACING or name.split(".")[0] == "opentelemetry" for name in names)
 
 
 def test_a_command_loads_neither_the_application_nor_a_client_before_it_needs_them() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from api import environment_variables as variables
-from api.environment_variables import COMMAND_VARIABLES, VARIABLES, Variable
+from api.command_variables import COMMAND_VARIABLES, table
+from api.environment_variables import VARIABLES, Variable
 from api.identity.caller import Role
 from api.identity.issuer_settings import IssuerSettings
 from api.settings import EMBEDDED_REGIONS, InvalidSettings, read_settings
@@ -321,6 +322,6 @@ def test_every_variable_of_a_command_is_that_of_an_option_with_the_same_default(
 
 
 def test_the_page_of_the_configuration_has_the_table_of_the_code() -> None:
-    expected = variables.table((*VARIABLES, *COMMAND_VARIABLES))
+    expected = table((*VARIABLES, *COMMAND_VARIABLES))
     [found] = re.findall(r"^\| variable \|.*?(?=\n\n)", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert found == expected, f"put this table into {PAGE.name}, in place of the one that it has:\n\n{expected}\n"

@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 
 from api import terminal
+from api.commands.running import DEFAULT_URL
 from api.doctor.finding import Finding, Level
 
 
 def doctor_command(
     context: typer.Context,
     url: Annotated[
-        str | None,
-        typer.Option(envvar="DROPZERO_URL", help="A server that has to answer; by default none has to run."),
-    ] = None,
+        str, typer.Option(envvar="DROPZERO_URL", help="A server that has to answer; if left out, none has to.")
+    ] = DEFAULT_URL,
     host: Annotated[
         str, typer.Option(envvar="DROPZERO_HOST", help="The address that dropzero serve is to listen on.")
     ] = "127.0.0.1",
@@ -34,8 +34,10 @@ def doctor_command(
 
     root = context.find_root().command
     commands = frozenset(root.list_commands(context)) if isinstance(root, typer.core.TyperGroup) else frozenset()
-    address = url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    findings = diagnose(os.environ, read_machine(), address, named=url is not None, workers=workers, commands=commands)
+    source = context.get_parameter_source("url")
+    named = source is not None and source.name != "DEFAULT"
+    address = url if named else f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    findings = diagnose(os.environ, read_machine(), address, named=named, workers=workers, commands=commands)
     if as_json:
         terminal.write(_as_json(findings))
     else:

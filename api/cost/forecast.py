@@ -1,7 +1,7 @@
 """What a drop will cost, from its size and from how the servers work."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.cost.bill import Bill, Line
 from api.cost.formulas import LEAST_BYTES, read_dpu, write_dpu
@@ -30,10 +30,11 @@ LOOK_FOR_HOLDS, LOOK_FOR_EVENTS, LOOK_FOR_PARCELS = 3.25, 2.33, 1.0
 """Seconds between two looks of a process for holds that run out, for events to move, and for events to send."""
 
 ACTIVITY_EVERY, ACTIVITY_BYTES = 2.0, 600
-"""Seconds between two rows of a product's activity in one process, while it sells, and the bytes of a row."""
+"""Seconds between two rows of activity of a product in one process, while it sells, and the bytes of a row. It has an
+index entry, and the row of the process is written with it."""
 
 HEARTBEAT_EVERY, HEARTBEAT_BYTES = 5.0, 1_000
-"""Seconds between two heartbeats of a process, and the bytes of its row."""
+"""Seconds between two writes of the row of a process while nothing sells, and the bytes of the row."""
 
 MONTH = 730.0
 """Hours."""
@@ -75,11 +76,10 @@ def forecast(plan: Plan) -> Bill:
 
 def idle_month(plan: Plan) -> float:
     """DPU of a month in which the processes run and nobody buys or watches."""
-    hours = Plan(0, 0, plan.regions, plan.holds, watched=False, processes=plan.processes, hours=MONTH)
-    return sum(line.dpu for line in _while_it_runs(hours) if line.what != _ACTIVITY)
-
-
-_ACTIVITY = "activity of the product"
+    idle = replace(plan, orders=0, purchases=0, watched=False, hours=MONTH)
+    beats = MONTH * 3600 * plan.processes / HEARTBEAT_EVERY
+    heartbeats = _written("heartbeats of the processes", beats, 1, HEARTBEAT_BYTES, idle, reads=0, shard=False)
+    return sum(line.dpu for line in (*_reads_while_it_runs(idle), heartbeats))
 
 
 def _sales(plan: Plan) -> Iterator[Line]:
@@ -106,7 +106,15 @@ def _events(plan: Plan) -> Iterator[Line]:
 
 
 def _while_it_runs(plan: Plan) -> Iterator[Line]:
-    """What the processes do whether anybody buys or not."""
+    """What the processes do while the product sells, beside selling it."""
+    yield from _reads_while_it_runs(plan)
+    rows = plan.hours * 3600 * plan.processes / ACTIVITY_EVERY
+    size = ACTIVITY_BYTES + LEAST_BYTES + HEARTBEAT_BYTES
+    yield _written("activity of the product and the processes", rows, 1, size, plan, reads=SHARDS, shard=False)
+
+
+def _reads_while_it_runs(plan: Plan) -> Iterator[Line]:
+    """What the processes read whether anybody buys or not."""
     seconds = plan.hours * 3600 * plan.processes
     if plan.watched:
         polls = seconds / POLL
@@ -118,10 +126,6 @@ def _while_it_runs(plan: Plan) -> Iterator[Line]:
     looks += seconds / LOOK_FOR_EVENTS if plan.events else 0
     looks += seconds / LOOK_FOR_PARCELS if plan.webhook else 0
     yield _read("looks for work that is due", looks, looks, plan, 1)
-    rows = seconds / ACTIVITY_EVERY
-    yield _written(_ACTIVITY, rows, 1, ACTIVITY_BYTES, plan, reads=0, shard=False)
-    beats = seconds / HEARTBEAT_EVERY
-    yield _written("heartbeats of the processes", beats, 1, HEARTBEAT_BYTES, plan, reads=0, shard=False)
 
 
 def _lapses(plan: Plan) -> int:

@@ -26,3 +26,6 @@ class Database(Protocol):
 
     def begin(self, timeout: float = TRANSACTION_TIMEOUT) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction, which has `timeout` seconds until its COMMIT; see Pool.begin."""
+
+    def begin_reading(self, timeout: float) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that only reads, for `timeout` seconds at most; see Pool.begin_reading."""

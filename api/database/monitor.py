@@ -83,7 +83,10 @@ class Monitor:
                     away_since = time.monotonic()
                     self._leave(pool, str(error))
             except Exception:
-                logger.exception("%s cannot be pinged; it counts as answering", region)
+                logger.exception(
+                    "defect: %s cannot be pinged; it counts as answering. Report it with this traceback",
+                    region,
+                )
             else:
                 answers += 1
                 if region in self._away and answers >= self._times.answers_to_return:
@@ -93,7 +96,12 @@ class Monitor:
 
     def _leave(self, pool: Pool, reason: str) -> None:
         self._away.add(pool.region)
-        logger.warning("%s is away%s: %s", pool.region, self._now(), reason)
+        logger.warning(
+            "%s is away%s: %s; if it does not return, look at its status, the network and the credentials",
+            pool.region,
+            self._now(),
+            reason,
+        )
         # Work that waits for this endpoint fails and is retried through a peer. Whether a commit in flight succeeded
         # is decided by the orders that are found.
         pool.drop_connections()

@@ -53,6 +53,11 @@ def reserved_connections(size: int) -> int:
     return min(2, (size - 1) // 2)
 
 
+def long_reads(size: int) -> int:
+    """How many reads of a pool may take long, so that they leave one connection to all other reads."""
+    return size - reserved_connections(size) - 1
+
+
 class Transaction:
     """One open transaction at snapshot isolation. It is rolled back when its block ends without `commit`."""
 
@@ -202,6 +207,21 @@ class Pool:
                     await transaction.rollback()
         except TimeoutError:
             raise Unavailable(f"no answer within {timeout:g} seconds") from None
+
+    @asynccontextmanager
+    async def begin_reading(self, timeout: float) -> AsyncIterator[Transaction]:
+        """Open a transaction that only reads, for `timeout` seconds at most. It counts as a read: however many there
+        are, the reserved connections stay free for purchases. Raises as `begin` does."""
+        try:
+            async with asyncio.timeout(self._times.acquire):
+                await self._readers.acquire()
+        except TimeoutError:
+            raise Unavailable(f"no connection for a read within {self._times.acquire:g} seconds") from None
+        try:
+            async with self.begin(timeout) as transaction:
+                yield transaction
+        finally:
+            self._readers.release()
 
     async def execute(self, statement: str, *arguments: Any, timeout: float = TRANSACTION_TIMEOUT) -> str:
         """Run one statement in a transaction of its own, once, in `timeout` seconds. Returns its command tag, such as

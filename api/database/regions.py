@@ -105,7 +105,7 @@ class Regions:
             raise refusals[0]
         for pool, refusal in zip(pools, refusals, strict=True):
             if refusal is not None:
-                logger.warning("%s takes no connections: %s", pool.region, refusal)
+                logger.warning("%s takes no connections: %s; the others serve until it does", pool.region, refusal)
         return ready[0]
 
     async def _warm_up(self, pool: Pool, connections: int) -> Unavailable | None:
@@ -140,6 +140,10 @@ class Regions:
     def begin(self, timeout: float = TRANSACTION_TIMEOUT) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction at the active endpoint; see Pool.begin."""
         return self.active.begin(timeout)
+
+    def begin_reading(self, timeout: float) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that only reads at the active endpoint; see Pool.begin_reading."""
+        return self.active.begin_reading(timeout)
 
     async def health(self) -> list[RegionHealth]:
         """Ping all endpoints at once, and return their health, home first. Raises nothing. Takes the `ping_timeout`

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 
+from api.command_variables import COMMAND_VARIABLES
 from api.doctor.finding import Finding, explained, ok, warning
-from api.environment_variables import COMMAND_VARIABLES, VARIABLES
+from api.environment_variables import VARIABLES
 from api.hosts import UNNAMED
 from api.identity.caller import Role
 from api.settings import InvalidSettings, Settings, read_settings

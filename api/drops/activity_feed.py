@@ -33,7 +33,7 @@ MINUTE = 60
 OVERLAP = 15
 """Seconds that each reading goes back behind the last one: a row can be committed so much later than its moment."""
 
-_READ_NEW = f"""
+READ_NEW = f"""
 SELECT clock.now, page.* FROM (SELECT now() AS now) AS clock LEFT JOIN (
     SELECT at, process, stock, version, data FROM activity
     WHERE product_id <= $1 AND (product_id, at) > ($1, greatest(
@@ -164,7 +164,12 @@ class _Followed:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("the activity of a drop cannot be read: %s", error, exc_info=defect)
+                    logger.warning(
+                        "the activity of a drop cannot be read: %s; this is tried again. If it goes on, look at "
+                        "/readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
             else:
                 if failures:
                     logger.info("the activity of a drop can be read again, after %d failed readings", failures)
@@ -191,7 +196,7 @@ class _Followed:
     async def _read_rows(self, since: datetime | None) -> datetime:
         """Add the rows since a moment to the curve, and forget those that are older than MINUTE. Returns the moment
         now. Raises Conflict, Unavailable."""
-        rows = await self._regions.fetch(_READ_NEW, self._product_id, since)
+        rows = await self._regions.fetch(READ_NEW, self._product_id, since)
         now: datetime = rows[0]["now"]
         first = now - timedelta(seconds=MINUTE)
         self._curve.drop_before(first)

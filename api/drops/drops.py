@@ -7,7 +7,7 @@ that takes the database: list_products(drops.regions, ...).
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from api.database.database import Database
@@ -36,6 +36,9 @@ from api.drops.sending import Send
 from api.drops.shards import Shard
 from api.drops.stock import PollingTimes, StockPublisher
 from api.drops.ticket import Outcome
+
+if TYPE_CHECKING:
+    from api.tracing.span import Span
 
 R = TypeVar("R")
 
@@ -118,9 +121,12 @@ class Drops:
         if self.events is not None:
             self.events.relay.wake()
 
-    async def purchase(self, purchase: Purchase, region: str | None, client: str = "") -> Outcome:
+    async def purchase(
+        self, purchase: Purchase, region: str | None, client: str = "", span: "Span | None" = None
+    ) -> Outcome:
         """Buy through a Region. None means home, or a peer while home is away. `client` is where the purchase
-        came from. Looking up a product that is not known yet counts towards the purchase's deadline.
+        came from. `span` is of the operation; None if it is not traced. Looking up a product that is not known yet
+        counts towards the purchase's deadline.
 
         Raises UnknownRegion, NotFound, and the errors of GroupCommit.submit.
         """
@@ -128,7 +134,7 @@ class Drops:
             self.regions.pool(region)  # raises UnknownRegion
         deadline = asyncio.get_running_loop().time() + self._budget.seconds
         await self._require_product(purchase.product_id, client, deadline)
-        return await self._in_turn(client, self.group_commits[region].submit(purchase, client, deadline))
+        return await self._in_turn(client, self.group_commits[region].submit(purchase, client, deadline, span))
 
     async def _require_product(self, product_id: UUID, client: str, deadline: float) -> None:
         """Look up a product that is not known yet, before it gets a line. Raises NotFound."""

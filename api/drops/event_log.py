@@ -195,7 +195,12 @@ class EventLog:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("new events cannot be read, followers wait: %s", error, exc_info=defect)
+                    logger.warning(
+                        "new events cannot be read, followers wait: %s; this is tried again. If it goes on, look at "
+                        "/readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
             else:
                 if failures:
                     logger.info("new events can be read again, after %d failed readings", failures)

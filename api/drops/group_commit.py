@@ -9,6 +9,7 @@ comparison.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -20,8 +21,11 @@ from api.drops.products import Product
 from api.drops.requests import Request
 from api.drops.shards import OwnShards, Shard
 from api.drops.tally import Tally
-from api.drops.ticket import Outcome, Ticket
+from api.drops.ticket import Outcome, Ticket, traced_outcome
 from api.identity.quota import Quota
+
+if TYPE_CHECKING:
+    from api.tracing.span import Span
 
 
 class GroupCommit:
@@ -68,12 +72,15 @@ class GroupCommit:
     def tally(self) -> Tally:
         return self._terms.tally
 
-    async def submit(self, request: Request, client: str = "", deadline: float | None = None) -> Outcome:
+    async def submit(
+        self, request: Request, client: str = "", deadline: float | None = None, span: "Span | None" = None
+    ) -> Outcome:
         """Put a request into the line of its product, and return the outcome once it is known. A transaction that is
         in flight at the deadline is awaited, until the latest deadline in its group.
 
         The line serves its clients in turn: `client` is where the request came from. `deadline` is by the event loop's
-        clock; without one, all of the budget is left.
+        clock; without one, all of the budget is left. `span` is what the request's own span is within; None for a
+        request that is not traced.
 
         Raises a DropError when the request can never be executed; Unavailable when the database did not answer, with
         nothing sold; OutcomeUnknown when the connection was lost at COMMIT and the database did not answer in time.
@@ -82,6 +89,8 @@ class GroupCommit:
         now = loop.time()
         deadline = now + self._terms.budget.seconds if deadline is None else deadline
         ticket = Ticket(request, client, now, deadline, loop.create_future())
+        if span is not None:
+            ticket.span = span.child("wait in line", {"dropzero.product.id": str(request.product_id)})
         line = self._lines.get(request.product_id)
         if line is None:
             shards = self._shards.setdefault(request.product_id, OwnShards())
@@ -89,7 +98,7 @@ class GroupCommit:
         line.join(ticket)
         if line.serving:
             self._lines[request.product_id] = line
-        return await ticket.answer
+        return await (ticket.answer if ticket.span is None else traced_outcome(ticket, ticket.span))
 
     async def close(self, grace: float) -> None:
         """Answer every request in line; cancel the transactions that are still in flight after `grace` seconds."""

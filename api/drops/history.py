@@ -31,9 +31,10 @@ SELECT now() AS now, (
     ORDER BY product_id, at LIMIT 1
 ) AS oldest
 """
+# A lower bound of `at` would let the planner expect a handful of rows, and sort all of the product's for each page.
 _READ_PAGE = f"""
 SELECT at, process, stock, version, data FROM activity
-WHERE (product_id, at) >= ($1, $2) AND (product_id, at, process) < ($1, $3, $4)
+WHERE product_id >= $1 AND (product_id, at, process) < ($1, $2, $3)
 ORDER BY product_id DESC, at DESC, process DESC LIMIT {PAGE}
 """
 
@@ -48,10 +49,11 @@ async def read_history(database: Database, product_id: UUID, max_rows: int = MAX
     curve = Curve(_width_of((bounds["now"] - oldest).total_seconds()))
     at, process = LATEST, LAST_ID
     for _ in range(ceil(max_rows / PAGE)):
-        rows = await database.fetch(_READ_PAGE, product_id, oldest, at, process)
+        rows = await database.fetch(_READ_PAGE, product_id, at, process)
         for row in rows:
-            curve.add(row)
-        if len(rows) < PAGE:
+            if row["at"] >= oldest:
+                curve.add(row)
+        if len(rows) < PAGE or rows[-1]["at"] < oldest:
             break
         at, process = rows[-1]["at"], rows[-1]["process"]
     return curve.points()[-MAX_POINTS:]

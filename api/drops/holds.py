@@ -23,7 +23,7 @@ SELECT count(*) AS orders, coalesce(sum(quantity), 0)::bigint AS units,
     count(*) FILTER (WHERE held_until <= now()) AS lapsing
 FROM (
     SELECT quantity, held_until FROM orders
-    WHERE held_until IS NOT NULL AND status = 'CONFIRMED' AND product_id = $1
+    WHERE held_until IS NOT NULL AND status = 'CONFIRMED' AND product_id = ANY($1::text[]::uuid[])
     ORDER BY held_until, product_id, id LIMIT {MAX_COUNTED}
 ) AS held
 """
@@ -64,5 +64,5 @@ async def held_units(database: Database, product_ids: Iterable[UUID]) -> dict[UU
 
 async def count_holds(database: Database, product_id: UUID) -> HoldCounts:
     """The held orders of a product, up to MAX_COUNTED. Raises Conflict, Unavailable. It reads as `held_units` does."""
-    row = (await database.fetch(_COUNT_HOLDS, product_id))[0]
+    row = (await database.fetch(_COUNT_HOLDS, [str(product_id)]))[0]
     return HoldCounts(row["orders"], row["units"], row["lapsing"])

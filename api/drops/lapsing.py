@@ -119,7 +119,12 @@ class Lapsing:
                 self._failures += 1
                 if self._failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("holds that have run out cannot be ended yet: %s", error, exc_info=defect)
+                    logger.warning(
+                        "holds that have run out cannot be ended yet: %s; this is tried again. If it goes on, look at "
+                        "/readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
                 pause = self._backoff.delay(self._failures)
             else:
                 if self._failures:
@@ -139,7 +144,11 @@ class Lapsing:
                     lapsed += decision.orders if isinstance(decision, Lapsed) else 0  # else the line is too long
                     await asyncio.sleep(max(0.0, next_at - asyncio.get_running_loop().time()))
             except DropError as error:
-                logger.error("holds of the product %s cannot be ended: %s", product_id, error)
+                logger.error(
+                    "holds of the product %s cannot be ended: %s; run dropzero audit, and report it",
+                    product_id,
+                    error,
+                )
             finally:
                 self.lapsed += lapsed
                 if lapsed:

@@ -16,11 +16,12 @@ from api.drops.decisions import Confirmed, Decision, Held, Paid, Replayed, bough
 from api.drops.errors import DropError
 from api.drops.group_policy import GroupPolicy
 from api.drops.products import Product
-from api.drops.purchase import Batch, GroupFailed, execute_group
+from api.drops.purchase import Batch, GroupFailed
 from api.drops.requests import ConfirmRequest, Purchase, Request
 from api.drops.shards import OwnShards, Shard
 from api.drops.tally import Tally
-from api.drops.ticket import Answer, Busy, Outcome, Ticket, time_left
+from api.drops.ticket import Answer, Busy, Outcome, Ticket
+from api.drops.traced_group import execute_traced
 from api.identity.fair_queue import FairQueue
 from api.identity.quota import Quota, QuotaSpent
 
@@ -148,14 +149,11 @@ class Line:
             self._shards.learn(shards)
             waiting.append(loop.call_later(self._terms.policy.short_commit, self._begin_beside, task))
 
-        requests = [ticket.request for ticket in group]
         terms, own = self._terms, self._shards.beside(shard)
         terms.tally.count_group(len(group), len(self._queue))
         begun = loop.time()
         try:
-            return await execute_group(
-                terms.database, self._product_id, requests, own, time_left(group), committing, terms.keep_events
-            )
+            return await execute_traced(terms.database, self._product_id, group, own, committing, terms.keep_events)
         finally:
             for timer in waiting:
                 timer.cancel()
@@ -186,7 +184,11 @@ class Line:
         alone, so that the others do not fail with it. Each success doubles the size of the next group."""
         if len(group) <= 1:
             for ticket in group:
-                logger.error("the request for row %s cannot be executed", ticket.request.row_ids[0], exc_info=error)
+                logger.error(
+                    "the request for row %s cannot be executed: report it with this traceback",
+                    ticket.request.row_ids[0],
+                    exc_info=error,
+                )
                 self._answer(ticket, ticket.unknown if self._is_unknown(ticket) else error)
             group.clear()
             self._size = 1

@@ -13,7 +13,7 @@ from api.drops.reference import ids_of
 
 _EARLIEST, _FIRST_ID = datetime.min.replace(tzinfo=UTC), UUID(int=0)
 
-_CONDITIONS = {
+CONDITIONS = {
     OrderStatus.HELD: "status = 'CONFIRMED' AND held_until IS NOT NULL",
     OrderStatus.CONFIRMED: "status = 'CONFIRMED' AND held_until IS NULL",
     OrderStatus.CANCELLED: "status = 'CANCELLED' AND lapsed_at IS NULL",
@@ -158,7 +158,7 @@ WITH newest AS (
         """
         number, since = self._add(value), self._add(self._search.since or _EARLIEST)
         place = f"{self._add(self._place[0])}, {self._add(self._place[1])}"
-        status = "true" if self._search.status is None else _CONDITIONS[self._search.status]
+        status = "true" if self._search.status is None else CONDITIONS[self._search.status]
         return f"""
 {SELECT_ORDERS} WHERE ({column}, created_at) >= ({number}, {since}) AND ({column}, created_at, id) < ({number}, {place})
 AND {status} ORDER BY {column} DESC, created_at DESC, id DESC

@@ -129,7 +129,12 @@ class Recorder:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("what happens in drops cannot be written yet: %s", error, exc_info=defect)
+                    logger.warning(
+                        "what happens in drops cannot be written yet: %s; this is tried again. If it goes on, look at "
+                        "/readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
                 pause = self._times.interval + self._times.backoff.delay(failures)
             else:
                 if failures:

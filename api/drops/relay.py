@@ -195,7 +195,12 @@ class Relay:
                 self._failures += 1
                 if self._failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("events wait in the outbox, and cannot be moved yet: %s", error, exc_info=defect)
+                    logger.warning(
+                        "events wait in the outbox, and cannot be moved yet: %s; this is tried again. If it goes on, "
+                        "look at /readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
             else:
                 if self._failures:
                     logger.info("events are moved from the outbox again, after %d failures", self._failures)

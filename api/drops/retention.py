@@ -56,7 +56,13 @@ class Retention:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    self._logger.warning("old %s cannot be deleted yet: %s", self._what, error, exc_info=defect)
+                    self._logger.warning(
+                        "old %s cannot be deleted yet: %s; this is tried again. If it goes on, look at /readyz; report "
+                        "a traceback",
+                        self._what,
+                        error,
+                        exc_info=defect,
+                    )
                 pause += self._times.backoff.delay(failures)
             else:
                 failures = 0

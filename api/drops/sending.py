@@ -148,7 +148,12 @@ class Sending:
                 failures += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("events to send cannot be read yet: %s", error, exc_info=defect)
+                    logger.warning(
+                        "events to send cannot be read yet: %s; this is tried again. If it goes on, look at /readyz; "
+                        "report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
                 await self._sleep(self._times.look + self._times.backoff.delay(failures))
             else:
                 if failures:
@@ -212,7 +217,12 @@ class Sending:
             await self._parcels.finish(parcel, Results(round_.failed, round_.unsent, round_.pause))
         except Exception as error:
             defect = None if isinstance(error, DatabaseError) else error
-            logger.warning("events may be sent twice: their parcel cannot be finished: %s", error, exc_info=defect)
+            logger.warning(
+                "events may be sent twice: their parcel cannot be finished: %s; receivers drop what they have seen, "
+                "and nothing has to be done but to report a traceback",
+                error,
+                exc_info=defect,
+            )
 
     async def _send_chain(self, events: Sequence[Event], round_: _Round) -> None:
         """Send the events of one order in their order. After one that fails, the others wait with it."""
@@ -240,13 +250,19 @@ class Sending:
         self.failed += 1
         self._pause = error.pause if isinstance(error, NotTaken) else 0.0
         if not isinstance(error, NotTaken):
-            logger.error("defect: an event could not be sent", exc_info=error)
+            logger.error(
+                "defect: an event could not be sent, and is sent again later; report it with this traceback",
+                exc_info=error,
+            )
         elif not error.away:
             self._count_answer()
             return
         self._failures += 1
         if self._failures == DOWN_AFTER:
-            logger.warning("the receiver of webhooks takes no events: %s; they wait, and purchases go on", error)
+            logger.warning(
+                "the receiver of webhooks takes no events: %s; they wait, and purchases go on. Look at the receiver",
+                error,
+            )
 
     def _count_success(self) -> None:
         self.sent += 1

@@ -225,7 +225,12 @@ class StockPublisher:
                 self.failed_readings += 1
                 if failures == 1:
                     defect = None if isinstance(error, DatabaseError) else error
-                    logger.warning("the stock cannot be read, watchers keep the last: %s", error, exc_info=defect)
+                    logger.warning(
+                        "the stock cannot be read, watchers keep the last: %s; this is tried again. If it goes on, "
+                        "look at /readyz; report a traceback",
+                        error,
+                        exc_info=defect,
+                    )
                 self._mark_stale()
             else:
                 if failures:

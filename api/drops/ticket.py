@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from api.database.errors import OutcomeUnknown
 from api.database.pool import TRANSACTION_TIMEOUT
@@ -13,6 +13,9 @@ from api.drops.decisions import Decision
 from api.drops.products import Product
 from api.drops.requests import Request
 from api.identity.quota import Claim
+
+if TYPE_CHECKING:
+    from api.tracing.span import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Ticket:
 
     `client`: where the request came from. `arrived` and `deadline`: by the event loop's clock. `claim`: on the quota of
     unanswered requests. `queued`: whether the ticket waits in the line, and is in no group. `answered`: whether the
-    line has answered it; the buyer can have hung up before.
+    line has answered it; the buyer can have hung up before. `span`: from its arrival to its answer; None for a request
+    that is not traced.
     """
 
     request: Request
@@ -62,6 +66,7 @@ class Ticket:
     arrived: float
     deadline: float
     answer: "asyncio.Future[Outcome]"
+    span: "Span | None" = None
     claim: Claim | None = None
     queued: bool = True
     answered: bool = False
@@ -77,6 +82,20 @@ class Ticket:
             f"the connection was lost while row {self.request.row_ids[0]} was committed, and the database has not come "
             "back yet"
         )
+
+
+async def traced_outcome(ticket: Ticket, span: "Span") -> Outcome:
+    """Await the answer to a ticket, and end its span."""
+    try:
+        outcome = await ticket.answer
+        span.set("dropzero.outcome", type(outcome.decision).__name__)
+        return outcome
+    except BaseException as error:
+        span.fail(type(error).__name__)
+        raise
+    finally:
+        span.set("dropzero.attempts", ticket.attempts)
+        span.end()
 
 
 def time_left(group: Sequence[Ticket]) -> float:

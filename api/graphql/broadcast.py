@@ -41,7 +41,7 @@ SHARED = ""
 FULL = RateLimited("This server has too many different subscriptions under way, and your share of them is used.", 5.0)
 """`retry_after` is a guess: it is not known when watchers leave."""
 
-DEFECT = "defect: a watcher could not be sent an event"
+DEFECT = "defect: a watcher could not be sent an event; the others were. Report it with this traceback"
 
 FIXED_CHARACTERS = 200
 """Characters that stand for the memory of a broadcast's task and watcher, beside its document and variables."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import strawberry
 
@@ -13,6 +13,10 @@ from api.identity.gate import Gate
 from api.identity.guests import GuestToken
 from api.identity.joint_turns import JointTurns
 from api.identity.turns import Turns
+from api.tracing.request_trace import RequestTrace
+
+if TYPE_CHECKING:
+    from api.tracing.span import Span
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Context:
     `client`: who is charged for the operation, see client_key. `turns`: for work of the operation that takes more than
     a moment. `gate`: charges the client with all of the operation's work. `departure`: of the client, which can leave
     early. `new_guest`: makes a guest's token for the address that the request came from; None in a subscription.
+    `trace`: the request's id and span; None in a subscription, and where several requests share one execution.
     """
 
     drops: Drops
@@ -31,6 +36,17 @@ class Context:
     gate: Gate
     departure: Departure = field(default_factory=Departure)
     new_guest: Callable[[], GuestToken] | None = None
+    trace: RequestTrace | None = None
+
+    @property
+    def span(self) -> "Span | None":
+        """The span of the operation; None if it is not traced."""
+        return None if self.trace is None else self.trace.span
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The `extra` of a log line about the operation."""
+        return {} if self.trace is None else self.trace.log_fields()
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -1,6 +1,7 @@
 """Departure: a client that leaves takes its purchase out of the line."""
 
 import asyncio
+from time import time_ns
 from typing import Self
 
 EXTENSION = "dropzero.departure"
@@ -13,6 +14,8 @@ class Departure:
 
     def __init__(self) -> None:
         self.left = False
+        self.arrived = time_ns()
+        """When the request arrived, in nanoseconds since 1970: the begin of its span, if it is traced."""
         self._waiting: asyncio.Task[object] | None = None
 
     def leave(self) -> None:

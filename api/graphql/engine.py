@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from graphql import OperationType
@@ -21,6 +21,10 @@ from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
 from api.identity.caller import Caller, client_key
 from api.identity.quota import QuotaSpent
+from api.tracing.request_trace import RequestTrace
+
+if TYPE_CHECKING:
+    from api.tracing.tracing import Tracing
 
 
 class Refused(Exception):
@@ -65,7 +69,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The objects that all operations of a process share: one of each."""
+    """The objects that all operations of a process share: one of each. `tracing` is None where traces are off."""
 
     drops: Drops
     executor: Executor
@@ -74,6 +78,7 @@ class Engine:
     reads: SharedReads
     authenticator: Authenticator
     admission: Admission
+    tracing: "Tracing | None" = None
 
     async def prepare(self, request: Request, caller: Caller, address: str) -> Run | Watch:
         """Check a request and make its document ready. `address` is where the request came from.
@@ -98,7 +103,7 @@ class Engine:
         read = Read.of(document, name, variables) if operation is not None and operation.public else None
         return Run(document, request, caller, client, address, mutation, read)
 
-    async def run(self, run: Run, departure: Departure) -> Response:
+    async def run(self, run: Run, departure: Departure, trace: RequestTrace | None = None) -> Response:
         """Execute a query or a mutation and return its response. `departure` is that of its client. Raises Refused,
         RateLimited."""
         if run.read is not None:
@@ -106,7 +111,7 @@ class Engine:
                 return await self.reads.respond(run.read, run.client, departure)
         turns, gate, request = self.admission.turns, self.admission.gate, run.request
         new_guest = partial(self.authenticator.new_guest, run.address)
-        context = Context(self.drops, run.caller, run.client, turns, gate, departure, new_guest)
+        context = Context(self.drops, run.caller, run.client, turns, gate, departure, new_guest, trace)
         return await respond(self.executor, run.document, request.operation_name, request.variables, context)
 
 

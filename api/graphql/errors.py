@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
@@ -14,6 +13,10 @@ from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInpu
 from api.drops.event_log import FellBehind
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
+from api.tracing.request_trace import RequestTrace
+
+if TYPE_CHECKING:
+    from api.tracing.span import Span
 
 logger = logging.getLogger("dropzero.graphql")
 
@@ -67,9 +70,18 @@ MAX_MESSAGE = 500
 """Characters of a message. The messages of syntax and validation errors repeat what was sent, however long it was."""
 
 
-def format_error(error: GraphQLError) -> dict[str, Any]:
+def format_error(error: GraphQLError, trace: RequestTrace | None = None) -> dict[str, Any]:
     """One entry of `errors`. A defect of the server is logged with its traceback; the client gets a reference only."""
-    return {**error.formatted, **_entry_of(error)}
+    return {**error.formatted, **_entry_of(error, trace or RequestTrace())}
+
+
+def mark_span(span: "Span", entries: list[dict[str, Any]]) -> None:
+    """Put the code of the first error into a span. The span has failed if the fault is the server's."""
+    code = entries[0]["extensions"]["code"]
+    if code in (ErrorCode.INTERNAL, ErrorCode.SERVICE_UNAVAILABLE):
+        span.fail(code)
+    else:
+        span.set("error.type", code)
 
 
 def client_error(message: str) -> dict[str, Any]:
@@ -97,14 +109,24 @@ def fell_behind_error() -> dict[str, Any]:
     )
 
 
-def internal_error(error: Exception, place: object) -> dict[str, Any]:
-    """One entry of `errors` for a defect of the server: the traceback is logged, and the client gets a reference."""
-    reference = uuid4().hex[:12]
-    logger.error("defect, sent to the client as reference %s, at %s", reference, place, exc_info=error)
-    return _entry(f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL)
+def internal_error(error: Exception, place: object, trace: RequestTrace | None = None) -> dict[str, Any]:
+    """One entry of `errors` for a defect of the server: the traceback is logged, and the client gets a reference, which
+    is the request's id."""
+    trace = trace or RequestTrace()
+    reference = trace.request_id()
+    logger.error(
+        "defect, sent to the client as reference %s, at %s; please report it with this traceback",
+        reference,
+        place,
+        exc_info=error,
+        extra=trace.log_fields(),
+    )
+    entry = _entry(f"Internal error; please report the reference {reference}.", ErrorCode.INTERNAL)
+    entry["extensions"]["requestId"] = reference
+    return entry
 
 
-def _entry_of(error: GraphQLError) -> dict[str, Any]:
+def _entry_of(error: GraphQLError, trace: RequestTrace) -> dict[str, Any]:
     cause = error.original_error
     if error.path is None or cause is None or isinstance(cause, GraphQLError):
         return client_error(error.message)  # syntax, validation, variables
@@ -117,10 +139,17 @@ def _entry_of(error: GraphQLError) -> dict[str, Any]:
         if kind in _CLIENT_ERRORS:
             return _entry(str(cause), _CLIENT_ERRORS[kind])
         if kind in _DATABASE_ERRORS:
-            logger.warning("%s answered SERVICE_UNAVAILABLE: %s: %s", error.path[0], type(cause).__name__, cause)
+            logger.warning(
+                "%s answered SERVICE_UNAVAILABLE: %s: %s; its client can try again. If this goes on, look at /readyz "
+                "and at the database",
+                error.path[0],
+                type(cause).__name__,
+                cause,
+                extra=trace.log_fields(),
+            )
             message = _DATABASE_ERRORS[kind] if len(error.path) == 1 else _PART_UNREAD
             return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
-    return internal_error(cause, error.path)
+    return internal_error(cause, error.path, trace)
 
 
 def _entry(message: str, code: ErrorCode) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from graphql import (
 from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.context import Context
 from api.graphql.documents import Document
-from api.graphql.errors import format_error
+from api.graphql.errors import format_error, mark_span
 from api.graphql.reference import ReferenceExecution
 from api.graphql.validation import MAX_ERRORS
+from api.tracing.request_trace import RequestTrace
 
 KEPT_ANSWERS = 20
 """Answers to introspection that are kept. The answer to the standard query has 45 kB."""
@@ -69,14 +70,14 @@ class Executor:
         """Run a query or mutation and return its response, ready to be encoded."""
         operation = document.operations.get(operation_name)
         if operation is None:
-            return response_of(self._explain(document, operation_name))
+            return response_of(self._explain(document, operation_name), context.trace)
         if not operation.introspects or variables:
-            return response_of(await operation.compiled.execute(variables, context))
+            return response_of(await operation.compiled.execute(variables, context), context.trace)
         key = document.text, operation_name
         if key in self._answers:
             self._answers.move_to_end(key)
             return {"data": self._answers[key]}
-        response = response_of(await operation.compiled.execute(variables, context))
+        response = response_of(await operation.compiled.execute(variables, context), context.trace)
         if "errors" not in response:
             self._answers[key] = orjson.Fragment(orjson.dumps(response["data"]))
             if len(self._answers) > KEPT_ANSWERS:
@@ -115,20 +116,22 @@ class Executor:
         return Subscription(cast("AsyncGenerator[Any]", source), compiled, variables, context)
 
 
-def response_of(result: ExecutionResult) -> dict[str, Any]:
+def response_of(result: ExecutionResult, trace: RequestTrace | None = None) -> dict[str, Any]:
     """The response map. A request that failed before any field was resolved has no `data` entry, as the
     specification has it."""
     if not result.errors:
         return {"data": result.data}
-    errors = format_errors(result.errors)
+    errors = format_errors(result.errors, trace)
     if result.data is None and not any(error.path for error in result.errors):
         return {"errors": errors}
     return {"data": result.data, "errors": errors}
 
 
-def format_errors(errors: list[GraphQLError]) -> list[dict[str, Any]]:
+def format_errors(errors: list[GraphQLError], trace: RequestTrace | None = None) -> list[dict[str, Any]]:
     """The entries of `errors`. Tracebacks are removed: they refer to the execution, which refers to the errors."""
-    entries = [format_error(error) for error in errors]
+    entries = [format_error(error, trace) for error in errors]
+    if trace is not None and trace.span is not None:
+        mark_span(trace.span, entries)
     for error in errors:
         for each in (error, error.original_error):
             if each is not None:

@@ -5,7 +5,7 @@ The rules are those of the specification "GraphQL over HTTP".
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,8 +23,10 @@ from api.graphql.headers import Headers, headers_of, text_of
 from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events, takes_gzip
 from api.graphql.requests import Refusal, read_body, read_request
 from api.graphql.response import Response
+from api.graphql.tracing import begin_request, ended_with, executed, noting_status
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
+from api.tracing.request_trace import HEADER, RequestTrace
 
 _CONTENT_TYPES = {
     media_type: (b"content-type", f"{media_type}; charset=utf-8".encode()) for media_type in (JSON, GRAPHQL_RESPONSE)
@@ -52,11 +54,24 @@ class GraphQLHTTP:
         self._graphiql = graphiql
         self._comment_interval = comment_interval
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         departure = scope.get("extensions", {}).get(EXTENSION) or Departure()
+        headers = headers_of(scope)
+        trace = RequestTrace(headers.get(HEADER))
+        tracing = self._engine.tracing
+        if tracing is not None:
+            trace.span = span = begin_request(tracing, scope, headers, departure)
+            if span is not None:
+                send = noting_status(send, span)
+                return ended_with(span, self._handle(scope, receive, send, headers, departure, trace))
+        return self._handle(scope, receive, send, headers, departure, trace)
+
+    async def _handle(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, departure: Departure, trace: RequestTrace
+    ) -> None:
+        """Answer a request."""
         media_type = JSON
         try:
-            headers = headers_of(scope)
             accept = text_of(headers, b"accept")
             if self._graphiql is not None and _wants_page(scope, accept):
                 await self._graphiql(scope, receive, send)
@@ -73,7 +88,7 @@ class GraphQLHTTP:
                 del request, prepared  # the stream can last for hours, and keeps no document of its own
                 await events
                 return
-            response = await self._engine.run(prepared, departure)
+            response = await executed(self._engine, prepared, departure, trace)
             if accepted is EVENT_STREAM:
                 await send_response(send, response.body)
                 return
@@ -92,8 +107,8 @@ class GraphQLHTTP:
                 return
             raise
         except Exception as error:
-            answer = self._answer_to(error, scope["path"])
-        await _send(send, answer, media_type)
+            answer = self._answer_to(error, scope["path"], trace)
+        await _send(send, answer, media_type, trace.known_id)
 
     async def _prepare(self, request: Request, method: str, headers: Headers, client: str) -> Run | Watch:
         """The Run of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal, Refused,
@@ -124,7 +139,7 @@ class GraphQLHTTP:
             del join
             await events
 
-    def _answer_to(self, error: Exception, path: str) -> _Answer:
+    def _answer_to(self, error: Exception, path: str, trace: RequestTrace) -> _Answer:
         match error:
             case Refusal():
                 return _Answer(error.status, _errors(client_error(str(error))), error.headers)
@@ -134,7 +149,7 @@ class GraphQLHTTP:
                 retry_after = (b"retry-after", b"%d" % math.ceil(error.retry_after))
                 return _Answer(error.status, _errors(rate_limited_error(error)), [retry_after])
             case _:
-                return _Answer(500, _errors(internal_error(error, path)))
+                return _Answer(500, _errors(internal_error(error, path, trace)))
 
 
 def _answer_of(response: Response, headers: Headers) -> _Answer:
@@ -156,8 +171,10 @@ def _wants_page(scope: Scope, accept: str) -> bool:
     return scope["method"] == "GET" and "text/html" in accept and b"query=" not in scope["query_string"]
 
 
-async def _send(send: Send, answer: _Answer, media_type: str) -> None:
+async def _send(send: Send, answer: _Answer, media_type: str, request_id: str | None) -> None:
     length = (b"content-length", b"%d" % len(answer.body))
     headers = [_CONTENT_TYPES[media_type], length, _NO_STORE, *answer.headers]
+    if request_id is not None:
+        headers.append((HEADER, request_id.encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

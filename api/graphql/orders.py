@@ -191,7 +191,13 @@ class OrderMutations:
         operator = caller.name if caller.roles else None
         cancellation = await info.context.drops.cancel_order(order_id, buyer, info.context.client, operator)
         if cancellation.first and caller.roles:
-            logger.info("%s cancelled the order %s of %s", caller.name, order_id, cancellation.order.user_ref)
+            logger.info(
+                "%s cancelled the order %s of %s",
+                caller.name,
+                order_id,
+                cancellation.order.user_ref,
+                extra=info.context.log_fields,
+            )
         return Order.of(cancellation.order, cancellation.product)
 
     @strawberry.mutation(
@@ -218,5 +224,11 @@ class OrderMutations:
             checked_id("orderId", order_id), buyer, info.context.client, operator
         )
         if release.first and caller.roles:
-            logger.info("%s released the order %s of %s", caller.name, release.order.id, release.order.user_ref)
+            logger.info(
+                "%s released the order %s of %s",
+                caller.name,
+                release.order.id,
+                release.order.user_ref,
+                extra=info.context.log_fields,
+            )
         return Order.of(release.order, release.product)

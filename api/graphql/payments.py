@@ -8,7 +8,7 @@ import strawberry
 from api.drops.decisions import Paid
 from api.drops.limits import checked_id
 from api.drops.orders import OrderStatus
-from api.graphql.context import Info
+from api.graphql.context import Context, Info
 from api.graphql.orders import Order
 from api.identity.caller import Role
 
@@ -62,9 +62,9 @@ class PaymentMutations:
         order = Order.of(paid.order, paid.product)
         if isinstance(paid.decision, Paid):
             if paid.decision.first:
-                _log("confirmed", caller.name, order, payment_ref)
+                _log(info.context, "confirmed", order, payment_ref)
             return OrderConfirmed(order=order, replayed=not paid.decision.first)
-        _log("reported a payment too late for", caller.name, order, payment_ref)
+        _log(info.context, "reported a payment too late for", order, payment_ref)
         if paid.order.status is OrderStatus.CANCELLED:
             why = "The order has been cancelled."
         else:
@@ -72,5 +72,13 @@ class PaymentMutations:
         return OrderGone(order=order, message=f"{why} Refund the payment: the order stays gone.")
 
 
-def _log(done: str, name: str, order: Order, payment_ref: str) -> None:
-    logger.info("%s %s the order %s of %s (payment %.50a)", name, done, order.id, order.user_ref, payment_ref)
+def _log(context: Context, done: str, order: Order, payment_ref: str) -> None:
+    logger.info(
+        "%s %s the order %s of %s (payment %.50a)",
+        context.caller.name,
+        done,
+        order.id,
+        order.user_ref,
+        payment_ref,
+        extra=context.log_fields,
+    )

@@ -96,5 +96,12 @@ async def _change(info: Info, product_id: str, change: Change, action: Action) -
     caller.require(Role.OPERATOR)
     only = checked_id("productId", product_id)
     product = await info.context.drops.change_product(only, change, caller.name, action)
-    logger.info("%s by %s: the product %s has the revision %d", action, caller.name, product.id, product.revision)
+    logger.info(
+        "%s by %s: the product %s has the revision %d",
+        action,
+        caller.name,
+        product.id,
+        product.revision,
+        extra=info.context.log_fields,
+    )
     return Product.of(product)

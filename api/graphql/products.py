@@ -219,7 +219,14 @@ class ProductMutations:
             idempotency_key=input.idempotency_key,
         )
         created = await info.context.drops.create_product(product, caller.name)
-        logger.info("%s created the product %s (%s) with %d units", caller.name, created.id, created.name, input.stock)
+        logger.info(
+            "%s created the product %s (%s) with %d units",
+            caller.name,
+            created.id,
+            created.name,
+            input.stock,
+            extra=info.context.log_fields,
+        )
         return Product.of(created)
 
     @strawberry.mutation(
@@ -239,5 +246,11 @@ class ProductMutations:
             idempotency_key=input.idempotency_key,
         )
         product = await info.context.drops.restock(request, info.context.client)
-        logger.info("%s restocked the product %s by %+d units", caller.name, product.id, input.delta)
+        logger.info(
+            "%s restocked the product %s by %+d units",
+            caller.name,
+            product.id,
+            input.delta,
+            extra=info.context.log_fields,
+        )
         return Product.of(product)

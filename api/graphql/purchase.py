@@ -205,7 +205,7 @@ class PurchaseMutations:
             idempotency_key=input.idempotency_key,
         )
         with context.departure.cancels():
-            outcome = await context.drops.purchase(purchase, input.region, context.client)
+            outcome = await context.drops.purchase(purchase, input.region, context.client, context.span)
         return _result(outcome)
 
 

@@ -15,33 +15,29 @@ from api.graphql.connection import Connection, FrameParts, connection_of
 from api.graphql.departure import Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import internal_error, rate_limited_error
+from api.graphql.headers import headers_of, text_of
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outlet import Outlet
+from api.graphql.tracing import PARENT, STATE, begin_operation, ended_with, executed
 from api.graphql.watching import Watching
-from api.graphql.websocket_messages import Closing, checked_message
+from api.graphql.websocket_messages import (
+    POLICY_VIOLATION,
+    SERVICE_RESTART,
+    TRY_AGAIN_LATER,
+    WITHOUT_FAULT,
+    Closing,
+    checked_message,
+    token_ended,
+)
 from api.identity.caller import Caller, client_key
 from api.identity.errors import RateLimited
 from api.identity.quota import QuotaSpent
+from api.tracing.request_trace import RequestTrace
 
 PROTOCOL = "graphql-transport-ws"
 
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
-
-SERVICE_RESTART = 1012
-"""Clients of graphql-ws reconnect after it, as after 1013."""
-
-TRY_AGAIN_LATER = 1013
-POLICY_VIOLATION = 1008
-"""Clients of graphql-ws do not reconnect after it: they would send the same again."""
-
-FORBIDDEN = 4403
-"""Clients of graphql-ws reconnect after it, with a new token if their `connectionParams` is a function, and send the
-operations again."""
-
-WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER, FORBIDDEN)
-"""Close codes for reasons that are not the client's: its operations are answered before the close. After a close,
-clients of graphql-ws send each unanswered operation again, a purchase too."""
 
 
 class GraphQLSocket:
@@ -74,6 +70,9 @@ class GraphQLSocket:
         try:
             caller = await self.engine.authenticator.identify(authorization, address)
             session = Session(self, connection_of(scope, receive, send), address, authorization, caller)
+            if self.engine.tracing is not None:
+                headers = headers_of(scope)
+                session.handshake = text_of(headers, PARENT), text_of(headers, STATE)
         except (QuotaSpent, RateLimited) as refusal:
             reason = str(refusal) if isinstance(refusal, RateLimited) else admission.no_socket
             await websocket.accept(subprotocol=PROTOCOL)
@@ -90,7 +89,7 @@ class Session:
 
     __slots__ = (
         *("_accepted", "_address", "_authorization", "_caller", "_claim", "_connection", "_engine", "_executing"),
-        *("_init_timeout", "_initialised", "_late", "_operations", "_outlet", "_timeout", "_unfinished"),
+        *("_init_timeout", "_initialised", "_late", "_operations", "_outlet", "_timeout", "_unfinished", "handshake"),
     )
 
     def __init__(
@@ -109,6 +108,8 @@ class Session:
         """Ends the listening when the socket has to be closed; None while the session is parked."""
         self._late: Closing | None = None
         """Why the timeout came, if it was not for a missing connection_init."""
+        self.handshake = "", ""
+        """The headers of a trace that the client sent with its handshake; see begin_operation."""
         self._operations: dict[str, Departure | Watching] = {}
         self._executing = 0
         """Queries and mutations that are executing, those that the client has completed among them."""
@@ -276,7 +277,10 @@ class Session:
             self._watch(operation_id, prepared)
             return
         departure = self._operations[operation_id] = Departure()
-        running = self._run(operation_id, prepared, departure)
+        trace = begin_operation(self._engine.tracing, payload.get("extensions"), self.handshake, departure)
+        running = self._run(operation_id, prepared, departure, trace)
+        if trace.span is not None:
+            running = ended_with(trace.span, running)
         task = tasks.create_task(self._engine.admission.gate.metered(prepared.client, running))
         task.add_done_callback(self._finished)
         self._executing += 1
@@ -299,10 +303,10 @@ class Session:
             prepared = await self._engine.prepare(request, caller, self._address)
         except Refused:
             if ended:  # the request may be one that only operators may send
-                raise _token_ended() from None
+                raise token_ended() from None
             raise
         if ended and isinstance(prepared, Run):
-            raise _token_ended()
+            raise token_ended()
         return prepared
 
     def _watch(self, operation_id: str, watch: Watch) -> None:
@@ -310,17 +314,17 @@ class Session:
         watching = self._operations[operation_id] = Watching(operation_id, self._operations, self._outlet, broadcasts)
         watching.broadcast = broadcasts.join(watch.topic, watch.document, watching, watch.client)
 
-    async def _run(self, operation_id: str, run: Run, departure: Departure) -> None:
+    async def _run(self, operation_id: str, run: Run, departure: Departure, trace: RequestTrace) -> None:
         """Run a query or mutation and send its response, unless its client has left."""
         errors: list[dict[str, Any]] = []
         try:
-            response = await self._engine.run(run, departure)
+            response = await executed(self._engine, run, departure, trace)
         except Refused as refused:
             errors = refused.errors
         except RateLimited as limit:
             errors = [rate_limited_error(limit)]
         except Exception as error:
-            errors = [internal_error(error, "/graphql")]
+            errors = [internal_error(error, "/graphql", trace)]
         finally:
             self._executing -= 1
         if departure.left:
@@ -344,7 +348,3 @@ async def _send_frame(send: Send, frame: FrameParts) -> None:
     """Send a message of a broadcast when the connection has room. Raises OSError when the client has left."""
     _, *text = frame
     await send({"type": "websocket.send", "text": b"".join(text).decode()})
-
-
-def _token_ended() -> Closing:
-    return Closing(FORBIDDEN, "The token has expired or was withdrawn; connect again with a new one")

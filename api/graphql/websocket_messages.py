@@ -1,10 +1,25 @@
-"""The messages of graphql-transport-ws that a client sends, checked by the rules of graphql-ws."""
+"""The messages of graphql-transport-ws that a client sends, checked by the rules of graphql-ws; and the close codes."""
 
 from typing import Any
 
 MAX_ID = 200
 """Characters of an operation's id, which is kept as long as the operation, and comes back with each of its messages.
 Clients use UUIDs, or count."""
+
+SERVICE_RESTART = 1012
+"""Clients of graphql-ws reconnect after it, as after 1013."""
+
+TRY_AGAIN_LATER = 1013
+POLICY_VIOLATION = 1008
+"""Clients of graphql-ws do not reconnect after it: they would send the same again."""
+
+FORBIDDEN = 4403
+"""Clients of graphql-ws reconnect after it, with a new token if their `connectionParams` is a function, and send the
+operations again."""
+
+WITHOUT_FAULT = (SERVICE_RESTART, TRY_AGAIN_LATER, FORBIDDEN)
+"""Close codes for reasons that are not the client's: its operations are answered before the close. After a close,
+clients of graphql-ws send each unanswered operation again, a purchase too."""
 
 
 class Closing(Exception):
@@ -39,3 +54,8 @@ def checked_message(message: Any) -> dict[str, Any]:
         if not isinstance(payload.get(name), dict | None):
             raise Closing(4400, f"The {name} of subscribe must be an object")
     return message
+
+
+def token_ended() -> Closing:
+    """Why the server closes a socket whose token is not valid any more."""
+    return Closing(FORBIDDEN, "The token has expired or was withdrawn; connect again with a new one")

@@ -149,7 +149,10 @@ class IssuerKeys:
         except (aiohttp.ClientError, OSError, WrongAnswer) as error:
             self._leave(str(error) or type(error).__name__)
         except Exception:
-            logger.exception("the keys of the issuer %s cannot be read", self._settings.issuer)
+            logger.exception(
+                "defect: the keys of the issuer %s cannot be read; report it with this traceback",
+                self._settings.issuer,
+            )
             self._leave("a defect of this server")
         else:
             self._return()
@@ -162,7 +165,12 @@ class IssuerKeys:
             return
         self._away_since = asyncio.get_running_loop().time()
         known = "tokens are checked with its last keys" if self._keys else "no token can be checked until it answers"
-        logger.warning("the issuer %s is away; %s: %s", self._settings.issuer, known, reason)
+        logger.warning(
+            "the issuer %s is away; %s: %s. Look whether this server reaches it; it is asked again until it answers",
+            self._settings.issuer,
+            known,
+            reason,
+        )
 
     def _return(self) -> None:
         if self._away_since is not None:

@@ -19,6 +19,7 @@ class _Unreported:
     """Refusals of one kind since its last log line."""
 
     timer: asyncio.TimerHandle
+    level: int
     clients: Counter[str] = field(default_factory=Counter)
     number: int = 0
 
@@ -34,15 +35,17 @@ class Refusals:
         self.counts: Counter[str] = Counter()
         """Refusals by kind since the process started."""
 
-    def count(self, kind: str, client: str, detail: str = "") -> None:
+    def count(self, kind: str, client: str, detail: str = "", level: int = logging.WARNING) -> None:
         """Count one refusal. `kind` is one of a few constants, logged as "refused KIND". `detail` may be text that a
-        stranger sent: it is logged quoted, and only with the first refusal of a kind."""
+        stranger sent: it is logged quoted, and only with the first refusal of a kind. `level` of the
+        log lines: a warning where the operator may have to change something.
+        """
         self.counts[kind] += 1
         unreported = self._unreported.get(kind)
         if unreported is None:
             shown = f" ({detail[:100]!r})" if detail else ""
-            logger.warning("refused %s from %s%s; more are logged once a minute", kind, client, shown)
-            self._unreported[kind] = _Unreported(self._report_later(kind))
+            logger.log(level, "refused %s from %s%s; more are logged once a minute", kind, client, shown)
+            self._unreported[kind] = _Unreported(self._report_later(kind), level)
             return
         unreported.number += 1
         if client in unreported.clients or len(unreported.clients) < MAX_CLIENTS:
@@ -59,7 +62,7 @@ class Refusals:
         unreported = self._unreported.pop(kind)
         if unreported.number:
             _log(kind, unreported)
-            self._unreported[kind] = _Unreported(self._report_later(kind))
+            self._unreported[kind] = _Unreported(self._report_later(kind), unreported.level)
 
     def _report_later(self, kind: str) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(self._interval, self._report, kind)
@@ -68,4 +71,5 @@ class Refusals:
 def _log(kind: str, unreported: _Unreported) -> None:
     if unreported.number:
         [(client, number)] = unreported.clients.most_common(1)
-        logger.warning("refused %s %d times, %d of them from %s", kind, unreported.number, number, client)
+        text = "refused %s %d times, %d of them from %s"
+        logger.log(unreported.level, text, kind, unreported.number, number, client)

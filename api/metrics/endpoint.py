@@ -1,7 +1,6 @@
 """The endpoint /metrics, open or for operators alone; the figures are the sums over the workers of a server."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,15 +10,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
+from api.callers import identify
 from api.drops.drops import Drops
 from api.graphql.broadcast import Broadcasts
 from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
 from api.identity.caller import Role
-from api.identity.claims import IssuerAway
-from api.identity.errors import Forbidden, RateLimited, Unauthenticated
 from api.lateness import LoopLateness
 from api.metrics.events import EventsCollector
 from api.metrics.holds import HoldsCollector
@@ -94,18 +92,9 @@ class Metrics:
         """Answer with the figures as text; with 401, 403, 429 or 503 to anybody but the operator, unless /metrics is
         open."""
         if self._authenticator is not None:
-            try:
-                client = self._admission.clients.of(request.scope)
-                caller = await self._authenticator.identify(request.headers.get("authorization"), client)
-                caller.require(Role.OPERATOR)
-            except RateLimited as limit:
-                return PlainTextResponse(
-                    f"{limit}\n", status_code=429, headers={"retry-after": str(math.ceil(limit.retry_after))}
-                )
-            except Unauthenticated as refusal:
-                return PlainTextResponse(f"{refusal}\n", status_code=401, headers={"www-authenticate": "Bearer"})
-            except (Forbidden, IssuerAway) as refusal:
-                return PlainTextResponse(f"{refusal}\n", status_code=403 if isinstance(refusal, Forbidden) else 503)
+            caller = await identify(request, self._authenticator, self._admission.clients, Role.OPERATOR)
+            if isinstance(caller, Response):
+                return caller
         text: list[bytes] = []
         for metric in self._registry.collect():
             text.append(generate_latest(_Single(metric)))

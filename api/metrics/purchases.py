@@ -8,9 +8,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+from api.drops.decisions import Cancelled, Closed, Confirmed, Held, LimitReached, NotOpen, Paused, SoldOut
 from api.drops.drops import Drops
 from api.drops.tally import MAX_PRODUCTS, Tally
+from api.drops.ticket import Busy
 from api.metrics.histograms import HistogramReader
+
+OUTCOMES = tuple(
+    kind.__name__ for kind in (Confirmed, Held, SoldOut, LimitReached, NotOpen, Paused, Closed, Cancelled, Busy)
+)
+"""What purchases are answered with, but for errors."""
+
+ENDS = ("sold", "sold_nothing", Conflict.__name__, Unavailable.__name__, OutcomeUnknown.__name__)
+"""How transactions end, but for requests that cannot be executed, and defects."""
 
 OTHER = "other"
 """The label of the products past the first MAX_PRODUCTS."""
@@ -41,12 +52,12 @@ class PurchasesCollector(Collector):
         purchases = CounterMetricFamily(
             "dropzero_purchases", "Purchases answered, by outcome or error.", labels=["region", "outcome"]
         )
-        for labels, count in sum((tally.outcomes for tally in tallies), Counter[tuple[str, str]]()).items():
+        for labels, count in self._sum(OUTCOMES, (tally.outcomes for tally in tallies)).items():
             purchases.add_metric(labels, count)
         transactions = CounterMetricFamily(
             "dropzero_purchase_transactions", "Purchase transactions, by how they ended.", labels=["region", "end"]
         )
-        for labels, count in sum((tally.transactions for tally in tallies), Counter[tuple[str, str]]()).items():
+        for labels, count in self._sum(ENDS, (tally.transactions for tally in tallies)).items():
             transactions.add_metric(labels, count)
         waiting = GaugeMetricFamily(
             "dropzero_purchases_waiting", "Purchases not answered yet, in line and in flight.", labels=["region"]
@@ -60,6 +71,14 @@ class PurchasesCollector(Collector):
         yield self._transaction_seconds.read(tally.transaction_seconds for tally in tallies)
         yield self._group_size.read(tally.group_size for tally in tallies)
         yield self._line_length.read(tally.line_length for tally in tallies)
+
+    def _sum(self, known: Iterable[str], counters: Iterable[Counter[tuple[str, str]]]) -> Counter[tuple[str, str]]:
+        """The sum of counters by Region and label. The known labels are there with 0, because `rate` does not see the
+        first count of a series, and a drop can be sold out between two scrapes."""
+        counts = Counter({(region, label): 0 for region in self._regions for label in known})
+        for counter in counters:
+            counts.update(counter)
+        return counts
 
 
 class _ProductsReader:

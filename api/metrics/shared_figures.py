@@ -129,7 +129,10 @@ class SharedFigures(Collector):
             try:
                 self.copy()
             except Exception:
-                logger.exception("defect: the figures of this process are missing in the answers of others")
+                logger.exception(
+                    "defect: the figures of this process are missing in the answers of others; report it with this "
+                    "traceback",
+                )
 
     def close(self) -> None:
         """Copy for the last time, and release the place."""

@@ -1,11 +1,14 @@
 """The forecast of a drop: its figures are those that were measured and published."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from api.cost.bill import rounded, shown
 from api.cost.forecast import Plan, forecast, idle_month
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "deployment.md"
 
 PLAN = Plan(orders=1000, purchases=1000, group=500, watched=False, hours=0)
 
@@ -27,6 +30,17 @@ def writes(plan: Plan) -> dict[str, float]:
 )
 def test_a_thousand_purchases_cost_what_the_pages_say(plan: Plan, dpu: float) -> None:
     assert writes(plan)["purchases that get units"] == pytest.approx(dpu, abs=0.2)
+
+
+def test_the_figures_of_the_deployment_page_are_those_of_the_defaults() -> None:
+    plan = Plan(orders=10_000, purchases=100_000)
+    bill = forecast(plan)
+    sold = [line for line in bill.lines if line.what.startswith("purchases")]
+    page = " ".join(PAGE.read_text().split())
+    assert f"some {shown(sum(line.write for line in sold))} DPU of writes" in page
+    assert f"and {shown(sum(line.read for line in sold))} of reads" in page
+    assert f"for an hour take some {shown(bill.dpu - sum(line.dpu for line in sold))} beside it" in page
+    assert f"about {shown(bill.usd(idle_month(plan)))} USD in a month without a drop" in page
 
 
 def test_payments_come_alone_and_cost_the_least_of_a_transaction() -> None:

@@ -33,14 +33,38 @@ async def test_the_findings_of_two_regions_are_printed(home: StandIn, peer: Stan
     assert found["AWS credentials"]["found"] == "the access key never expires"
     assert found["hosts"]["mend"].startswith("set DROPZERO_HOSTS")
 
-    peer.down()
+    peer.revoked = {"app"}
+    home.down()
+    run = await dropzero_here("doctor", "--port", "0", **variables)
+    assert (run.status, "ok       schema" in run.out) == (1, False)
+    assert f"failed   {PEER} login" in run.out
+
+    peer.revoked = set()
     run = await dropzero_here("doctor", "--port", "0", **variables)
     assert run.status == 1
-    assert f"failed   {PEER} network" in run.out
+    assert f"failed   {HOME} network" in run.out
     assert "mend: check the port" in run.out
     assert "ok       schema" in run.out, "what can be checked is checked"
     assert run.out.splitlines()[-1].endswith("1 failed")
     assert not [secret for secret in (TOKEN, SECRET_ACCESS_KEY) if secret in run.out + run.err]
+
+
+async def test_a_folder_that_holds_no_database_of_this_version_is_found(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("15\n")
+    run = await dropzero_here("doctor", "--port", "0", DROPZERO_DATA=str(tmp_path))
+    assert run.status == 1
+    assert "was made by PostgreSQL 15" in run.out
+    assert "mend: move the folder away" in run.out
+
+
+async def test_a_server_that_is_named_has_to_answer(tmp_path: Path) -> None:
+    there = {"DROPZERO_DATA": str(tmp_path / "data")}
+    free = await dropzero_here("doctor", "--port", "0", **there)
+    assert (free.status, "ok       server" in free.out) == (0, True)
+    for arguments, variables in ((("--url", "http://127.0.0.1:1"), {}), ((), {"DROPZERO_URL": "http://127.0.0.1:1"})):
+        gone = await dropzero_here("doctor", *arguments, **there, **variables)
+        assert (gone.status, "no dropzero answers at http://127.0.0.1:1" in gone.out) == (1, True)
 
 
 async def test_settings_that_cannot_be_used_end_only_what_needs_them(tmp_path: Path) -> None:

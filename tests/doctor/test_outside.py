@@ -1,18 +1,21 @@
 """What the doctor finds of servers that are not the database: dropzero itself, the issuer, the receiver of webhooks."""
 
 import asyncio
+from dataclasses import replace
+from importlib import metadata
 
 import pytest
 from aiohttp import web
 
 from api.doctor.finding import Finding, Level
-from api.doctor.outside import check_issuer, check_receiver, check_server
+from api.doctor.outside import check_documents, check_issuer, check_receiver, check_server
 from api.identity.issuer_settings import IssuerSettings
+from api.settings import read_settings
 from api.webhooks.webhook_settings import WebhookSettings
 from tests.dsql.certificates import HOST
 from tests.identity.shop_issuer import AUDIENCE, SigningKey, shop_issuer
 from tests.listener import accepting, running
-from tests.server import Server
+from tests.server import ADMIN_TOKEN, Server
 from tests.webhooks.certificates import server_context
 
 SECRETS = ("whsec_" + "A" * 44,)
@@ -28,8 +31,9 @@ async def closed_port() -> int:
 
 async def test_a_server_is_found_with_its_health(server: Server) -> None:
     for named in (True, False):
-        [finding] = await check_server(server.url, None, named=named)
-        assert (finding.level, finding.found) == (Level.OK, f"dropzero answers at {server.url}, and is ready")
+        [finding] = await check_server(server.url, ADMIN_TOKEN, named=named)
+        version = metadata.version("dropzero")
+        assert (finding.level, finding.found) == (Level.OK, f"dropzero {version} answers at {server.url}, and is ready")
 
 
 async def test_a_port_is_free_or_taken(closed_port: int) -> None:
@@ -108,3 +112,11 @@ async def test_the_receiver_is_reached_and_nothing_is_sent(closed_port: int) -> 
     [gone] = await received(closed_port, private=True)
     assert (gone.level, "nothing listens" in gone.found) == (Level.FAILED, True)
     assert b"".join(got) == b""
+
+
+async def test_trusted_documents_are_executed_by_this_version_or_found() -> None:
+    settings = read_settings({})
+    [good] = await check_documents(replace(settings, trusted_documents=("{ products { edges { cursor } } }",)))
+    assert (good.level, good.found) == (Level.OK, "all 1 of DROPZERO_DOCUMENTS are valid")
+    [bad] = await check_documents(replace(settings, trusted_documents=("{ nothing }",)))
+    assert (bad.level, "Cannot query field 'nothing'" in bad.found) == (Level.FAILED, True)

@@ -10,20 +10,27 @@ import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
-from api.drops.holds import held_units
+from api.database.regions import Regions
+from api.drops.activity import delete_old_activity
+from api.drops.activity_feed import READ_NEW
+from api.drops.history import read_history
+from api.drops.holds import count_holds, held_units
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
 from api.drops.operator_log import Action, list_log
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
+from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
 from api.drops.products import NewProduct, Product, create_product, get_products, list_products
 from api.drops.purchase import execute_group
+from api.drops.recorder import Recorder, RecorderTimes
 from api.drops.reference import reference_of
 from api.drops.requests import CancelRequest, ConfirmRequest, Purchase, Request, RestockRequest
+from api.drops.tally import Tally
 from tests.drops.watching import SELDOM, next_change, publishing
-from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
+from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES
 from tests.plans import Statement, plans, record
 
 DROP, BUYER = "Drop 7", "many 7"
@@ -55,6 +62,17 @@ FILL = (
     """,
     "INSERT INTO operator_log (id, operator, action, product_id, changes) "
     "SELECT gen_random_uuid(), 'ada', 'PRODUCT_PAUSED', id, '[]' FROM products",
+    """
+    INSERT INTO activity (product_id, at, process, seconds, data)
+    SELECT products.id, now() - n * interval '5 minutes', gen_random_uuid(), 2,
+        '{"outcomes": {}, "transactions": {}, "attempts": 0, "seconds": []}'
+    FROM products, generate_series(1, CASE name WHEN 'hot' THEN 3000 WHEN 'cold' THEN 500 ELSE 1 END) AS n
+    """,
+    """
+    INSERT INTO processes (id, name, version, started_at, seen_at, data)
+    SELECT gen_random_uuid(), 'host:' || n, '1.0', now(), now() - interval '1 minute', '{}'
+    FROM generate_series(1, 2000) AS n
+    """,
     """
     UPDATE orders SET status = 'CANCELLED', lapsed_at = CASE WHEN quantity % 2 = 0 THEN now() END
     WHERE id IN (SELECT id FROM orders ORDER BY created_at DESC LIMIT 2000)
@@ -133,6 +151,17 @@ async def group(shop: Shop, *requests: Request) -> None:
 async def watch(shop: Shop) -> None:
     async with publishing(shop.pool, SELDOM) as publisher, publisher.watch([shop.hot, shop.cold]) as watcher:
         await next_change(watcher)
+
+
+async def record_activity(shop: Shop) -> None:
+    tally = Tally()
+    tally.count_purchase(shop.hot, "here", "Confirmed", 1, 0.01)
+    async with Regions((shop.pool.endpoint,), 2, times=PATIENT_TIMES) as regions:
+        process = OwnProcess(regions, waiting=lambda: 0)
+        recorder = Recorder(regions, lambda: [tally], process, RecorderTimes(interval=1e6))
+        recorder.start()
+        await recorder.write()
+        await recorder.close(PATIENCE)
 
 
 def purchases(shop: Shop) -> Sequence[Request]:
@@ -228,6 +257,14 @@ EXPECTED = {
     "a confirmation": Expected(
         lambda shop: group(shop, ConfirmRequest(shop.held_id, shop.hot, shop.buyer, "payment-1")), PURCHASE
     ),
+    "counts of holds": Expected(lambda shop: count_holds(shop.pool, shop.hot), {"orders_by_hold"}),
+    "a history": Expected(lambda shop: read_history(shop.pool, shop.hot), {"activity_pkey"}, in_order=True),
+    "new activity": Expected(lambda shop: shop.pool.fetch(READ_NEW, shop.hot, datetime.now(UTC)), {"activity_pkey"}),
+    "an end of old activity": Expected(
+        lambda shop: delete_old_activity(shop.pool), {"activity_by_time"}, in_order=True
+    ),
+    "activity": Expected(record_activity, {"stock_shards_pkey", "processes_pkey"}),
+    "processes": Expected(lambda shop: list_processes(shop.pool), set(), scanned={"processes"}),
     "held units": Expected(lambda shop: held_units(shop.pool, [shop.hot, shop.cold]), {"orders_by_hold"}),
     "holds that run out": Expected(
         lambda shop: shop.pool.fetch(READ_HOLDS, [str(shop.cold)]), {"orders_by_hold"}, in_order=True

@@ -60,9 +60,10 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
 
     assert sent[0]["status"] == 500
     [error] = json.loads(sent[1]["body"])["errors"]
-    assert error["extensions"] == {"code": "INTERNAL"}
     reference = re.fullmatch(r"Internal error; please report the reference (\w{12})\.", error["message"])
     assert reference is not None
+    assert error["extensions"] == {"code": "INTERNAL", "requestId": reference[1]}
+    assert (b"x-request-id", reference[1].encode()) in sent[0]["headers"]
     assert reference[1] in caplog.text
     assert cause in caplog.text
 

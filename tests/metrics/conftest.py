@@ -47,10 +47,11 @@ async def scrape(shared_database_url: str) -> AsyncIterator[Scrape]:
 
 
 async def sell_out_while_somebody_watches(server: Server) -> None:
-    """Sell the two units of a product to two of three buyers. A watcher sees the first stock and the last one."""
+    """Sell the two units of a product in three purchases. A watcher sees the first stock and the last one."""
     product_id = await server.create_product(stock=2)
     async with connected(server) as client:
         await client.subscribe(WATCH, {"ids": [product_id]})
         while (await client.next())["stockChanged"]["stock"] > 0:
-            for buyer in ("ada", "bob", "cyd"):
-                await server.purchase(product_id, buyer)
+            await server.purchase(product_id, "ada")
+            for region in EMBEDDED_REGIONS:  # each has a tally of its own
+                await server.purchase(product_id, "bob", region=region)

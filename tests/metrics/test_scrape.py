@@ -12,6 +12,8 @@ from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.registry import Collector
 
 from api.metrics.endpoint import LARGEST
+from api.metrics.purchases import ENDS, OUTCOMES
+from api.settings import EMBEDDED_REGIONS
 from tests.metrics.scraped import Scrape
 
 PAGE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
@@ -78,6 +80,19 @@ def test_the_page_lists_every_metric_with_its_type_and_its_labels(scrape: Scrape
         )
         for name, metric in scrape.metrics.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "known"),
+    [("dropzero_purchases_total", "outcome", OUTCOMES), ("dropzero_purchase_transactions_total", "end", ENDS)],
+)
+def test_known_labels_are_listed_and_there_from_the_start(
+    scrape: Scrape, name: str, label: str, known: tuple[str, ...]
+) -> None:
+    found = {(sample.labels["region"], sample.labels[label]) for sample in scrape.samples if sample.name == name}
+    assert found >= {(region, each) for region in EMBEDDED_REGIONS for each in known}
+    [row] = re.findall(rf"^\| `{name}` .*$", PAGE, re.M)
+    assert set(known) <= set(re.findall(r"`(\w+)`", row))
 
 
 def test_every_gauge_of_which_the_largest_counts_exists(scrape: Scrape) -> None:

@@ -1,13 +1,13 @@
 // One drop: its opening, its stock, one button, one answer, the buyer's holds and orders.
 
-import { StockWatch, backoff, now, pause, request } from "./api.js";
-import { HoldPanel, isHeld, readAgain, timeLeft } from "./hold.js";
+import { StockWatch, backoff, now, pause, request, soon, until } from "./api.js";
+import { HoldPanel, UNITS, isHeld, readAgain, timeLeft, unitsOf } from "./hold.js";
 import { ago, announce, countdown, duration, isolated, moment, number, setText, text } from "./locale.js";
 import { buy, guest, isRecent, knownGuest, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
 
 const DROP = `query Drop($id: ID!, $known: Boolean!) {
   now
-  product(id: $id) { name dropName stock opensAt limitPerBuyer holdSeconds }
+  product(id: $id) { name dropName stock opensAt closesAt archivedAt pausedAt limitPerBuyer holdSeconds revision }
   orders(productId: $id, first: 20) @include(if: $known) {
     edges { node { id reference status quantity region createdAt heldUntil } }
   }
@@ -16,9 +16,7 @@ const ORDERS = `query Mine($id: ID!) {
   orders(productId: $id, first: 20) { edges { node { id reference status quantity region createdAt heldUntil } } }
 }`;
 const FEW = 10; // units; a stock that falls this low is announced
-// ms after an answer, in which clicks do not count: a double click is one purchase.
-const REST = 1000;
-const UNITS = ["CONFIRMED", "HELD"]; // the statuses of orders whose units are the buyer's
+const REST = 1000; // ms after an answer, in which clicks do not count: a double click is one purchase
 const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const AGE_INTERVAL = 60_000; // ms
 
@@ -34,11 +32,10 @@ const state = { product: null, live: null, orders: [], ordersAt: 0, phase: "read
 const panels = new Map(); // of the held orders, by their ids
 const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
 
-const opensIn = () => (state.product.opensAt ? Date.parse(state.product.opensAt) - now() : 0);
+const isClosed = ({ archivedAt, closesAt }) => Boolean(archivedAt || (closesAt && until(closesAt) <= 0));
+const opensIn = () => (isClosed(state.product) ? 0 : until(state.product.opensAt));
 const holds = () => state.orders.filter(isHeld).sort((one, other) => timeLeft(one) - timeLeft(other));
-const unitsHeld = () =>
-  state.orders.filter(({ status }) => UNITS.includes(status)).reduce((sum, { quantity }) => sum + quantity, 0);
-const limitReached = () => state.product.limitPerBuyer !== null && unitsHeld() >= state.product.limitPerBuyer;
+const limitReached = () => state.product.limitPerBuyer !== null && unitsOf(state.orders) >= state.product.limitPerBuyer;
 
 // The key of the button's text, and whether it can be pressed.
 function buttonState() {
@@ -46,10 +43,17 @@ function buttonState() {
   if (state.phase === "unanswered") return ["check_again", true];
   if (state.phase === "resting" && UNITS.includes(state.outcome?.status)) return [STATES[state.outcome.status], false];
   if (opensIn() > 0) return ["not_open_yet", false];
-  if (state.stock === 0) return ["sold_out", false];
+  if (saleState() !== "open_now") return [saleState(), false];
   if (!hasGuests || state.outcome?.status === "SIGN_IN") return ["sign_in", false];
   if (limitReached()) return ["limit_reached", false];
   return [state.orders.length > 0 ? "buy_another" : "buy", state.phase === "ready"];
+}
+
+// The key of the text for a drop that has opened.
+function saleState() {
+  if (isClosed(state.product)) return "closed";
+  if (state.stock === 0) return "sold_out";
+  return state.product.pausedAt ? "paused" : "open_now";
 }
 
 function render() {
@@ -62,7 +66,7 @@ function render() {
 
   const wait = opensIn();
   const { days, clock } = countdown(wait);
-  setText(parts.opening, wait > 0 ? `${text("opens_in")} ${days}` : text(state.stock === 0 ? "sold_out" : "open_now"));
+  setText(parts.opening, wait > 0 ? `${text("opens_in")} ${days}` : text(saleState()));
   setText(parts.countdown, wait > 0 ? clock : "");
 
   const [label, enabled] = buttonState();
@@ -87,6 +91,8 @@ const ANSWERS = {
   LAPSED: () => ["answer_lapsed", text("answer_lapsed_detail")],
   SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
   NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
+  PAUSED: () => ["answer_paused", text("answer_paused_detail")],
+  CLOSED: ({ closedAt }) => ["answer_closed", text("closed_at", { moment: moment(closedAt) })],
   LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
   REFUSED: ({ message }) => ["answer_refused", message],
   SIGN_IN: () => ["answer_sign_in", text("answer_sign_in_detail")],
@@ -203,14 +209,15 @@ async function purchase() {
     state.product.opensAt = opensAt;
     tick();
   }
-  if (status === "LIMIT_REACHED") await read().catch(() => {}); // the buyer bought in another tab
+  if (["LIMIT_REACHED", "PAUSED", "CLOSED"].includes(status)) await read().catch(() => {}); // it happened elsewhere
 }
 
-function showLive({ stock, stale }) {
+function showLive({ stock, stale, revision }) {
   const before = state.stock;
   state.stock = stock;
   state.live = !stale;
   render();
+  if (revision > state.product.revision) readSoon();
   if (before > 0 && stock === 0) announce(text("announce_sold_out", { name: state.product.name }));
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name: state.product.name, count: stock }));
 }
@@ -220,7 +227,9 @@ function tick() {
   clearTimeout(state.ticking);
   const wait = opensIn();
   render();
+  const closes = Math.min(until(state.product.closesAt), AGE_INTERVAL);
   const changes = [wait, ...holds().map(timeLeft)].filter((left) => left > 0).map((left) => left % 1000 || 1000);
+  if (closes > 0) changes.push(closes);
   if (changes.length > 0) state.ticking = setTimeout(tick, Math.min(...changes) + 5);
   if (state.opening && wait <= 0) announce(text("announce_open", { name: state.product.name }));
   state.opening = wait > 0;
@@ -254,18 +263,28 @@ async function read() {
   const at = performance.now();
   const { product, orders } = await requestDrop();
   if (product === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
-  if (state.product === null) showProduct(product);
-  else if (!state.live) state.stock = product.stock;
+  if (!state.live) state.stock = product.stock;
+  if (!(product.revision <= state.product?.revision)) showProduct(product);
   showOrders(nodes(orders), at);
 }
 
+// Reads a product that an operator has changed.
+const readSoon = soon(async () => {
+  const before = saleState();
+  await read();
+  if (saleState() !== before) announce(text(saleState()));
+});
+
 function showProduct(product) {
-  Object.assign(state, { product, stock: product.stock });
+  state.product = product;
   document.title = `${product.name} · DROPZERO`;
   setText(parts["drop-name"], product.dropName);
   setText(parts.name, product.name);
   parts.opens.hidden = opensIn() <= 0;
   if (product.opensAt) setText(parts.opens, text("opens_at", { moment: moment(product.opensAt) }));
+  parts.closes.hidden = !product.closesAt;
+  const at = { moment: product.closesAt && moment(product.closesAt) };
+  setText(parts.closes, text(isClosed(product) ? "closed_at" : "closes_at", at));
   const count = product.limitPerBuyer;
   setText(parts.limit, count === null ? text("no_limit") : text("limit", { count }));
   const seconds = product.holdSeconds;

@@ -1,11 +1,11 @@
 // All drops, each with its live counter: one subscription for the whole page.
 
-import { StockWatch, backoff, now, pause, request } from "./api.js";
+import { StockWatch, backoff, pause, request, soon, until } from "./api.js";
 import { announce, moment, number, setText, text } from "./locale.js";
 
 const DROPS = `query Drops {
   now
-  products(first: 100) { edges { node { id name dropName stock opensAt } } }
+  products(first: 100) { edges { node { id name dropName stock opensAt closesAt pausedAt revision } } }
 }`;
 const FEW = 10; // units; a stock that falls this low is announced
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
@@ -20,56 +20,68 @@ class Card {
     const element = document.getElementById("card").content.firstElementChild.cloneNode(true);
     const part = (selector) => element.querySelector(selector);
     Object.assign(this, { element, units: part(".units"), label: part(".label"), state: part(".state") });
-    part(".eyebrow bdi").textContent = this.dropName;
-    part("h2 bdi").textContent = this.name;
+    this.showName();
     part("h2 a").href = `/drop/${this.id}`;
     this.units.style.setProperty("--digits", number(this.stock).length);
     this.live = null; // null until the first connection, false after it was lost
     this.awaitOpening();
   }
 
+  // Renders the card now, and again when the drop opens or closes.
   awaitOpening() {
     clearTimeout(this.opening);
     this.render();
-    const wait = this.opensIn() + 1;
-    if (wait > 1) this.opening = setTimeout(() => this.awaitOpening(), Math.min(wait, LONGEST_TIMER));
+    const waits = [until(this.opensAt), until(this.closesAt)].filter((wait) => wait > 0);
+    if (waits.length > 0) this.opening = setTimeout(() => this.awaitOpening(), Math.min(...waits, LONGEST_TIMER) + 1);
   }
 
-  opensIn = () => (this.opensAt ? Date.parse(this.opensAt) - now() : 0);
+  isClosed = () => Boolean(this.closesAt) && until(this.closesAt) <= 0;
 
-  // The order of the cards: open, then not open yet, then sold out.
+  // The order of the cards: open, then not open yet or paused, then sold out or closed.
   rank() {
-    if (this.stock === 0) return 2;
-    return this.opensIn() > 0 ? 1 : 0;
+    if (this.stock === 0 || this.isClosed()) return 2;
+    return until(this.opensAt) > 0 || this.pausedAt ? 1 : 0;
   }
 
   render() {
     setText(this.units, number(this.stock));
     setText(this.label, text("units_left", { count: this.stock }));
     this.element.classList.toggle("live", this.live === true);
-    this.element.classList.toggle("gone", this.stock === 0);
+    this.element.classList.toggle("gone", this.rank() === 2);
     this.element.classList.toggle("open", this.rank() === 0);
-    if (this.stock === 0) setText(this.state, text("sold_out"));
+    if (this.isClosed()) setText(this.state, text("closed"));
+    else if (this.stock === 0) setText(this.state, text("sold_out"));
     else if (this.live === false) setText(this.state, text("last_known"));
-    else if (this.opensIn() > 0) setText(this.state, text("opens_at", { moment: moment(this.opensAt) }));
+    else if (this.pausedAt) setText(this.state, text("paused"));
+    else if (until(this.opensAt) > 0) setText(this.state, text("opens_at", { moment: moment(this.opensAt) }));
     else setText(this.state, text("open_now"));
   }
 
   // A stock that was read may be older than a live one: then it does not count.
-  showRead(stock) {
-    if (!this.live) this.stock = stock;
+  showRead(product) {
+    const stock = this.live ? this.stock : product.stock;
+    Object.assign(this, product, { stock });
+    this.showName();
     this.awaitOpening();
   }
 
-  showLive({ stock, stale }) {
+  showName() {
+    setText(this.element.querySelector(".eyebrow bdi"), this.dropName);
+    setText(this.element.querySelector("h2 bdi"), this.name);
+  }
+
+  showLive({ stock, stale, revision }) {
     const before = this.stock;
     this.stock = stock;
     this.live = !stale;
     this.render();
+    if (revision > this.revision) readSoon();
     if (before > 0 && stock === 0) announce(text("announce_sold_out", { name: this.name }));
     else if (before > FEW && stock <= FEW) announce(text("announce_left", { name: this.name, count: stock }));
   }
 }
+
+const readSoon = soon(() => read()); // after an operator has changed a drop
 
 function showConnection(live) {
   const state = text(live ? "live" : "reconnecting");
@@ -102,7 +114,7 @@ async function read() {
     cards.delete(id);
     element.remove();
   }
-  for (const { id, stock } of found) cards.get(id)?.showRead(stock);
+  for (const product of found) cards.get(product.id)?.showRead(product);
   const added = found.filter(({ id }) => !cards.has(id));
   const fresh = added.map((product) => new Card(product)).sort((one, other) => one.rank() - other.rank());
   for (const card of fresh) cards.set(card.id, card);

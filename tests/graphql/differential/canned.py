@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -118,6 +118,15 @@ LOG = tuple(
 )
 """Rows of the operator log, as list_log reads them."""
 
+ACTIVITY = tuple(
+    {"at": NOW - timedelta(minutes=ago), "process": UUID(int=1), "stock": stock, "version": 30 - ago, "data": data}
+    for ago, stock, data in (
+        (1, 5, '{"outcomes": {"Confirmed": 2}, "transactions": {"sold": 1}, "attempts": 2, "seconds": [[0.1, 2]]}'),
+        (30, None, '{"outcomes": {}, "transactions": {"Conflict": 3}, "attempts": 0, "seconds": []}'),
+    )
+)
+"""Rows of activity, as read_history reads them."""
+
 CALLERS = (
     *[OPERATOR] * 6,
     buyer("ada", guest=False, expires_at=4e9),
@@ -176,6 +185,10 @@ class Shop:
         return [RegionHealth("home", True, True, 0.25), RegionHealth("peer", False, False, None)]
 
     async def fetch(self, statement: str, *arguments: Any, timeout: float = 5.0) -> list[dict[str, Any]]:
+        if "FROM activity" in statement:
+            bounds = {"now": NOW, "oldest": NOW - timedelta(hours=1)}
+            rows = [bounds] if "oldest" in statement else [dict(row) for row in ACTIVITY]
+            return self._rows(await self._place(f"activity {arguments}"), rows)
         if "now() AS now" in statement:
             place = await self._place("now")
             return self._rows(place, [{"now": NOW}])
@@ -208,6 +221,14 @@ class Shop:
     @property
     def events(self) -> SimpleNamespace:
         return SimpleNamespace(log=None)
+
+    @property
+    def activity(self) -> SimpleNamespace:
+        return SimpleNamespace()
+
+    @property
+    def known_products(self) -> SimpleNamespace:
+        return SimpleNamespace(require=lambda product_id: self._place(f"require {product_id}"))
 
     @property
     def held_units(self) -> SimpleNamespace:
