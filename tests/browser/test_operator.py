@@ -65,9 +65,9 @@ async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits)
 
     buyer = DropPage((await visits.open(f"/drop/{product_id}")).page)
     await page.submit("pause")
-    await page.expect_state("operator_paused")
+    await page.expect_state("paused")
     assert (await server.purchase(product_id, "late"))["status"] == "PAUSED"
-    await expect(buyer.button).to_have_text(english("sold_out"))
+    await expect(buyer.button).to_have_text(english("paused"))
     await page.submit("pause")
     await page.expect_state("operator_on_sale")
 
@@ -275,7 +275,7 @@ async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> N
     await page.expect_live()
     await tab_to("#pause button")
     await keyboard.press("Enter")
-    await page.expect_state("operator_paused")
+    await page.expect_state("paused")
     await expect(page.form("pause").locator("button")).to_be_focused()
     await expect(page.form("pause").locator("button")).to_have_text(english("operator_resume"))
     await expect(page.result("pause")).to_have_text(english("operator_paused_now"))
