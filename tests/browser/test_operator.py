@@ -168,7 +168,7 @@ async def test_support_sees_what_there_is_without_activity(without_activity: Sho
         page = OperatorPage((await visits.open(f"/operator?product={product_id}")).page)
         await page.sign_in(without_activity.token(SUE) or "")
 
-        await expect(page.notice).to_have_text(english("operator_read_only"))
+        await expect(page.read_only).to_be_visible()
         await expect(page.page.locator("#no-activity")).to_contain_text("DROPZERO_ACTIVITY")
         await expect(page.page.locator(".writes:visible")).to_have_count(0)
         await server.purchase(product_id)

@@ -198,7 +198,7 @@ export function watchActivity(id, { onEvent, onRefused }) {
   };
   let history; // the reading of it, which is tried again at the next event if it fails
   const live = new Subscription(ACTIVITY, {
-    token: token(),
+    payload: { authorization: `Bearer ${token()}` },
     onData({ dropActivity }) {
       const known = JSON.stringify(points.at(-1));
       latest = dropActivity;
@@ -212,12 +212,13 @@ export function watchActivity(id, { onEvent, onRefused }) {
       history ??= readHistory().catch(() => (history = undefined));
     },
     onLost: () => showConnection(false),
-    onMissed: () => readHistory().catch(() => {}),
-    onRefused({ message, extensions }) {
-      if (extensions.code === "UNAUTHENTICATED") signOut("operator_expired");
-      if (!FINAL_CODES.includes(extensions.code)) return true;
-      onRefused(message);
-      return false;
+    onMissed: readHistory,
+    onEnd(payload) {
+      const [error] = payload?.errors ?? payload ?? [];
+      if (error?.extensions.code === "UNAUTHENTICATED") signOut("operator_expired");
+      if (!FINAL_CODES.includes(error?.extensions.code)) return false;
+      onRefused(error.message);
+      return true;
     },
   });
   live.start({ id });
