@@ -14,8 +14,10 @@ from api.cluster.errors import ClusterError
 from api.commands.cost import cost_command
 from api.commands.doctor import doctor_command
 from api.commands.load import load_command, race_command
+from api.commands.orders import orders_app
 from api.commands.products import product_app
-from api.commands.running import command_settings, fail, hint, with_database
+from api.commands.reports import audit_document
+from api.commands.running import AsJson, command_settings, fail, hint, with_database
 from api.database.errors import DatabaseError, EmbeddedUnavailable
 from api.database.migrations import Migration, MigrationError, load_migrations, migrate, migrations_directory
 from api.database.pool import Pool
@@ -38,6 +40,7 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "DROPZERO"},
 )
 app.add_typer(product_app, name="product")
+app.add_typer(orders_app, name="orders")
 app.add_typer(cluster_app, name="cluster")
 
 _FAILURES = (
@@ -104,15 +107,19 @@ def schema() -> None:
 
 
 @app.command("audit")
-def audit_command() -> None:
+def audit_command(as_json: AsJson = False) -> None:
     """Check in the database that every unit that was put in is in stock or sold, and that the holdings of buyers are
     those of their orders. Exit status 1 if not."""
     lines = with_database(audit)
-    terminal.show(terminal.audit_table(lines))
+    if as_json:
+        terminal.write_json(audit_document(lines))
+    else:
+        terminal.show(terminal.audit_table(lines))
     objections = [f"{line.product_id}: {line.objection}" for line in lines if not line.balanced]
     if objections:
         fail(f"the books do not balance; {'; '.join(objections)}", status=1)
-    terminal.write(f"{len(lines)} products: every unit is in stock, held or sold.")
+    if not as_json:
+        terminal.write(f"{len(lines)} products: every unit is in stock, held or sold.")
 
 
 app.command("cost")(cost_command)

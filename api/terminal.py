@@ -1,6 +1,8 @@
 """Prints lines, tables and a progress bar. A table is as wide as the terminal, or in a pipe as wide as it needs."""
 
+import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.client.load import PERCENTILES, LoadReport, percentile
-from api.client.products import Product
+from api.client.products import Node
 from api.client.race import RaceReport
 from api.cost.bill import Bill, shown
 from api.drops.audit import AuditLine
@@ -68,13 +70,72 @@ def announce(title: str, facts: Sequence[tuple[str, str]]) -> None:
         write(f"{name:<{width}}  {fact}")
 
 
-def product_table(products: list[Product]) -> Table:
-    table = _list_table("id", "name", "drop", "opens at", numbers=("stock", "limit", "hold"))
+def write_json(*documents: object) -> None:
+    """Print documents as JSON, one a line, in ASCII: characters that control a terminal are escaped in it."""
+    for document in documents:
+        sys.stdout.write(f"{json.dumps(document)}\n")
+
+
+def product_table(products: Iterable[Node]) -> Table:
+    table = _list_table("id", "name", "drop", "opens at", "state", numbers=("stock", "limit", "hold"))
     for product in products:
-        numbers = (product.stock, product.limit_per_buyer, product.hold_seconds)
-        shown = ("" if number is None else str(number) for number in numbers)
-        table.add_row(product.id, product.name, product.drop_name, product.opens_at or "", *shown)
+        numbers = _texts(product, "stock", "limitPerBuyer", "holdSeconds")
+        table.add_row(*_texts(product, "id", "name", "dropName", "opensAt"), _state(product), *numbers)
     return table
+
+
+def _state(product: Node) -> str:
+    if product["archivedAt"] is not None:
+        return "archived"
+    if product["pausedAt"] is not None:
+        return "paused"
+    return "" if product["closesAt"] is None else f"until {product['closesAt']}"
+
+
+def order_table(orders: Iterable[Node]) -> Table:
+    table = _list_table("id", "reference", "product", "buyer", "status", "bought at", numbers=("quantity",))
+    for order in orders:
+        texts = _texts(order, "id", "reference", "productName", "userRef", "status", "createdAt", "quantity")
+        table.add_row(*texts)
+    return table
+
+
+def counts_table(counts: Node) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("status")
+    table.add_column("orders", justify="right")
+    table.add_column("units", justify="right")
+    for status, count in counts.items():
+        table.add_row(status, f"{count['orders']:,}", f"{count['units']:,}")
+    return table
+
+
+def log_table(entries: Iterable[Node]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for header in ("at", "operator", "action", "product or order", "changes"):
+        table.add_column(header, overflow="fold")
+    for entry in entries:
+        changes = "; ".join(shown_change(change) for change in entry["changes"])
+        about = str(entry["orderId"] or entry["productId"] or "")
+        table.add_row(*_texts(entry, "at", "operator", "action"), about, changes)
+    return table
+
+
+def shown_change(change: Node) -> str:
+    """A change of a field, as one line for people."""
+    before, after = ("none" if value is None else repr(value) for value in (change["before"], change["after"]))
+    return f"{change['field']} {after}" if change["before"] is None else f"{change['field']} {before} -> {after}"
+
+
+def show_fields(node: Node) -> None:
+    """Print each field of an object after its name; null as nothing."""
+    width = max(map(len, node))
+    for name, value in node.items():
+        write(f"{name:<{width}}  {'' if value is None else ' '.join(str(value).splitlines())}".rstrip())
+
+
+def _texts(node: Node, *names: str) -> list[str]:
+    return ["" if node[name] is None else str(node[name]) for name in names]
 
 
 def audit_table(lines: list[AuditLine]) -> Table:

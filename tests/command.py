@@ -22,7 +22,7 @@ import aiohttp
 from api import cli
 from api.settings import read_settings
 from tests.patience import PATIENCE
-from tests.server import Server
+from tests.server import ADMIN_TOKEN, Server
 
 DROPZERO = (sys.executable, "-m", "api.cli")
 
@@ -107,6 +107,12 @@ async def dropzero_here(*arguments: str, **variables: str) -> Run:
     ):
         status = await asyncio.to_thread(run)
     return Run(status, out.getvalue(), err.getvalue())
+
+
+async def operator(server: Server, *arguments: str, **variables: str) -> Run:
+    """Run a command as the operator of the server."""
+    asked = {"DROPZERO_URL": server.url, "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}
+    return await dropzero_here(*arguments, **{**asked, **variables})
 
 
 @dataclass(frozen=True)

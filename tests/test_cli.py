@@ -12,18 +12,22 @@ import pytest
 
 from api.client.load import Load, LoadReport, percentile
 from api.graphql.schema import sdl
-from tests.command import DROPZERO, Run, dropzero, dropzero_here, dropzero_serve, ended, environment, started
+from tests.command import (
+    DROPZERO,
+    Run,
+    dropzero,
+    dropzero_here,
+    dropzero_serve,
+    ended,
+    environment,
+    operator,
+    started,
+)
 from tests.patience import short, until
 from tests.server import ADMIN_TOKEN, Server
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NOBODY = "http://127.0.0.1:9"
-
-
-async def operator(server: Server, *arguments: str, **variables: str) -> Run:
-    """Run a command as the operator of the server."""
-    asked = {"DROPZERO_URL": server.url, "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN}
-    return await dropzero_here(*arguments, **{**asked, **variables})
 
 
 def rows(run: Run) -> dict[str, str]:

@@ -40,7 +40,12 @@ QUERIES = {
     *("Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions", "Query.viewer")
 }
 STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder", "Mutation.releaseOrder"}
-OPERATORS = {*STRANGERS, "Mutation.createProduct", "Mutation.restock", "Mutation.confirmOrder"}
+OPERATORS = {
+    *STRANGERS,
+    *("Query.operatorLog", "Query.dropHistory", "Query.orderCounts", "Mutation.createProduct", "Mutation.restock"),
+    *("Mutation.updateProduct", "Mutation.pauseProduct", "Mutation.resumeProduct", "Mutation.archiveProduct"),
+    "Mutation.confirmOrder",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
         "productId": [product_id, held_id],
         "paymentRef": ["pi_1", "pi_2"],
         "holdSeconds": [60],
+        "revision": [0, 1, 2, 3],
         "orderId": orders,
         "userRef": ["ada"],
         "name": ["Tee"],

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from api.client.products import Product
+from api.client.products import FIELDS
 from api.drops.audit import AuditLine
 from api.terminal import audit_table, product_table
 
@@ -25,7 +25,15 @@ def rendered(table: Table, width: int) -> str:
 
 @pytest.mark.parametrize("width", [80, 100, 1000])
 def test_a_product_keeps_its_id_and_numbers_whole_at_any_width(width: int) -> None:
-    product = Product(ID, NAME, "Second Night", 2_147_483_647, "2026-12-01T09:00:00+00:00", 12, 86_400)
+    product = dict.fromkeys(FIELDS) | {
+        "id": ID,
+        "name": NAME,
+        "dropName": "Second Night",
+        "opensAt": "2026-12-01T09:00:00+00:00",
+        "stock": 2_147_483_647,
+        "limitPerBuyer": 12,
+        "holdSeconds": 86_400,
+    }
     text = rendered(product_table([product]), width)
     assert all(len(line) <= width for line in text.splitlines())
     assert re.search(rf"^{ID} .* 2147483647 +12 +86400 *$", text, re.M)

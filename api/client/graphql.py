@@ -33,6 +33,10 @@ _GATEWAY_STATUSES = (502, 503, 504)
 """Statuses that a proxy answers when the server behind it did not answer."""
 
 
+_LONGEST_MESSAGE = 500
+"""Characters of the longest message that this server answers with."""
+
+
 class RequestFailed(Exception):
     """An operation returned no data; the message says why."""
 
@@ -68,9 +72,9 @@ class GraphQLClient:
             async with self._session.post(f"{self.url}/graphql", data=body, headers=self._headers) as response:
                 text = await response.read()
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise RequestFailed(f"{self.url} is not the address of a server, such as http://127.0.0.1:8000") from None
+            raise _not_an_address(self.url) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswer(f"no answer from {self.url}: {_reason(error)}; is the server running there?") from None
+            raise _no_answer(self.url, error) from None
         try:
             answer = orjson.loads(text)
             errors, data = answer.get("errors"), answer.get("data")
@@ -109,6 +113,30 @@ class GraphQLClient:
             await asyncio.sleep(min(left, pause_before_retry(losses)))
         raise AssertionError("unreachable")
 
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str]
+    ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+        """GET a path of the server. Yields the headers and the pieces of a body of any length. Raises RequestFailed,
+        and NoAnswer when it breaks off or when no piece comes for REQUEST_TIMEOUT seconds."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=REQUEST_TIMEOUT)
+        request = self._session.get(f"{self.url}{path}", params=query, headers=self._headers, timeout=timeout)
+        begun = False
+        try:
+            async with request as response:
+                if response.status != 200:
+                    raise _refused((await response.text()).strip(), response.status, self.url)
+                begun = True
+                yield response.headers, response.content.iter_any()
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise _not_an_address(self.url) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if begun:
+                raise NoAnswer(f"the answer of {self.url} broke off: {_reason(error)}; it is not whole") from None
+            raise _no_answer(self.url, error) from None
+
     @contextmanager
     def checking_data(self) -> Iterator[None]:
         """Raise RequestFailed if the block does not find in the server's data what the operation selected."""
@@ -124,6 +152,20 @@ def pause_before_retry(failures: int) -> float:
     """Seconds to wait after a failure that `failures` others preceded. They double each time, and half is random."""
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10))
     return longest * random.uniform(0.5, 1)  # noqa: S311 - it spreads requests and protects nothing
+
+
+def _refused(message: str, status: int, url: str) -> RequestFailed:
+    if "\n" in message or len(message) > _LONGEST_MESSAGE or not message:
+        return RequestFailed(f"{url} answered {status}, and not as a dropzero of this version does")
+    return Refused(message, "UNAUTHENTICATED" if status == 401 else None, url)
+
+
+def _not_an_address(url: str) -> RequestFailed:
+    return RequestFailed(f"{url} is not the address of a server, such as http://127.0.0.1:8000")
+
+
+def _no_answer(url: str, error: Exception) -> NoAnswer:
+    return NoAnswer(f"no answer from {url}: {_reason(error)}; is the server running there?")
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,8 @@ from api import terminal
 from api.client.graphql import GONE_AFTER
 from api.client.load import Load, LoadReport, run_load
 from api.client.race import RaceReport, run_race
-from api.commands.running import DEFAULT_URL, Patience, Urls, fail, operator_clients
+from api.commands.reports import load_document, race_document
+from api.commands.running import DEFAULT_URL, AsJson, Patience, Urls, fail, operator_clients
 
 
 def load_command(
@@ -20,6 +21,7 @@ def load_command(
         list[str] | None, typer.Option(help="A Region to purchase through; may be repeated. All Regions by default.")
     ] = None,
     patience: Patience = GONE_AFTER,
+    as_json: AsJson = False,
     url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
 ) -> None:
     """Send a running server the load of a drop, and check that it sells exactly the stock. Exit status 1 if not."""
@@ -32,9 +34,12 @@ def load_command(
                 return await run_load(servers, load, region or None, lambda: progress.advance(task))
 
     report = asyncio.run(run())
-    terminal.show(terminal.load_table(report))
-    if report.caution is not None:
-        terminal.write(report.caution)
+    if as_json:
+        terminal.write_json(load_document(report))
+    else:
+        terminal.show(terminal.load_table(report))
+        if report.caution is not None:
+            terminal.write(report.caution)
     for message, count in report.errors.most_common(5):
         terminal.write_error(f"{count} x {message}")
     if report.objection is not None:
@@ -47,6 +52,7 @@ def race_command(
         list[str] | None, typer.Option(help="A Region to purchase through; may be repeated. All Regions by default.")
     ] = None,
     patience: Patience = GONE_AFTER,
+    as_json: AsJson = False,
     url: Urls = [DEFAULT_URL],  # noqa: B006 - Typer copies it
 ) -> None:
     """Purchase one unit through every Region at once, and check that exactly one gets it. Exit status 1 if not."""
@@ -61,11 +67,14 @@ def race_command(
     try:
         asyncio.run(run())
     finally:  # also after Ctrl-C, and when the server is gone
-        if report.rounds:
+        if as_json:
+            terminal.write_json(race_document(report))
+        elif report.rounds:
             terminal.show(terminal.race_table(report))
             for objection in report.objections[:5]:
                 terminal.write_error(objection)
     if report.objections:
         fail(f"{len(report.objections)} of {len(report.rounds)} rounds were not exact", status=1)
     everywhere = "both" if len(report.regions) == 2 else "all"
-    terminal.write(f"Each unit went to exactly one buyer, and {everywhere} endpoints then read 0.")
+    if not as_json:
+        terminal.write(f"Each unit went to exactly one buyer, and {everywhere} endpoints then read 0.")

@@ -1,19 +1,28 @@
-"""`dropzero product`: create, restock and list the products of a running server, as its operator."""
+"""`dropzero product`: create, change, restock and list the products of a running server, as its operator."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from api import terminal
 from api.client import products
-from api.client.graphql import GraphQLClient
-from api.commands.running import DEFAULT_URL, Url, with_server
+from api.client.graphql import GraphQLClient, Refused, RequestFailed
+from api.client.orders import read_log
+from api.client.products import Node
+from api.commands.running import DEFAULT_URL, MOMENTS, AsJson, Limit, Url, with_server
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 
 product_app = typer.Typer(
-    help="Create, restock and list the products of a running server, as its operator.", no_args_is_help=True
+    help="Create, change, pause, restock and list the products of a running server, as its operator.",
+    no_args_is_help=True,
 )
+
+Product = Annotated[str, typer.Argument(metavar="PRODUCT", help="The product's id.")]
+
+_CHANGES = ("PRODUCT_UPDATED", "PRODUCT_PAUSED", "PRODUCT_RESUMED", "PRODUCT_ARCHIVED")
+"""The actions that raise a product's revision."""
 
 
 @product_app.command("create")
@@ -24,49 +33,175 @@ def product_create(
     opens_at: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+            formats=MOMENTS,
             help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00. Open at once by default.",
         ),
+    ] = None,
+    closes_at: Annotated[
+        datetime | None, typer.Option(formats=MOMENTS, help="When the drop closes; never by default.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold; no limit by default.")] = None,
     hold_seconds: Annotated[
         int | None, typer.Option(help="Seconds that a buyer has to pay; a purchase is final at once by default.")
     ] = None,
+    description: Annotated[str | None, typer.Option(help="What buyers should know.")] = None,
     shards: Annotated[
         int, typer.Option(min=1, max=MAX_SHARDS, help="Rows that its stock is spread over.")
     ] = DEFAULT_SHARDS,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Create a product with its stock."""
+    new = {
+        "name": name,
+        "description": description,
+        "dropName": drop,
+        "stock": stock,
+        "opensAt": None if opens_at is None else opens_at.isoformat(),
+        "closesAt": None if closes_at is None else closes_at.isoformat(),
+        "limitPerBuyer": limit,
+        "holdSeconds": hold_seconds,
+        "shards": shards,
+    }
+    _run(url, lambda client: products.create_product(client, new), as_json=as_json)
 
-    new = products.NewProduct(name, drop, stock, opens_at, limit, hold_seconds, shards)
 
-    async def create(client: GraphQLClient) -> list[products.Product]:
-        return [await products.create_product(client, new)]
+@product_app.command("update")
+def product_update(
+    product: Product,
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    description: Annotated[str | None, typer.Option(help="What buyers should know.")] = None,
+    opens_at: Annotated[
+        datetime | None,
+        typer.Option(formats=MOMENTS, help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00."),
+    ] = None,
+    closes_at: Annotated[datetime | None, typer.Option(formats=MOMENTS, help="When the drop closes.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold.")] = None,
+    hold_seconds: Annotated[int | None, typer.Option(help="Seconds that a buyer has to pay.")] = None,
+    no_description: Annotated[bool, typer.Option("--no-description", help="Remove the description.")] = False,
+    no_opening: Annotated[bool, typer.Option("--no-opening", help="Open at once.")] = False,
+    no_closing: Annotated[bool, typer.Option("--no-closing", help="Never close.")] = False,
+    no_limit: Annotated[bool, typer.Option("--no-limit", help="Let a buyer hold any number of units.")] = False,
+    no_hold: Annotated[bool, typer.Option("--no-hold", help="Make purchases final at once.")] = False,
+    revision: Annotated[
+        int | None, typer.Option(help="Change nothing if the product has another revision; read first by default.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Change a product. What is not named stays as it is."""
+    values: dict[str, Any] = {"name": name} if name is not None else {}
+    for field, value, is_removed, options in (
+        ("description", description, no_description, "--description and --no-description"),
+        ("opensAt", opens_at, no_opening, "--opens-at and --no-opening"),
+        ("closesAt", closes_at, no_closing, "--closes-at and --no-closing"),
+        ("limitPerBuyer", limit, no_limit, "--limit and --no-limit"),
+        ("holdSeconds", hold_seconds, no_hold, "--hold-seconds and --no-hold"),
+    ):
+        if value is not None and is_removed:
+            raise typer.BadParameter(f"{options} exclude each other; give one of them")
+        if value is not None or is_removed:
+            values[field] = value.isoformat() if isinstance(value, datetime) else value
+    if not values:
+        raise typer.BadParameter("name at least one value to change; dropzero product update --help lists them")
+    _run(url, lambda client: _update(client, product, revision, values), as_json=as_json)
 
-    terminal.show(terminal.product_table(with_server(url, create)))
+
+@product_app.command("pause")
+def product_pause(product: Product, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Stop the sale of a product. Holds can still be paid."""
+    _run(url, lambda client: products.switch_product(client, product, "pauseProduct"), as_json=as_json)
+
+
+@product_app.command("resume")
+def product_resume(product: Product, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Sell a product again that is paused or archived."""
+    _run(url, lambda client: products.switch_product(client, product, "resumeProduct"), as_json=as_json)
+
+
+@product_app.command("archive")
+def product_archive(product: Product, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """End the sale of a product, and take it off the lists. Its orders stay."""
+    _run(url, lambda client: products.switch_product(client, product, "archiveProduct"), as_json=as_json)
 
 
 @product_app.command("restock")
 def product_restock(
     product_id: Annotated[str, typer.Argument(help="The product's id.")],
     delta: Annotated[int, typer.Argument(help="Units to add. To take units back, write -- first: -- ID -5")],
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Add units to a product, or take back units that nobody has bought."""
+    _run(url, lambda client: products.restock(client, product_id, delta), as_json=as_json)
 
-    async def restock(client: GraphQLClient) -> list[products.Product]:
-        return [await products.restock(client, product_id, delta)]
 
-    terminal.show(terminal.product_table(with_server(url, restock)))
+@product_app.command("show")
+def product_show(product: Product, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Show everything of a product."""
+    node = with_server(url, lambda client: _read(client, product))
+    if as_json:
+        terminal.write_json(node)
+    else:
+        terminal.show_fields(node)
 
 
 @product_app.command("list")
 def product_list(
     drop: Annotated[str | None, typer.Option(help="Only the products of this drop.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="List this many products at most.")] = 50,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Only products that are archived, in place of all others.")
+    ] = False,
+    limit: Limit = 50,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List products, newest first."""
-    listed = with_server(url, lambda client: products.list_products(client, drop, limit))
-    terminal.show(terminal.product_table(listed))
+    listed = with_server(url, lambda client: products.list_products(client, drop, limit, archived=archived))
+    if as_json:
+        terminal.write_json(*listed)
+    else:
+        terminal.show(terminal.product_table(listed))
+
+
+def _run(url: str, call: Callable[[GraphQLClient], Awaitable[Node]], *, as_json: bool) -> None:
+    """Call the server, and print the product that it returns."""
+    product = with_server(url, call)
+    if as_json:
+        terminal.write_json(product)
+    else:
+        terminal.show(terminal.product_table([product]))
+
+
+async def _read(client: GraphQLClient, product_id: str) -> Node:
+    """Raises RequestFailed."""
+    product = await products.get_product(client, product_id)
+    if product is None:
+        raise RequestFailed(f"there is no product {product_id}")
+    return product
+
+
+async def _update(client: GraphQLClient, product_id: str, revision: int | None, values: dict[str, Any]) -> Node:
+    """Raises RequestFailed, which names the changes that others have made if the revision is not the latest."""
+    known = (await _read(client, product_id))["revision"] if revision is None else revision
+    try:
+        return await products.update_product(client, product_id, known, values)
+    except Refused as error:
+        if error.code != "STALE_REVISION":
+            raise
+        changes = await _changes_since(client, product_id, known)
+        raise RequestFailed(f"{error}{''.join(f'; {change}' for change in changes)}") from None
+
+
+async def _changes_since(client: GraphQLClient, product_id: str, revision: int) -> list[str]:
+    """The changes of a product since a revision, oldest first, as far as the log shows them."""
+    try:
+        number = (await _read(client, product_id))["revision"] - revision
+        log = await read_log(client, product_id, limit=100)
+    except RequestFailed:  # the log is for operators alone, and adds to an error that is complete without it
+        return []
+    entries = [entry for entry in log if entry["action"] in _CHANGES][: max(0, number)]
+    return [
+        f"at {entry['at']} {entry['operator']} changed it: {', '.join(map(terminal.shown_change, entry['changes']))}"
+        for entry in reversed(entries)
+    ]

@@ -30,6 +30,12 @@ Url = Annotated[str, typer.Option(envvar="DROPZERO_URL", help="The server's addr
 Patience = Annotated[
     float, typer.Option(min=0, help="Seconds without an answer from the server after which the command stops.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with the names of the API.")]
+Limit = Annotated[int, typer.Option(min=1, help="List this many at most, the newest.")]
+
+MOMENTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
+"""The forms of a moment in an option, with a UTC offset. The last is that of the API."""
+
 Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A server's address; may be repeated.")]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from api.cost.bill import Bill, Line
+from api.cost.forecast import HEARTBEAT_BYTES
 from api.cost.formulas import DPU_PER_BYTE_WRITTEN, LEAST_BYTES, LEAST_BYTES_WRITTEN
 from api.database.database import Database
 from api.database.pool import Record
@@ -37,6 +38,9 @@ _LIMITED = "products.limit_per_buyer IS NOT NULL OR products.limit_changed_at IS
 
 _LOGGED = f"greatest({LEAST_BYTES}, 56 + pg_column_size(operator) + pg_column_size(action) + pg_column_size(changes))"
 """A step in the operator log: three UUIDs and a moment beside its texts."""
+
+_ACTIVE = f"greatest({LEAST_BYTES}, 64 + octet_length(data)) + {LEAST_BYTES} + {HEARTBEAT_BYTES}"
+"""A row of activity, its index entry, and the row of the process, which is written with it."""
 
 _READ = f"""
 SELECT what, sum(orders)::bigint AS orders, count(*) AS transactions, sum(shards)::bigint AS shards,
@@ -70,6 +74,9 @@ FROM (
     WHERE ($1::uuid IS NULL OR product_id = $1)
         AND action IN ('PRODUCT_UPDATED', 'PRODUCT_PAUSED', 'PRODUCT_RESUMED', 'PRODUCT_ARCHIVED')
     UNION ALL
+    SELECT 'active', 1, 0, {_ACTIVE}
+    FROM activity WHERE $1::uuid IS NULL OR product_id = $1
+    UNION ALL
     SELECT 'created', 1, 0, (5 + count(*)) * {LEAST_BYTES}
     FROM stock_shards WHERE $1::uuid IS NULL OR product_id = $1 GROUP BY product_id
 ) AS written
@@ -96,6 +103,7 @@ _NAMES = {
     "paid": "holds paid",
     "lapsed": "holds lapsed",
     "cancelled": "orders cancelled or released",
+    "active": "activity of the last seven days",
 }
 
 
@@ -146,5 +154,6 @@ def _assumptions(rows: dict[str, Record], events: Record, regions: int) -> Itera
     yield "a value has the bytes that PostgreSQL stores"
     if "cancelled" in rows:
         yield "every cancellation was alone in its transaction"
+    yield "what the processes write about themselves while nothing sells is not in it: see the month without a drop"
     if events["events"]:
         yield "the events are those that are still kept, for seven days, and none was alone in its transaction"

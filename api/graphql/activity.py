@@ -8,8 +8,9 @@ from typing import Annotated
 import strawberry
 from graphql import located_error
 
-from api.drops import activity_feed, curve, history, processes
+from api.drops import activity_feed, curve, processes
 from api.drops.errors import InvalidInput
+from api.drops.history import MAX_POINTS
 from api.drops.holds import MAX_COUNTED
 from api.drops.kept_activity import KeptActivity
 from api.drops.limits import checked_id
@@ -133,24 +134,24 @@ class DropActivity:
 class ActivityQueries:
     @strawberry.field(
         description="Operator and support only. What happened in the drop of a product, from its first purchase of the "
-        f"last 24 hours on: up to {history.MAX_POINTS} points of equal length, oldest first. Activity is kept for some "
+        f"last 24 hours on: up to {MAX_POINTS} points of equal length, oldest first. Activity is kept for some "
         "days."
     )
     async def drop_history(
         self, info: Info, product_id: Annotated[strawberry.ID, strawberry.argument(description="The product.")]
     ) -> list[ActivityPoint]:
-        _require_activity(info.context)
-        drops, known_id = info.context.drops, checked_id("productId", product_id)
-        await drops.known_products.require(known_id)
-        return [ActivityPoint.of(point) for point in await history.read_history(drops.regions, known_id)]
+        kept = _require_activity(info.context)
+        known_id = checked_id("productId", product_id)
+        await info.context.drops.known_products.require(known_id)
+        return [ActivityPoint.of(point) for point in await kept.history(known_id)]
 
 
 @strawberry.type
 class ActivitySubscriptions:
     @strawberry.subscription(
         description="Operator and support only. What happens in the drop of a product: now, and from then on whenever "
-        "it changes, once a second at most and every five seconds at least. A client that reads slowly skips to the "
-        "latest event. A client whose token expires gets an error."
+        "it changes, once a second at most, and about every five seconds in any case. A client that reads slowly skips "
+        "to the latest event. A client whose token expires gets an error."
     )
     async def drop_activity(
         self, info: Info, product_id: Annotated[strawberry.ID, strawberry.argument(description="The product.")]

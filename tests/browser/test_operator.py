@@ -65,9 +65,9 @@ async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits)
 
     buyer = DropPage((await visits.open(f"/drop/{product_id}")).page)
     await page.submit("pause")
-    await page.expect_state("operator_paused")
+    await page.expect_state("paused")
     assert (await server.purchase(product_id, "late"))["status"] == "PAUSED"
-    await expect(buyer.button).to_have_text(english("sold_out"))
+    await expect(buyer.button).to_have_text(english("paused"))
     await page.submit("pause")
     await page.expect_state("operator_on_sale")
 
@@ -168,7 +168,7 @@ async def test_support_sees_what_there_is_without_activity(without_activity: Sho
         page = OperatorPage((await visits.open(f"/operator?product={product_id}")).page)
         await page.sign_in(without_activity.token(SUE) or "")
 
-        await expect(page.notice).to_have_text(english("operator_read_only"))
+        await expect(page.read_only).to_be_visible()
         await expect(page.page.locator("#no-activity")).to_contain_text("DROPZERO_ACTIVITY")
         await expect(page.page.locator(".writes:visible")).to_have_count(0)
         await server.purchase(product_id)
@@ -275,10 +275,11 @@ async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> N
     await page.expect_live()
     await tab_to("#pause button")
     await keyboard.press("Enter")
-    await page.expect_state("operator_paused")
+    await page.expect_state("paused")
     await expect(page.form("pause").locator("button")).to_be_focused()
     await expect(page.form("pause").locator("button")).to_have_text(english("operator_resume"))
     await expect(page.result("pause")).to_have_text(english("operator_paused_now"))
+    await expect(page.charts.first).to_have_attribute("aria-label", re.compile(r"In stock 3\b"))
     await tab_to(".plot")
     tip = page.page.locator(".tip").first
     await keyboard.press("End")

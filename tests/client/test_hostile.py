@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
+from api.client import orders, products
 from tests.command import Run, dropzero_here
 from tests.listener import running
 from tests.server import ADMIN_TOKEN, Server
@@ -47,19 +48,28 @@ def hostile(answer: Answer) -> AbstractAsyncContextManager[str]:
 def lies(query: str) -> dict[str, Any]:
     """An answer to the query with tricks in every text that a server can choose."""
     node = {
-        "id": EVIL,
-        "name": EVIL,
-        "dropName": EVIL,
+        **dict.fromkeys(products.FIELDS, EVIL),
+        **dict.fromkeys(orders.FIELDS, EVIL),
         "stock": 1,
-        "opensAt": EVIL,
         "limitPerBuyer": None,
         "holdSeconds": None,
+        "revision": 1,
+        "held": 0,
+        "pausedAt": None,
+        "archivedAt": None,
+        "product": {"id": EVIL, "name": EVIL},
+        "at": EVIL,
+        "operator": EVIL,
+        "action": EVIL,
+        "orderId": EVIL,
+        "changes": [{"field": EVIL, "before": EVIL, "after": EVIL}],
     }
     regions = [{"name": f"one{EVIL}", "home": True}, {"name": f"two{EVIL}", "home": False}]
     purchase = {"status": EVIL, "region": EVIL, "attempts": 1}
     page = {"edges": [{"node": node}], "pageInfo": {"hasNextPage": False, "endCursor": None}}
     answers = {"regions": regions, "products": page, "purchase": purchase, "createProduct": node, "product": node}
-    return {"data": {**answers, "restock": node}}
+    changed = dict.fromkeys(("restock", "updateProduct", "pauseProduct", "order", "cancelOrder"), node)
+    return {"data": {**answers, **changed, "orders": page, "operatorLog": page}}
 
 
 def assert_harmless(run: Run) -> None:
@@ -80,6 +90,13 @@ def assert_harmless(run: Run) -> None:
         ("product", "list"),
         ("product", "create", "n", "--drop", "d", "--stock", "1"),
         ("product", "restock", UUID, "1"),
+        ("product", "show", UUID),
+        ("product", "update", UUID, "--no-limit"),
+        ("product", "pause", UUID),
+        ("orders", "list"),
+        ("orders", "show", UUID),
+        ("orders", "cancel", "K7QM-2XRD-9HTV"),
+        ("orders", "log"),
         ("load", "--purchases", "3"),
         ("race", "--rounds", "1"),
         ("load", "--region", "mars"),
@@ -116,7 +133,12 @@ async def test_tricks_in_our_own_database_are_harmless_too(server: Server) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [("product", "list"), ("load", "--purchases", "3"), ("race", "--rounds", "1")], ids=" ".join
+    "command",
+    [
+        *[("product", "list"), ("product", "show", UUID), ("orders", "list"), ("orders", "counts", UUID)],
+        *[("orders", "log"), ("load", "--purchases", "3"), ("race", "--rounds", "1")],
+    ],
+    ids=" ".join,
 )
 @pytest.mark.parametrize(
     "data",

@@ -1,6 +1,5 @@
 """What a drop has cost, computed from its orders, is what the stand-in for Aurora DSQL has metered."""
 
-import asyncio
 from datetime import timedelta
 from uuid import UUID
 
@@ -8,10 +7,9 @@ import pytest
 
 from api.cost.actual import Actual, read_actual
 from api.cost.forecast import Plan, forecast
-from api.database.endpoint import Endpoint
 from api.database.pool import Pool
 from api.drops.purchase import execute_group
-from tests.drops.purchases import new_product, purchase
+from tests.drops.purchases import kinds, new_group_commit, new_product, purchase, submit_all
 from tests.dsql.cluster import Cluster
 from tests.dsql.stand_in import StandIn
 from tests.engines import DSQL
@@ -27,15 +25,13 @@ def engine() -> str:
     return DSQL
 
 
-async def sell(server: Server, **more: object) -> str:
+async def sell(pool: Pool, product: UUID) -> None:
     """Sell to sixty buyers at once, and to ten one after the other, one of them with a long name."""
-    product = await server.create_product(stock=200, **more)
-    bought = await asyncio.gather(*(server.purchase(product, f"buyer {number}") for number in range(60)))
-    for number in range(9):
-        bought.append(await server.purchase(product, f"late {number}"))
-    bought.append(await server.purchase(product, "a" * 150))
-    assert {purchase["status"] for purchase in bought} <= {"CONFIRMED", "HELD"}
-    return product
+    commits = new_group_commit(pool)
+    outcomes = await submit_all([commits], [purchase(product, f"buyer {number}") for number in range(60)])
+    for buyer in (*(f"late {number}" for number in range(9)), "a" * 150):
+        outcomes.append(await commits.submit(purchase(product, buyer)))
+    assert kinds(outcomes).total() == sum(kinds(outcomes)[kind] for kind in ("Confirmed", "Held"))
 
 
 async def done(server: Server, mutation: str) -> None:
@@ -47,16 +43,18 @@ def line_of(actual: Actual, what: str) -> tuple[float, float]:
     return line.times, line.transactions
 
 
-@pytest.mark.parametrize("more", [{}, {"limitPerBuyer": 2}, {"limitPerBuyer": 2, "holdSeconds": 600}])
+@pytest.mark.parametrize(("limit", "hold_seconds"), [(None, None), (2, None), (2, 600)])
 async def test_the_bill_of_a_drop_is_what_was_metered(
-    server: Server, cluster: Cluster, behind: Pool, endpoints: tuple[Endpoint, ...], more: dict[str, int]
+    pool: Pool, peer: StandIn, cluster: Cluster, behind: Pool, limit: int | None, hold_seconds: int | None
 ) -> None:
+    product = await new_product(pool, 200, limit=limit, hold_seconds=hold_seconds)
+    before = (await read_actual(behind, product, regions=2)).bill.total
     cluster.meter.clear()
-    product = await sell(server, **more)
-    actual = await read_actual(behind, UUID(product), regions=len(endpoints))
+    await sell(pool, product)
     metered = await cluster.meter.dpu()
-    assert actual.bill.total.write == pytest.approx(metered.write, rel=MARGIN)
-    assert actual.bill.total.transactions == metered.writing_transactions
+    actual = await read_actual(behind, product, regions=2)
+    assert actual.bill.total.write - before.write == pytest.approx(metered.write, rel=MARGIN)
+    assert actual.bill.total.transactions - before.transactions == metered.writing_transactions
     assert line_of(actual, "orders placed")[0] == 70
     assert actual.group == 70 / line_of(actual, "orders placed")[1]
 
@@ -92,7 +90,8 @@ async def test_what_became_of_orders_is_on_the_bill(server: Server, behind: Pool
 
     actual = await read_actual(behind, UUID(product), regions=2)
     times = {line.what: line.times for line in actual.bill.lines}
-    times.pop("further shards of these transactions", None)  # the restock may spread its units
+    for each in ("further shards of these transactions", "activity of the last seven days"):  # as it happens
+        times.pop(each, None)
     assert times == {
         "products created": 1,
         "restocks": 1,
@@ -119,7 +118,14 @@ async def test_events_are_on_the_bill(server: Server, behind: Pool) -> None:
         product,
         timedelta(0),
     )
+    await behind.execute(
+        "INSERT INTO activity (product_id, at, process, seconds, data) "
+        "SELECT $1, now() + n * interval '2 s', gen_random_uuid(), 2, repeat('x', 500) "
+        "FROM generate_series(1, 10) AS n",
+        product,
+    )
     actual = await read_actual(behind, product, regions=2)
     lines = {line.what: line.write for line in actual.bill.lines}
+    assert lines["activity of the last seven days"] == pytest.approx(10 * (564 + 128 + 1000) * 0.00004883 * 2)
     assert lines["events numbered"] == pytest.approx(100 * 460 * 0.00004883 * 2)
     assert any("seven days" in sentence for sentence in actual.bill.assumed)

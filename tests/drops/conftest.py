@@ -1,4 +1,4 @@
-"""The stock publisher's pool, and publishers that read seldom or often."""
+"""Pools through an endpoint that fails on demand, and publishers that read seldom or often."""
 
 from collections.abc import AsyncIterator
 
@@ -10,6 +10,14 @@ from api.database.tokens import AuthTokens
 from api.drops.stock import StockPublisher
 from tests.drops.watching import OFTEN, SELDOM, CountingPool, publishing
 from tests.faults import Faulty
+from tests.patience import PATIENT_TIMES
+
+
+@pytest.fixture
+async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
+    """The test's database, through an endpoint that fails on demand."""
+    async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
+        yield pool
 
 
 @pytest.fixture

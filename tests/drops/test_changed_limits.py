@@ -3,15 +3,12 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
 import pytest
 
-from api.database.endpoint import Endpoint
 from api.database.pool import Pool
-from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed, LimitReached
 from api.drops.operator_log import Action, list_log
 from api.drops.orders import Order
@@ -21,7 +18,7 @@ from tests.drops.holds import cancellation
 from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase
 from tests.drops.weather import seeded
 from tests.faults import Faulty
-from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
+from tests.patience import PATIENT_BUDGET
 
 BUYERS = ("ada", "bob", "eve")
 
@@ -133,13 +130,6 @@ async def test_a_limit_that_is_set_while_buyers_buy_is_kept_from_the_answer_on(p
     for row in rows:
         decision = (await lines[0].submit(purchase(product_id, row["user_ref"], 41))).decision
         assert decision == LimitReached(40, row["units"])
-
-
-@pytest.fixture
-async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, through an endpoint that fails on demand."""
-    async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])

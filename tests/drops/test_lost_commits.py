@@ -1,7 +1,6 @@
 """Purchases whose connection is lost at COMMIT: they are never answered on a guess, and never sold twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -28,13 +27,6 @@ ENDLESS = RetryBudget(attempts=1_000_000, seconds=PATIENCE)
 @pytest.fixture
 def engine(both_engines: str) -> str:
     return both_engines
-
-
-@pytest.fixture
-async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, through an endpoint that fails on demand."""
-    async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"])

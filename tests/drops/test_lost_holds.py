@@ -2,15 +2,13 @@
 twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
-from api.database.endpoint import Endpoint
 from api.database.errors import OutcomeUnknown
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
-from api.database.tokens import AuthTokens
 from api.drops.decisions import Cancellation, Cancelled, Confirmed, Gone, Held, Paid
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
@@ -23,7 +21,7 @@ from tests.drops.holds import cancellation, end_holds, hold, new_held_product, n
 from tests.drops.outbox import read_outbox, times
 from tests.drops.purchases import assert_books_balance, new_group_commit, purchase, restock, submit_all
 from tests.faults import Faulty
-from tests.patience import PATIENCE, PATIENT_TIMES
+from tests.patience import PATIENCE
 
 ENDLESS = RetryBudget(attempts=1_000_000, seconds=PATIENCE)
 """For requests that wait for an endpoint to come back, however often they are tried until then."""
@@ -35,13 +33,6 @@ lost = pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit"
 @pytest.fixture
 def engine(both_engines: str) -> str:
     return both_engines
-
-
-@pytest.fixture
-async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, through an endpoint that fails on demand."""
-    async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
-        yield pool
 
 
 @pytest.fixture

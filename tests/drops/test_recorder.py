@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -148,6 +148,19 @@ async def test_a_process_that_stops_while_the_database_is_away_does_not_wait(
     faulty.down()
     await one.recorder.close(0.05)
     assert await count_rows(pool) == 0
+
+
+@pytest.mark.parametrize("late", [0.0, 0.3, 0.99])
+async def test_each_interval_of_the_databases_clock_has_one_row(pool: Pool, regions: Regions, late: float) -> None:
+    """Wherever in an interval a process has written, it writes next at its own phase of the next one."""
+    recorder = process(pool, regions, RecorderTimes(interval=2.0)).recorder
+    recorder._written_at = datetime(2026, 12, 1, 10, 0, 0, tzinfo=UTC) + timedelta(seconds=2 * late)
+
+    following = recorder._written_at + timedelta(seconds=recorder._until_next())
+
+    place = (following.timestamp() - datetime(2026, 12, 1, 10, 0, 2, tzinfo=UTC).timestamp()) / 2
+    assert 0.25 <= place <= 0.75
+    assert place == pytest.approx(recorder._phase, abs=1e-5)
 
 
 async def test_the_processes_that_run_are_listed(pool: Pool, regions: Regions) -> None:

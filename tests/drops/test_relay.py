@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from api.database.endpoint import Endpoint
-from api.database.errors import Conflict, OutcomeUnknown, Unavailable
+from api.database.errors import Conflict, OutcomeUnknown
 from api.database.pool import Pool, Transaction
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Paid
@@ -41,13 +41,6 @@ from tests.patience import PATIENCE, PATIENT_TIMES, until
 @pytest.fixture
 def engine(both_engines: str) -> str:
     return both_engines
-
-
-@pytest.fixture
-async def fragile(faulty: Faulty, tokens: AuthTokens) -> AsyncIterator[Pool]:
-    """The test's database, through an endpoint that fails on demand."""
-    async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as pool:
-        yield pool
 
 
 def numbered(events: list[Event]) -> bool:
@@ -279,44 +272,6 @@ async def test_a_relay_that_follows_leaves_young_rows_to_the_one_that_leads(pool
     relay.wake()
     await relay.look()
     assert len(await all_events(pool)) == 2
-
-
-async def test_the_age_of_the_outbox_is_seen_and_grows_while_nothing_can_be_moved(
-    pool: Pool, fragile: Pool, faulty: Faulty
-) -> None:
-    relay = Relay(fragile, lambda: None, replace(QUICK, patience=100 * PATIENCE))
-    assert relay.oldest_age == 0.0
-    product_id = await new_product(pool, stock=10)
-    await buy(pool, product_id, 1)
-    await change(pool, "UPDATE outbox SET created_at = created_at - interval '1 hour'")
-    await buy(pool, product_id, 1)
-    faulty.down()
-    with pytest.raises(Unavailable):
-        await relay.look()
-    assert relay.oldest_age == 0.0
-    relay.wake()
-    await until(lambda: relay.oldest_age > 0.0)
-
-    await faulty.up()
-    await relay.look()
-    assert 3600 <= relay.oldest_age < 3600 + 100 * PATIENCE
-    await relay.move()
-    assert relay.oldest_age == 0.0
-
-
-async def test_the_age_of_the_outbox_is_that_of_the_first_row_left(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.drops.relay.MAX_EVENTS", 1)
-    product_id = await new_product(pool, stock=10)
-    for _ in range(2):
-        await change(pool, "UPDATE outbox SET created_at = created_at - interval '1 hour'")
-        await buy(pool, product_id, 1)
-    await change(pool, "UPDATE outbox SET created_at = created_at - interval '1 hour'")
-    relay = Relay(pool, lambda: None)
-
-    await relay.move()
-    assert 3600 <= relay.oldest_age < 7200
-    await relay.move()
-    assert relay.oldest_age == 0.0
 
 
 class Late(Pool):

@@ -1,6 +1,6 @@
 // A held order: its time by the database's clock, and letting it go. What became of it is what the server answers.
 
-import { now, request } from "./api.js";
+import { request, until } from "./api.js";
 import { announce, countdown, setText, text } from "./locale.js";
 import { knownGuest } from "./purchase.js";
 
@@ -16,7 +16,7 @@ const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 export const unitsOf = (orders) => sum(orders.filter(({ status }) => UNITS.includes(status)).map((order) => order.quantity));
 
 export const isHeld = ({ status }) => status === "HELD";
-export const timeLeft = ({ heldUntil }) => Date.parse(heldUntil) - now();
+export const timeLeft = ({ heldUntil }) => until(heldUntil);
 
 export function clockOf(order) {
   const { days, clock } = countdown(timeLeft(order));

@@ -1,7 +1,7 @@
 // A purchase from the click to its answer: one key per click, kept over reloads until the answer is known. And what this
 // browser keeps: values in its storages, and the guest who buys in it.
 
-import { backoff, now, pause, request } from "./api.js";
+import { backoff, pause, request, until } from "./api.js";
 
 const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
@@ -210,10 +210,10 @@ export async function decide(input, onWaiting = () => {}, token = null) {
       if (purchase.status === "BUSY") {
         onWaiting("BUSY");
         wait = purchase.retryAfterMs * (1 + Math.random() / 2);
-      } else if (purchase.status === "NOT_OPEN" && Date.parse(purchase.opensAt) - now() < OPENING) {
+      } else if (purchase.status === "NOT_OPEN" && until(purchase.opensAt) < OPENING) {
         // The page's clock is only nearly the database's, which decides.
         onWaiting("OPENING");
-        wait = Math.max(Date.parse(purchase.opensAt) - now(), backoff(failures) / 2);
+        wait = Math.max(until(purchase.opensAt), backoff(failures) / 2);
       } else return purchase;
     } catch (error) {
       const { code, message } = error;

@@ -1,13 +1,13 @@
 // The race through two Regions: real purchases at the same instant, the outcome of each, and whether the sum is right.
 
-import { StockWatch, backoff, now, pause, request } from "./api.js";
+import { StockWatch, pause, readFirst, request, until } from "./api.js";
 import { announce, number, text } from "./locale.js";
 import { decide, lasting, randomKey } from "./purchase.js";
 
 const COURSE = `query Course {
   now
   regions { name }
-  products(first: 100) { edges { node { id name dropName stock opensAt } } }
+  products(first: 100) { edges { node { id name dropName stock opensAt pausedAt } } }
 }`;
 const STOCK = `query Stock($id: ID!, $one: String!, $two: String!) {
   one: product(id: $id, region: $one) { stock }
@@ -38,11 +38,11 @@ const watch = new StockWatch({
     onVersion();
   },
   onLost() {},
-  onMissed: () => Promise.resolve(),
+  async onMissed() {},
 });
 
-function showNotice(key, values) {
-  notice.textContent = text(key, values);
+function showNotice(key) {
+  notice.textContent = text(key);
   notice.hidden = false;
 }
 
@@ -51,15 +51,8 @@ function enableStart(enabled) {
 }
 
 function clearResults() {
-  const emptyRow = () => {
-    const cells = [document.createElement("th"), ...Array.from({ length: 3 }, () => document.createElement("td"))];
-    cells[0].scope = "row";
-    for (const cell of cells) cell.textContent = "–";
-    const row = document.createElement("tr");
-    row.append(...cells);
-    return row;
-  };
-  rows.replaceChildren(...Array.from({ length: ROUNDS }, emptyRow));
+  const { content } = document.getElementById("round");
+  rows.replaceChildren(...Array.from({ length: ROUNDS }, () => content.cloneNode(true)));
   for (const cell of [before, sold, after, verdict, returned]) cell.textContent = "–";
   for (const [index, row] of [...rows.children].entries()) row.firstChild.textContent = number(index + 1);
 }
@@ -197,7 +190,7 @@ async function returnUnits() {
 }
 
 function showProducts(products) {
-  const ready = products.filter(({ stock, opensAt }) => stock > 0 && !(Date.parse(opensAt) > now()));
+  const ready = products.filter(({ stock, opensAt, pausedAt }) => stock > 0 && until(opensAt) <= 0 && !pausedAt);
   const options = ready.map(({ id, name, dropName }) => new Option(`${name} · ${dropName}`, id));
   form.product.replaceChildren(...options);
   form.product.disabled = options.length === 0;
@@ -222,20 +215,12 @@ form.addEventListener("submit", async (event) => {
 });
 
 clearResults();
-for (let failures = 0; regions.length === 0; failures += 1) {
-  try {
-    const course = await request(COURSE);
-    regions = course.regions.map(({ name }) => name);
-    for (const element of document.querySelectorAll("[data-region]")) {
-      const name = regions[element.dataset.region];
-      (element.querySelector("bdi") ?? element).textContent = name ?? "–";
-    }
-    showProducts(course.products.edges.map(({ node }) => node));
-    notice.hidden = !start.matches("[aria-disabled=true]");
-    performance.mark("interactive");
-  } catch {
-    showNotice("unreachable");
-    await pause(backoff(failures));
-  }
+const course = await readFirst(() => request(COURSE));
+regions = course.regions.map(({ name }) => name);
+for (const element of document.querySelectorAll("[data-region]")) {
+  const name = regions[element.dataset.region];
+  (element.querySelector("bdi") ?? element).textContent = name ?? "–";
 }
+showProducts(course.products.edges.map(({ node }) => node));
+performance.mark("interactive");
 await returnUnits().catch(() => {}); // the rest is returned when the page is opened again

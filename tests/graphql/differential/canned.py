@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -31,6 +32,7 @@ from api.drops.decisions import (
 from api.drops.drops import Drops
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
 from api.drops.events import order_data
+from api.drops.history import read_history
 from api.drops.operator_log import Action
 from api.drops.orders import Order, OrderStatus
 from api.drops.product_changes import Change
@@ -224,7 +226,7 @@ class Shop:
 
     @property
     def activity(self) -> SimpleNamespace:
-        return SimpleNamespace()
+        return SimpleNamespace(history=partial(read_history, cast("Database", self)))
 
     @property
     def known_products(self) -> SimpleNamespace:
