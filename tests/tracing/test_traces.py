@@ -165,6 +165,16 @@ async def test_what_fails_is_marked_with_the_class_of_the_error(
     assert b"does not exist" not in b"".join(collector.bodies)
 
 
+async def test_a_request_that_waits_for_the_processor_has_a_span_of_its_wait(
+    traced: Server, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.graphql.tracing.WORTH_A_SPAN", 0)
+    await traced.ask("{ __typename }")
+    request = await collector.root()
+    wait = only(collector.within(request), "wait for turn")
+    assert 0 <= wait.seconds <= request.seconds
+
+
 @pytest.mark.parametrize(
     ("sampler", "share", "parent", "is_traced"),
     [
