@@ -12,9 +12,10 @@ import pytest
 from playwright.async_api import Route, expect
 
 from api.settings import Settings
+from api.storefront.languages import LANGUAGES
 from tests.browser.drop_page import DropPage, english
 from tests.browser.operator_page import OperatorPage, field_of
-from tests.browser.test_appearance import violations
+from tests.browser.test_appearance import INTERACTIVE_MARK, NARROW, violations
 from tests.browser.visits import Tabs, Visit, Visits, packaged, visiting
 from tests.graphql.callers import SUE, Shop, shop_settings
 from tests.graphql.expiring import OPERATORS, shop
@@ -112,7 +113,7 @@ async def test_all_orders_are_downloaded_as_a_file(server: Server, visits: Visit
     content = (tmp_path / "orders.csv").read_text()
     assert all(outcome["order"]["id"] in content for outcome in bought)
     await expect(page.search_result).to_contain_text("orders-")
-    await expect(page.log.locator("strong").first).to_have_text(english("operator_did_create"))
+    await expect(page.log.locator("strong").first).to_have_text(english("operator_did_export"))
 
 
 async def test_nothing_is_shown_without_a_token(server: Server, visits: Visits) -> None:
@@ -251,6 +252,18 @@ async def test_axe_finds_nothing_serious(
     await page.page.locator(".chart summary").first.click()
     await page.page.locator(".plot").first.press("ArrowLeft")
     await is_clean()
+
+
+async def test_nothing_is_wider_than_the_narrowest_screen_in_any_language(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=1_234_567, name="A rather long name of a product, for all that")
+    await server.purchase(product_id)
+    visit, page = await signed_in(visits, "/operator", width=NARROW)
+    await expect(page.products).to_have_count(1)
+    for language in LANGUAGES:
+        for address in ("/operator?", f"/operator?product={product_id}&"):
+            await visit.goto(f"{address}lang={language}")
+            await visit.page.evaluate(INTERACTIVE_MARK)
+            assert await visit.page.evaluate("document.documentElement.scrollWidth") == NARROW, (language, address)
 
 
 async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> None:
