@@ -15,7 +15,7 @@ class OperatorPage:
         self.page = page
         self.sign_in_form = page.locator("#sign-in")
         self.products = page.locator("#product-list > li")
-        self.notice = page.locator("#notice")
+        self.read_only = page.locator("#read-only")
         self.heading = page.locator("#heading")
         self.state = page.locator("#status")
         self.connection = page.locator("#connection")

@@ -4,6 +4,7 @@ DIRECTORY/LANGUAGE/PAGE-SCHEME-WIDTH.png, of a server with drops in every state 
 """
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -68,6 +69,19 @@ async def raced(page: Page) -> None:
     await expect(page.locator("#sum dd").last).not_to_have_text("–")
 
 
+async def signed_in(page: Page) -> None:
+    """Sign in as the operator, unless an earlier view has."""
+    await page.evaluate(f"sessionStorage.setItem('dropzero.operator', '{ADMIN_TOKEN}')")
+    await page.reload()
+    await expect(page.locator("#signed-in")).to_be_visible()
+
+
+async def run(page: Page) -> None:
+    await signed_in(page)
+    await live(page)
+    await expect(page.locator(".levels").first).to_have_attribute("d", re.compile("M"))
+
+
 async def nothing(page: Page) -> None:
     pass
 
@@ -83,6 +97,7 @@ async def stock_up(server: Server) -> list[View]:
         name="Studio Tote", dropName="Second Light", stock=80, limitPerBuyer=2, holdSeconds=600
     )
     open_ = await server.create_product(name="Aurora Tee", dropName="First Light", stock=128)
+    await asyncio.gather(*(server.purchase(open_, f"buyer {number}") for number in range(28)))
     await server.create_product(name="Halo Lamp, brushed aluminium", dropName="Interiors", stock=1250)
     return [
         View("drops", "/", live),
@@ -92,6 +107,8 @@ async def stock_up(server: Server) -> list[View]:
         View("drop-held", f"/drop/{holds}", held),
         View("payment", f"/drop/{holds}", at_payment),
         View("architecture", "/architecture", raced),
+        View("operator", "/operator", signed_in),
+        View("operator-drop", f"/operator?product={open_}", run),
         View("missing", "/none", nothing),
     ]
 

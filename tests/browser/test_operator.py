@@ -12,9 +12,10 @@ import pytest
 from playwright.async_api import Route, expect
 
 from api.settings import Settings
+from api.storefront.languages import LANGUAGES
 from tests.browser.drop_page import DropPage, english
 from tests.browser.operator_page import OperatorPage, field_of
-from tests.browser.test_appearance import violations
+from tests.browser.test_appearance import INTERACTIVE_MARK, NARROW, violations
 from tests.browser.visits import Tabs, Visit, Visits, packaged, visiting
 from tests.graphql.callers import SUE, Shop, shop_settings
 from tests.graphql.expiring import OPERATORS, shop
@@ -65,9 +66,9 @@ async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits)
 
     buyer = DropPage((await visits.open(f"/drop/{product_id}")).page)
     await page.submit("pause")
-    await page.expect_state("operator_paused")
+    await page.expect_state("paused")
     assert (await server.purchase(product_id, "late"))["status"] == "PAUSED"
-    await expect(buyer.button).to_have_text(english("sold_out"))
+    await expect(buyer.button).to_have_text(english("paused"))
     await page.submit("pause")
     await page.expect_state("operator_on_sale")
 
@@ -112,7 +113,7 @@ async def test_all_orders_are_downloaded_as_a_file(server: Server, visits: Visit
     content = (tmp_path / "orders.csv").read_text()
     assert all(outcome["order"]["id"] in content for outcome in bought)
     await expect(page.search_result).to_contain_text("orders-")
-    await expect(page.log.locator("strong").first).to_have_text(english("operator_did_create"))
+    await expect(page.log.locator("strong").first).to_have_text(english("operator_did_export"))
 
 
 async def test_nothing_is_shown_without_a_token(server: Server, visits: Visits) -> None:
@@ -168,7 +169,7 @@ async def test_support_sees_what_there_is_without_activity(without_activity: Sho
         page = OperatorPage((await visits.open(f"/operator?product={product_id}")).page)
         await page.sign_in(without_activity.token(SUE) or "")
 
-        await expect(page.notice).to_have_text(english("operator_read_only"))
+        await expect(page.read_only).to_be_visible()
         await expect(page.page.locator("#no-activity")).to_contain_text("DROPZERO_ACTIVITY")
         await expect(page.page.locator(".writes:visible")).to_have_count(0)
         await server.purchase(product_id)
@@ -253,6 +254,18 @@ async def test_axe_finds_nothing_serious(
     await is_clean()
 
 
+async def test_nothing_is_wider_than_the_narrowest_screen_in_any_language(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product(stock=1_234_567, name="A rather long name of a product, for all that")
+    await server.purchase(product_id)
+    visit, page = await signed_in(visits, "/operator", width=NARROW)
+    await expect(page.products).to_have_count(1)
+    for language in LANGUAGES:
+        for address in ("/operator?", f"/operator?product={product_id}&"):
+            await visit.goto(f"{address}lang={language}")
+            await visit.page.evaluate(INTERACTIVE_MARK)
+            assert await visit.page.evaluate("document.documentElement.scrollWidth") == NARROW, (language, address)
+
+
 async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=5)
     await sold(server, product_id, 2)
@@ -275,10 +288,11 @@ async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> N
     await page.expect_live()
     await tab_to("#pause button")
     await keyboard.press("Enter")
-    await page.expect_state("operator_paused")
+    await page.expect_state("paused")
     await expect(page.form("pause").locator("button")).to_be_focused()
     await expect(page.form("pause").locator("button")).to_have_text(english("operator_resume"))
     await expect(page.result("pause")).to_have_text(english("operator_paused_now"))
+    await expect(page.charts.first).to_have_attribute("aria-label", re.compile(r"In stock 3\b"))
     await tab_to(".plot")
     tip = page.page.locator(".tip").first
     await keyboard.press("End")

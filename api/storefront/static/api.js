@@ -1,5 +1,7 @@
 // The API: operations over fetch, live stock over one websocket, and the database's clock.
 
+import { text } from "./locale.js";
+
 const GRAPHQL = new URL("/graphql", location.href);
 const STOCK = `subscription Watch($ids: [ID!]!) {
   stockChanged(productIds: $ids) { productId stock version stale revision }
@@ -34,8 +36,30 @@ export function soon(read) {
   return () => (waiting ??= setTimeout(call, Math.random() * SPREAD));
 }
 
+// Reads what the page is about, again and again until there is an answer, and returns it. Without one, the notice says
+// so. Returns undefined, with the text `missing` in the notice, when the server has no such thing.
+export async function readFirst(read, missing) {
+  const notice = document.getElementById("notice");
+  for (let failures = 0; ; failures += 1) {
+    try {
+      const found = await read();
+      notice.hidden = true;
+      return found;
+    } catch ({ code }) {
+      const isMissing = missing && ["NOT_FOUND", "BAD_USER_INPUT", "UNAUTHENTICATED"].includes(code);
+      notice.textContent = text(isMissing ? missing : "unreachable");
+      notice.hidden = false;
+      if (isMissing) return undefined;
+    }
+    await pause(backoff(failures));
+  }
+}
+
 // Milliseconds until a moment of the database's clock; 0 if there is none.
 export const until = (moment) => (moment ? Date.parse(moment) - now() : 0);
+
+// Whether the sale of a product has ended.
+export const isClosed = ({ archivedAt, closesAt }) => Boolean(archivedAt || (closesAt && until(closesAt) <= 0));
 
 // Sends an operation and returns its data. `token` says who is calling. Throws an error of the API with its `code`, and
 // with `retryAfterMs` after RATE_LIMITED. An error without a `code` means that no answer came.
@@ -84,21 +108,21 @@ function readClock(shown, sent, received) {
 export const now = () => localClock() + clock.ahead;
 const clockHasDrifted = () => Math.abs(drift() - clock.drift) > MAX_DRIFT;
 
-// Keeps one subscription over one socket, for as long as the page is open. `token` says who is calling.
+// Keeps one subscription over one socket, for as long as the page is open. `payload` is that of connection_init.
 // - `onData` gets the data of every event.
 // - `onLost` is called when the connection is lost.
 // - `onMissed` is called when the page may have missed more than events, and has to read over fetch: more than one
 //   attempt to connect has failed, the machine slept, or the browser shows the page out of its cache.
-// - `onRefused` gets the error of a subscription that the server refuses or ends. Then it is not sent again, unless
-//   `onRefused` returns true. Without `onRefused` it always is.
+// - `onEnd` gets the payload of the message by which the server ends the subscription, and returns whether for good.
 export class Subscription {
   #failures = 0;
   #variables;
   #retry;
   #close;
 
-  constructor(query, { onData, onLost, onMissed, onRefused = () => true, token }) {
-    Object.assign(this, { query, onData, onLost, onMissed, onRefused, token });
+  constructor(query, { onData, onLost, onMissed, onEnd, payload }) {
+    Object.assign(this, { query, onData, onLost, onEnd, payload });
+    this.onMissed = () => onMissed().catch(() => {});
     const retryNow = () => {
       if (this.#retry === undefined || document.visibilityState === "hidden") return;
       this.#connect();
@@ -118,9 +142,7 @@ export class Subscription {
   #connect() {
     clearTimeout(this.#retry);
     this.#retry = undefined;
-    const url = new URL(GRAPHQL);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url, "graphql-transport-ws");
+    const socket = new WebSocket(GRAPHQL.href.replace("http", "ws"), "graphql-transport-ws");
     const send = (message) => socket.send(JSON.stringify(message));
     let answered = true;
     const pinging = setInterval(() => {
@@ -145,16 +167,10 @@ export class Subscription {
       this.#retry = setTimeout(() => this.#reconnect(), backoff(this.#failures + later));
       this.#failures += 1;
     };
-    // The subscription has ended, by an error or otherwise.
-    const end = (error) => {
-      if (!error || this.onRefused(error)) return retryLater();
-      close();
-    };
     this.#close = close;
 
     socket.onclose = ({ code }) => retryLater(code);
-    const payload = this.token && { authorization: `Bearer ${this.token}` };
-    socket.onopen = () => send({ type: "connection_init", payload });
+    socket.onopen = () => send({ type: "connection_init", payload: this.payload });
     socket.onmessage = ({ data }) => {
       answered = true;
       const { type, payload } = JSON.parse(data);
@@ -166,7 +182,7 @@ export class Subscription {
         this.#failures = 0;
         this.onData(payload.data);
       } else if (type === "ping") send({ type: "pong" });
-      else if (type !== "pong") end(type === "error" ? payload[0] : payload?.errors?.[0]);
+      else if (type !== "pong") this.onEnd?.(payload) ? close() : retryLater();
     };
   }
 
@@ -179,20 +195,17 @@ export class Subscription {
 
 // Watches the stock of products. `onChange` gets every change. Versions never fall, even over several connections.
 export class StockWatch extends Subscription {
-  #versions = new Map();
-
   constructor({ onChange, ...others }) {
-    super(STOCK, { ...others, onData: ({ stockChanged }) => this.#receive(stockChanged) });
-    this.onChange = onChange;
+    const versions = new Map();
+    const onData = ({ stockChanged: change }) => {
+      if (change.version < (versions.get(change.productId) ?? 0)) return;
+      versions.set(change.productId, change.version);
+      onChange(change);
+    };
+    super(STOCK, { ...others, onData });
   }
 
   watch(ids) {
     this.start({ ids });
-  }
-
-  #receive(change) {
-    if (change.version < (this.#versions.get(change.productId) ?? 0)) return;
-    this.#versions.set(change.productId, change.version);
-    this.onChange(change);
   }
 }

@@ -181,8 +181,7 @@ export class Chart {
     this.plot.addEventListener("blur", () => this.#choose(undefined));
     this.plot.addEventListener("keydown", (event) => {
       const last = this.#points.length - 1;
-      const found = this.#points.findIndex(({ at }) => at === this.#chosen);
-      const from = found < 0 ? last + 1 : found;
+      const from = this.#chosen === null ? last + 1 : this.#points.indexOf(this.#chosenPoint());
       const to = { ArrowLeft: Math.max(0, from - 1), ArrowRight: Math.min(last, from + 1), Home: 0, End: last, Escape: -1 };
       if (!(event.key in to)) return;
       event.preventDefault();
@@ -195,9 +194,14 @@ export class Chart {
     this.#showChosen();
   }
 
+  // The chosen point, or the one that it has become a part of since.
+  #chosenPoint() {
+    return this.#chosen === null ? undefined : this.#points.findLast(({ at }) => at <= this.#chosen);
+  }
+
   // Shows the values of the chosen point beside its moment, on the side that has room.
   #showChosen() {
-    const point = this.#points.find(({ at }) => at === this.#chosen);
+    const point = this.#chosenPoint();
     this.tip.hidden = !point;
     this.cursor.setAttribute("d", point ? `M${this.#middle(point)} ${TOP}V${TOP + HEIGHT}` : "");
     if (!point) return;

@@ -1,8 +1,8 @@
 // One drop: its opening, its stock, one button, one answer, the buyer's holds and orders.
 
-import { StockWatch, backoff, now, pause, request, soon, until } from "./api.js";
+import { StockWatch, isClosed, now, readFirst, request, soon, until } from "./api.js";
 import { HoldPanel, UNITS, isHeld, readAgain, timeLeft, unitsOf } from "./hold.js";
-import { ago, announce, countdown, duration, isolated, moment, number, setText, text } from "./locale.js";
+import { ago, announce, announceStock, countdown, duration, isolated, moment, number, setText, text } from "./locale.js";
 import { buy, guest, isRecent, knownGuest, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
 
 const DROP = `query Drop($id: ID!, $known: Boolean!) {
@@ -15,14 +15,13 @@ const DROP = `query Drop($id: ID!, $known: Boolean!) {
 const ORDERS = `query Mine($id: ID!) {
   orders(productId: $id, first: 20) { edges { node { id reference status quantity region createdAt heldUntil } } }
 }`;
-const FEW = 10; // units; a stock that falls this low is announced
 const REST = 1000; // ms after an answer, in which clicks do not count: a double click is one purchase
 const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const AGE_INTERVAL = 60_000; // ms
 
 const id = location.pathname.split("/").pop();
 const parts = Object.fromEntries(
-  [...document.querySelectorAll("#drop [id], #drop, #notice")].map((element) => [element.id, element]),
+  [...document.querySelectorAll("#drop [id], #drop")].map((element) => [element.id, element]),
 );
 const answer = document.getElementById("answer");
 
@@ -32,7 +31,6 @@ const state = { product: null, live: null, orders: [], ordersAt: 0, phase: "read
 const panels = new Map(); // of the held orders, by their ids
 const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
 
-const isClosed = ({ archivedAt, closesAt }) => Boolean(archivedAt || (closesAt && until(closesAt) <= 0));
 const opensIn = () => (isClosed(state.product) ? 0 : until(state.product.opensAt));
 const holds = () => state.orders.filter(isHeld).sort((one, other) => timeLeft(one) - timeLeft(other));
 const limitReached = () => state.product.limitPerBuyer !== null && unitsOf(state.orders) >= state.product.limitPerBuyer;
@@ -218,8 +216,7 @@ function showLive({ stock, stale, revision }) {
   state.live = !stale;
   render();
   if (revision > state.product.revision) readSoon();
-  if (before > 0 && stock === 0) announce(text("announce_sold_out", { name: state.product.name }));
-  else if (before > FEW && stock <= FEW) announce(text("announce_left", { name: state.product.name, count: stock }));
+  announceStock(state.product.name, before, stock);
 }
 
 // Renders the countdown and the clocks of holds each time a second of theirs changes, and once more at their ends.
@@ -313,24 +310,7 @@ function outcomeNow(outcome) {
   return order.status === outcome.order.status ? outcome : { status: order.status, order };
 }
 
-for (let failures = 0; state.product === null; failures += 1) {
-  try {
-    await read();
-    parts.notice.hidden = true;
-  } catch (error) {
-    parts.notice.hidden = false;
-    const missing = ["NOT_FOUND", "BAD_USER_INPUT"].includes(error.code);
-    setText(parts.notice, text(missing ? "no_such_drop" : "unreachable"));
-    if (missing) {
-      parts.drop.classList.add("missing");
-      parts.drop.setAttribute("aria-busy", "false");
-      setText(parts.name, text("missing_heading"));
-      break;
-    }
-    await pause(backoff(failures));
-  }
-}
-
+await readFirst(read, "no_such_drop");
 if (state.product) {
   const pending = unanswered(id);
   state.outcome = outcomeNow(lastOutcome(id));
@@ -344,7 +324,11 @@ if (state.product) {
     state.live = false;
     render();
   };
-  new StockWatch({ onChange: showLive, onLost, onMissed: () => read().catch(() => {}) }).watch([id]);
+  new StockWatch({ onChange: showLive, onLost, onMissed: read }).watch([id]);
   setInterval(renderOrders, AGE_INTERVAL);
   performance.mark("interactive");
+} else {
+  parts.drop.classList.add("missing");
+  parts.drop.setAttribute("aria-busy", "false");
+  setText(parts.name, text("missing_heading"));
 }

@@ -10,6 +10,8 @@ const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
 const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
+const LENGTHS = Object.entries({ day: 86_400, hour: 3600, minute: 60, second: 1 }); // of units, in seconds
+const FEW = 10; // units; a stock that falls this low is announced
 const ANNOUNCED = 5; // announcements that stay in the page, where they can be read again
 const LEFT_TO_RIGHT = "\u2066";
 const END_OF_ISOLATE = "\u2069";
@@ -36,13 +38,9 @@ export function text(key, values = {}) {
 
 // How long ago it was, in the largest unit that fits.
 export function ago(milliseconds) {
-  const units = [
-    ["day", 86_400_000],
-    ["hour", 3_600_000],
-    ["minute", 60_000],
-  ];
-  const [unit, length] = units.find(([, length]) => milliseconds >= length) ?? ["second", 1000];
-  return ages.format(-Math.max(0, Math.floor(milliseconds / length)), unit);
+  const seconds = Math.max(0, milliseconds / 1000);
+  const [unit, length] = LENGTHS.find(([, length]) => seconds >= length) ?? LENGTHS.at(-1);
+  return ages.format(-Math.floor(seconds / length), unit);
 }
 
 // The time left: the days, if there are any, and a clock of hours, minutes and seconds.
@@ -53,14 +51,9 @@ export function countdown(milliseconds) {
   return { days: count ? text("days", { count }) : "", clock: clock.map((part) => twoDigits.format(part)).join(":") };
 }
 
-// A length of time in words, in the largest unit that it is a whole number of.
+// A length of time in words, in the largest unit up to hours that it is a whole number of.
 export function duration(seconds) {
-  const units = [
-    ["hour", 3600],
-    ["minute", 60],
-    ["second", 1],
-  ];
-  const [unit, length] = units.find(([, length]) => seconds % length === 0);
+  const [unit, length] = LENGTHS.slice(1).find(([, length]) => seconds % length === 0);
   return new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(seconds / length);
 }
 
@@ -72,6 +65,12 @@ export function announce(message) {
   const announcer = document.getElementById("announcer");
   announcer.append(paragraph);
   if (announcer.childElementCount > ANNOUNCED) announcer.firstElementChild.remove();
+}
+
+// Announces a stock that has run out, or has become low.
+export function announceStock(name, before, stock) {
+  if (before > 0 && stock === 0) announce(text("announce_sold_out", { name }));
+  else if (before > FEW && stock <= FEW) announce(text("announce_left", { name, count: stock }));
 }
 
 // A language that the reader chooses is kept in a cookie. A link with ?lang= does not change it.

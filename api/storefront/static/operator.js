@@ -1,6 +1,6 @@
 // The operator's page: sign in, then the list of products, or the one that the address names.
 
-import { StockWatch, backoff, pause } from "./api.js";
+import { StockWatch, readFirst } from "./api.js";
 import { number, setText, text } from "./locale.js";
 import { watchActivity } from "./operator_activity.js";
 import { showList } from "./operator_list.js";
@@ -13,12 +13,6 @@ import { knownRoles, signIn, signOut, token } from "./operator_session.js";
 const STATES_INTERVAL = 1000; // ms; a product opens and closes by itself
 
 const id = new URLSearchParams(location.search).get("product");
-const notice = document.getElementById("notice");
-
-function showNotice(message) {
-  setText(notice, message);
-  notice.hidden = !message;
-}
 
 // Without activity, the page still has the live stock.
 function watchStock(readOrders) {
@@ -37,7 +31,7 @@ async function showProduct(isOperator) {
   document.getElementById("product").hidden = false;
   const readLog = isOperator ? showLog(id) : async () => {};
   const changed = () => readLog().catch(() => {});
-  const readOrders = await showOrders(id, { cancelled: changed });
+  const readOrders = showOrders(id, changed);
   steer(changed);
   watchActivity(id, {
     onEvent({ product }, hasPurchases) {
@@ -61,7 +55,7 @@ async function show(roles) {
   document.getElementById("signed-in").hidden = false;
   setText(document.getElementById("roles"), text(isOperator ? "operator_role_operator" : "operator_role_support"));
   for (const part of document.querySelectorAll(".writes")) part.hidden = !isOperator;
-  showNotice(isOperator ? "" : text("operator_read_only"));
+  document.getElementById("read-only").hidden = isOperator;
   if (id) return showProduct(isOperator);
   await showList();
   if (isOperator) await showLog(null)().catch(() => {});
@@ -69,17 +63,5 @@ async function show(roles) {
 
 document.getElementById("sign-out").addEventListener("click", () => signOut());
 nameZones();
-for (let failures = 0; ; failures += 1) {
-  try {
-    await show(token() ? await knownRoles() : await signIn());
-    performance.mark("interactive");
-    break;
-  } catch (error) {
-    if (["NOT_FOUND", "BAD_USER_INPUT"].includes(error.code)) {
-      showNotice(text("no_such_drop"));
-      break;
-    }
-    showNotice(text("unreachable"));
-    await pause(backoff(failures));
-  }
-}
+await readFirst(async () => show(token() ? await knownRoles() : await signIn()), "no_such_drop");
+performance.mark("interactive");

@@ -28,7 +28,7 @@ const COUNTS = ["confirmed", "held", "soldOut", "limitReached", "notOpen", "paus
 const SUMS = [...COUNTS, "attempts", "transactions", "conflicts"];
 const REFUSED = ["limitReached", "notOpen", "paused", "closed", "cancelled"];
 const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND"]; // of a subscription that is refused for good
-const KEPT = 20_000; // points that the page keeps: eleven hours of two seconds each
+const KEPT = 2400; // points that the page keeps: more than an hour of two seconds each
 const QUIET = { ...Object.fromEntries(SUMS.map((key) => [key, 0])), at: 0, seconds: 0, p50Ms: null, p99Ms: null };
 const SHORTEST = 60_000; // ms that the charts show at least
 const RATE_OVER = 10_000; // ms over which the present rate of purchases is taken
@@ -51,11 +51,15 @@ export function join(some) {
   return { at: first.at, seconds, stock, ...sums, ...slowest };
 }
 
-// Takes newer points: they replace those from their first moment on, and a longer one that reaches into it.
+// Takes newer points: they replace those from their first moment on, and a longer one that reaches into it. Of more than
+// KEPT points, those of the older half are joined in pairs.
 export function merge(known, newer) {
   if (newer.length === 0) return known;
   const begin = newer[0].at;
-  return [...known.filter(({ at, seconds }) => at + seconds * 1000 <= begin + 1), ...newer].slice(-KEPT);
+  const all = [...known.filter(({ at, seconds }) => at + seconds * 1000 <= begin + 1), ...newer];
+  if (all.length <= KEPT) return all;
+  const pairs = Array.from({ length: KEPT / 4 }, (_, index) => join(all.slice(index * 2, index * 2 + 2)));
+  return [...pairs, ...all.slice(KEPT / 2)];
 }
 
 const received = (found) => found.map((point) => ({ ...point, at: Date.parse(point.at) }));
@@ -194,7 +198,7 @@ export function watchActivity(id, { onEvent, onRefused }) {
   };
   let history; // the reading of it, which is tried again at the next event if it fails
   const live = new Subscription(ACTIVITY, {
-    token: token(),
+    payload: { authorization: `Bearer ${token()}` },
     onData({ dropActivity }) {
       const known = JSON.stringify(points.at(-1));
       latest = dropActivity;
@@ -208,12 +212,13 @@ export function watchActivity(id, { onEvent, onRefused }) {
       history ??= readHistory().catch(() => (history = undefined));
     },
     onLost: () => showConnection(false),
-    onMissed: () => readHistory().catch(() => {}),
-    onRefused({ message, extensions }) {
-      if (extensions.code === "UNAUTHENTICATED") signOut("operator_expired");
-      if (!FINAL_CODES.includes(extensions.code)) return true;
-      onRefused(message);
-      return false;
+    onMissed: readHistory,
+    onEnd(payload) {
+      const [error] = payload?.errors ?? payload ?? [];
+      if (error?.extensions.code === "UNAUTHENTICATED") signOut("operator_expired");
+      if (!FINAL_CODES.includes(error?.extensions.code)) return false;
+      onRefused(error.message);
+      return true;
     },
   });
   live.start({ id });

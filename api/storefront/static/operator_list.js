@@ -55,7 +55,7 @@ const watch = new StockWatch({
     if (revision > product.revision) readAgain();
   },
   onLost() {},
-  onMissed: () => readAgain(),
+  onMissed: () => read(),
 });
 
 async function read(after = null) {

@@ -29,7 +29,7 @@ const LABELS = {
   dropName: "drop",
   stock: "stock",
   status: "operator_state",
-  pausedAt: "operator_paused",
+  pausedAt: "paused",
   archivedAt: "operator_archived",
 };
 const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };

@@ -26,6 +26,7 @@ const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", L
 const NEWEST = 10; // orders that are shown as they come
 const FOUND = 50; // orders of one page of a search
 const INTERVAL = 2000; // ms between two readings of the newest orders, at least
+const COUNTS_INTERVAL = 10_000; // ms between two counts, each of which reads all orders, at least
 const LONGEST_MESSAGE = 300; // characters of an error that is shown; one of a proxy can be a page
 
 const form = document.getElementById("search");
@@ -34,6 +35,7 @@ const state = document.getElementById("orders-state");
 const result = form.querySelector(".result");
 const more = document.getElementById("more-orders");
 let productId;
+let onLogged; // is called after something that the operator log has
 let orders = [];
 let end = null; // the cursor of the last order that was found, if more follow
 let searched = null; // what was searched for, or null while the newest orders are shown
@@ -118,15 +120,13 @@ async function cancel({ id, reference, userRef }, button) {
     await ask(CANCEL, { input: { orderId: id, userRef } });
     setText(result, text("operator_cancelled", { reference: isolated(reference) }));
     result.focus(); // the button of a cancelled order is gone
-    onCancelled();
+    onLogged();
     await Promise.all([read(), readCounts()]);
   } catch (error) {
     setText(result, explain(error));
   }
   button.setAttribute("aria-disabled", "false");
 }
-let onCancelled = () => {};
-
 // Downloads all orders that the filters match. Where the browser can, they are written to the disk as they come.
 async function download(kind) {
   const { status, since, until } = filters();
@@ -141,6 +141,7 @@ async function download(kind) {
   }
   if (file) await response.body.pipeTo(await file.createWritable());
   else save(await response.blob(), name);
+  onLogged();
   return text("operator_exported", { name: isolated(name) });
 }
 
@@ -163,11 +164,11 @@ async function exportOrders(button) {
   button.setAttribute("aria-disabled", "false");
 }
 
-// Shows the orders of a product. `cancelled` is called after an order was cancelled here. Returns a function that reads
-// the newest orders again, if no search is shown.
-export async function showOrders(id, { cancelled }) {
+// Shows the orders of a product. `logged` is called after what was done here is in the operator log. Returns a function
+// that reads the newest orders again, if no search is shown.
+export function showOrders(id, logged) {
   productId = id;
-  onCancelled = cancelled;
+  onLogged = logged;
   result.tabIndex = -1;
   onSubmit(form, search);
   form.addEventListener("reset", () => {
@@ -179,11 +180,15 @@ export async function showOrders(id, { cancelled }) {
   for (const button of form.querySelectorAll("[data-export]")) {
     button.addEventListener("click", () => exportOrders(button));
   }
-  const readAgain = atMostEvery(INTERVAL, async () => {
+  const readNewest = atMostEvery(INTERVAL, async () => {
     // A row does not move away while a button in it has the focus.
     if (searched === null && !body.contains(document.activeElement)) await read();
-    await readCounts();
   });
+  const count = atMostEvery(COUNTS_INTERVAL, readCounts);
+  const readAgain = () => {
+    readNewest();
+    count();
+  };
   readAgain();
   return readAgain;
 }

@@ -16,8 +16,8 @@ export function nameZones() {
 // The state of a product at a moment: the first that is true.
 export function stateOf({ archivedAt, closesAt, pausedAt, opensAt, stock }, at) {
   if (archivedAt) return "operator_archived";
-  if (closesAt && Date.parse(closesAt) <= at) return "operator_closed";
-  if (pausedAt) return "operator_paused";
+  if (closesAt && Date.parse(closesAt) <= at) return "closed";
+  if (pausedAt) return "paused";
   if (opensAt && Date.parse(opensAt) > at) return "operator_scheduled";
   return stock === 0 ? "sold_out" : "operator_on_sale";
 }
@@ -31,7 +31,7 @@ export function showState(badge, product, at) {
 // When a product opens and closes, in words.
 export function timesOf({ opensAt, closesAt }) {
   const opens = opensAt && text("opens_at", { moment: moment(opensAt) });
-  const closes = closesAt && text("operator_closes_at", { moment: moment(closesAt) });
+  const closes = closesAt && text("closes_at", { moment: moment(closesAt) });
   return [opens, closes].filter(Boolean).join(" · ");
 }
 

@@ -3,7 +3,7 @@
 import { now } from "./api.js";
 import { isolated, setText, text } from "./locale.js";
 import { changeInWords } from "./operator_log.js";
-import { FIELDS, atMostEvery, confirmed, onSubmit, onSubmitOnce, showState } from "./operator_parts.js";
+import { FIELDS, atMostEvery, confirmed, onSubmit, onSubmitOnce, showState, timesOf } from "./operator_parts.js";
 import { ask } from "./operator_session.js";
 
 const PRODUCT = `query OperatorProduct($id: ID!) {
@@ -42,6 +42,8 @@ function render() {
   document.title = `${product.name} · DROPZERO`;
   setText(document.getElementById("heading"), product.name);
   setText(document.getElementById("drop-name"), product.dropName);
+  setText(document.getElementById("times"), timesOf(product));
+  document.getElementById("in-shop").href = `/drop/${product.id}`;
   renderState();
   const stopped = Boolean(product.pausedAt || product.archivedAt);
   setText(document.getElementById("pause-text"), text(stopped ? "operator_resume_text" : "operator_pause_text"));
@@ -69,6 +71,7 @@ export async function readProduct(id, { saved = false } = {}) {
   const changed = product && found.revision > product.revision;
   product = found;
   if (saved || base === null || !NAMES.some(isEdited)) fillDetails(NAMES);
+  else if (NAMES.every((name) => base[name] === product[name])) base = product; // the sale was paused, for example
   render();
   if (changed) onChange();
   return product;

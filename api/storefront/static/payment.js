@@ -1,6 +1,6 @@
 // The demo of a payment: one held order, and a button in the place of the shop's payment. No money is taken.
 
-import { backoff, pause, request } from "./api.js";
+import { readFirst, request } from "./api.js";
 import { clockOf, isHeld, readAgain, timeLeft } from "./hold.js";
 import { announce, number, setText, text } from "./locale.js";
 import { knownGuest, lasting, randomKey } from "./purchase.js";
@@ -12,9 +12,7 @@ const PAYMENT = `query Payment($id: ID!) {
 const DEADLINE = 20_000; // ms for one answer
 
 const id = location.pathname.split("/").pop();
-const [back, notice, payment, pay, answer] = ["back", "notice", "payment", "pay", "answer"].map((name) =>
-  document.getElementById(name),
-);
+const [back, payment, pay, answer] = ["back", "payment", "pay", "answer"].map((name) => document.getElementById(name));
 // `outcome` is what became of the payment, or null. `paying` while it is not known.
 const state = { order: null, paying: false, outcome: null };
 
@@ -105,22 +103,8 @@ pay.addEventListener("click", async () => {
   announce(ANSWERS[state.outcome]().join(" "));
 });
 
-for (let failures = 0; state.order === null; failures += 1) {
-  try {
-    await read();
-    notice.hidden = true;
-  } catch ({ code }) {
-    const missing = ["NOT_FOUND", "BAD_USER_INPUT", "UNAUTHENTICATED"].includes(code);
-    notice.hidden = false;
-    setText(notice, text(missing ? "payment_missing" : "unreachable"));
-    if (missing) {
-      payment.hidden = true;
-      break;
-    }
-    await pause(backoff(failures));
-  }
-}
+await readFirst(read, "payment_missing");
 if (state.order) {
   readAgain(read, () => (isHeld(state.order) ? timeLeft(state.order) : Infinity))();
   performance.mark("interactive");
-}
+} else payment.hidden = true;

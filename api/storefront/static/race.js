@@ -1,6 +1,6 @@
 // The race through two Regions: real purchases at the same instant, the outcome of each, and whether the sum is right.
 
-import { StockWatch, backoff, pause, request, until } from "./api.js";
+import { StockWatch, pause, readFirst, request, until } from "./api.js";
 import { announce, number, text } from "./locale.js";
 import { decide, lasting, randomKey } from "./purchase.js";
 
@@ -38,11 +38,11 @@ const watch = new StockWatch({
     onVersion();
   },
   onLost() {},
-  onMissed: () => Promise.resolve(),
+  async onMissed() {},
 });
 
-function showNotice(key, values) {
-  notice.textContent = text(key, values);
+function showNotice(key) {
+  notice.textContent = text(key);
   notice.hidden = false;
 }
 
@@ -215,20 +215,12 @@ form.addEventListener("submit", async (event) => {
 });
 
 clearResults();
-for (let failures = 0; regions.length === 0; failures += 1) {
-  try {
-    const course = await request(COURSE);
-    regions = course.regions.map(({ name }) => name);
-    for (const element of document.querySelectorAll("[data-region]")) {
-      const name = regions[element.dataset.region];
-      (element.querySelector("bdi") ?? element).textContent = name ?? "–";
-    }
-    showProducts(course.products.edges.map(({ node }) => node));
-    notice.hidden = !start.matches("[aria-disabled=true]");
-    performance.mark("interactive");
-  } catch {
-    showNotice("unreachable");
-    await pause(backoff(failures));
-  }
+const course = await readFirst(() => request(COURSE));
+regions = course.regions.map(({ name }) => name);
+for (const element of document.querySelectorAll("[data-region]")) {
+  const name = regions[element.dataset.region];
+  (element.querySelector("bdi") ?? element).textContent = name ?? "–";
 }
+showProducts(course.products.edges.map(({ node }) => node));
+performance.mark("interactive");
 await returnUnits().catch(() => {}); // the rest is returned when the page is opened again

@@ -1,18 +1,16 @@
 // All drops, each with its live counter: one subscription for the whole page.
 
-import { StockWatch, backoff, pause, request, soon, until } from "./api.js";
-import { announce, moment, number, setText, text } from "./locale.js";
+import { StockWatch, backoff, isClosed, pause, readFirst, request, soon, until } from "./api.js";
+import { announceStock, moment, number, setText, text } from "./locale.js";
 
 const DROPS = `query Drops {
   now
   products(first: 100) { edges { node { id name dropName stock opensAt closesAt pausedAt revision } } }
 }`;
-const FEW = 10; // units; a stock that falls this low is announced
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
 
 const cards = new Map();
 const connection = document.getElementById("connection");
-const notice = document.getElementById("notice");
 
 class Card {
   constructor(product) {
@@ -35,11 +33,9 @@ class Card {
     if (waits.length > 0) this.opening = setTimeout(() => this.awaitOpening(), Math.min(...waits, LONGEST_TIMER) + 1);
   }
 
-  isClosed = () => Boolean(this.closesAt) && until(this.closesAt) <= 0;
-
   // The order of the cards: open, then not open yet or paused, then sold out or closed.
   rank() {
-    if (this.stock === 0 || this.isClosed()) return 2;
+    if (this.stock === 0 || isClosed(this)) return 2;
     return until(this.opensAt) > 0 || this.pausedAt ? 1 : 0;
   }
 
@@ -49,7 +45,7 @@ class Card {
     this.element.classList.toggle("live", this.live === true);
     this.element.classList.toggle("gone", this.rank() === 2);
     this.element.classList.toggle("open", this.rank() === 0);
-    if (this.isClosed()) setText(this.state, text("closed"));
+    if (isClosed(this)) setText(this.state, text("closed"));
     else if (this.stock === 0) setText(this.state, text("sold_out"));
     else if (this.live === false) setText(this.state, text("last_known"));
     else if (this.pausedAt) setText(this.state, text("paused"));
@@ -76,16 +72,14 @@ class Card {
     this.live = !stale;
     this.render();
     if (revision > this.revision) readSoon();
-    if (before > 0 && stock === 0) announce(text("announce_sold_out", { name: this.name }));
-    else if (before > FEW && stock <= FEW) announce(text("announce_left", { name: this.name, count: stock }));
+    announceStock(this.name, before, stock);
   }
 }
 
 const readSoon = soon(() => read()); // after an operator has changed a drop
 
 function showConnection(live) {
-  const state = text(live ? "live" : "reconnecting");
-  if (connection.textContent !== state) connection.textContent = state;
+  setText(connection, text(live ? "live" : "reconnecting"));
   connection.classList.toggle("live", live);
 }
 
@@ -101,7 +95,7 @@ const watch = new StockWatch({
       card.render();
     }
   },
-  onMissed: () => read().catch(() => {}),
+  onMissed: () => read(),
 });
 
 // Reads all drops. A card keeps its place while the page is open, also when it is sold out: nothing moves under the
@@ -121,17 +115,11 @@ async function read() {
   document.getElementById("drops").append(...fresh.map(({ element }) => element));
   if (cards.size > 0 && added.length + gone.length > 0) watch.watch([...cards.keys()]);
   connection.hidden = cards.size === 0;
-  notice.hidden = cards.size > 0;
-  notice.textContent = text("no_drops");
+  document.getElementById("no-drops").hidden = cards.size > 0;
 }
 
-for (let attempts = 0; cards.size === 0; attempts += 1) {
-  if (attempts > 0) await pause(backoff(attempts));
-  try {
-    await read();
-    performance.mark("interactive");
-  } catch {
-    notice.hidden = false;
-    notice.textContent = text("unreachable");
-  }
+for (let looks = 0; cards.size === 0; looks += 1) {
+  if (looks > 0) await pause(backoff(looks));
+  await readFirst(read);
+  performance.mark("interactive");
 }
