@@ -172,6 +172,7 @@ async def test_support_sees_what_there_is_without_activity(without_activity: Sho
         await expect(page.read_only).to_be_visible()
         await expect(page.page.locator("#no-activity")).to_contain_text("DROPZERO_ACTIVITY")
         await expect(page.page.locator(".writes:visible")).to_have_count(0)
+        await page.expect_live()
         await server.purchase(product_id)
         await expect(page.figure("stock")).to_have_text("8")
         await expect(page.orders).to_have_count(1)
@@ -213,6 +214,7 @@ async def test_a_change_on_top_of_another_operators_is_shown_before_it_is_saved(
     product = (await server.data(PRODUCT, {"id": product_id}))["product"]
     change = {"productId": product_id, "revision": product["revision"], "limitPerBuyer": 5}
     await server.data(UPDATE, {"input": change}, token=ADMIN_TOKEN)
+    await expect(page.log).to_have_count(2)
 
     await page.submit("details")
     await expect(page.result("details")).to_have_text(english("operator_stale"))

@@ -182,7 +182,7 @@ function showMachines({ regions, processes }) {
   });
 }
 
-function showConnection(live) {
+export function showConnection(live) {
   setText(connection, text(live ? "live" : "reconnecting"));
   connection.classList.toggle("live", live);
 }
