@@ -18,7 +18,7 @@ COMMAND_VARIABLES: tuple[Variable[Any], ...] = (
         "DROPZERO_URL",
         "http://127.0.0.1:8000",
         str,
-        "the server that `dropzero product`, `dropzero load` and `dropzero race` call",
+        "the server that `dropzero product`, `dropzero orders`, `dropzero load` and `dropzero race` call",
     ),
 )
 """The variables of options of `dropzero`, which `api/cli.py` and `api/commands` read."""

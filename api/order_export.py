@@ -4,15 +4,17 @@ An export is a stream of any length. It has the pace of its client, and no more 
 fails midway the connection is closed without the end of the answer, so that nobody takes a part for the whole.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from time import thread_time
+from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.callers import identify
 from api.database.errors import DatabaseError
@@ -23,7 +25,8 @@ from api.drops.limits import checked_id, checked_moment
 from api.drops.operator_log import Action, FieldChange, Step
 from api.drops.orders import OrderStatus
 from api.export_formats import FORMATS, ExportFormat
-from api.graphql.departure import EXTENSION, Departure
+from api.graphql.headers import headers_of
+from api.graphql.requests import Refusal, read_body
 from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
 from api.identity.caller import Role, client_key
@@ -83,15 +86,21 @@ class OrderExports:
         self.under_way += 1
         try:
             await self._admission.gate.metered_apart(client, self._export(chosen, transfer, caller.name, receive))
+        except (ClientDisconnect, _Stopping) as end:
+            reason = "this server stops" if isinstance(end, _Stopping) else "its client has left"
+            logger.info("an export of orders ended early: %s", reason)
         finally:
             self.under_way -= 1
 
     async def _export(self, chosen: ExportFilter, transfer: "_Transfer", operator: str, receive: Receive) -> None:
         try:
             async with exporting(self._drops.regions, chosen) as export:
-                await record_export(self._drops.regions, _step(chosen, transfer, operator))
-                logger.info("%s exports orders as they are at %s", operator, export.at)
-                await transfer.send_all(export)
+                if transfer.scope["method"] == "GET":
+                    await record_export(self._drops.regions, _step(chosen, operator))
+                    logger.info("%s exports orders as they are at %s", operator, export.at)
+                await transfer.send_all(export, receive)
+        except Refusal as refusal:
+            await PlainTextResponse(f"{refusal}\n", refusal.status)(transfer.scope, receive, transfer.send)
         except NotFound as error:
             await _refusal(error)(transfer.scope, receive, transfer.send)
         except (DatabaseError, RateLimited) as error:
@@ -107,6 +116,10 @@ class OrderExports:
         return _later(f"this server has {self._most} exports under way, as many as it may; try again later")
 
 
+class _Stopping(Exception):
+    """The server stops."""
+
+
 class _Transfer:
     """The answer to one request, as it is sent."""
 
@@ -117,20 +130,22 @@ class _Transfer:
         self.format = format_
         self._turns = admission.turns
         self._client = client
-        self._departure: Departure = scope.get("extensions", {}).get(EXTENSION) or Departure()
 
-    async def send_all(self, export: Export) -> None:
-        """Send the whole export, or as much as the client takes. Raises DatabaseError, and RateLimited when other long
+    async def send_all(self, export: Export, receive: Receive) -> None:
+        """Send the whole export. Raises ClientDisconnect, _Stopping, DatabaseError, and RateLimited when other long
         work leaves no time for it."""
+        await read_body(headers_of(self.scope), receive)
+        leaving = asyncio.ensure_future(receive())  # returns when the client leaves or the server stops
         self.begun = True
-        await self.send({"type": "http.response.start", "status": 200, "headers": self._headers(export)})
-        if self.scope["method"] != "HEAD":
-            await self._send_body(self.format.head)
-            async for page in export.pages():
-                await self._send_body(await self._encoded(page))
-                if self._departure.left:
-                    return
-        await self.send({"type": "http.response.body", "body": b""})
+        try:
+            await self.send({"type": "http.response.start", "status": 200, "headers": self._headers(export)})
+            if self.scope["method"] == "GET":
+                await self._send_body(self.format.head, leaving)
+                async for page in export.pages():
+                    await self._send_body(await self._encoded(page), leaving)
+            await self.send({"type": "http.response.body", "body": b""})
+        finally:
+            leaving.cancel()
 
     async def _encoded(self, orders: Iterator[ExportedOrder]) -> bytes:
         """The lines of a page, encoded in turns, so that the buyers' requests go on meanwhile."""
@@ -141,8 +156,17 @@ class _Transfer:
             begun = thread_time()
         return b"".join(parts)
 
-    async def _send_body(self, body: bytes) -> None:
-        await self.send({"type": "http.response.body", "body": body, "more_body": True})
+    async def _send_body(self, body: bytes, leaving: "asyncio.Future[Message]") -> None:
+        """Send a part of the body, which waits for the client to read."""
+        sending = asyncio.ensure_future(self.send({"type": "http.response.body", "body": body, "more_body": True}))
+        ends: set[asyncio.Future[Any]] = {sending, leaving}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done():
+                raise ClientDisconnect if leaving.result()["type"] == "http.disconnect" else _Stopping
+            await sending
+        finally:
+            sending.cancel()
 
     def _headers(self, export: Export) -> list[tuple[bytes, bytes]]:
         name = self.scope["path"].rpartition("/")[2]
@@ -189,7 +213,7 @@ def _status_of(values: Mapping[str, str]) -> OrderStatus | None:
         raise InvalidInput(f"status must be one of {names}, not {values['status'][:50]!r}") from None
 
 
-def _step(chosen: ExportFilter, transfer: _Transfer, operator: str) -> Step:
+def _step(chosen: ExportFilter, operator: str) -> Step:
     """The entry of the operator log."""
     values = {
         "status": None if chosen.status is None else chosen.status.value,

@@ -54,6 +54,11 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def has_json_log() -> bool:
+    """Whether `configure_logging` has chosen JSON."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+
+
 def configure_logging(*, json: bool = False) -> None:
     """Log each event in one line on stderr, as text or as JSON; of uvicorn's own lines, warnings and errors only. The
     first call in a process decides."""

@@ -35,7 +35,7 @@ def environment(changes: Mapping[str, str]) -> dict[str, str]:
 
     Processes write bytecode, so that not every one compiles this project again.
     """
-    others = ("DROPZERO_", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
+    others = ("DROPZERO_", "OTEL_", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, **changes}
 

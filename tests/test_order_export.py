@@ -3,8 +3,9 @@
 import asyncio
 import csv
 import io
+import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,20 @@ async def test_an_export_that_fails_midway_has_no_end(server: Server, pool: Pool
         await end_export(pool)
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
+
+
+async def test_a_server_that_stops_breaks_an_export_off(
+    settings: Settings, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dropzero.operator")
+    async with AsyncExitStack() as clients:
+        async with serving(replace(settings, socket_times=SocketTimes(send=short(1.0)))) as server:
+            product_id = await server.create_product()
+            await sell(pool, product_id, 40_000)
+            reader = await clients.enter_async_context(client_that_does_not_read(server, product_id))
+        assert "an export of orders ended early: this server stops" in caplog.messages
+        async with asyncio.timeout(PATIENCE):
+            assert not (await reader.read(-1)).endswith(b"0\r\n\r\n")
 
 
 async def test_a_server_with_one_connection_keeps_it_for_buyers(settings: Settings) -> None:

@@ -13,11 +13,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from api.database.pool import Pool
 from api.drops.audit import audit
+from api.drops.reference import reference_of
 from tests.command import environment, started
 from tests.graphql.operations import ORDERS, PRODUCTS
 from tests.patience import FACTOR, PATIENCE
@@ -77,6 +79,11 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
         "idempotencyKey": ["click-1", "click-2"],
         "region": [endpoint.region for endpoint in server.settings.endpoints],
         "after": [product["cursor"], order["cursor"]],
+        "reference": [reference_of(UUID(order_id)) for order_id in orders],
+        "since": ["2000-01-01T00:00:00Z"],
+        "until": ["2999-01-01T00:00:00Z"],
+        "opensAt": ["2000-01-01T00:00:00Z"],
+        "closesAt": ["2999-01-01T00:00:00Z"],
         **{name: [1, 2, 100] for name in ("first", "quantity", "delta", "limitPerBuyer", "stock")},
     }
 

@@ -1,6 +1,7 @@
 """What the commands share: the settings, a client of a running server, a connection to the database, and their end."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,9 +15,12 @@ from api.database.pool import Pool
 from api.database.pooler import require_kept_statements
 from api.database.tokens import AuthTokens
 from api.operator_token import find_operator_token
+from api.process import has_json_log
 from api.running_database import database_to_visit
 from api.settings import Settings, read_settings
 from api.startup import web_identity
+
+logger = logging.getLogger("dropzero.command")
 
 T = TypeVar("T")
 
@@ -36,8 +40,11 @@ Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Print one line to standard error and end the process with the status."""
-    terminal.write_error(f"dropzero: {message}")
+    """Print one line to standard error, or log it where the log is JSON, and end the process with the status."""
+    if has_json_log():
+        logger.critical(message)
+    else:
+        terminal.write_error(f"dropzero: {message}")
     raise SystemExit(status)
 
 

@@ -45,8 +45,8 @@ SELECT clock.now, page.* FROM (SELECT now() AS now) AS clock LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class FeedTimes:
-    """When a followed product is read, in seconds. `interval`: between two readings, jittered by a tenth. `slow`: from
-    one reading of the holds, the processes and the endpoints to the next. `backoff` is added to the interval while the
+    """When a followed product is read, in seconds. `interval`: between two readings, jittered by a tenth. `slow`: about
+    so often, the holds, the processes and the endpoints are read too. `backoff` is added to the interval while the
     database is away."""
 
     interval: float = 1.0
@@ -181,7 +181,7 @@ class _Followed:
         """Read what is new, and send it to the followers if anything has changed, or what is read less often was read
         again. Raises Conflict, Unavailable."""
         last, now = self._latest, asyncio.get_running_loop().time()
-        slow = now - self._around_at > self._times.slow
+        slow = now - self._around_at > self._times.slow - self._times.interval / 2
         at = await self._read_rows(None if last is None else last.at)
         product = await get_product(self._regions, self._product_id)
         around = await self._read_around() if last is None or slow else last.around

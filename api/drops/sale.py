@@ -66,6 +66,7 @@ class Sale:
         self._restocks = dict(snapshot.restocks)
         self._held = dict(snapshot.held)
         self._region = region
+        self._ends_at = snapshot.product.ends_at
         self._stock = snapshot.product.stock
         self._stocked = snapshot.product.stocked
         self.decisions: list[Decision | DropError] = []
@@ -141,7 +142,7 @@ class Sale:
 
     def _buy(self, purchase: Purchase, earlier: Order | None) -> Decision | DropError:
         """`earlier` is the order that has the id of this purchase's order."""
-        now, opens_at, ends_at = self.snapshot.now, self.product.opens_at, self.product.ends_at
+        now, opens_at, ends_at = self.snapshot.now, self.product.opens_at, self._ends_at
         limit = self.product.limit_per_buyer
         held = self._held.get(purchase.user_ref, 0)
         if earlier is not None and earlier.quantity != purchase.quantity:

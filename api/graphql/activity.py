@@ -150,8 +150,8 @@ class ActivityQueries:
 class ActivitySubscriptions:
     @strawberry.subscription(
         description="Operator and support only. What happens in the drop of a product: now, and from then on whenever "
-        "it changes, once a second at most and every five seconds at least. A client that reads slowly skips to the "
-        "latest event. A client whose token expires gets an error."
+        "it changes, once a second at most, and about every five seconds in any case. A client that reads slowly skips "
+        "to the latest event. A client whose token expires gets an error."
     )
     async def drop_activity(
         self, info: Info, product_id: Annotated[strawberry.ID, strawberry.argument(description="The product.")]

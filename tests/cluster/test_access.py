@@ -14,10 +14,13 @@ from api.cluster.access import DATABASE_ROLE, GRANTS, role_statements
 from api.database.endpoint import Endpoint
 from api.database.migrations import MigrationRefused, load_migrations, migrations_directory, read_schema
 from api.database.pool import Pool
+from api.database.retry import RetryBudget
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed
+from api.drops.operator_log import Action, list_log
 from api.drops.order_search import list_orders
 from api.drops.orders import get_order
+from api.drops.product_changes import change_product, pause
 from api.drops.products import NewProduct, create_product, list_products
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import Purchase
@@ -80,6 +83,8 @@ async def do_all_that_a_server_does(pool: Pool, owner: Pool) -> None:
     assert [line.balanced for line in await audit(pool)] == [True]
     await send_every_statement_about_events(pool, owner)
     await send_every_statement_about_activity(pool)
+    await change_product(pool, product.id, pause, "olga", Action.PRODUCT_PAUSED, RetryBudget(attempts=1))
+    assert len((await list_log(pool, 10)).items) == 1
 
 
 async def test_the_servers_role_can_do_all_that_a_server_does(server_role: Server) -> None:

@@ -210,4 +210,4 @@ async def test_a_full_disk_is_named_in_the_log_and_not_in_the_answer(
     assert "nothing was changed" in message
     assert "disk" not in message + code
     line = "Unavailable: 53100: could not extend file: No space left on device"
-    assert any(logged.endswith(line) for logged in caplog.messages)
+    assert any(line in logged for logged in caplog.messages)

@@ -141,7 +141,7 @@ async def test_the_answer_to_a_preflight_is_kept_for_each_origin_by_itself(serve
 
 async def test_a_page_may_read_when_to_try_again(server: Server) -> None:
     response, _ = await post(server, TYPENAME, origin=PAGE)
-    assert response.headers["access-control-expose-headers"] == "retry-after"
+    assert response.headers["access-control-expose-headers"] == "retry-after, x-request-id"
     assert response.headers["vary"] == "Origin"
     assert "access-control-allow-credentials" not in response.headers
 
@@ -151,7 +151,7 @@ async def test_a_page_may_read_that_its_request_waited_too_long(settings: Settin
         response, answer = await post(server, TYPENAME, origin=PAGE)
         assert (response.status, response.headers["access-control-allow-origin"]) == (429, PAGE)
         assert "retry-after" in response.headers
-        assert response.headers["access-control-expose-headers"] == "retry-after"
+        assert response.headers["access-control-expose-headers"] == "retry-after, x-request-id"
         assert answer["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
 
         response, _ = await post(server, TYPENAME, origin="https://evil.example")

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from api.json_log import JsonFormatter
 from api.settings import Settings
 from api.tracing.request_trace import RequestTrace
 from api.tracing.variables import Sampling
+from tests.command import dropzero, dropzero_here
 from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 from tests.tracing.collector import Collector
 
@@ -129,3 +131,14 @@ class TestJson:
             "logger": "a",
             "message": 'it "failed"\n\x1b\u2028',
         }
+
+    async def test_a_command_that_fails_logs_why(self, tmp_path: Path) -> None:
+        run = await dropzero("serve", DROPZERO_LOG="json", DROPZERO_ATTEMPTS="none", DROPZERO_DATA=str(tmp_path))
+        line = json.loads(run.err)
+        assert run.status == 2
+        assert (line["level"], line["logger"]) == ("CRITICAL", "dropzero.command")
+        assert line["message"].startswith("DROPZERO_ATTEMPTS: expected a whole number")
+
+    async def test_another_format_is_refused(self) -> None:
+        run = await dropzero_here("schema", DROPZERO_LOG="xml")
+        assert (run.status, run.err) == (2, "dropzero: DROPZERO_LOG: expected text or json, not 'xml'\n")

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -14,7 +16,8 @@ from api.database.pool import Pool
 from api.settings import Settings
 from api.tracing.tracing import MAX_CLIENT_TRACES, Tracing
 from api.tracing.variables import ENDPOINT, SAMPLER, SHARE, Sampling, read_sampling
-from tests.patience import until
+from tests.command import dropzero_serve
+from tests.patience import short, until
 from tests.server import ADMIN_TOKEN, PURCHASE, Server, serving
 from tests.tracing.collector import CLIENT, INTERNAL, SERVER, Collector, SpanSent
 
@@ -162,6 +165,16 @@ async def test_what_fails_is_marked_with_the_class_of_the_error(
     assert b"does not exist" not in b"".join(collector.bodies)
 
 
+async def test_a_request_that_waits_for_the_processor_has_a_span_of_its_wait(
+    traced: Server, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.graphql.tracing.WORTH_A_SPAN", 0)
+    await traced.ask("{ __typename }")
+    request = await collector.root()
+    wait = only(collector.within(request), "wait for turn")
+    assert 0 <= wait.seconds <= request.seconds
+
+
 @pytest.mark.parametrize(
     ("sampler", "share", "parent", "is_traced"),
     [
@@ -234,6 +247,45 @@ async def test_a_collector_that_is_away_harms_nobody(
     assert [record.name for record in records if record.levelname != "INFO"] == ["dropzero.tracing"]
     assert not logging.getLogger("opentelemetry").propagate
     assert "hunter2" not in caplog.text
+
+
+async def test_a_server_stops_although_its_collector_never_answers(
+    settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.tracing.tracing.CLOSE_TIMEOUT", short(0.2))
+    never = asyncio.Event()
+
+    async def answer() -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    collector.answer = answer
+    async with serving(replace(settings, tracing=Sampling())) as server:
+        assert (await server.purchase(await server.create_product()))["status"] == "CONFIRMED"
+        await until(lambda: collector.requests > 0)
+        assert (await server.purchase(await server.create_product()))["status"] == "CONFIRMED"
+    assert collector.spans == []
+    never.set()
+
+
+@pytest.mark.slow
+async def test_each_worker_sends_its_own_traces(collector: Collector, tmp_path: Path, database_url: str) -> None:
+    variables = {
+        "DROPZERO_ENDPOINTS": f"us-east-1={database_url}",
+        "DROPZERO_ADMIN_TOKEN": ADMIN_TOKEN,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_SERVICE_NAME": "shop",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-key=hunter2",
+    }
+    async with dropzero_serve(tmp_path / "data", "--workers", "2", **variables) as server:
+        for _ in range(20):  # each on a connection of its own, so that both workers accept some
+            async with aiohttp.ClientSession() as session, session.get(f"{server.url}/graphql?query={{now}}"):
+                pass
+        assert await server.stop() == 0
+    assert len(collector.roots()) == 20  # sent before the end, however long the SDK would have waited
+    assert {resource["service.name"] for resource in collector.resources} == {"shop"}
+    assert {headers["x-key"] for headers in collector.headers} == {"hunter2"}
+    assert "hunter2" not in server.log
 
 
 async def test_nothing_is_sent_where_traces_are_off(settings: Settings, collector: Collector) -> None:
