@@ -62,6 +62,8 @@ async function show(roles) {
   if (isOperator) await showLog(null)().catch(() => {});
 }
 
+// A page that the browser has kept may be of a session that has ended.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 document.getElementById("sign-out").addEventListener("click", () => signOut());
 nameZones();
 await readFirst(async () => show(token() ? await knownRoles() : await signIn()), "no_such_drop");
