@@ -124,9 +124,11 @@ async def test_nothing_is_shown_without_a_token(server: Server, visits: Visits) 
     assert not [url for url in visit.requested if url.endswith("/graphql")]
     assert "Secret Tee" not in await visit.page.content()
 
-    await page.sign_in("no such token")
-    await expect(page.result("sign-in")).to_have_text(english("operator_wrong_token"))
-    await expect(page.page.locator("#token")).to_be_focused()
+    for wrong in ("トークン", "no-such-token"):
+        await page.sign_in(wrong)
+        await expect(page.result("sign-in")).to_have_text(english("operator_wrong_token"))
+        await expect(page.page.locator("#token")).to_be_focused()
+        await page.page.evaluate("document.querySelector('#sign-in .result').textContent = ''")
     assert "Secret Tee" not in await visit.page.content()
     await page.sign_in(ADMIN_TOKEN)
     await expect(page.heading).to_have_text("Secret Tee")
@@ -172,6 +174,7 @@ async def test_support_sees_what_there_is_without_activity(without_activity: Sho
         await expect(page.read_only).to_be_visible()
         await expect(page.page.locator("#no-activity")).to_contain_text("DROPZERO_ACTIVITY")
         await expect(page.page.locator(".writes:visible")).to_have_count(0)
+        await page.expect_live()
         await server.purchase(product_id)
         await expect(page.figure("stock")).to_have_text("8")
         await expect(page.orders).to_have_count(1)
@@ -213,6 +216,7 @@ async def test_a_change_on_top_of_another_operators_is_shown_before_it_is_saved(
     product = (await server.data(PRODUCT, {"id": product_id}))["product"]
     change = {"productId": product_id, "revision": product["revision"], "limitPerBuyer": 5}
     await server.data(UPDATE, {"input": change}, token=ADMIN_TOKEN)
+    await expect(page.log).to_have_count(2)
 
     await page.submit("details")
     await expect(page.result("details")).to_have_text(english("operator_stale"))

@@ -2,7 +2,7 @@
 
 import { StockWatch, readFirst } from "./api.js";
 import { number, setText, text } from "./locale.js";
-import { watchActivity } from "./operator_activity.js";
+import { showConnection, watchActivity } from "./operator_activity.js";
 import { showList } from "./operator_list.js";
 import { showLog } from "./operator_log.js";
 import { showOrders } from "./operator_orders.js";
@@ -18,10 +18,11 @@ const id = new URLSearchParams(location.search).get("product");
 function watchStock(readOrders) {
   const onChange = (change) => {
     setText(document.querySelector("[data-figure=stock]"), number(change.stock));
+    showConnection(!change.stale);
     showStock(change);
     readOrders();
   };
-  const onLost = () => {};
+  const onLost = () => showConnection(false);
   new StockWatch({ onChange, onLost, onMissed: () => readProduct(id) }).watch([id]);
 }
 
@@ -61,6 +62,8 @@ async function show(roles) {
   if (isOperator) await showLog(null)().catch(() => {});
 }
 
+// A page that the browser has kept may be of a session that has ended.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 document.getElementById("sign-out").addEventListener("click", () => signOut());
 nameZones();
 await readFirst(async () => show(token() ? await knownRoles() : await signIn()), "no_such_drop");

@@ -86,7 +86,9 @@ export async function showList() {
     await read();
     return text("operator_created", { name: isolated(name) });
   });
-  more.addEventListener("click", () => read(end).catch((error) => setText(form.querySelector(".result"), explain(error))));
+  more.addEventListener("click", () =>
+    read(end).catch((error) => setText(form.querySelector(".result"), explain(error))),
+  );
   archived.addEventListener("change", () => read().catch(() => {}));
   setInterval(render, STATES_INTERVAL);
 }

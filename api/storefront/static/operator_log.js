@@ -72,9 +72,9 @@ function fillRow(row, { at, operator, action, productId, orderId, changes }, inS
   isolate(row.querySelector(".quiet"), operator);
   const lines = changes.map(changeInWords);
   if (orderId) lines.unshift(text("operator_order_id", { id: isolated(orderId) }));
-  row.querySelector("ul").replaceChildren(
-    ...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })),
-  );
+  row
+    .querySelector("ul")
+    .replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
 }
 
 // Shows the log of a product, or of the whole shop. Returns a function that reads its newest entries again.
@@ -90,7 +90,13 @@ export function showLog(productId) {
     const fresh = found.filter(({ id }) => !entries.some((entry) => entry.id === id));
     if (after || entries.length === 0) end = pageInfo.hasNextPage ? pageInfo.endCursor : null;
     entries = after ? [...entries, ...fresh] : [...fresh, ...entries];
-    fillRows(list, entries, ({ id }) => id, makeRow, (row, entry) => fillRow(row, entry, productId === null));
+    fillRows(
+      list,
+      entries,
+      ({ id }) => id,
+      makeRow,
+      (row, entry) => fillRow(row, entry, productId === null),
+    );
     more.hidden = end === null;
   };
   more.addEventListener("click", () => read(end).catch(() => {}));

@@ -87,11 +87,17 @@ async function readCounts() {
   const { orderCounts } = await ask(COUNTS, { id: productId });
   const rows = Object.entries(STATES).map(([status, label]) => ({ label, ...orderCounts[status.toLowerCase()] }));
   const table = document.querySelector("#counts tbody");
-  fillRows(table, rows, ({ label }) => label, () => emptyRow(3), (row, count) => {
-    setText(row.children[0], text(count.label));
-    setText(row.children[1], number(count.orders));
-    setText(row.children[2], number(count.units));
-  });
+  fillRows(
+    table,
+    rows,
+    ({ label }) => label,
+    () => emptyRow(3),
+    (row, count) => {
+      setText(row.children[0], text(count.label));
+      setText(row.children[1], number(count.orders));
+      setText(row.children[2], number(count.units));
+    },
+  );
 }
 
 function filters() {
@@ -133,7 +139,9 @@ async function download(kind) {
   const query = new URLSearchParams(Object.entries({ productId, status, since, until }).filter(([, value]) => value));
   const name = `orders-${productId}.${kind}`;
   const file = await window.showSaveFilePicker?.({ suggestedName: name });
-  const response = await fetch(`/operator/orders.${kind}?${query}`, { headers: { authorization: `Bearer ${token()}` } });
+  const response = await fetch(`/operator/orders.${kind}?${query}`, {
+    headers: { authorization: `Bearer ${token()}` },
+  });
   if (response.status === 401) signOut("operator_expired");
   if (!response.ok) {
     const message = (await response.text()).slice(0, LONGEST_MESSAGE);

@@ -5,9 +5,10 @@ import { request } from "./api.js";
 import { text } from "./locale.js";
 import { visit } from "./purchase.js";
 
-const VIEWER = `query Operator { viewer { subject roles } }`;
+const VIEWER = `query Operator { viewer { roles } }`;
 const TOKEN = "dropzero.operator";
 const REASON = "dropzero.operator.reason"; // why the last session ended: the key of a text
+const VISIBLE = /^[!-~]+$/; // the characters of a token
 const DOUBTFUL = ["INTERNAL", "SERVICE_UNAVAILABLE"]; // codes after which a change may have been made
 
 export const token = () => visit.getItem(TOKEN);
@@ -63,6 +64,7 @@ export function signIn() {
       event.preventDefault();
       const candidate = field.value.trim();
       try {
+        if (!VISIBLE.test(candidate)) throw Object.assign(new Error(), { code: "UNAUTHENTICATED" });
         const { roles } = (await request(VIEWER, {}, candidate)).viewer;
         if (!isStaff(roles)) throw Object.assign(new Error(text("operator_no_role")), { code: "FORBIDDEN" });
         visit.setItem(TOKEN, candidate);
