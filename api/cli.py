@@ -114,7 +114,7 @@ def audit_command(as_json: AsJson = False) -> None:
     if as_json:
         terminal.write_json(audit_document(lines))
     else:
-        terminal.show(terminal.audit_table(lines))
+        terminal.show_list(terminal.audit_table(lines))
     objections = [f"{line.product_id}: {line.objection}" for line in lines if not line.balanced]
     if objections:
         fail(f"the books do not balance; {'; '.join(objections)}", status=1)
