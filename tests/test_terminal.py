@@ -48,7 +48,7 @@ def test_a_list_in_a_narrow_terminal_has_a_line_for_each_field(
     for width, heads in ((80, 2), (200, 1)):
         monkeypatch.setattr(terminal, "_out", type(terminal._out)(width=width))
         terminal.show_list(product_table([PRODUCT, PRODUCT]))
-        out = capsys.readouterr().out
+        out = re.sub("\x1b[^m]*m", "", capsys.readouterr().out)
         assert len(re.findall(r"\bid ", out)) == heads
         assert re.search(rf"^name +{NAME}$", out, re.M) if heads == 2 else f"{ID}   {NAME}" in out
         assert "2026-12-01T09:00:00Z" in out
