@@ -108,8 +108,8 @@ def schema() -> None:
 
 @app.command("audit")
 def audit_command(as_json: AsJson = False) -> None:
-    """Check in the database that every unit that was put in is in stock or sold, and that the holdings of buyers are
-    those of their orders. Exit status 1 if not."""
+    """Check in the database that every unit that was put in is in stock, held or sold, and that the holdings of buyers
+    are those of their orders. Exit status 1 if not."""
     lines = with_database(audit)
     if as_json:
         terminal.write_json(audit_document(lines))

@@ -1,4 +1,4 @@
-"""`dropzero product`: create, change, restock and list the products of a running server, as its operator."""
+"""`dropzero product`: create, change, pause, restock and list the products of a running server, as its operator."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
