@@ -7,7 +7,9 @@ import { buy, guest, isRecent, knownGuest, lastOutcome, sentForAnother, unanswer
 
 const DROP = `query Drop($id: ID!, $known: Boolean!) {
   now
-  product(id: $id) { name dropName stock opensAt closesAt archivedAt pausedAt limitPerBuyer holdSeconds revision }
+  product(id: $id) {
+    name dropName description stock opensAt closesAt archivedAt pausedAt limitPerBuyer holdSeconds revision
+  }
   orders(productId: $id, first: 20) @include(if: $known) {
     edges { node { id reference status quantity region createdAt heldUntil } }
   }
@@ -277,6 +279,7 @@ function showProduct(product) {
   document.title = `${product.name} · DROPZERO`;
   setText(parts["drop-name"], product.dropName);
   setText(parts.name, product.name);
+  setText(parts.description, product.description ?? "");
   parts.opens.hidden = opensIn() <= 0;
   if (product.opensAt) setText(parts.opens, text("opens_at", { moment: moment(product.opensAt) }));
   parts.closes.hidden = !product.closesAt;
