@@ -63,11 +63,15 @@ class Product:
         the holdings are right whenever there is a limit again."""
         return self.limit_per_buyer is not None or self.limit_changed_at is not None
 
-    @property
-    def ends_at(self) -> datetime | None:
-        """When buying ends, or has ended; None if no end is known."""
-        ends = [moment for moment in (self.closes_at, self.archived_at) if moment is not None]
-        return min(ends, default=None)
+    def closed_at(self, now: datetime) -> datetime | None:
+        """When buying has ended, at a moment of the database's clock; None if it has not.
+
+        An archived product is closed whatever the clock says. The moment of the archiving is of another transaction,
+        perhaps through another Region, whose clock can be ahead.
+        """
+        if self.closes_at is not None and self.closes_at <= now:
+            return self.closes_at if self.archived_at is None else min(self.closes_at, self.archived_at)
+        return self.archived_at
 
 
 @dataclass(frozen=True, slots=True)
