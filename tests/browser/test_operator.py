@@ -83,13 +83,19 @@ async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits)
 
     await page.cancel_first_order("no")
     await expect(page.orders.get_by_role("button")).to_be_focused()
+    await page.search(reference="no reference")
+    await expect(page.search_result).to_contain_class("failed")
     await page.cancel_first_order("yes")
+    await expect(page.search_result).not_to_contain_class("failed")
+    await expect(page.search_result).to_contain_text(reference)
     await expect(page.orders.locator("td").nth(2)).to_have_text(english("cancelled"))
     await expect(page.figure("stock")).to_have_text("6")
     await expect(page.page.locator("#counts tbody tr").first).to_contain_text("12")
 
     log = [english(f"operator_did_{step}") for step in ("cancel", "restock", "resume", "pause", "update", "create")]
     await expect(page.log.locator("strong")).to_have_text(log)
+    await visit.goto("/operator")
+    await expect(page.log.locator("a")).to_have_text(["Aurora Tee"] * len(log))
     assert ADMIN_TOKEN not in "".join(visit.requested)
 
 

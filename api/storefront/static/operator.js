@@ -3,7 +3,7 @@
 import { StockWatch, readFirst } from "./api.js";
 import { number, setText, text } from "./locale.js";
 import { showConnection, watchActivity } from "./operator_activity.js";
-import { showList } from "./operator_list.js";
+import { nameOf, showList } from "./operator_list.js";
 import { showLog } from "./operator_log.js";
 import { showOrders } from "./operator_orders.js";
 import { nameZones } from "./operator_parts.js";
@@ -59,7 +59,7 @@ async function show(roles) {
   document.getElementById("read-only").hidden = isOperator;
   if (id) return showProduct(isOperator);
   await showList();
-  if (isOperator) await showLog(null)().catch(() => {});
+  if (isOperator) await showLog(null, nameOf)().catch(() => {});
 }
 
 // A page that the browser has kept may be of a session that has ended.

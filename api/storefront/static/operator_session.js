@@ -2,7 +2,7 @@
 // no address, and no other tab has it.
 
 import { request } from "./api.js";
-import { text } from "./locale.js";
+import { setText, text } from "./locale.js";
 import { visit } from "./purchase.js";
 
 const VIEWER = `query Operator { viewer { roles } }`;
@@ -44,6 +44,12 @@ export function explainOnce({ code, message }) {
   return `${code ? message : text("operator_no_answer")} ${text("operator_once")}`;
 }
 
+// Shows what an action has done, or why it failed.
+export function showResult(result, message, failed = false) {
+  result.classList.toggle("failed", failed);
+  setText(result, message);
+}
+
 const isStaff = (roles) => roles.includes("OPERATOR") || roles.includes("SUPPORT");
 
 // Returns the roles of this tab's token.
@@ -71,7 +77,7 @@ export function signIn() {
         form.remove();
         resolve(roles);
       } catch (error) {
-        result.textContent = error.code === "UNAUTHENTICATED" ? text("operator_wrong_token") : explain(error);
+        showResult(result, error.code === "UNAUTHENTICATED" ? text("operator_wrong_token") : explain(error), true);
         field.select();
         field.focus();
       }
