@@ -13,10 +13,15 @@ from api.drops.history import read_history
 from api.drops.processes import Gauges, OwnProcess, delete_gone_processes
 from api.drops.recorder import Recorder
 from api.drops.retention import Retention
+from api.identity.turns import Turns
 
 MAX_HISTORIES = 4
 """Products whose histories are read one after the other before anybody gets one. A history takes 0.3 s of the
 processor at most: 30,000 rows, on one of 2 shared cores."""
+
+SHARE = 0.1
+"""Share of the processor's time that reading histories may take while other work is waiting. A history of 30,000 rows
+then takes 3 s."""
 
 
 class KeptActivity:
@@ -28,6 +33,7 @@ class KeptActivity:
         self.recorder = Recorder(regions, lambda: (commits.tally for commits in group_commits), self._process)
         self.feed = ActivityFeed(regions)
         self._histories = Gathering(self._read_histories, max_keys=MAX_HISTORIES)
+        self._turns = Turns(SHARE, SHARE, patience=None)
         self._retention = Retention("activity", self._delete_old)
 
     def start(self, gauges: Gauges) -> None:
@@ -48,7 +54,7 @@ class KeptActivity:
         await self.recorder.close(grace)
 
     async def _read_histories(self, product_ids: list[UUID]) -> dict[UUID, Sequence[ActivityPoint]]:
-        return {product_id: await read_history(self._regions, product_id) for product_id in product_ids}
+        return {each: await read_history(self._regions, each, turns=self._turns) for each in product_ids}
 
     async def _delete_old(self) -> bool:
         await delete_gone_processes(self._regions)

@@ -25,7 +25,12 @@ STOP = 2.0
 """Seconds for which no transaction of the product's purchases begins, at most, so that the change gets through beside
 lines that never pause. It ends with the change. That of a process that is killed meanwhile ends by itself."""
 
-_READ = "SELECT now() AS now, EXISTS (SELECT 1 FROM operator_log WHERE product_id = $1 AND id = $2) AS is_done"
+# A step is looked for among the latest entries alone: a product can have a hundred thousand, of cancelled orders.
+_READ = """
+SELECT now() AS now, EXISTS (
+    SELECT 1 FROM operator_log WHERE product_id = $1 AND created_at > now() - interval '10 minutes' AND id = $2
+) AS is_done
+"""
 _STOP = "UPDATE products SET changing_until = now() + make_interval(secs => $2) WHERE id = $1"
 _CHANGE = """
 UPDATE products

@@ -66,7 +66,7 @@ class Sale:
         self._restocks = dict(snapshot.restocks)
         self._held = dict(snapshot.held)
         self._region = region
-        self._ends_at = snapshot.product.ends_at
+        self._closed_at = snapshot.product.closed_at(snapshot.now)
         self._stock = snapshot.product.stock
         self._stocked = snapshot.product.stocked
         self.decisions: list[Decision | DropError] = []
@@ -142,7 +142,7 @@ class Sale:
 
     def _buy(self, purchase: Purchase, earlier: Order | None) -> Decision | DropError:
         """`earlier` is the order that has the id of this purchase's order."""
-        now, opens_at, ends_at = self.snapshot.now, self.product.opens_at, self._ends_at
+        now, opens_at = self.snapshot.now, self.product.opens_at
         limit = self.product.limit_per_buyer
         held = self._held.get(purchase.user_ref, 0)
         if earlier is not None and earlier.quantity != purchase.quantity:
@@ -152,8 +152,8 @@ class Sale:
             )
         if earlier is not None:
             return Replayed(earlier) if earlier.status.has_units else Cancelled(earlier)
-        if ends_at is not None and ends_at <= now:
-            return Closed(ends_at)
+        if self._closed_at is not None:
+            return Closed(self._closed_at)
         if opens_at is not None and opens_at > now:
             return NotOpen(opens_at)
         if self.product.paused_at is not None:

@@ -13,6 +13,7 @@ from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
+from api.graphql.cost import LONG
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.public import PUBLIC
 from api.identity.caller import Role
@@ -27,7 +28,7 @@ class Product:
     id: strawberry.ID = strawberry.field(description="A UUID.")
     name: str = strawberry.field(description="What is sold, 1 to 200 characters.")
     description: str | None = strawberry.field(
-        description="What buyers should know, in several lines of plain text; null if there is nothing."
+        description="What buyers should know, in several lines of plain text; null if there is nothing.", metadata=LONG
     )
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
     stock: int = strawberry.field(description="Units that can be bought: exactly those at the moment of reading.")

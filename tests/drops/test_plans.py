@@ -78,6 +78,7 @@ FILL = (
     WHERE id IN (SELECT id FROM orders ORDER BY created_at DESC LIMIT 2000)
     """,
     "INSERT INTO restocks (id, product_id, delta) SELECT gen_random_uuid(), id, 1 FROM products",
+    "UPDATE products SET archived_at = now() WHERE name = 'Tee' AND created_at < now() - interval '5 hours'",
     "ANALYZE",
 )
 
@@ -227,7 +228,12 @@ EXPECTED = {
         {"orders_pkey"},
     ),
     "one order": Expected(lambda shop: get_order(shop.pool, shop.order_id), {"orders_pkey"}, in_order=True),
-    "products": Expected(products, {"products_by_time", "stock_shards_pkey"}),
+    "products": Expected(products, {"products_current", "stock_shards_pkey"}, in_order=True),
+    "archived products": Expected(
+        lambda shop: two_pages(lambda after: list_products(shop.pool, 2, after, archived=True)),
+        {"products_archived", "stock_shards_pkey"},
+        in_order=True,
+    ),
     "products of a drop": Expected(lambda shop: products(shop, DROP), {"products_by_drop", "stock_shards_pkey"}),
     "products by id": Expected(
         lambda shop: get_products(shop.pool, [shop.hot, shop.cold]), {"products_pkey", "stock_shards_pkey"}

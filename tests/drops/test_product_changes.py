@@ -136,6 +136,16 @@ async def test_nothing_is_sold_after_the_answer_and_it_is_sold_again_when_resume
     await assert_books_balance(pool)
 
 
+async def test_nothing_is_sold_after_an_archiving_at_an_endpoint_whose_clock_is_ahead(pool: Pool) -> None:
+    """`now()` is the clock of the endpoint that a transaction goes through, and two of them can differ."""
+    product_id = await new_product(pool)
+    await change(pool, product_id, archive)
+    await pool.execute("UPDATE products SET archived_at = now() + interval '1 minute' WHERE id = $1", product_id)
+    archived_at = (await get_product(pool, product_id)).archived_at
+    assert archived_at is not None
+    assert (await new_group_commit(pool).submit(purchase(product_id))).decision == Closed(archived_at)
+
+
 async def test_a_group_that_buys_as_much_as_it_returns_cannot_pass_a_change(pool: Pool) -> None:
     """Its stock stays the same, and it writes a shard all the same: a change would not notice it otherwise."""
     product_id = await new_product(pool)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from time import thread_time
 from uuid import UUID
 
 import pytest
@@ -15,12 +16,14 @@ from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.drops.activity import STEP, delete_old_activity
 from api.drops.history import MAX_POINTS, PAGE, read_history
+from api.drops.kept_activity import KeptActivity
 from api.drops.processes import Gauges, delete_gone_processes, list_processes
 from api.drops.recorder import RecorderTimes
 from tests.drops.purchases import new_product
 from tests.drops.recording import outcomes, process
 from tests.engines import on_both_engines
 from tests.faults import Faulty
+from tests.identity.other_work import Others
 from tests.patience import PATIENCE, PATIENT_TIMES, until
 
 INSERT = """
@@ -215,6 +218,20 @@ async def test_of_too_many_rows_the_newest_are_shown(pool: Pool, regions: Region
 
 
 @on_both_engines
+async def test_a_history_that_is_read_leaves_the_processor_to_other_work(pool: Pool, regions: Regions) -> None:
+    product_id = await new_product(pool)
+    await insert(pool, product_id, 8 * PAGE, timedelta(seconds=20))
+    activity = KeptActivity(regions, [])
+    try:
+        async with Others() as others:
+            used, begun = others.used, thread_time()
+            assert outcomes(await activity.history(product_id)) == {"confirmed": 16 * PAGE, "failed": 8 * PAGE}
+            passed = thread_time() - begun
+        assert others.used - used > 0.7 * passed
+    finally:
+        await activity.close(PATIENCE)
+
+
 async def test_old_activity_is_deleted_in_steps(pool: Pool, regions: Regions) -> None:
     product_id = await new_product(pool)
     await insert(pool, product_id, STEP + 500, timedelta(minutes=10))  # ten days and ten hours

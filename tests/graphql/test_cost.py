@@ -17,7 +17,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from api.graphql.cost import MAX_COST, MAX_ROWS, UNPAGED_ROWS
+from api.graphql.cost import LONG, MAX_COST, MAX_ROWS, UNPAGED_ROWS
 from api.graphql.documents import Documents
 from api.graphql.products import DEFAULT_PAGE
 from api.identity.turns import Turns
@@ -113,6 +113,12 @@ def test_a_variable_that_is_left_out_has_its_default(
 ) -> None:
     query = f"query ($first: Int = {default}) {{ {EACH.format('first: $first')} }}"
     assert cost(documents, query, variables) == of_rows(rows)
+
+
+def test_a_long_text_counts_as_many_fields(documents: Documents) -> None:
+    text = "{ products(first: 8) { edges { node { name description } } } }"
+    assert cost(documents, text) == 2 + 8 * (2 + LONG["cost"])
+    assert cost(documents, '{ __type(name: "Product") { description } }') == 2
 
 
 def test_each_operation_of_a_document_has_its_own_cost_and_its_own_variables(documents: Documents) -> None:
