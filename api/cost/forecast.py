@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 
 from api.cost.bill import Bill, Line
 from api.cost.formulas import LEAST_BYTES, read_dpu, write_dpu
+from api.drops.shards import DEFAULT_SHARDS
 
 EVENT_BYTES = 460
 """Of one event, in the outbox and in the table of events. Measured with names of usual length."""
 
 PARCEL = 100
 """Events in a parcel, at most (api/drops/parcels.py)."""
-
-SHARDS = 16
-"""Rows of a product's stock, unless it was created with another number."""
 
 WRITE_SECONDS = 0.010
 READ_SECONDS = 0.001
@@ -110,7 +108,7 @@ def _while_it_runs(plan: Plan) -> Iterator[Line]:
     yield from _reads_while_it_runs(plan)
     rows = plan.hours * 3600 * plan.processes / ACTIVITY_EVERY
     size = ACTIVITY_BYTES + LEAST_BYTES + HEARTBEAT_BYTES
-    yield _written("activity of the product and the processes", rows, 1, size, plan, reads=SHARDS, shard=False)
+    yield _written("activity of the product and the processes", rows, 1, size, plan, reads=DEFAULT_SHARDS, shard=False)
 
 
 def _reads_while_it_runs(plan: Plan) -> Iterator[Line]:
@@ -118,7 +116,7 @@ def _reads_while_it_runs(plan: Plan) -> Iterator[Line]:
     seconds = plan.hours * 3600 * plan.processes
     if plan.watched:
         polls = seconds / POLL
-        yield _read("readings of the watched stock", polls, polls, plan, SHARDS)
+        yield _read("readings of the watched stock", polls, polls, plan, DEFAULT_SHARDS)
     if plan.regions > 1:
         pings = seconds / PING * plan.regions
         yield _read("pings of the endpoints", pings, pings, plan, 0)
@@ -146,7 +144,7 @@ def _written(
     stock = LEAST_BYTES if shard else 0
     written = whole * write_dpu(together * size + stock) + (write_dpu(rest * size + stock) if rest else 0)
     transactions = whole + (1 if rest else 0)
-    read = transactions * read_dpu((1 + SHARDS * shard + together * reads) * LEAST_BYTES)
+    read = transactions * read_dpu((1 + DEFAULT_SHARDS * shard + together * reads) * LEAST_BYTES)
     return Line(what, times, transactions, written * plan.regions, read, transactions * WRITE_SECONDS)
 
 
