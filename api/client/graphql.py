@@ -136,7 +136,7 @@ class GraphQLClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             if begun:
                 raise NoAnswer(
-                    f"the answer of {self.url} broke off: {why_unanswered(error)}; it is not whole"
+                    f"the answer of {self.url} broke off: {_why_unanswered(error)}; it is not whole"
                 ) from None
             raise _no_answer(self.url, error) from None
 
@@ -168,10 +168,10 @@ def _not_an_address(url: str) -> RequestFailed:
 
 
 def _no_answer(url: str, error: Exception) -> NoAnswer:
-    return NoAnswer(f"no answer from {url}: {why_unanswered(error)}; is the server running there?")
+    return NoAnswer(f"no answer from {url}: {_why_unanswered(error)}; is the server running there?")
 
 
-def why_unanswered(error: Exception) -> str:
+def _why_unanswered(error: Exception) -> str:
     """Return why a server did not answer, for people."""
     import aiohttp
 
