@@ -106,22 +106,13 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
     lateness = LoopLateness()
     metrics = Metrics(drops, broadcasts, admission, None if settings.open_metrics else authenticator, lateness, figures)
 
+    ready = identity is None or identity.arrived  # else the token comes with the first request
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with metrics.shared(), _running(issuer, webhook, tracing):
-            await drops.open()
-            try:
-                if identity is None or identity.arrived:  # else the token comes with the first request
-                    await require_ready_database(drops.regions)
-                lateness.start()
-                drops.start(Gauges(watchers=lambda: broadcasts.watchers, lateness_ms=lateness.worst_ms))
-                yield
-            finally:
-                await lateness.close()
-                admission.refusals.close()
-                await broadcasts.close()
-                await reads.close()
-                await drops.close(CLOSE_GRACE)
+        serving = _serving(drops, broadcasts, reads, admission, ready, lateness)
+        async with metrics.shared(), _running(issuer, webhook, tracing), _measured(lateness), serving:
+            yield
 
     times = settings.socket_times
     others = Starlette(
@@ -181,6 +172,34 @@ def new_tracing(settings: Settings) -> "Tracing | None":
     except ImportError as error:
         raise InvalidSettings(f"{ENDPOINT}: {INSTALL} ({error.name} is missing)") from None
     return Tracing(settings.tracing)
+
+
+@asynccontextmanager
+async def _measured(lateness: LoopLateness) -> AsyncIterator[None]:
+    """Measure the event loop until the block is left."""
+    lateness.start()
+    try:
+        yield
+    finally:
+        await lateness.close()
+
+
+@asynccontextmanager
+async def _serving(
+    drops: Drops, broadcasts: Broadcasts, reads: SharedReads, admission: Admission, ready: bool, lateness: LoopLateness
+) -> AsyncIterator[None]:
+    """Serve until the block is left, and then answer what is in line. `ready`: the database can be used from now on."""
+    await drops.open()
+    try:
+        if ready:
+            await require_ready_database(drops.regions)
+        drops.start(Gauges(watchers=lambda: broadcasts.watchers, lateness_ms=lateness.worst_ms))
+        yield
+    finally:
+        admission.refusals.close()
+        await broadcasts.close()
+        await reads.close()
+        await drops.close(CLOSE_GRACE)
 
 
 def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | None) -> Authenticator:

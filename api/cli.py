@@ -108,13 +108,13 @@ def schema() -> None:
 
 @app.command("audit")
 def audit_command(as_json: AsJson = False) -> None:
-    """Check in the database that every unit that was put in is in stock or sold, and that the holdings of buyers are
-    those of their orders. Exit status 1 if not."""
+    """Check in the database that every unit that was put in is in stock, held or sold, and that the holdings of buyers
+    are those of their orders. Exit status 1 if not."""
     lines = with_database(audit)
     if as_json:
         terminal.write_json(audit_document(lines))
     else:
-        terminal.show(terminal.audit_table(lines))
+        terminal.show_list(terminal.audit_table(lines))
     objections = [f"{line.product_id}: {line.objection}" for line in lines if not line.balanced]
     if objections:
         fail(f"the books do not balance; {'; '.join(objections)}", status=1)

@@ -6,7 +6,7 @@ fails midway the connection is closed without the end of the answer, so that nob
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from time import thread_time
@@ -31,6 +31,7 @@ from api.identity.admission import Admission
 from api.identity.authenticator import Authenticator
 from api.identity.caller import Role, client_key
 from api.identity.errors import RateLimited
+from api.identity.turns import Turns
 
 logger = logging.getLogger("dropzero.operator")
 
@@ -49,6 +50,10 @@ SLICE = 50
 READING = 0.000004
 """Seconds of processor time in which the driver reads one order, between the steps of the export (measured on 2 shared
 cores). They are paid for together with the encoding."""
+
+PAUSE = 9
+"""The pause after each page while purchases are under way, as a multiple of the page's processor time. So an export
+takes a tenth of a processor, even of one that this process leaves idle: the database may need it for the purchases."""
 
 PARAMETERS = ("productId", "status", "since", "until")
 
@@ -82,7 +87,7 @@ class OrderExports:
             await self._busy()(scope, receive, send)
             return
         client = client_key(self._admission.clients.of(scope), caller)
-        transfer = _Transfer(scope, send, FORMATS[format_], self._admission, client)
+        transfer = _Transfer(scope, send, FORMATS[format_], self._admission.turns, client, self._is_selling)
         self.under_way += 1
         try:
             await self._admission.gate.metered_apart(client, self._export(chosen, transfer, caller.name, receive))
@@ -110,6 +115,10 @@ class OrderExports:
                     transfer.scope, receive, transfer.send
                 )
 
+    def _is_selling(self) -> bool:
+        """Whether purchases are under way in this process."""
+        return any(commits.unanswered for commits in self._drops.group_commits.values())
+
     def _busy(self) -> Response:
         if self._most < 1:
             return PlainTextResponse("this server has no connection left for exports; see DROPZERO_CONNECTIONS\n", 503)
@@ -123,13 +132,24 @@ class _Stopping(Exception):
 class _Transfer:
     """The answer to one request, as it is sent."""
 
-    def __init__(self, scope: Scope, send: Send, format_: ExportFormat, admission: Admission, client: str) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        send: Send,
+        format_: ExportFormat,
+        turns: Turns,
+        client: str,
+        is_selling: Callable[[], bool],
+    ) -> None:
         self.scope = scope
         self.send = send
         self.begun = False
         self.format = format_
-        self._turns = admission.turns
+        self._turns = turns
         self._client = client
+        self._is_selling = is_selling
+        self._used = 0.0
+        """Seconds of processor time of the latest page."""
 
     async def send_all(self, export: Export, receive: Receive) -> None:
         """Send the whole export. Raises ClientDisconnect, _Stopping, DatabaseError, and RateLimited when other long
@@ -143,16 +163,20 @@ class _Transfer:
                 await self._send_body(self.format.head, leaving)
                 async for page in export.pages():
                     await self._send_body(await self._encoded(page), leaving)
+                    if self._is_selling():
+                        await asyncio.wait([leaving], timeout=PAUSE * self._used)
             await self.send({"type": "http.response.body", "body": b""})
         finally:
             leaving.cancel()
 
     async def _encoded(self, orders: Iterator[ExportedOrder]) -> bytes:
         """The lines of a page, encoded in turns, so that the buyers' requests go on meanwhile."""
-        parts, begun = [], thread_time()
+        parts, begun, self._used = [], thread_time(), 0.0
         while part := self.format.lines(islice(orders, SLICE)):
             parts.append(part)
-            await self._turns.pay(self._client, thread_time() - begun + SLICE * READING)
+            used = thread_time() - begun + SLICE * READING
+            self._used += used
+            await self._turns.pay(self._client, used)
             begun = thread_time()
         return b"".join(parts)
 

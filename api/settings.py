@@ -132,9 +132,8 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
-    What is open on a laptop is closed as soon as an endpoint is configured: GraphiQL, the metrics, pages of localhost,
-    purchases without a token, webhooks to private addresses, the race on `/architecture` and the demo of a payment. The
-    last two cannot be opened then.
+    What is open on a laptop is closed once an endpoint is configured: GraphiQL, the metrics, pages of localhost,
+    purchases without a token, webhooks to private addresses; for good: the race and the demo of a payment.
     """
 
     def read(variable: Variable[T], default: T | None = None) -> T:
@@ -143,9 +142,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     endpoints = _endpoints(environment)
     laptop = not endpoints
     home = _home(environment, tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS)
-    one_by_one = not read(variables.GROUP_COMMIT)
     connections = read(variables.CONNECTIONS)
-    hosts = read(variables.HOSTS)
     webhook = _webhook(environment, laptop)
     settings = Settings(
         endpoints=tuple(sorted(endpoints, key=lambda endpoint: endpoint.region != home)),
@@ -162,12 +159,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         activity=read(variables.ACTIVITY),
         open_to_anyone=laptop,
         allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
-        hosts=(*hosts, *_vercel_hosts(environment)),
+        hosts=(*read(variables.HOSTS), *_vercel_hosts(environment)),
         graphiql=read(variables.GRAPHIQL, laptop),
         race=read(variables.RACE, laptop),
         demo=read(variables.DEMO, laptop),
         open_metrics=laptop,
-        group=GroupPolicy(size=1, executing=connections, in_flight=connections) if one_by_one else GroupPolicy(),
+        group=GroupPolicy() if read(variables.GROUP_COMMIT) else _one_by_one(connections),
         budget=RetryBudget(attempts=read(variables.ATTEMPTS), seconds=read(variables.DEADLINE_MS) / 1000),
         polling=PollingTimes(interval=read(variables.POLL_INTERVAL_MS) / 1000),
         sockets=read(variables.SOCKETS),
@@ -182,6 +179,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     _require_laptop(settings, laptop)
     _require_spelling(environment)
     return settings
+
+
+def _one_by_one(connections: int) -> GroupPolicy:
+    """The published model, for comparison: each purchase has a transaction of its own."""
+    return GroupPolicy(size=1, executing=connections, in_flight=connections)
 
 
 def logs_json(environment: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,9 @@ from api.drops.characters import with_escapes
 
 _PIPE_WIDTH = 1000
 """Columns where the output is no terminal, so that no line is broken and no id is cut."""
+
+_NARROWEST = 10
+"""Columns that a text of a list has at least. A narrower one cannot be read."""
 
 
 class _Terminal(Console):
@@ -56,6 +60,18 @@ def show(table: Table) -> None:
     (_out if _out.is_terminal else _pipe).print(table)
 
 
+def show_list(table: Table) -> None:
+    """Print a table, or a block of lines for each of its rows where the terminal is too narrow to read the table."""
+    if not _out.is_terminal or Measurement.get(_pipe, _pipe.options, table).minimum <= _out.width:
+        show(table)
+        return
+    headers = [str(column.header) for column in table.columns]
+    for number, cells in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+        if number:
+            write("")
+        show_fields(dict(zip(headers, cells, strict=True)))
+
+
 def progress_bar() -> Progress:
     """A progress bar on standard error. It prints nothing where standard error is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -80,7 +96,8 @@ def product_table(products: Iterable[Node]) -> Table:
     table = _list_table("id", "name", "drop", "opens at", "state", numbers=("stock", "limit", "hold"))
     for product in products:
         numbers = _texts(product, "stock", "limitPerBuyer", "holdSeconds")
-        table.add_row(*_texts(product, "id", "name", "dropName", "opensAt"), _state(product), *numbers)
+        texts = _texts(product, "id", "name", "dropName")
+        table.add_row(*texts, _seconds(product["opensAt"]), _state(product), *numbers)
     return table
 
 
@@ -89,14 +106,19 @@ def _state(product: Node) -> str:
         return "archived"
     if product["pausedAt"] is not None:
         return "paused"
-    return "" if product["closesAt"] is None else f"until {product['closesAt']}"
+    return "" if product["closesAt"] is None else f"until {_seconds(product['closesAt'])}"
+
+
+def _seconds(moment: str | None) -> str:
+    """A moment of the API without the fraction of its second; empty for none."""
+    return "" if moment is None else re.sub(r"(\.\d+)?(\+00:00|Z)$", "Z", moment)
 
 
 def order_table(orders: Iterable[Node]) -> Table:
     table = _list_table("id", "reference", "product", "buyer", "status", "bought at", numbers=("quantity",))
     for order in orders:
-        texts = _texts(order, "id", "reference", "productName", "userRef", "status", "createdAt", "quantity")
-        table.add_row(*texts)
+        texts = _texts(order, "id", "reference", "productName", "userRef", "status")
+        table.add_row(*texts, _seconds(order["createdAt"]), *_texts(order, "quantity"))
     return table
 
 
@@ -112,12 +134,12 @@ def counts_table(counts: Node) -> Table:
 
 def log_table(entries: Iterable[Node]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header in ("at", "operator", "action", "product or order", "changes"):
-        table.add_column(header, overflow="fold")
+    for header, width in (("at", 20), ("operator", 8), ("action", 17), ("product or order", 36), ("changes", 20)):
+        table.add_column(header, overflow="fold", min_width=width)
     for entry in entries:
         changes = "; ".join(shown_change(change) for change in entry["changes"])
         about = str(entry["orderId"] or entry["productId"] or "")
-        table.add_row(*_texts(entry, "at", "operator", "action"), about, changes)
+        table.add_row(_seconds(entry["at"]), *_texts(entry, "operator", "action"), about, changes)
     return table
 
 
@@ -156,7 +178,7 @@ def audit_table(lines: list[AuditLine]) -> Table:
 
 def bill_table(bill: Bill) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("what")
+    table.add_column("what", min_width=_NARROWEST)
     for header in ("times", "transactions", "write DPU", "read DPU", "compute DPU", "USD"):
         table.add_column(header, justify="right", no_wrap=True)
     for line in (*bill.lines, bill.total):
@@ -171,7 +193,7 @@ def _list_table(identity: str, *texts: str, numbers: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(identity, no_wrap=True, min_width=36)
     for header in texts:
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold", min_width=_NARROWEST)
     for header in numbers:
         table.add_column(header, justify="right", no_wrap=True, min_width=len(header))
     return table

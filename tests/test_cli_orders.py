@@ -194,6 +194,8 @@ async def test_an_export_that_is_refused_is_one_line(server: Server, tmp_path: P
     nobody = {"DROPZERO_ADMIN_TOKEN": "", "DROPZERO_DATA": str(tmp_path / "nobody's")}
     for arguments, variables, complaint in (
         (("--product", "12", *output), {}, "dropzero: productId must be a UUID"),
+        (("--output", str(tmp_path)), {}, f"dropzero: {tmp_path} is a folder; name a file with --output"),
+        (("--output", str(tmp_path / "no" / "file")), {}, f"dropzero: cannot write {tmp_path}/no/file: No such file"),
         (output, nobody, "dropzero: this is for the operator and for support: send the operator's token"),
         (output, {"DROPZERO_URL": "http://127.0.0.1:9"}, "dropzero: no answer from http://127.0.0.1:9: Connection ref"),
     ):

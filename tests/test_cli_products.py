@@ -70,7 +70,8 @@ async def test_a_sale_is_paused_resumed_and_archived(shared_server: Server) -> N
 async def test_a_change_on_an_older_revision_names_the_changes_of_others(shared_server: Server) -> None:
     product_id = await shared_server.create_product()
     revision = (await product(shared_server, "show", product_id))["revision"]
-    await product(shared_server, "restock", product_id, "1")
+    stock = (await product(shared_server, "restock", product_id, "-1"))["stock"]
+    assert (await product(shared_server, "restock", product_id, "1"))["stock"] == stock + 1
     await product(shared_server, "update", product_id, "--name", "Cap")
     await product(shared_server, "update", product_id, "--limit", "3")
     run = await operator(shared_server, "product", "update", product_id, "--limit", "5", "--revision", str(revision))
@@ -87,7 +88,12 @@ async def test_a_change_on_an_older_revision_names_the_changes_of_others(shared_
         ((), 2, "name at least one value to change"),
         (("--limit", "5", "--no-limit"), 2, "--limit and --no-limit exclude each other"),
         (("--limit", "0"), 1, "dropzero: limitPerBuyer must be between 1 and"),
-        (("--closes-at", "2026-12-01T10:00"), 2, "'2026-12-01T10:00' does not match the formats"),
+        (
+            ("--closes-at", "2026-12-01T10:00"),
+            2,
+            "write a date, a time and a UTC offset, such as 2026-12-01T10:00+01:00",
+        ),
+        (("--opens-at", "tomorrow"), 2, "such as 2026-12-01T10:00+01:00, not 'tomorrow'"),
     ],
 )
 async def test_a_change_that_cannot_be_made_says_why(

@@ -5,6 +5,7 @@ import ipaddress
 import itertools
 import os
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -134,7 +135,9 @@ class GraphQLClient:
             raise _not_an_address(self.url) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             if begun:
-                raise NoAnswer(f"the answer of {self.url} broke off: {_reason(error)}; it is not whole") from None
+                raise NoAnswer(
+                    f"the answer of {self.url} broke off: {why_unanswered(error)}; it is not whole"
+                ) from None
             raise _no_answer(self.url, error) from None
 
     @contextmanager
@@ -165,15 +168,17 @@ def _not_an_address(url: str) -> RequestFailed:
 
 
 def _no_answer(url: str, error: Exception) -> NoAnswer:
-    return NoAnswer(f"no answer from {url}: {_reason(error)}; is the server running there?")
+    return NoAnswer(f"no answer from {url}: {why_unanswered(error)}; is the server running there?")
 
 
-def _reason(error: Exception) -> str:
+def why_unanswered(error: Exception) -> str:
+    """Return why a server did not answer, for people."""
     import aiohttp
 
-    if isinstance(error, aiohttp.ClientConnectorError) and (error.errno or 0) > 0:
-        return os.strerror(error.errno or 0)
-    return str(error) or "not in time"
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or "not in time"
+    is_of_the_system = (error.errno or 0) > 0 and not isinstance(error.os_error, ssl.SSLError)
+    return os.strerror(error.errno or 0) if is_of_the_system else str(error.os_error.strerror or error)
 
 
 def is_this_machine(url: str) -> bool:

@@ -84,7 +84,7 @@ def _print_actual(actual: Actual, *, as_json: bool) -> None:
 
 
 def _print(bill: Bill) -> None:
-    terminal.show(terminal.bill_table(bill))
+    terminal.show_list(terminal.bill_table(bill))
     stored = f"{shown(bill.stored / 1e6)} MB stay stored: about {shown(bill.storage_usd)} USD a month"
     terminal.write(stored)
 

@@ -16,7 +16,7 @@ from api.client import orders
 from api.client.export import ExportReport, export_orders
 from api.client.graphql import GraphQLClient
 from api.client.products import Node
-from api.commands.running import DEFAULT_URL, MOMENTS, AsJson, Limit, Url, fail, with_server
+from api.commands.running import DEFAULT_URL, AsJson, Limit, Url, fail, moment, with_server
 
 orders_app = typer.Typer(
     help="Search, count, export and cancel the orders of a running server, as its operator or support.",
@@ -37,9 +37,10 @@ OrderName = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id,
 OfProduct = Annotated[str | None, typer.Option("--product", help="Only orders of this product, by its id.")]
 OfStatus = Annotated[Status | None, typer.Option(case_sensitive=False, help="Only orders of this status.")]
 Since = Annotated[
-    datetime | None, typer.Option(formats=MOMENTS, help="Only orders from this moment on, with a UTC offset.")
+    datetime | None,
+    typer.Option(parser=moment, help="Only orders from this moment on, with a UTC offset."),
 ]
-Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Only orders before this moment.")]
+Until = Annotated[datetime | None, typer.Option(parser=moment, help="Only orders before this moment.")]
 
 
 @orders_app.command("list")
@@ -60,7 +61,7 @@ def orders_list(
     if as_json:
         terminal.write_json(*listed)
     else:
-        terminal.show(terminal.order_table(listed))
+        terminal.show_list(terminal.order_table(listed))
 
 
 @orders_app.command("show")
@@ -90,7 +91,7 @@ def orders_counts(
     if as_json:
         terminal.write_json(counts)
     else:
-        terminal.show(terminal.counts_table(counts))
+        terminal.show_list(terminal.counts_table(counts))
 
 
 @orders_app.command("log")
@@ -107,7 +108,7 @@ def orders_log(
     if as_json:
         terminal.write_json(*entries)
     else:
-        terminal.show(terminal.log_table(entries))
+        terminal.show_list(terminal.log_table(entries))
 
 
 @orders_app.command("export")
@@ -151,9 +152,15 @@ def orders_export(
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
     """Yield a function that writes. The file appears when the block ends without an error, and replaces any other."""
+    if path.is_dir():
+        fail(f"{path} is a folder; name a file with --output", status=1)
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
+        file = part.open("wb")
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror}; name another file with --output", status=1)
+    try:
+        with file:
             yield file.write
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""`dropzero product`: create, change, restock and list the products of a running server, as its operator."""
+"""`dropzero product`: create, change, pause, restock and list the products of a running server, as its operator."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -11,7 +11,7 @@ from api.client import products
 from api.client.graphql import GraphQLClient, Refused, RequestFailed
 from api.client.orders import read_log
 from api.client.products import Node
-from api.commands.running import DEFAULT_URL, MOMENTS, AsJson, Limit, Url, with_server
+from api.commands.running import DEFAULT_URL, AsJson, Limit, Url, moment, with_server
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 
 product_app = typer.Typer(
@@ -33,12 +33,13 @@ def product_create(
     opens_at: Annotated[
         datetime | None,
         typer.Option(
-            formats=MOMENTS,
+            parser=moment,
+            metavar="MOMENT",
             help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00. Open at once by default.",
         ),
     ] = None,
     closes_at: Annotated[
-        datetime | None, typer.Option(formats=MOMENTS, help="When the drop closes; never by default.")
+        datetime | None, typer.Option(parser=moment, help="When the drop closes; never by default.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold; no limit by default.")] = None,
     hold_seconds: Annotated[
@@ -73,9 +74,9 @@ def product_update(
     description: Annotated[str | None, typer.Option(help="What buyers should know.")] = None,
     opens_at: Annotated[
         datetime | None,
-        typer.Option(formats=MOMENTS, help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00."),
+        typer.Option(parser=moment, help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00."),
     ] = None,
-    closes_at: Annotated[datetime | None, typer.Option(formats=MOMENTS, help="When the drop closes.")] = None,
+    closes_at: Annotated[datetime | None, typer.Option(parser=moment, help="When the drop closes.")] = None,
     limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold.")] = None,
     hold_seconds: Annotated[int | None, typer.Option(help="Seconds that a buyer has to pay.")] = None,
     no_description: Annotated[bool, typer.Option("--no-description", help="Remove the description.")] = False,
@@ -125,15 +126,15 @@ def product_archive(product: Product, as_json: AsJson = False, url: Url = DEFAUL
     _run(url, lambda client: products.switch_product(client, product, "archiveProduct"), as_json=as_json)
 
 
-@product_app.command("restock")
+@product_app.command("restock", context_settings={"ignore_unknown_options": True})  # so that -5 is a number
 def product_restock(
-    product_id: Annotated[str, typer.Argument(help="The product's id.")],
-    delta: Annotated[int, typer.Argument(help="Units to add. To take units back, write -- first: -- ID -5")],
+    product: Product,
+    units: Annotated[int, typer.Argument(metavar="UNITS", help="Units to add; a negative number takes units back.")],
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Add units to a product, or take back units that nobody has bought."""
-    _run(url, lambda client: products.restock(client, product_id, delta), as_json=as_json)
+    _run(url, lambda client: products.restock(client, product, units), as_json=as_json)
 
 
 @product_app.command("show")
@@ -161,7 +162,7 @@ def product_list(
     if as_json:
         terminal.write_json(*listed)
     else:
-        terminal.show(terminal.product_table(listed))
+        terminal.show_list(terminal.product_table(listed))
 
 
 def _run(url: str, call: Callable[[GraphQLClient], Awaitable[Node]], *, as_json: bool) -> None:
@@ -170,7 +171,7 @@ def _run(url: str, call: Callable[[GraphQLClient], Awaitable[Node]], *, as_json:
     if as_json:
         terminal.write_json(product)
     else:
-        terminal.show(terminal.product_table([product]))
+        terminal.show_list(terminal.product_table([product]))
 
 
 async def _read(client: GraphQLClient, product_id: str) -> Node:

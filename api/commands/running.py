@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
@@ -30,13 +31,19 @@ Url = Annotated[str, typer.Option(envvar="DROPZERO_URL", help="The server's addr
 Patience = Annotated[
     float, typer.Option(min=0, help="Seconds without an answer from the server after which the command stops.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with the names of the API.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, with the names of the API.")]
 Limit = Annotated[int, typer.Option(min=1, help="List this many at most, the newest.")]
 
-MOMENTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
-"""The forms of a moment in an option, with a UTC offset. The last is that of the API."""
-
 Urls = Annotated[list[str], typer.Option("--url", envvar="DROPZERO_URL", help="A server's address; may be repeated.")]
+
+
+def moment(text: str) -> datetime:
+    """Return the moment that an option names in ISO 8601. Raises BadParameter if it has no UTC offset."""
+    with suppress(ValueError):
+        named = datetime.fromisoformat(text)
+        if named.tzinfo is not None:
+            return named
+    raise typer.BadParameter(f"write a date, a time and a UTC offset, such as 2026-12-01T10:00+01:00, not {text!r}")
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -154,6 +154,6 @@ def _assumptions(rows: dict[str, Record], events: Record, regions: int) -> Itera
     yield "a value has the bytes that PostgreSQL stores"
     if "cancelled" in rows:
         yield "every cancellation was alone in its transaction"
-    yield "what the processes write about themselves while nothing sells is not in it: see the month without a drop"
+    yield "what the processes write while nothing sells is left out: dropzero cost --orders 0 has a month of it"
     if events["events"]:
         yield "the events are those that are still kept, for seven days, and none was alone in its transaction"

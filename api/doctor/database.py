@@ -104,7 +104,8 @@ async def check_room(pool: Pool, endpoints: int, connections: int, workers: int)
     """Whether the database accepts the connections of one server. `endpoints`: Regions that are this one database
     server; `connections`: of a process to each."""
     needed = workers * endpoints * (connections + 1)
-    asked = f"a server opens up to {needed}: {workers} workers, {endpoints} Regions, {connections} and one for pings"
+    each = f"{workers} x {endpoints} x {connections + 1}"
+    asked = f"a server opens up to {needed} ({each}: workers, Regions, and one for pings)"
     lower = "lower DROPZERO_CONNECTIONS or DROPZERO_WORKERS"
     if pool.endpoint.dsql is not None:
         if needed > DSQL_CONNECTIONS:

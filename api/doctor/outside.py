@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import yarl
 
+from api.client.graphql import why_unanswered
 from api.doctor.finding import Finding, explained, failed, ok, warning
 from api.doctor.reach import CONNECT_TIMEOUT, check_tls, reach
 from api.identity.issuer_settings import IssuerSettings
@@ -44,8 +45,8 @@ async def check_server(url: str, token: str | None, *, named: bool) -> list[Find
                 health = await response.json() if response.content_type == "application/json" else {}
             version = await _version(session, address, token)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        reason = str(error) or f"no answer in {HTTP_TIMEOUT:g} s"
-        return [failed("server", f"no dropzero answers at {url}: {reason}", "start it: dropzero serve; or check --url")]
+        found = f"no dropzero answers at {url}: {why_unanswered(error)}"
+        return [failed("server", found, "start it: dropzero serve; or check --url")]
     away = [name for name, healthy in health.get("regions", {}).items() if not healthy]
     found = f"{version} answers at {url}"
     if not ready:

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from api.database.database import Database
 from api.database.pool import Transaction
 from api.database.retry import RetryBudget, run_again
 from api.drops.errors import NotFound
-from api.drops.keyset import LATEST
+from api.drops.keyset import EARLIEST, FIRST_ID, LATEST
 from api.drops.operator_log import Step, write_steps
 from api.drops.order_search import CONDITIONS
 from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
@@ -29,8 +29,6 @@ SELECT clock_timestamp() AS at, coalesce(sum(stocked), 0)::bigint AS stocked, co
 FROM stock_shards
 """
 _READ_NAMES = "SELECT id, name FROM products WHERE id = ANY($1::text[]::uuid[])"
-
-_EARLIEST, _FIRST_ID = datetime.min.replace(tzinfo=UTC), UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Export:
     async def pages(self) -> AsyncIterator[Iterator[ExportedOrder]]:
         """The orders of one product, oldest first; or those of all products, by id. An order of a page is made when it
         is taken. Raises Conflict, Unavailable."""
-        place = (self._filter.since or _EARLIEST, _FIRST_ID)
+        place = (self._filter.since or EARLIEST, FIRST_ID)
         while True:
             statement, arguments = self._page_after(*place)
             rows = await self._transaction.fetch(statement, *arguments)
@@ -80,7 +78,7 @@ class Export:
         """The statement for the page behind an order, and its arguments. Each page is a range of an index."""
         chosen = self._filter
         status = "true" if chosen.status is None else CONDITIONS[chosen.status]
-        since, until = chosen.since or _EARLIEST, chosen.until or LATEST
+        since, until = chosen.since or EARLIEST, chosen.until or LATEST
         if chosen.product_id is None:
             statement = f"""
 {SELECT_ORDERS} WHERE id > $1 AND created_at >= $2 AND created_at < $3 AND {status} ORDER BY id LIMIT {PAGE}

@@ -15,6 +15,9 @@ MAX_PAGE = 100
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+EARLIEST, FIRST_ID = datetime.min.replace(tzinfo=UTC), UUID(int=0)
+"""The place behind the oldest row of every list."""
+
 LATEST, LAST_ID = datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1)
 """The place before the newest row of every list."""
 

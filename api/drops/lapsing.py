@@ -71,6 +71,8 @@ class Lapsing:
         self._failures = 0
         self.overdue = 0.0
         """Seconds since the oldest hold ran out that the last look has found; 0 if it has found none."""
+        self._stuck: set[UUID] = set()
+        """Products whose holds cannot be ended. Each is logged once."""
         self.lapsed = 0
         """Orders that this process has ended since its start."""
 
@@ -143,12 +145,15 @@ class Lapsing:
                     decision = (await self._group_commit.submit(LapseRequest(product_id, part), CLIENT)).decision
                     lapsed += decision.orders if isinstance(decision, Lapsed) else 0  # else the line is too long
                     await asyncio.sleep(max(0.0, next_at - asyncio.get_running_loop().time()))
+                self._stuck.discard(product_id)
             except DropError as error:
-                logger.error(
-                    "holds of the product %s cannot be ended: %s; run dropzero audit, and report it",
-                    product_id,
-                    error,
-                )
+                if product_id not in self._stuck:  # each look finds them again
+                    logger.error(
+                        "holds of the product %s cannot be ended: %s; run dropzero audit, and report it",
+                        product_id,
+                        error,
+                    )
+                self._stuck.add(product_id)
             finally:
                 self.lapsed += lapsed
                 if lapsed:

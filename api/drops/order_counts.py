@@ -13,7 +13,7 @@ MAX_PRODUCTS = 20
 """Products of one statement, at most. It reads every order of each."""
 
 TIMEOUT = 20.0
-"""Seconds. PostgreSQL counts a million orders in a third of a second on 2 cores; a cluster far away takes longer."""
+"""Seconds. PostgreSQL counted a million orders in less than a second on 2 busy cores; a far cluster takes longer."""
 
 _COUNT = f"""
 SELECT product_id, {STATUS} AS status, count(*) AS orders, sum(quantity)::bigint AS units FROM orders

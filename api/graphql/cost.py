@@ -117,8 +117,11 @@ class Costs:
             return Cost(1 if field is None else _cost_of(field))
         if PAGE_ARGUMENT in field.args:
             rows = _rows_of(node, defaults, field.args[PAGE_ARGUMENT].default_value)
-        inner = self._of(node.selection_set, get_named_type(field.type), rows, defaults)
-        return Cost(1, ((rows, inner),)) if _is_list(field.type) else Cost(1 + inner.fields, inner.lists)
+        of_list = _is_list(field.type)
+        # The page's argument bounds its own list. Lists within its rows are bounded by nothing again.
+        inner_rows = UNPAGED_ROWS if of_list else rows
+        inner = self._of(node.selection_set, get_named_type(field.type), inner_rows, defaults)
+        return Cost(1, ((rows, inner),)) if of_list else Cost(1 + inner.fields, inner.lists)
 
     def _named(self, node: FragmentDefinitionNode | InlineFragmentNode, parent: GraphQLNamedType) -> GraphQLNamedType:
         condition = node.type_condition

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -124,7 +125,6 @@ class Documents:
         texts that strangers may send; None allows every text. Raises InvalidDocument when a text of these is not a
         valid document."""
         self._schema = schema
-        self._public_fields = PublicFields(schema)
         self._turns = turns
         self._kept: dict[str, _Kept] = {}
         self._texts: dict[str, OrderedDict[str, None]] = {}
@@ -132,7 +132,8 @@ class Documents:
         self._characters: Counter[str] = Counter()
         self._preparations: dict[str, _Preparation] = {}
         self._open = trusted is None
-        self._known = {text: self.prepare(text) for text in (*own, *(trusted or ()))}
+        self._known = {text: _own_document(schema, text) for text in own}
+        self._known |= {text: self.prepare(text) for text in trusted or ()}
 
     @property
     def bounds_cost(self) -> bool:
@@ -156,19 +157,13 @@ class Documents:
     def prepare(self, text: str) -> Document:
         """The valid document of this text, prepared without turns: for a server that does not serve yet. Raises
         InvalidDocument."""
-        steps = self._prepare(text)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                document: Document = end.value
-                return document
+        return _prepared(self._schema, text)
 
     async def _prepare_with_others(self, text: str, client: str) -> Document:
         """Prepare a text, together with the other requests that wait for it. Raises InvalidDocument, RateLimited."""
         preparation = self._preparations.get(text)
         if preparation is None:
-            preparation = self._preparations[text] = _Preparation(self._prepare(text))
+            preparation = self._preparations[text] = _Preparation(_prepare(self._schema, text))
         limit = asyncio.timeout(PATIENCE)
         try:
             async with limit:
@@ -227,13 +222,37 @@ class Documents:
         if not self._texts[client]:
             del self._texts[client], self._characters[client]
 
-    def _prepare(self, text: str) -> Generator[None, None, Document]:
-        """Parse, measure and validate a text, step by step. Returns the document. Raises InvalidDocument."""
-        syntax_tree = yield from parse_and_validate(self._schema, text)
-        operations = _operations(self._schema, self._public_fields, syntax_tree)
-        yield
-        subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
-        return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
+
+@lru_cache(maxsize=64)
+def _own_document(schema: GraphQLSchema, text: str) -> Document:
+    """The document of a text that our own pages send: prepared once for all applications of a process, of which the
+    tests make a thousand. Raises InvalidDocument."""
+    return _prepared(schema, text)
+
+
+def _prepared(schema: GraphQLSchema, text: str) -> Document:
+    """The document of a text, prepared at once. Raises InvalidDocument."""
+    steps = _prepare(schema, text)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            document: Document = end.value
+            return document
+
+
+def _prepare(schema: GraphQLSchema, text: str) -> Generator[None, None, Document]:
+    """Parse, measure and validate a text, step by step. Returns the document. Raises InvalidDocument."""
+    syntax_tree = yield from parse_and_validate(schema, text)
+    operations = _operations(schema, _public_fields(schema), syntax_tree)
+    yield
+    subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
+    return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
+
+
+@lru_cache(maxsize=8)
+def _public_fields(schema: GraphQLSchema) -> PublicFields:
+    return PublicFields(schema)
 
 
 def _without_references(error: GraphQLError) -> GraphQLError:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import strawberry
 
+from api.drops.keyset import Page
 from api.drops.limits import checked_id, checked_text
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order as StoredOrder
@@ -96,6 +97,13 @@ class OrderConnection:
     edges: list[OrderEdge] = strawberry.field(description="The orders of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
 
+    @classmethod
+    def of(cls, page: Page[StoredOrder], after: str | None) -> "OrderConnection":
+        """`after`: the cursor that the page follows."""
+        cursors = [order.cursor for order in page.items]
+        edges = [OrderEdge(cursor=order.cursor.encode(), node=Order.of(order)) for order in page.items]
+        return cls(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
+
 
 @strawberry.input(description="An order to cancel, and the buyer who cancels it.")
 class CancelOrderInput:
@@ -155,14 +163,7 @@ class OrderQueries:
             until,
         )
         page = await list_orders(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after, search)
-        cursors = [order.cursor for order in page.items]
-        return OrderConnection(
-            edges=[
-                OrderEdge(cursor=cursor.encode(), node=Order.of(order))
-                for cursor, order in zip(cursors, page.items, strict=True)
-            ],
-            page_info=page_info(cursors, has_next=page.has_next, after=after),
-        )
+        return OrderConnection.of(page, after)
 
     @strawberry.field(description="One order; null when the caller has no order of this id.")
     async def order(

@@ -1,6 +1,7 @@
 """The schema, composed from one module per subject."""
 
 from datetime import datetime
+from functools import cache
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
@@ -51,8 +52,9 @@ class Subscription(StockSubscriptions, OrderEventSubscriptions, ActivitySubscrip
     pass
 
 
+@cache
 def make_schema() -> strawberry.Schema:
-    """The schema; the source of truth from which schema.graphql is exported."""
+    """The schema; the source of truth from which schema.graphql is exported. It is made once for a process."""
     config = StrawberryConfig(scalar_map={datetime: DATE_TIME})
     return strawberry.Schema(Query, Mutation, Subscription, types=PURCHASE_RESULTS, config=config)
 

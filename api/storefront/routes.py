@@ -5,7 +5,7 @@ All of them are read and rendered once, when the application is made.
 
 import base64
 import hashlib
-from functools import partial
+from functools import cache, partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -78,10 +78,7 @@ class Storefront:
 def _page_route(path: str, page: Page, *, graphiql: bool, demo: bool, guests: bool) -> Route:
     """The route of a page in all languages."""
     kept_out = {"x-robots-tag": "noindex"} if page is OPERATOR else {}
-    rendered = {
-        tag: Content(render_page(page, tag, graphiql=graphiql, demo=demo, guests=guests).encode(), "text/html")
-        for tag in LANGUAGES
-    }
+    rendered = {tag: _rendered(page, tag, graphiql, demo, guests) for tag in LANGUAGES}
 
     async def answer(request: Request) -> Response:
         sent = headers_of(request.scope)
@@ -94,6 +91,12 @@ def _page_route(path: str, page: Page, *, graphiql: bool, demo: bool, guests: bo
         return rendered[language].response(sent, headers, page.status)
 
     return Route(path, answer)
+
+
+@cache
+def _rendered(page: Page, language: str, graphiql: bool, demo: bool, guests: bool) -> Content:
+    """The page as it is sent: rendered once for all applications of a process, of which the tests make a thousand."""
+    return Content(render_page(page, language, graphiql=graphiql, demo=demo, guests=guests).encode(), "text/html")
 
 
 def _static_route() -> Route:

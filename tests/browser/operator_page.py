@@ -45,6 +45,14 @@ class OperatorPage:
     async def submit(self, form: str) -> None:
         await self.page.locator(f"#{form} [type=submit]").click()
 
+    async def search(self, **fields: str) -> None:
+        await self.fill("search", **fields)
+        await self.submit("search")
+
+    async def cancel_first_order(self, answer: str) -> None:
+        await self.orders.get_by_role("button").first.click()
+        await self.confirm(answer)
+
     async def expect_state(self, key: str) -> None:
         await expect(self.state).to_have_text(english(key))
 

@@ -75,25 +75,27 @@ async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits)
     await page.fill("restock", delta="-2")
     await page.submit("restock")
     await expect(page.result("restock")).to_have_text(english("operator_restocked", 5))
-    await page.fill("search", userRef="buyer-3")
-    await page.submit("search")
+    await page.search(userRef="buyer-3")
     await expect(page.orders).to_have_count(1)
     reference = await page.orders.locator("th").inner_text()
-    await page.fill("search", userRef="", reference=reference.lower())
-    await page.submit("search")
+    await page.search(userRef="", reference=reference.lower())
     await expect(page.orders.locator("td").first).to_have_text("buyer-3")
 
-    await page.orders.get_by_role("button").click()
-    await page.confirm("no")
+    await page.cancel_first_order("no")
     await expect(page.orders.get_by_role("button")).to_be_focused()
-    await page.orders.get_by_role("button").click()
-    await page.confirm()
+    await page.search(reference="no reference")
+    await expect(page.search_result).to_contain_class("failed")
+    await page.cancel_first_order("yes")
+    await expect(page.search_result).not_to_contain_class("failed")
+    await expect(page.search_result).to_contain_text(reference)
     await expect(page.orders.locator("td").nth(2)).to_have_text(english("cancelled"))
     await expect(page.figure("stock")).to_have_text("6")
     await expect(page.page.locator("#counts tbody tr").first).to_contain_text("12")
 
     log = [english(f"operator_did_{step}") for step in ("cancel", "restock", "resume", "pause", "update", "create")]
     await expect(page.log.locator("strong")).to_have_text(log)
+    await visit.goto("/operator")
+    await expect(page.log.locator("a")).to_have_text(["Aurora Tee"] * len(log))
     assert ADMIN_TOKEN not in "".join(visit.requested)
 
 
@@ -124,9 +126,11 @@ async def test_nothing_is_shown_without_a_token(server: Server, visits: Visits) 
     assert not [url for url in visit.requested if url.endswith("/graphql")]
     assert "Secret Tee" not in await visit.page.content()
 
-    await page.sign_in("no such token")
-    await expect(page.result("sign-in")).to_have_text(english("operator_wrong_token"))
-    await expect(page.page.locator("#token")).to_be_focused()
+    for wrong in ("トークン", "no-such-token"):
+        await page.sign_in(wrong)
+        await expect(page.result("sign-in")).to_have_text(english("operator_wrong_token"))
+        await expect(page.page.locator("#token")).to_be_focused()
+        await page.page.evaluate("document.querySelector('#sign-in .result').textContent = ''")
     assert "Secret Tee" not in await visit.page.content()
     await page.sign_in(ADMIN_TOKEN)
     await expect(page.heading).to_have_text("Secret Tee")
@@ -172,6 +176,7 @@ async def test_support_sees_what_there_is_without_activity(without_activity: Sho
         await expect(page.read_only).to_be_visible()
         await expect(page.page.locator("#no-activity")).to_contain_text("DROPZERO_ACTIVITY")
         await expect(page.page.locator(".writes:visible")).to_have_count(0)
+        await page.expect_live()
         await server.purchase(product_id)
         await expect(page.figure("stock")).to_have_text("8")
         await expect(page.orders).to_have_count(1)
@@ -213,6 +218,7 @@ async def test_a_change_on_top_of_another_operators_is_shown_before_it_is_saved(
     product = (await server.data(PRODUCT, {"id": product_id}))["product"]
     change = {"productId": product_id, "revision": product["revision"], "limitPerBuyer": 5}
     await server.data(UPDATE, {"input": change}, token=ADMIN_TOKEN)
+    await expect(page.log).to_have_count(2)
 
     await page.submit("details")
     await expect(page.result("details")).to_have_text(english("operator_stale"))

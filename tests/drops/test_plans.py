@@ -61,7 +61,7 @@ FILL = (
     WHERE id IN (SELECT id FROM orders ORDER BY created_at LIMIT 200)
     """,
     "INSERT INTO operator_log (id, operator, action, product_id, changes) "
-    "SELECT gen_random_uuid(), 'ada', 'PRODUCT_PAUSED', id, '[]' FROM products",
+    "SELECT gen_random_uuid(), 'ada', 'PRODUCT_PAUSED', id, '[]' FROM products, generate_series(1, 5)",
     """
     INSERT INTO activity (product_id, at, process, seconds, data)
     SELECT products.id, now() - n * interval '5 minutes', gen_random_uuid(), 2,

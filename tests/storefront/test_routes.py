@@ -12,7 +12,7 @@ from api.settings import Settings
 from api.storefront.languages import COOKIE
 from tests.server import Server, serving
 
-ADDRESSES = ("/", "/drop/0d509e70-0000-4000-8000-000000000001", "/architecture")
+ADDRESSES = ("/", "/drop/0d509e70-0000-4000-8000-000000000001", "/architecture", "/operator")
 
 
 async def test_a_page_or_file_that_has_not_changed_is_answered_by_304(server: Server) -> None:
@@ -44,6 +44,12 @@ async def test_the_policy_lets_only_our_own_files_run(server: Server) -> None:
     assert policy["script-src"] == f"'self' 'sha256-{digest}'"
     assert policy["style-src"] == policy["connect-src"] == "'self'"
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+
+
+async def test_search_engines_leave_out_the_operators_page_alone(server: Server) -> None:
+    for address in ADDRESSES:
+        async with server.session.get(f"{server.url}{address}") as response:
+            assert response.headers.get("x-robots-tag") == ("noindex" if address == "/operator" else None)
 
 
 async def test_other_addresses_are_not_found(server: Server) -> None:

@@ -100,7 +100,9 @@ export class Chart {
     const most = Math.max(this.whole ? 1 : 0.1, ...sums);
     const numbers = roundNumbers(most, this.whole ? Math.min(most, HEIGHT / LINE) : HEIGHT / LINE);
     this.top = numbers.at(-1);
-    const lines = numbers.map((value) => this.#shape("path", { d: `M${LEFT} ${this.#y(value)}H${this.width - RIGHT}` }));
+    const lines = numbers.map((value) =>
+      this.#shape("path", { d: `M${LEFT} ${this.#y(value)}H${this.width - RIGHT}` }),
+    );
     const labels = numbers.map((value) => this.#label(compact.format(value), LEFT - 8, this.#y(value) + 4, "end"));
     const { moments, step } = roundMoments(this.from, this.to, (this.width - LEFT - RIGHT) / LABEL);
     const clock = step < 60_000 ? seconds : minutes;
@@ -175,14 +177,22 @@ export class Chart {
     this.plot.addEventListener("pointermove", ({ clientX }) => {
       const x = clientX - this.svg.getBoundingClientRect().left;
       const middle = ({ at, seconds }) => Math.abs(this.#x(at + seconds * 500) - x);
-      this.#choose(this.#points.reduce((best, point) => (middle(point) < middle(best) ? point : best), this.#points[0]));
+      this.#choose(
+        this.#points.reduce((best, point) => (middle(point) < middle(best) ? point : best), this.#points[0]),
+      );
     });
     this.plot.addEventListener("pointerleave", () => this.#choose(undefined));
     this.plot.addEventListener("blur", () => this.#choose(undefined));
     this.plot.addEventListener("keydown", (event) => {
       const last = this.#points.length - 1;
       const from = this.#chosen === null ? last + 1 : this.#points.indexOf(this.#chosenPoint());
-      const to = { ArrowLeft: Math.max(0, from - 1), ArrowRight: Math.min(last, from + 1), Home: 0, End: last, Escape: -1 };
+      const to = {
+        ArrowLeft: Math.max(0, from - 1),
+        ArrowRight: Math.min(last, from + 1),
+        Home: 0,
+        End: last,
+        Escape: -1,
+      };
       if (!(event.key in to)) return;
       event.preventDefault();
       this.#choose(this.#points[to[event.key]]);
@@ -205,7 +215,10 @@ export class Chart {
     this.tip.hidden = !point;
     this.cursor.setAttribute("d", point ? `M${this.#middle(point)} ${TOP}V${TOP + HEIGHT}` : "");
     if (!point) return;
-    const lines = [seconds.format(point.at), ...this.series.map((one) => `${one.label}: ${shown(this.#value(point, one.key))}`)];
+    const lines = [
+      seconds.format(point.at),
+      ...this.series.map((one) => `${one.label}: ${shown(this.#value(point, one.key))}`),
+    ];
     if (lines.join() !== this.lines?.join()) this.tip.replaceChildren(...lines.map(paragraph));
     this.lines = lines;
     const x = this.#middle(point);

@@ -2,8 +2,8 @@
 
 import { StockWatch, readFirst } from "./api.js";
 import { number, setText, text } from "./locale.js";
-import { watchActivity } from "./operator_activity.js";
-import { showList } from "./operator_list.js";
+import { showConnection, watchActivity } from "./operator_activity.js";
+import { nameOf, showList } from "./operator_list.js";
 import { showLog } from "./operator_log.js";
 import { showOrders } from "./operator_orders.js";
 import { nameZones } from "./operator_parts.js";
@@ -18,10 +18,11 @@ const id = new URLSearchParams(location.search).get("product");
 function watchStock(readOrders) {
   const onChange = (change) => {
     setText(document.querySelector("[data-figure=stock]"), number(change.stock));
+    showConnection(!change.stale);
     showStock(change);
     readOrders();
   };
-  const onLost = () => {};
+  const onLost = () => showConnection(false);
   new StockWatch({ onChange, onLost, onMissed: () => readProduct(id) }).watch([id]);
 }
 
@@ -58,9 +59,11 @@ async function show(roles) {
   document.getElementById("read-only").hidden = isOperator;
   if (id) return showProduct(isOperator);
   await showList();
-  if (isOperator) await showLog(null)().catch(() => {});
+  if (isOperator) await showLog(null, nameOf)().catch(() => {});
 }
 
+// A page that the browser has kept may be of a session that has ended.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 document.getElementById("sign-out").addEventListener("click", () => signOut());
 nameZones();
 await readFirst(async () => show(token() ? await knownRoles() : await signIn()), "no_such_drop");

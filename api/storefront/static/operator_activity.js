@@ -24,7 +24,18 @@ const ACTIVITY = `subscription DropActivity($id: ID!) {
     regions { name home healthy latencyMs }
   }
 }`;
-const COUNTS = ["confirmed", "held", "soldOut", "limitReached", "notOpen", "paused", "closed", "cancelled", "busy", "failed"];
+const COUNTS = [
+  "confirmed",
+  "held",
+  "soldOut",
+  "limitReached",
+  "notOpen",
+  "paused",
+  "closed",
+  "cancelled",
+  "busy",
+  "failed",
+];
 const SUMS = [...COUNTS, "attempts", "transactions", "conflicts"];
 const REFUSED = ["limitReached", "notOpen", "paused", "closed", "cancelled"];
 const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND"]; // of a subscription that is refused for good
@@ -138,7 +149,10 @@ function render() {
   const to = latest ? Date.parse(latest.at) : now();
   const first = points[0]?.at ?? to;
   const from = Math.min(to - SHORTEST, Math.max(first, to - Number(range.value) * 1000));
-  const seen = condense(fillGaps(points, to).filter((point) => point.at + point.seconds * 1000 > from), join);
+  const seen = condense(
+    fillGaps(points, to).filter((point) => point.at + point.seconds * 1000 > from),
+    join,
+  );
   const drawn = seen.map((point) => ({
     ...point,
     values: Object.fromEntries(Object.entries(VALUES).map(([key, value]) => [key, value(point)])),
@@ -164,25 +178,37 @@ function showFigures({ at, product, heldUnits, heldOrders, lapsing, watchers }) 
 const milliseconds = (value) => (value === null ? "–" : text("milliseconds", { count: Math.round(value * 10) / 10 }));
 
 function showMachines({ regions, processes }) {
-  fillRows(document.querySelector("#regions tbody"), regions, ({ name }) => name, () => emptyRow(3), (row, region) => {
-    isolate(row.children[0], region.name);
-    setText(row.children[1], text(region.healthy ? "operator_healthy" : "operator_away"));
-    row.children[1].dataset.healthy = region.healthy;
-    setText(row.children[2], milliseconds(region.latencyMs));
-  });
-  fillRows(document.querySelector("#processes tbody"), processes, ({ name }) => name, () => emptyRow(5), (row, process) => {
-    const away = process.regions.filter((region) => region.away).map(({ name }) => name);
-    isolate(row.children[0], process.name);
-    row.children[0].title = process.version;
-    const seen = ago(now() - Date.parse(process.seenAt));
-    setText(row.children[1], away.length ? `${seen} · ${text("operator_away")}: ${away.join(" ")}` : seen);
-    setText(row.children[2], number(process.watchers));
-    setText(row.children[3], number(process.waiting));
-    setText(row.children[4], milliseconds(process.latenessMs));
-  });
+  fillRows(
+    document.querySelector("#regions tbody"),
+    regions,
+    ({ name }) => name,
+    () => emptyRow(3),
+    (row, region) => {
+      isolate(row.children[0], region.name);
+      setText(row.children[1], text(region.healthy ? "operator_healthy" : "operator_away"));
+      row.children[1].dataset.healthy = region.healthy;
+      setText(row.children[2], milliseconds(region.latencyMs));
+    },
+  );
+  fillRows(
+    document.querySelector("#processes tbody"),
+    processes,
+    ({ name }) => name,
+    () => emptyRow(5),
+    (row, process) => {
+      const away = process.regions.filter((region) => region.away).map(({ name }) => name);
+      isolate(row.children[0], process.name);
+      row.children[0].title = process.version;
+      const seen = ago(now() - Date.parse(process.seenAt));
+      setText(row.children[1], away.length ? `${seen} · ${text("operator_away")}: ${away.join(" ")}` : seen);
+      setText(row.children[2], number(process.watchers));
+      setText(row.children[3], number(process.waiting));
+      setText(row.children[4], milliseconds(process.latenessMs));
+    },
+  );
 }
 
-function showConnection(live) {
+export function showConnection(live) {
   setText(connection, text(live ? "live" : "reconnecting"));
   connection.classList.toggle("live", live);
 }

@@ -3,7 +3,7 @@
 import { StockWatch, now } from "./api.js";
 import { isolated, number, setText, text } from "./locale.js";
 import { FIELDS, atMostEvery, fillRows, onSubmitOnce, showState, timesOf } from "./operator_parts.js";
-import { ask, explain } from "./operator_session.js";
+import { ask, explain, showResult } from "./operator_session.js";
 
 const PRODUCTS = `query OperatorProducts($after: String, $archived: Boolean) {
   now
@@ -78,6 +78,9 @@ function newProduct() {
   return { ...given, dropName: fields.dropName.value.trim(), stock: Number(fields.stock.value) };
 }
 
+// Returns the name of a product, or undefined if the list does not show it.
+export const nameOf = (productId) => products.find(({ id }) => id === productId)?.name;
+
 export async function showList() {
   await read();
   document.getElementById("products").hidden = false;
@@ -86,7 +89,9 @@ export async function showList() {
     await read();
     return text("operator_created", { name: isolated(name) });
   });
-  more.addEventListener("click", () => read(end).catch((error) => setText(form.querySelector(".result"), explain(error))));
+  more.addEventListener("click", () =>
+    read(end).catch((error) => showResult(form.querySelector(".result"), explain(error), true)),
+  );
   archived.addEventListener("change", () => read().catch(() => {}));
   setInterval(render, STATES_INTERVAL);
 }

@@ -1,6 +1,6 @@
 // What operators have done, newest first: with a product, or in the whole shop.
 
-import { isolated, moment, number, setText, text } from "./locale.js";
+import { isolated, language, moment, number, setText, text } from "./locale.js";
 import { FIELDS, fillRows, isolate } from "./operator_parts.js";
 import { ask } from "./operator_session.js";
 
@@ -23,6 +23,8 @@ const ACTIONS = {
 };
 const MOMENT = /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)$/;
 const NUMBER = /^-?\d{1,15}$/;
+
+const times = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
 
 const LABELS = {
   ...Object.fromEntries(Object.entries(FIELDS).map(([field, { label }]) => [field, label])),
@@ -60,25 +62,26 @@ function makeRow() {
   return row;
 }
 
-function fillRow(row, { at, operator, action, productId, orderId, changes }, inShop) {
+function fillRow(row, { at, operator, action, productId, orderId, changes }, nameOf) {
   setText(row.querySelector("strong"), text(ACTIONS[action] ?? "operator_did_something"));
   const link = row.querySelector("a");
-  link.hidden = !inShop || productId === null;
+  link.hidden = !nameOf || productId === null;
   link.href = `/operator?product=${productId}`;
-  setText(link, text("operator_product"));
+  if (!link.hidden) isolate(link, nameOf(productId) ?? text("operator_product"));
   const time = row.querySelector("time");
   time.dateTime = at;
-  setText(time, moment(at));
+  setText(time, times.format(new Date(at)));
   isolate(row.querySelector(".quiet"), operator);
   const lines = changes.map(changeInWords);
   if (orderId) lines.unshift(text("operator_order_id", { id: isolated(orderId) }));
-  row.querySelector("ul").replaceChildren(
-    ...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })),
-  );
+  row
+    .querySelector("ul")
+    .replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
 }
 
-// Shows the log of a product, or of the whole shop. Returns a function that reads its newest entries again.
-export function showLog(productId) {
+// Shows the log of a product, or without one that of the whole shop, whose entries link to products by what `nameOf`
+// returns. Returns a function that reads its newest entries again.
+export function showLog(productId, nameOf = null) {
   const list = document.getElementById("log");
   const more = document.getElementById("more-log");
   document.getElementById("log-section").hidden = false;
@@ -90,7 +93,13 @@ export function showLog(productId) {
     const fresh = found.filter(({ id }) => !entries.some((entry) => entry.id === id));
     if (after || entries.length === 0) end = pageInfo.hasNextPage ? pageInfo.endCursor : null;
     entries = after ? [...entries, ...fresh] : [...fresh, ...entries];
-    fillRows(list, entries, ({ id }) => id, makeRow, (row, entry) => fillRow(row, entry, productId === null));
+    fillRows(
+      list,
+      entries,
+      ({ id }) => id,
+      makeRow,
+      (row, entry) => fillRow(row, entry, nameOf),
+    );
     more.hidden = end === null;
   };
   more.addEventListener("click", () => read(end).catch(() => {}));

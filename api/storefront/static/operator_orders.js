@@ -2,7 +2,7 @@
 
 import { isolated, moment, number, setText, text } from "./locale.js";
 import { atMostEvery, confirmed, emptyRow, fillRows, fromField, isolate, onSubmit } from "./operator_parts.js";
-import { ask, explain, signOut, token } from "./operator_session.js";
+import { ask, explain, showResult, signOut, token } from "./operator_session.js";
 
 const ORDERS = `query OperatorOrders(
   $productId: ID!, $first: Int!, $after: String, $reference: String, $userRef: String, $status: OrderStatus,
@@ -87,11 +87,17 @@ async function readCounts() {
   const { orderCounts } = await ask(COUNTS, { id: productId });
   const rows = Object.entries(STATES).map(([status, label]) => ({ label, ...orderCounts[status.toLowerCase()] }));
   const table = document.querySelector("#counts tbody");
-  fillRows(table, rows, ({ label }) => label, () => emptyRow(3), (row, count) => {
-    setText(row.children[0], text(count.label));
-    setText(row.children[1], number(count.orders));
-    setText(row.children[2], number(count.units));
-  });
+  fillRows(
+    table,
+    rows,
+    ({ label }) => label,
+    () => emptyRow(3),
+    (row, count) => {
+      setText(row.children[0], text(count.label));
+      setText(row.children[1], number(count.orders));
+      setText(row.children[2], number(count.units));
+    },
+  );
 }
 
 function filters() {
@@ -106,10 +112,17 @@ function filters() {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
 }
 
+// A search that fails changes nothing: what was found before stays, and can be read again.
 async function search() {
+  const before = searched;
   const wanted = filters();
   searched = Object.keys(wanted).length > 0 ? wanted : null;
-  await read();
+  try {
+    await read();
+  } catch (error) {
+    searched = before;
+    throw error;
+  }
 }
 
 async function cancel({ id, reference, userRef }, button) {
@@ -118,12 +131,12 @@ async function cancel({ id, reference, userRef }, button) {
   button.setAttribute("aria-disabled", "true");
   try {
     await ask(CANCEL, { input: { orderId: id, userRef } });
-    setText(result, text("operator_cancelled", { reference: isolated(reference) }));
+    showResult(result, text("operator_cancelled", { reference: isolated(reference) }));
     result.focus(); // the button of a cancelled order is gone
     onLogged();
     await Promise.all([read(), readCounts()]);
   } catch (error) {
-    setText(result, explain(error));
+    showResult(result, explain(error), true);
   }
   button.setAttribute("aria-disabled", "false");
 }
@@ -133,7 +146,9 @@ async function download(kind) {
   const query = new URLSearchParams(Object.entries({ productId, status, since, until }).filter(([, value]) => value));
   const name = `orders-${productId}.${kind}`;
   const file = await window.showSaveFilePicker?.({ suggestedName: name });
-  const response = await fetch(`/operator/orders.${kind}?${query}`, { headers: { authorization: `Bearer ${token()}` } });
+  const response = await fetch(`/operator/orders.${kind}?${query}`, {
+    headers: { authorization: `Bearer ${token()}` },
+  });
   if (response.status === 401) signOut("operator_expired");
   if (!response.ok) {
     const message = (await response.text()).slice(0, LONGEST_MESSAGE);
@@ -154,12 +169,13 @@ function save(content, name) {
 async function exportOrders(button) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
-  setText(result, text("operator_exporting"));
+  showResult(result, text("operator_exporting"));
   try {
-    setText(result, await download(button.dataset.export));
+    showResult(result, await download(button.dataset.export));
   } catch (error) {
     // A reader who closes the browser's dialog has changed their mind.
-    setText(result, error.name === "AbortError" ? "" : explain(error));
+    if (error.name === "AbortError") showResult(result, "");
+    else showResult(result, explain(error), true);
   }
   button.setAttribute("aria-disabled", "false");
 }
@@ -173,10 +189,10 @@ export function showOrders(id, logged) {
   onSubmit(form, search);
   form.addEventListener("reset", () => {
     searched = null;
-    setText(result, "");
+    showResult(result, "");
     read().catch(() => {});
   });
-  more.addEventListener("click", () => read(end).catch((error) => setText(result, explain(error))));
+  more.addEventListener("click", () => read(end).catch((error) => showResult(result, explain(error), true)));
   for (const button of form.querySelectorAll("[data-export]")) {
     button.addEventListener("click", () => exportOrders(button));
   }

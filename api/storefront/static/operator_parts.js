@@ -2,7 +2,7 @@
 
 import { pause } from "./api.js";
 import { language, moment, setText, text } from "./locale.js";
-import { explain, explainOnce, isUnanswered } from "./operator_session.js";
+import { explain, explainOnce, isUnanswered, showResult } from "./operator_session.js";
 import { randomKey, visit } from "./purchase.js";
 
 const zone = new Intl.DateTimeFormat(language, { timeZoneName: "longGeneric" });
@@ -67,13 +67,11 @@ export function onSubmit(form, work) {
     event.preventDefault();
     if (button.getAttribute("aria-disabled") === "true") return;
     button.setAttribute("aria-disabled", "true");
-    setText(result, "");
-    result.classList.remove("failed");
+    showResult(result, "");
     try {
-      setText(result, (await work()) ?? "");
+      showResult(result, (await work()) ?? "");
     } catch (error) {
-      result.classList.add("failed");
-      setText(result, explain(error));
+      showResult(result, explain(error), true);
     }
     button.setAttribute("aria-disabled", "false");
   });

@@ -98,9 +98,9 @@ async function save() {
 // Shows what others have changed since the form was filled. What the operator has edited stays in the form.
 function showConflict() {
   const asText = (value) => (value === null ? null : String(value));
-  const lines = NAMES
-    .filter((name) => base[name] !== product[name])
-    .map((field) => changeInWords({ field, before: asText(base[field]), after: asText(product[field]) }));
+  const lines = NAMES.filter((name) => base[name] !== product[name]).map((field) =>
+    changeInWords({ field, before: asText(base[field]), after: asText(product[field]) }),
+  );
   document
     .getElementById("conflict")
     .replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));

@@ -2,12 +2,13 @@
 // no address, and no other tab has it.
 
 import { request } from "./api.js";
-import { text } from "./locale.js";
+import { setText, text } from "./locale.js";
 import { visit } from "./purchase.js";
 
-const VIEWER = `query Operator { viewer { subject roles } }`;
+const VIEWER = `query Operator { viewer { roles } }`;
 const TOKEN = "dropzero.operator";
 const REASON = "dropzero.operator.reason"; // why the last session ended: the key of a text
+const VISIBLE = /^[!-~]+$/; // the characters of a token
 const DOUBTFUL = ["INTERNAL", "SERVICE_UNAVAILABLE"]; // codes after which a change may have been made
 
 export const token = () => visit.getItem(TOKEN);
@@ -43,6 +44,12 @@ export function explainOnce({ code, message }) {
   return `${code ? message : text("operator_no_answer")} ${text("operator_once")}`;
 }
 
+// Shows what an action has done, or why it failed.
+export function showResult(result, message, failed = false) {
+  result.classList.toggle("failed", failed);
+  setText(result, message);
+}
+
 const isStaff = (roles) => roles.includes("OPERATOR") || roles.includes("SUPPORT");
 
 // Returns the roles of this tab's token.
@@ -63,13 +70,14 @@ export function signIn() {
       event.preventDefault();
       const candidate = field.value.trim();
       try {
+        if (!VISIBLE.test(candidate)) throw Object.assign(new Error(), { code: "UNAUTHENTICATED" });
         const { roles } = (await request(VIEWER, {}, candidate)).viewer;
         if (!isStaff(roles)) throw Object.assign(new Error(text("operator_no_role")), { code: "FORBIDDEN" });
         visit.setItem(TOKEN, candidate);
         form.remove();
         resolve(roles);
       } catch (error) {
-        result.textContent = error.code === "UNAUTHENTICATED" ? text("operator_wrong_token") : explain(error);
+        showResult(result, error.code === "UNAUTHENTICATED" ? text("operator_wrong_token") : explain(error), true);
         field.select();
         field.focus();
       }
