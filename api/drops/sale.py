@@ -1,6 +1,6 @@
 """The sale: what becomes of each request of a group, decided without a database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -42,8 +42,8 @@ from api.drops.shards import Shard
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a transaction has read: the product and its shards, the orders and the deltas of restocks by their ids, and,
-    if the product keeps holdings, the units in each buyer's confirmed and held orders (`held`). `now` is the database's
-    clock."""
+    if the product keeps holdings, the units in each buyer's confirmed and held orders (`held`). Those of the buyers
+    `to_keep` were read from many orders, and become a holding. `now` is the database's clock."""
 
     now: datetime
     product: Product
@@ -51,6 +51,7 @@ class Snapshot:
     orders: Mapping[UUID, Order]
     restocks: Mapping[UUID, int]
     held: Mapping[str, int]
+    to_keep: Set[str] = frozenset()
 
 
 class Sale:
@@ -98,10 +99,11 @@ class Sale:
 
     @property
     def holdings(self) -> dict[str, int]:
-        """The units of each buyer, where the decisions change them; nothing for a product without holdings."""
+        """The units of each buyer, where they have to be stored; nothing for a product without holdings."""
         if not self.product.keeps_holdings:
             return {}
-        return {buyer: units for buyer, units in self._held.items() if units != self.snapshot.held.get(buyer)}
+        held, to_keep = self.snapshot.held, self.snapshot.to_keep
+        return {buyer: units for buyer, units in self._held.items() if units != held.get(buyer) or buyer in to_keep}
 
     @property
     def written(self) -> set[UUID]:

@@ -14,6 +14,7 @@ from api.drops.operator_log import Action, list_log
 from api.drops.orders import Order
 from api.drops.product_changes import ProductUpdate, change_product
 from api.drops.products import Product, get_product
+from api.drops.purchase import MANY_ORDERS
 from tests.drops.holds import cancellation
 from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase
 from tests.drops.weather import seeded
@@ -48,6 +49,26 @@ async def test_orders_from_before_the_limit_count(pool: Pool) -> None:
     assert isinstance((await line.submit(purchase(product_id, "bob", 4))).decision, Confirmed)
     await line.submit(cancellation(bought.order))
     assert (await line.submit(purchase(product_id, "ada", 4))).decision == LimitReached(4, 1)
+    await assert_books_balance(pool)
+
+
+async def test_the_orders_of_a_buyer_who_has_many_are_read_once(pool: Pool) -> None:
+    """A buyer of thousands of orders could slow each transaction of a product otherwise, with purchases that are
+    refused."""
+    product_id, line = await new_product(pool, stock=20), new_group_commit(pool)
+    await line.submit(purchase(product_id, "ada", 3))
+    await pool.execute(
+        "INSERT INTO orders (id, product_id, user_ref, quantity, status, region) SELECT "
+        "gen_random_uuid(), gen_random_uuid(), 'ada', 1, 'CANCELLED', 'here' FROM generate_series(1, $1::integer)",
+        MANY_ORDERS,
+    )
+    await set_limit(pool, product_id, 2)
+    stored = "SELECT user_ref, units FROM holdings WHERE product_id = $1"
+
+    for _ in range(2):
+        assert (await line.submit(purchase(product_id, "ada"))).decision == LimitReached(2, 3)
+        assert (await line.submit(purchase(product_id, "bob", 3))).decision == LimitReached(2, 0)
+        assert [tuple(row) for row in await pool.fetch(stored, product_id)] == [("ada", 3)]
     await assert_books_balance(pool)
 
 
