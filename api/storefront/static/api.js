@@ -10,7 +10,6 @@ const STOCK = `subscription Watch($ids: [ID!]!) {
 const ANSWER_DEADLINE = 20_000; // ms; the server has decided a purchase within 15 s
 const CONNECT_DEADLINE = 10_000; // ms until the connection is acknowledged
 const PING_INTERVAL = 20_000; // ms; a pong is due before the next ping
-const SPREAD = 500; // ms
 const FIRST_PAUSE = 500; // ms
 const LONGEST_PAUSE = 20_000; // ms
 const MAX_DRIFT = 1000; // ms between two clocks of this machine; beyond it neither is trusted
@@ -25,15 +24,14 @@ export function backoff(failures) {
   return longest * (0.5 + Math.random() / 2);
 }
 
-// Returns a function that calls `read` soon: at a random moment, so that the pages of one server do not all read at once.
-// Calls until then are one.
+// Returns a function that calls `read` within half a second, so that not all pages read at once. Calls until then are one.
 export function soon(read) {
   let waiting;
   const call = () => {
     waiting = undefined;
     read().catch(() => {});
   };
-  return () => (waiting ??= setTimeout(call, Math.random() * SPREAD));
+  return () => (waiting ??= setTimeout(call, Math.random() * 500));
 }
 
 // Reads what the page is about, again and again until there is an answer, and returns it. Without one, the notice says
@@ -59,7 +57,7 @@ export async function readFirst(read, missing) {
 export const until = (moment) => (moment ? Date.parse(moment) - now() : 0);
 
 // Whether the sale of a product has ended.
-export const isClosed = ({ archivedAt, closesAt }) => Boolean(archivedAt || (closesAt && until(closesAt) <= 0));
+export const isClosed = ({ archivedAt, closesAt }) => archivedAt || (closesAt && until(closesAt) <= 0);
 
 // Sends an operation and returns its data. `token` says who is calling. Throws an error of the API with its `code`, and
 // with `retryAfterMs` after RATE_LIMITED. An error without a `code` means that no answer came.

@@ -209,7 +209,7 @@ async function purchase() {
     state.product.opensAt = opensAt;
     tick();
   }
-  if (["LIMIT_REACHED", "PAUSED", "CLOSED"].includes(status)) await read().catch(() => {}); // it happened elsewhere
+  if (["LIMIT_REACHED", "PAUSED", "CLOSED"].includes(status)) await read().catch(() => {});
 }
 
 function showLive({ stock, stale, revision }) {

@@ -12,8 +12,8 @@ const LONGEST = 15_000; // ms between two readings, at most
 const LAST_MINUTE = 60_000; // ms
 
 export const UNITS = ["CONFIRMED", "HELD"]; // the statuses of orders whose units are the buyer's
-const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
-export const unitsOf = (orders) => sum(orders.filter(({ status }) => UNITS.includes(status)).map((order) => order.quantity));
+export const unitsOf = (orders) =>
+  orders.reduce((sum, { status, quantity }) => (UNITS.includes(status) ? sum + quantity : sum), 0);
 
 export const isHeld = ({ status }) => status === "HELD";
 export const timeLeft = ({ heldUntil }) => until(heldUntil);
