@@ -27,6 +27,8 @@ from tests.server import ADMIN_TOKEN, Server
 
 pytestmark = pytest.mark.slow
 
+LOG = "{ operatorLog { edges { cursor } } }"
+
 CLIENT = Path(__file__).with_name("schemathesis_client.py")
 
 SEED = int(os.environ.get("SCHEMATHESIS_SEED", "4"))
@@ -65,6 +67,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
     product_id, held_id = await server.create_product(1000), await server.create_product(1000, holdSeconds=600)
     orders = [(await server.purchase(each, "ada"))["order"]["id"] for each in (product_id, product_id, held_id)]
     [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
+    [entry, *_] = (await server.data(LOG, token=ADMIN_TOKEN))["operatorLog"]["edges"]
     [order, *_] = (await server.data(ORDERS, {"userRef": "ada"}))["orders"]["edges"]
     return {
         "id": [product_id, *orders],
@@ -78,7 +81,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
         "dropName": ["First Light"],
         "idempotencyKey": ["click-1", "click-2"],
         "region": [endpoint.region for endpoint in server.settings.endpoints],
-        "after": [product["cursor"], order["cursor"]],
+        "after": [product["cursor"], order["cursor"], entry["cursor"]],
         "reference": [reference_of(UUID(order_id)) for order_id in orders],
         "since": ["2000-01-01T00:00:00Z"],
         "until": ["2999-01-01T00:00:00Z"],

@@ -235,7 +235,7 @@ async def test_a_database_that_is_ahead_is_served_with_a_warning(
     served = replace(settings, endpoints=(Endpoint("here", database_url),))
     await prepare(served, embedded=False)
     [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning == "serving a database that is ahead: it has 9999_reviews of a newer version"
+    assert warning.startswith("serving a database that is ahead: it has 9999_reviews of a newer version; that works")
     async with serving(served) as server:
         assert await server.data("{ regions { name } }") == {"regions": [{"name": "here"}]}
 

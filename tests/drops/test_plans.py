@@ -66,7 +66,7 @@ FILL = (
     INSERT INTO activity (product_id, at, process, seconds, data)
     SELECT products.id, now() - n * interval '5 minutes', gen_random_uuid(), 2,
         '{"outcomes": {}, "transactions": {}, "attempts": 0, "seconds": []}'
-    FROM products, generate_series(1, CASE name WHEN 'hot' THEN 3000 WHEN 'cold' THEN 500 ELSE 1 END) AS n
+    FROM products, generate_series(1, CASE name WHEN 'hot' THEN 12000 WHEN 'cold' THEN 3000 ELSE 1 END) AS n
     """,
     """
     INSERT INTO processes (id, name, version, started_at, seen_at, data)
