@@ -44,7 +44,7 @@ async def test_a_product_is_created_restocked_and_listed(server: Server) -> None
     assert (created.status, created.err) == (0, "")
     [product_id] = re.findall(UUID, created.out)
     assert re.search(
-        rf"^{product_id} +Tee \[XL\] :fire: \[/\] +First Light +2026-12-01T09:00:00\+00:00 +5 +2 +600$",
+        rf"^{product_id} +Tee \[XL\] :fire: \[/\] +First Light +2026-12-01T09:00:00Z +5 +2 +600$",
         created.out,
         re.M,
     )

@@ -42,9 +42,8 @@ async def signed_in(visits: Visits, address: str, **look: Any) -> tuple[Visit, O
     return visit, page
 
 
-async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits) -> None:
-    visit, page = await signed_in(visits, "/operator")
-
+async def created(page: OperatorPage) -> str:
+    """Create a product of 20 units that opens in an hour. Returns its id, with its page open."""
     await page.fill("create", name="Aurora Tee", dropName="First Light", stock="20", limitPerBuyer="1")
     await page.fill("create", opensAt=field_of(datetime.now(UTC) + timedelta(hours=1)))
     await page.submit("create")
@@ -52,7 +51,12 @@ async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits)
     await expect(page.products.locator(".badge")).to_have_text(english("operator_scheduled"))
     await page.products.locator("a").click()
     await page.expect_state("operator_scheduled")
-    product_id = visit.page.url.partition("product=")[2]
+    return page.page.url.partition("product=")[2]
+
+
+async def test_a_drop_is_run_from_the_page_alone(server: Server, visits: Visits) -> None:
+    visit, page = await signed_in(visits, "/operator")
+    product_id = await created(page)
     assert (await server.purchase(product_id))["status"] == "NOT_OPEN"
 
     await page.fill("details", opensAt="", description="Printed by hand.")
@@ -313,36 +317,3 @@ async def test_the_keyboard_alone_is_enough(server: Server, visits: Visits) -> N
     await keyboard.press("Enter")
     await page.expect_state("operator_archived")
     await expect(page.form("pause").locator("button")).to_be_focused()
-
-
-CHARTS = """
-async () => {
-  const { roundNumbers, roundMoments } = await import("/static/chart.js");
-  const { fillGaps, join, merge } = await import("/static/operator_activity.js");
-  const counts = ["confirmed", "held", "soldOut", "limitReached", "notOpen", "paused", "closed", "cancelled", "busy"];
-  const sums = [...counts, "failed", "attempts", "transactions", "conflicts"].map((key) => [key, 0]);
-  const quiet = { ...Object.fromEntries(sums), seconds: 2, stock: null, p50Ms: null, p99Ms: null };
-  const point = (at, more) => ({ ...quiet, at: at * 1000, ...more });
-  const begin = Date.UTC(2027, 0, 1, 10, 0, 7);
-  const clock = (at) => new Date(at).toISOString().slice(11, 19);
-  return {
-    numbers: [[97, 4], [3, 3], [0.1, 4], [1_000_000, 4]].map(([most, count]) => roundNumbers(most, count)),
-    moments: roundMoments(begin, begin + 60_000, 5).moments.map(clock),
-    joined: join([point(2, { confirmed: 3, stock: 9, p99Ms: 5 }), point(4, { confirmed: 4, p99Ms: 2 })]),
-    merged: merge([point(0), point(2, { seconds: 10 }), point(12)], [point(10), point(12, { stock: 1 })]),
-    filled: fillGaps([point(0, { stock: 3 }), point(10)], 20_000),
-  };
-}
-"""
-
-
-async def test_the_charts_have_round_numbers_and_join_what_is_too_narrow(visits: Visits) -> None:
-    found = await (await visits.open("/operator")).page.evaluate(CHARTS)
-
-    assert found["numbers"] == [[0, 50, 100], [0, 1, 2, 3], [0, 0.05, 0.1], [0, 500_000, 1_000_000]]
-    assert found["moments"] == ["10:00:15", "10:00:30", "10:00:45", "10:01:00"]
-    joined = {key: found["joined"][key] for key in ("at", "seconds", "confirmed", "stock", "p99Ms")}
-    assert joined == {"at": 2000, "seconds": 4, "confirmed": 7, "stock": 9, "p99Ms": 5}
-    assert [(point["at"], point["stock"]) for point in found["merged"]] == [(0, None), (10_000, None), (12_000, 1)]
-    filled = [(point["at"], point["seconds"], point["stock"]) for point in found["filled"]]
-    assert filled == [(0, 2, 3), (2000, 8, 3), (10_000, 2, 3), (12_000, 8, 3)]
