@@ -9,6 +9,7 @@ from uuid import UUID
 
 from api.database.backoff import Backoff
 from api.database.pool import Pool
+from api.database.retry import run_again
 from api.drops.confirmation import confirm_order
 from api.drops.event_log import event_of
 from api.drops.events import Event
@@ -77,9 +78,14 @@ async def until_moved(pool: Pool, events: int) -> list[Event]:
 
 
 async def change(pool: Pool, statement: str, *arguments: Any) -> None:
-    async with pool.begin() as transaction:
-        await transaction.execute(statement, *arguments)
-        await transaction.commit()
+    """Run a statement, again after a conflict with a server that runs."""
+
+    async def attempt() -> None:
+        async with pool.begin() as transaction:
+            await transaction.execute(statement, *arguments)
+            await transaction.commit()
+
+    await run_again(attempt, PATIENT_BUDGET, safe_after_lost_commit=True)
 
 
 async def age_events(pool: Pool, age: timedelta, up_to: int) -> None:
