@@ -41,14 +41,14 @@ class Process(Collector):
         yield from (sold, GaugeMetricFamily("open", "Open.", value=self.open), away)
         yield self._waits.read([self.waits])
 
-    def told(self) -> dict[str, float]:
+    def counted(self) -> dict[str, float]:
         samples = [sample for metric in self.figures.collect() for sample in metric.samples]
-        told = {sample.name + sample.labels.get("le", ""): sample.value for sample in samples}
-        assert len(told) == len(samples)
-        return told
+        counted = {sample.name + sample.labels.get("le", ""): sample.value for sample in samples}
+        assert len(counted) == len(samples)
+        return counted
 
     def figures_but_waits(self) -> dict[str, float]:
-        return {name: value for name, value in self.told().items() if not name.startswith("wait_")}
+        return {name: value for name, value in self.counted().items() if not name.startswith("wait_")}
 
     def die(self) -> None:
         """End without a last copy, like a killed process. A second call does nothing."""
@@ -86,7 +86,7 @@ def test_each_process_shows_sums_and_the_largest_of_some_gauges(start: Callable[
     bob.figures.copy()
 
     assert ada.figures_but_waits() == {"sold_total": 7, "open": 30, "away": 1}
-    assert bob.told() == ada.told()
+    assert bob.counted() == ada.counted()
 
 
 def test_counters_of_an_ended_process_stay_and_its_gauges_go(start: Callable[[], Process]) -> None:
@@ -109,7 +109,7 @@ def test_a_successor_counts_on_in_the_files_of_the_process_before(folder: Path, 
     total = 0
     for _ in range(20):
         bob = start()
-        assert ada.told()["sold_total" if total else "open"] == total
+        assert ada.counted()["sold_total" if total else "open"] == total
         bob.sold, bob.open = 5, 1
         total += 5
         bob.figures.copy()
@@ -128,14 +128,14 @@ def test_buckets_are_added_up_and_those_of_an_ended_process_stay(start: Callable
     bob.waits.add(0.25)
     bob.figures.close()
     expected = {"wait_bucket1.0": 3, "wait_bucket10.0": 5, "wait_bucket+Inf": 6, "wait_count": 6, "wait_sum": 111.5}
-    assert expected.items() <= ada.told().items()
+    assert expected.items() <= ada.counted().items()
 
     successor = start()
-    assert expected.items() <= successor.told().items()
+    assert expected.items() <= successor.counted().items()
     successor.waits.add(5.0)
     more = {"wait_bucket1.0": 3, "wait_bucket10.0": 6, "wait_bucket+Inf": 7, "wait_count": 7, "wait_sum": 116.5}
-    assert more.items() <= successor.told().items()
-    assert more.items() <= ada.told().items()
+    assert more.items() <= successor.counted().items()
+    assert more.items() <= ada.counted().items()
 
 
 def test_buckets_of_a_version_with_other_bounds_are_in_order(start: Callable[[], Process]) -> None:
@@ -146,9 +146,9 @@ def test_buckets_of_a_version_with_other_bounds_are_in_order(start: Callable[[],
     after.waits = Histogram((1.0, 3.0, 10.0))
     after.waits.add(2.0)
 
-    buckets = [name for name in after.told() if name.startswith("wait_bucket")]
+    buckets = [name for name in after.counted() if name.startswith("wait_bucket")]
     assert buckets == ["wait_bucket1.0", "wait_bucket3.0", "wait_bucket10.0", "wait_bucket+Inf"]
-    assert [after.told()[name] for name in buckets] == [0, 1, 2, 2]
+    assert [after.counted()[name] for name in buckets] == [0, 1, 2, 2]
 
 
 def test_what_has_not_changed_is_not_copied_again(
@@ -169,17 +169,17 @@ def test_what_has_not_changed_is_not_copied_again(
 def test_a_figure_never_shows_before_it_is_whole(start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch) -> None:
     ada = start()
     ada.sold = 1
-    told = []
+    counted = []
     write = Path.write_bytes
 
     def look_and_write(path: Path, content: bytes) -> int:
         written = write(path, content[:1])
-        told.append(ada.told())
+        counted.append(ada.counted())
         return written + write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", look_and_write)
     start()
-    assert told == [{**NO_WAITS, "sold_total": 1, "open": 0, "away": 0}] * 4
+    assert counted == [{**NO_WAITS, "sold_total": 1, "open": 0, "away": 0}] * 4
 
 
 def test_a_folder_in_memory_is_preferred_and_not_needed(tmp_path: Path) -> None:
