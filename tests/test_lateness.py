@@ -25,7 +25,7 @@ async def test_a_blocked_loop_is_late_once_for_each_sample_that_it_has_missed(la
     late = sum(
         count for bound, count in zip(lateness.seconds.bounds, lateness.seconds.counts, strict=False) if bound > 0.09
     )
-    assert late >= 4, "samples of 4, 3, 2 and 1 intervals, each on time after the one before"
+    assert late >= 4, "the samples were late by 4, 3, 2 and 1 intervals"
     assert lateness.worst_ms() >= 4 * INTERVAL * 1000
     assert lateness.seconds.total >= (4 + 3 + 2 + 1) * INTERVAL * 0.99
 

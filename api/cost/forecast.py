@@ -5,24 +5,18 @@ from dataclasses import dataclass, replace
 
 from api.cost.bill import Bill, Line
 from api.cost.formulas import LEAST_BYTES, read_dpu, write_dpu
+from api.database.monitor import RegionTimes
+from api.drops.parcels import MAX_PARCEL
 from api.drops.shards import DEFAULT_SHARDS
+from api.drops.stock import PollingTimes
 
 EVENT_BYTES = 460
 """Of one event, in the outbox and in the table of events. Measured with names of usual length."""
-
-PARCEL = 100
-"""Events in a parcel, at most (api/drops/parcels.py)."""
 
 WRITE_SECONDS = 0.010
 READ_SECONDS = 0.001
 """Compute of a transaction that writes, and of one that only reads: 1 s is one ComputeDPU. Assumed: AWS publishes no
 figures, and its metric ComputeDPU shows them for a cluster."""
-
-POLL = 0.25
-"""Seconds between two readings of the watched stock (DROPZERO_POLL_INTERVAL_MS)."""
-
-PING = 0.25
-"""Seconds between two pings of an endpoint (RegionTimes.ping_interval)."""
 
 LOOK_FOR_HOLDS, LOOK_FOR_EVENTS, LOOK_FOR_PARCELS = 3.25, 2.33, 1.0
 """Seconds between two looks of a process for holds that run out, for events to move, and for events to send."""
@@ -99,8 +93,8 @@ def _events(plan: Plan) -> Iterator[Line]:
     count = _event_count(plan)
     yield _written("events that are numbered", count, plan.group, EVENT_BYTES, plan, reads=4)
     if plan.webhook:
-        parcels = -(-count // PARCEL)
-        yield _written("parcels for the webhook", 2 * parcels, 1, 2 * LEAST_BYTES, plan, reads=PARCEL)
+        parcels = -(-count // MAX_PARCEL)
+        yield _written("parcels for the webhook", 2 * parcels, 1, 2 * LEAST_BYTES, plan, reads=MAX_PARCEL)
 
 
 def _while_it_runs(plan: Plan) -> Iterator[Line]:
@@ -115,10 +109,10 @@ def _reads_while_it_runs(plan: Plan) -> Iterator[Line]:
     """What the processes read whether anybody buys or not."""
     seconds = plan.hours * 3600 * plan.processes
     if plan.watched:
-        polls = seconds / POLL
+        polls = seconds / PollingTimes().interval
         yield _read("readings of the watched stock", polls, polls, plan, DEFAULT_SHARDS)
     if plan.regions > 1:
-        pings = seconds / PING * plan.regions
+        pings = seconds / RegionTimes().ping_interval * plan.regions
         yield _read("pings of the endpoints", pings, pings, plan, 0)
     looks = seconds / LOOK_FOR_HOLDS
     looks += seconds / LOOK_FOR_EVENTS if plan.events else 0
