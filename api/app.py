@@ -125,7 +125,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/metrics", metrics.answer),
             Route(EXPORT, exports, methods=["GET"]),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
+            Mount("/", Storefront(drops, authenticator, admission.clients, _storefront(settings))),
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)

@@ -17,6 +17,7 @@ from api.database.retry import RetryBudget
 from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
+from api.drops.families import FamilyReads, Variant
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
@@ -72,6 +73,7 @@ class Drops:
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
+        self.family_reads = FamilyReads(regions)
         self.held_units = HeldUnits(regions)
         self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
@@ -107,6 +109,7 @@ class Drops:
         await self.publisher.close()
         await self.known_products.close()
         await self.product_reads.close()
+        await self.family_reads.close()
         await self.held_units.close()
         await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
@@ -155,6 +158,10 @@ class Drops:
     async def read_product(self, product_id: UUID, region: str | None, client: str = "") -> Product | None:
         """See ProductReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.product_reads.get(product_id, region))
+
+    async def read_family(self, drop_name: str, family: str, client: str = "") -> tuple[Variant, ...]:
+        """See FamilyReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.family_reads.get((drop_name, family)))
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""

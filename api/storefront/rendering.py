@@ -7,7 +7,7 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from api.storefront.content import Content
+from api.storefront.content import KEY_MARK, Content, KeyedContent
 from api.storefront.formats import Formats
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 from api.storefront.pages import FOLDER, LOAD_AGAIN, PAGES, Page, read_messages, script_texts
@@ -24,6 +24,14 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
+
+
+def as_json(text: str) -> Markup:
+    """JSON for a script element of a page, which no text in it can end."""
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 it is JSON without "<"
+
+
+TEMPLATES.filters["as_json"] = as_json
 formats_of = cache(Formats)
 
 
@@ -48,6 +56,7 @@ class Rendering:
         """Reads all templates and languages, so that no request has to."""
         self.options = options
         self.content = lru_cache(KEPT)(self._content)
+        self.keyed = lru_cache(KEPT)(self._keyed)
         for page in PAGES:
             TEMPLATES.get_template(page.template)
         for language in LANGUAGES:
@@ -57,11 +66,13 @@ class Rendering:
         """The page as it is sent. `values` are for its template, and can be hashed."""
         return Content(self.render(page, reader, **values).encode(), "text/html")
 
+    def _keyed(self, page: Page, reader: Reader, **values: object) -> KeyedContent:
+        """A page that has a key of its own in each response: see KeyedContent."""
+        return KeyedContent(self.render(page, reader, key=KEY_MARK.decode(), **values).encode(), "text/html")
+
     def render(self, page: Page, reader: Reader, **values: object) -> str:
         """The page's whole HTML document. Its language, direction and texts are right before any script runs."""
         language = reader.language
-        # Without "<", no text can end its script element.
-        texts = orjson.dumps(script_texts(page, language)).decode().replace("<", "\\u003c")
         return TEMPLATES.get_template(page.template).render(
             page=page,
             language=language,
@@ -70,7 +81,7 @@ class Rendering:
             link=reader.link,
             texts=read_messages(language),
             formats=formats_of(language),
-            script_texts=Markup(texts),  # noqa: S704 it is JSON without "<"
+            script_texts=as_json(orjson.dumps(script_texts(page, language)).decode()),
             load_again=Markup(LOAD_AGAIN),  # noqa: S704 it is our own script
             options=self.options,
             **values,

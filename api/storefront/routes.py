@@ -12,11 +12,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.graphql.headers import headers_of
+from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.storefront.content import Content
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.pages import ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, SHOP, Page
+from api.storefront.purchase_form import PurchaseForm
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -37,12 +39,16 @@ _HEADERS = {
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, drops: Drops, clients: Clients, options: Options) -> None:
+    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
+        drop = DropPage(drops, clients, rendering)
+        form = PurchaseForm(drops, authenticator, clients, rendering)
         self._router = Router(
             [
                 _page_route("/", rendering, SHOP),
-                Route("/drop/{id:uuid}", DropPage(drops, clients, rendering).answer),
+                Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
+                *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
+                Route("/drop/{id:uuid}.ics", drop.answer_calendar),
                 _page_route("/architecture", rendering, RACE if options.race else ARCHITECTURE),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
@@ -54,7 +60,9 @@ class Storefront:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._router(scope, receive, send_with_headers)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from api.storefront.pages import DROP, Page
+from api.storefront.pages import DROP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
-VALUES: dict[Page, dict[str, Any]] = {DROP: {"product": None}}
+VALUES: dict[Page, dict[str, Any]] = {DROP: {"view": None, "outcome": None}, UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""}}
 """What the templates need that show what the database says."""
 
 _RENDERING = Rendering(Options(graphiql=True, race=True, demo=True, guests=True))
