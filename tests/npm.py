@@ -1,11 +1,14 @@
-"""npm's packages and Node.js, for tests of the server with clients and auditors that others have written.
+"""npm's packages and Node.js, for tests of the server with clients and tools that others have written.
 
 Without Node.js or npm these tests are skipped, with the reason. With CI=true they fail instead.
 """
 
 import asyncio
+import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,22 +19,21 @@ import pytest
 from tests.patience import PATIENCE
 from tests.programs import cannot_run
 
-PACKAGES = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-sse@2.6.1", "graphql-ws@6.4.2", "ws@8.23.0")
-"""graphql-ws uses `ws`: Node.js has a WebSocket of its own only from version 22 on."""
-
 Actions = Mapping[str, Callable[[], Awaitable[None]]]
 NO_ACTIONS: Actions = MappingProxyType({})
 
+QUIETLY = ("--prefer-offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+
 
 class Node:
-    """Runs the scripts of this directory beside the packages that they import."""
+    """Runs the scripts of a directory beside the packages that they import."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     def write(self, script: str, code: str) -> str:
         """Write a script with that name and code beside the others. Returns the name, for `run`."""
-        (self._directory / script).write_text(code)
+        (self.directory / script).write_text(code)
         return script
 
     async def run(self, script: str, *arguments: str, actions: Actions = NO_ACTIONS) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ class Node:
             "node",
             script,
             *arguments,
-            cwd=self._directory,
+            cwd=self.directory,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -75,17 +77,49 @@ class Node:
         return results
 
 
-async def install(directory: Path) -> Node:
-    """Install the packages and copy the scripts into that directory, which is empty."""
+async def install(directory: Path, packages: tuple[str, ...], *scripts: Path) -> Node:
+    """Copy the scripts, files or folders with all that is in them, into that directory, beside the packages."""
+    for script in scripts:
+        if script.is_dir():
+            shutil.copytree(script, directory, dirs_exist_ok=True)
+        else:
+            shutil.copy(script, directory)
+    (directory / "node_modules").symlink_to(await _kept(packages), target_is_directory=True)
+    return Node(directory)
+
+
+async def _kept(packages: tuple[str, ...]) -> Path:
+    """Return the folder of the packages and of all that they import. It is kept from run to run."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         cannot_run("this runs on Node.js: install node and npm")
-    quietly = ("--prefer-offline", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+    folder = kept_packages()
+    named = folder / hashlib.sha256("\n".join(packages).encode()).hexdigest()[:16]
+    if not named.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            partial = Path(temporary) / "partial"
+            partial.mkdir()
+            await _install(npm, packages, partial)
+            try:
+                partial.replace(named)
+            except OSError:
+                assert named.exists()  # another process of this run was faster
+    return named / "node_modules"  # a package finds those that it imports only in a folder of this name
+
+
+def kept_packages() -> Path:
+    """The folder outside the repository in which npm's packages are kept from run to run."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dropzero" / "npm"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+async def _install(npm: str, packages: tuple[str, ...], directory: Path) -> None:
     installing = await asyncio.create_subprocess_exec(
         npm,
         "install",
-        *quietly,
-        *PACKAGES,
+        *QUIETLY,
+        *packages,
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -98,6 +132,3 @@ async def install(directory: Path) -> Node:
             installing.kill()
             await installing.wait()
     assert installing.returncode == 0, f"npm install: {complaints.decode()}"
-    for script in Path(__file__).parent.glob("*.mjs"):
-        shutil.copy(script, directory)
-    return Node(directory)
