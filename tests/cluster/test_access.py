@@ -17,11 +17,12 @@ from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
 from api.drops.decisions import Confirmed
+from api.drops.new_product import NewProduct, create_product
 from api.drops.operator_log import Action, list_log
 from api.drops.order_search import list_orders
 from api.drops.orders import get_order
 from api.drops.product_changes import change_product, pause
-from api.drops.products import NewProduct, create_product, list_products
+from api.drops.products import list_products
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import Purchase
 from tests.drops.event_statements import send_every_statement_about_events

@@ -18,12 +18,13 @@ from api.drops.holds import count_holds, held_units
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
+from api.drops.new_product import NewProduct, create_product
 from api.drops.operator_log import Action, list_log
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
-from api.drops.products import NewProduct, Product, create_product, get_products, list_products
+from api.drops.products import Product, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
 from api.drops.reference import reference_of

@@ -27,7 +27,10 @@ FIELDS = {
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
         Product.archivedAt Product.closesAt Product.createdAt Product.description Product.dropName Product.holdSeconds
         Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
-        Product.stock Product.stocked Product.version
+        Product.descriptions Product.family Product.images Product.option Product.price Product.stock Product.stocked
+        Product.version
+        Description.language Description.text Image.alt Image.height Image.url Image.width
+        Price.amount Price.currency
         ProductConnection.edges ProductConnection.pageInfo
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
@@ -54,8 +57,8 @@ FIELDS = {
         OperatorLogEdge.cursor OperatorLogEdge.node
         OperatorLogEntry.action OperatorLogEntry.at OperatorLogEntry.changes OperatorLogEntry.id
         OperatorLogEntry.operator OperatorLogEntry.orderId OperatorLogEntry.productId
-        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
-        Order.reference Order.region Order.status Order.userRef
+        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.price Order.product
+        Order.quantity Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
         OrderCount.orders OrderCount.units

@@ -76,6 +76,14 @@ function render() {
   for (const panel of panels.values()) panel.render();
 }
 
+// The server's own message is in English, and written for developers.
+const REFUSALS = {
+  BAD_USER_INPUT: "answer_refused_bad_user_input",
+  FORBIDDEN: "answer_refused_forbidden",
+  IDEMPOTENCY_KEY_REUSED: "answer_refused_idempotency_key_reused",
+  NOT_FOUND: "answer_refused_not_found",
+  UNAUTHENTICATED: "answer_refused_unauthenticated",
+};
 const ANSWERS = {
   CONFIRMED: ({ replayed, remaining }) => {
     if (remaining === undefined) return ["answer_confirmed", text("answer_paid")];
@@ -94,7 +102,7 @@ const ANSWERS = {
   PAUSED: () => ["answer_paused", text("answer_paused_detail")],
   CLOSED: ({ closedAt }) => ["answer_closed", text("closed_at", { moment: moment(closedAt) })],
   LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
-  REFUSED: ({ message }) => ["answer_refused", message],
+  REFUSED: ({ code }) => ["answer_refused", text(REFUSALS[code] ?? "answer_refused_bad_user_input")],
   SIGN_IN: () => ["answer_sign_in", text("answer_sign_in_detail")],
   UNKNOWN: ({ subject }) => ["answer_unknown", text("answer_unknown_detail", { reference: isolated(subject) })],
   TOO_CROWDED: () => ["answer_crowded", text("answer_crowded_detail")],

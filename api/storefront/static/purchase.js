@@ -20,7 +20,14 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
 fragment Bought on Order { id reference status quantity region createdAt heldUntil }`;
 // A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
 // after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
-const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
+const FINAL_CODES = [
+  "BAD_USER_INPUT",
+  "FORBIDDEN",
+  "GRAPHQL_PARSE_FAILED",
+  "GRAPHQL_VALIDATION_FAILED",
+  "IDEMPOTENCY_KEY_REUSED",
+  "NOT_FOUND",
+];
 const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
 const KEPT_GUEST = "dropzero.guest";
@@ -133,7 +140,7 @@ export const lastOutcome = (productId) => JSON.parse(visit.getItem(outcomeOf(pro
 
 // Buys one unit, or finds out what became of the unanswered purchase. `onWaiting` is called with "BUSY", "CROWDED",
 // "OPENING" or "CHECKING" before something is sent again. Returns the API's outcome, or one of these:
-// - REFUSED, with the server's message.
+// - REFUSED, with the `code` of the server's error.
 // - SIGN_IN: this server has no guests.
 // - TOO_CROWDED: this network has used its share of new guests. Nothing was bought.
 // - UNANSWERED: the key is kept, and buying again is the same purchase.
@@ -169,7 +176,7 @@ async function buyAsGuest(productId, key, onWaiting) {
     if (outcome.status !== "UNAUTHENTICATED") return outcome;
     if (wasSent || outcome.doubtful) return { status: "UNKNOWN", subject: admitted.subject };
     keepIntent(productId, key, null); // nothing was bought under this key
-    if (refused) return { status: "REFUSED", message: outcome.message };
+    if (refused) return { status: "REFUSED", code: "UNAUTHENTICATED" };
     refused = admitted;
   }
 }
@@ -216,9 +223,9 @@ export async function decide(input, onWaiting = () => {}, token = null) {
         wait = Math.max(until(purchase.opensAt), backoff(failures) / 2);
       } else return purchase;
     } catch (error) {
-      const { code, message } = error;
-      if (FINAL_CODES.includes(code)) return { status: "REFUSED", message };
-      if (code === "UNAUTHENTICATED") return { status: "UNAUTHENTICATED", message, doubtful };
+      const { code } = error;
+      if (FINAL_CODES.includes(code)) return { status: "REFUSED", code };
+      if (code === "UNAUTHENTICATED") return { status: "UNAUTHENTICATED", doubtful };
       doubtful ||= code !== "RATE_LIMITED";
       onWaiting("CHECKING");
       wait = waitAfter(error, failures);

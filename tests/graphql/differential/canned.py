@@ -29,14 +29,16 @@ from api.drops.decisions import (
     Replayed,
     SoldOut,
 )
+from api.drops.details import Description, Image, Price
 from api.drops.drops import Drops
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
 from api.drops.events import order_data
 from api.drops.history import read_history
+from api.drops.new_product import NewProduct
 from api.drops.operator_log import Action
 from api.drops.orders import Order, OrderStatus
 from api.drops.product_changes import Change
-from api.drops.products import NewProduct, Product, get_products
+from api.drops.products import Product, get_products
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Answer, Busy, Outcome
 from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operator
@@ -48,6 +50,8 @@ from tests.product_rows import new_product_row
 
 NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
 
+IMAGES = (Image("https://shop.example/tee.webp", "A tee", 800, 1000), Image("/images/back.png", "Its back", 8, 10))
+
 PRODUCTS = tuple(
     new_product_row(
         id=UUID(int=number),
@@ -55,6 +59,11 @@ PRODUCTS = tuple(
         opens_at=opens_at,
         limit_per_buyer=limit,
         hold_seconds=hold,
+        descriptions=(Description("ja", "霜"), Description("pt", "Geada"))[: number - 1],
+        images=IMAGES[: number - 1],
+        price=None if limit is None else Price("48.00", "EUR"),
+        family=None if hold is None else "Tee",
+        option=None if hold is None else str(number),
         created_at=NOW,
         stock=stock,
         stocked=10,
@@ -82,6 +91,7 @@ def _order(number: int, status: OrderStatus) -> Order:
         held_until,
         confirmed_at,
         "pi_1" if number % 3 == 0 else None,
+        Price("48.00", "EUR") if number % 2 == 0 else None,
     )
 
 
