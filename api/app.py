@@ -54,6 +54,7 @@ from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
+from api.storefront.rendering import Options
 from api.storefront.routes import Storefront
 from api.tracing.variables import ENDPOINT, INSTALL
 from api.webhook_events import send_event
@@ -124,7 +125,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/metrics", metrics.answer),
             Route(EXPORT, exports, methods=["GET"]),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", _storefront(settings)),
+            Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
@@ -216,8 +217,8 @@ def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
     return [Route(PATH, payments.answer, methods=["POST"])] if settings.demo else []
 
 
-def _storefront(settings: Settings) -> Storefront:
-    return Storefront(
+def _storefront(settings: Settings) -> Options:
+    return Options(
         graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys)
     )
 

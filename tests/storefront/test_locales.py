@@ -20,6 +20,17 @@ PLURAL_FORMS = {
 }
 """The categories of CLDR's plural rules for whole numbers and decimals."""
 
+STRAIGHT = r"""["']|\.\.\."""
+"""Quotation marks and dots of a typewriter."""
+
+FOREIGN = {
+    "fr": r"[ \w})\u2069][!?;:](?!\d)|[ \w]»|«[ \w]",
+    "ja": r"[!?;,]",
+    "zh-Hans": r"[!?;,:](?!\d)",
+    "ar": r"[?;,]",
+}
+"""Marks of other languages. In French, a space that does not break is before a colon and an exclamation mark."""
+
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 
 
@@ -46,7 +57,10 @@ def test_a_locale_has_every_plural_form_where_english_has_any(language: str) -> 
     for key, message in read_messages(language).items():
         assert isinstance(message, dict) == isinstance(english[key], dict), key
         if isinstance(message, dict):
-            assert list(message) == PLURAL_FORMS[language], key
+            # The form `zero` is for 0 where a language has no such category.
+            categories = [form for form in message if form != "zero" or form in PLURAL_FORMS[language]]
+            assert categories == PLURAL_FORMS[language], key
+            assert not ("zero" in english[key] and "zero" not in message), key
 
 
 @every_language
@@ -58,6 +72,23 @@ def test_a_text_names_the_same_values_as_in_english(language: str) -> None:
         # A form for one number may leave the number out: Arabic's word for two units says it.
         assert known - {"count", "held"} <= placeholders(forms(message)[-1]), key
         assert all(form.strip() == form and form for form in forms(message)), key
+
+
+@every_language
+def test_names_run_in_their_own_direction(language: str) -> None:
+    """Without isolates, the punctuation after an Arabic name in an English sentence moves to the name's other end."""
+    for key, message in read_messages(language).items():
+        for form in forms(message):
+            assert form.count("{name}") == form.count("\u2068{name}\u2069"), key
+            assert form.count("\u2068") == form.count("\u2069"), key
+
+
+@every_language
+def test_texts_have_the_marks_of_their_language(language: str) -> None:
+    wrong = re.compile(rf"{STRAIGHT}|{FOREIGN.get(language, STRAIGHT)}")
+    for key, message in read_messages(language).items():
+        for form in forms(message):
+            assert not wrong.search(form), (key, form)
 
 
 @every_language

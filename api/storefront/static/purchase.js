@@ -1,7 +1,8 @@
-// A purchase from the click to its answer: one key per click, kept over reloads until the answer is known. And what this
-// browser keeps: values in its storages, and the guest who buys in it.
+// A purchase from the click to its answer, in words: one key per click, kept over reloads until the answer is known. And
+// what this browser keeps: values in its storages, and the guest who buys in it.
 
 import { backoff, pause, request, until } from "./api.js";
+import { isolated, moment, text } from "./locale.js";
 
 const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
@@ -41,6 +42,11 @@ class Store {
 
   constructor(storage) {
     this.#storage = storage;
+  }
+
+  // Whether the values outlive the page.
+  get isLasting() {
+    return this.#inMemory.size === 0;
   }
 
   getItem(name) {
@@ -236,3 +242,47 @@ export async function decide(input, onWaiting = () => {}, token = null) {
 }
 
 const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));
+
+// The server's own message is in English, and written for developers.
+const REFUSALS = {
+  BAD_USER_INPUT: "answer_refused_bad_user_input",
+  FORBIDDEN: "answer_refused_forbidden",
+  IDEMPOTENCY_KEY_REUSED: "answer_refused_idempotency_key_reused",
+  NOT_FOUND: "answer_refused_not_found",
+  UNAUTHENTICATED: "answer_refused_unauthenticated",
+};
+
+const ANSWERS = {
+  CONFIRMED: ({ replayed, remaining }) => {
+    if (remaining === undefined) return ["answer_confirmed", text("answer_paid")];
+    if (replayed) return ["answer_confirmed", text("answer_once")];
+    return ["answer_confirmed", text("answer_left", { count: remaining })];
+  },
+  HELD: ({ order }) => {
+    const detail = document.body.dataset.demo === "true" ? "answer_held_detail" : "answer_held_shop";
+    return ["answer_held", text(detail, { moment: moment(order.heldUntil) })];
+  },
+  CANCELLED: () => ["answer_cancelled", ""],
+  RELEASED: () => ["answer_released", text("answer_released_detail")],
+  LAPSED: () => ["answer_lapsed", text("answer_lapsed_detail")],
+  SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
+  NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
+  PAUSED: () => ["answer_paused", text("answer_paused_detail")],
+  CLOSED: ({ closedAt }) => ["answer_closed", text("closed_at", { moment: moment(closedAt) })],
+  LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
+  REFUSED: ({ code }) => ["answer_refused", text(REFUSALS[code] ?? "answer_refused_bad_user_input")],
+  SIGN_IN: () => ["answer_sign_in", text("answer_sign_in_detail")],
+  UNKNOWN: ({ subject }) => ["answer_unknown", text("answer_unknown_detail", { reference: isolated(subject) })],
+  TOO_CROWDED: () => ["answer_crowded", text("answer_crowded_detail")],
+  UNANSWERED: () => ["answer_unanswered", text("answer_unanswered_detail")],
+  BUSY: () => ["answer_busy", text("answer_busy_detail")],
+  CROWDED: () => ["answer_crowded", text("answer_busy_detail")],
+  OPENING: () => ["answer_opening", text("answer_opening_detail")],
+  CHECKING: () => ["answer_checking", text("answer_checking_detail")],
+};
+
+// The verdict and the detail of an outcome, in the reader's language. Either may be empty.
+export function answerOf(outcome) {
+  const [verdict, detail] = ANSWERS[outcome.status](outcome);
+  return [text(verdict), detail];
+}
