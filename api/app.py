@@ -218,9 +218,7 @@ def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
 
 
 def _storefront(settings: Settings) -> Options:
-    return Options(
-        graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys)
-    )
+    return Options(graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys))
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:

@@ -37,7 +37,7 @@ class Page:
 
 
 SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"), place="/")
-DROP = Page("drop.html", "drop_title", ("drop.js", "answers.js", "api.js", "hold.js", "locale.js", "purchase.js"))
+DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 PAYMENT = Page("payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 ARCHITECTURE = Page(
     "architecture.html", "architecture_title", ("locale.js",), "architecture.css", place="/architecture"

@@ -25,8 +25,8 @@ _LOAD_AGAIN_HASH = base64.b64encode(hashlib.sha256(LOAD_AGAIN.encode()).digest()
 _HEADERS = {
     # Browsers send each request again, and get 304 where nothing changed: no stale script after an upgrade.
     "cache-control": "no-cache",
-    # Nothing from elsewhere runs or loads but the pictures of products, and no text becomes markup. No other site may put the Buy button into a
-    # frame. Of inline scripts, only the one with this hash runs.
+    # Nothing from elsewhere runs or loads but pictures, and no text becomes markup. No other site may put the Buy
+    # button into a frame. Of inline scripts, only the one with this hash runs.
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
     "img-src 'self' data: https:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
