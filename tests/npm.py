@@ -76,6 +76,10 @@ class Node:
         assert process.returncode == 0, f"{script}: {errors}"
         return results
 
+    async def command(self, *command: str) -> None:
+        """Run a command of a package, such as `node_modules/.bin/tsc`, which has to succeed."""
+        await _succeed(self.directory, *command)
+
 
 async def install(directory: Path, packages: tuple[str, ...], *scripts: Path) -> Node:
     """Copy the scripts, files or folders with all that is in them, into that directory, beside the packages."""
@@ -99,7 +103,7 @@ async def _kept(packages: tuple[str, ...]) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             partial = Path(temporary) / "partial"
             partial.mkdir()
-            await _install(npm, packages, partial)
+            await _succeed(partial, npm, "install", *QUIETLY, *packages)
             try:
                 partial.replace(named)
             except OSError:
@@ -114,21 +118,15 @@ def kept_packages() -> Path:
     return folder
 
 
-async def _install(npm: str, packages: tuple[str, ...], directory: Path) -> None:
-    installing = await asyncio.create_subprocess_exec(
-        npm,
-        "install",
-        *QUIETLY,
-        *packages,
-        cwd=directory,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+async def _succeed(directory: Path, *command: str) -> None:
+    running = await asyncio.create_subprocess_exec(
+        *command, cwd=directory, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         async with asyncio.timeout(PATIENCE):
-            _, complaints = await installing.communicate()
+            printed, _ = await running.communicate()
     finally:
-        if installing.returncode is None:
-            installing.kill()
-            await installing.wait()
-    assert installing.returncode == 0, f"npm install: {complaints.decode()}"
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    assert running.returncode == 0, f"{command}: {printed.decode()}"

@@ -1,20 +1,24 @@
 """A shop for real clients: products for each outcome of a purchase, and Node.js with the clients' programs."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool
-from api.database.retry import RetryBudget
+from api.drops.group_policy import GroupPolicy
 from api.settings import Settings
-from tests.locks import stock_held
+from tests.locks import stock_held, until_blocked
 from tests.npm import Actions, Node, install
-from tests.patience import PATIENT_TIMES, short, until
+from tests.patience import PATIENT_TIMES, until
 from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 
 FOLDER = Path(__file__).parent
@@ -24,6 +28,7 @@ PACKAGES = (
     "@urql/core@6.0.3",
     "@urql/exchange-graphcache@9.0.2",
     "@urql/exchange-persisted@5.0.1",
+    "@urql/introspection@1.2.1",
     "gql.tada@1.11.3",
     "graphql@16.15.0",
     "graphql-ws@6.4.2",
@@ -61,6 +66,11 @@ class Shop:
     arguments: dict[str, object]
     actions: Actions
 
+    async def session(self, node: Node, program: str) -> dict[str, Any]:
+        """Run the program, and return what it saw in each of its checks."""
+        seen = await node.run(program, json.dumps(self.arguments), actions=self.actions)
+        return {check["check"]: check["saw"] for check in seen}
+
 
 @pytest.fixture(scope="session")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
@@ -74,10 +84,19 @@ def settings(settings: Settings) -> Settings:
     return replace(settings, guest_keys=(GUEST_KEY,))
 
 
+@asynccontextmanager
+async def one_unanswered(server: Server, product_id: str, behind: Pool) -> AsyncIterator[None]:
+    """Let the server have a purchase that is answered when the block is left."""
+    async with stock_held(behind, product_id):
+        purchase = asyncio.create_task(server.purchase(product_id))
+        await until_blocked(behind)
+        yield
+    await purchase
+
+
 @pytest.fixture
 async def shop(server: Server, settings: Settings, endpoints: tuple[Endpoint, ...]) -> AsyncIterator[Shop]:
-    """A drop with a product for each outcome. A second server of the same database gives up soon, and the stock of the
-    product `busy` is locked."""
+    """A drop with a product for each outcome, on two servers. One of them takes no more purchases."""
     products = {
         name: await server.create_product(name=name, dropName="First Light", **more) for name, more in PRODUCTS.items()
     }
@@ -92,11 +111,11 @@ async def shop(server: Server, settings: Settings, endpoints: tuple[Endpoint, ..
 
         await until(counted)
 
-    hasty = replace(settings, budget=RetryBudget(seconds=short(0.2)))
+    full = replace(settings, group=GroupPolicy(max_unanswered=1))
     async with (
-        serving(hasty) as busy,
-        Pool(endpoints[0], size=1, times=PATIENT_TIMES.pool) as pool,
-        stock_held(pool, products["busy"]),
+        serving(full) as busy,
+        Pool(endpoints[0], size=2, times=PATIENT_TIMES.pool) as behind,
+        one_unanswered(busy, products["busy"], behind),
     ):
         arguments = {
             "url": f"{server.url}/graphql",

@@ -1,14 +1,12 @@
 """A shop with three products, and Node.js with the tools that judge its pages, in a real browser."""
 
 import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from api.settings import Settings
-from tests.browser.visits import CHROMIUM_FLAGS
 from tests.npm import Node, install
 from tests.programs import cannot_run
 from tests.server import GUEST_KEY, Server

@@ -45,5 +45,7 @@ def expect_speed(best: dict[str, Any]) -> None:
     """Assert the score of performance, or skip the rest of the test on a machine that is too slow to tell."""
     score, index = best["scores"]["performance"], best["benchmarkIndex"]
     if score < FAST_ENOUGH and index < SLOW_MACHINE:
-        pytest.skip(f"performance {score}, on a machine too slow to tell (benchmarkIndex {index}): {best['milliseconds']}")
+        pytest.skip(
+            f"performance {score}, on a machine too slow to tell (benchmarkIndex {index}): {best['milliseconds']}"
+        )
     assert score >= FAST_ENOUGH, best

@@ -9,9 +9,7 @@ import { createClient } from 'graphql-ws';
 import * as operations from './operations.mjs';
 import { possibleTypes } from './possible_types.mjs';
 import { session } from './session.mjs';
-import { Shown, counted, saw, shop, socketUrl } from './shop.mjs';
-
-const { requests, counting } = counted();
+import { Shown, requests, saw, shop, socketUrl } from './shop.mjs';
 
 /** A client of the server at this address, for the buyer whose token it is. */
 function open(url, token) {
@@ -29,7 +27,7 @@ function open(url, token) {
         sha256: (text) => createHash('sha256').update(text).digest('hex'),
         useGETForHashedQueries: true,
       }),
-      new HttpLink({ uri: url, fetch: counting }),
+      new HttpLink({ uri: url }),
     ]),
   );
   return new ApolloClient({ cache, link });

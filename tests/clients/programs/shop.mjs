@@ -40,13 +40,12 @@ export class Shown {
   }
 }
 
-/** Count the requests of a client by `fetch`: `requests` has what the server was sent, a query or only its hash. */
-export function counted() {
-  const requests = [];
-  const counting = (url, options) => {
-    const { query } = options.body ? JSON.parse(options.body) : { query: new URL(url).searchParams.get('query') };
-    requests.push(query ? 'query' : 'hash');
-    return fetch(url, options);
-  };
-  return { requests, counting };
-}
+/** What the client has sent in each of its requests: a query, or only its hash. */
+export const requests = [];
+
+const send = globalThis.fetch;
+globalThis.fetch = (url, options) => {
+  const query = options.body ? JSON.parse(options.body).query : new URL(url).searchParams.get('query');
+  requests.push(query ? 'query' : 'hash');
+  return send(url, options);
+};

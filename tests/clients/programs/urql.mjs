@@ -1,19 +1,23 @@
 // A shop on urql with graphcache. No code of it updates the cache: a product that comes from anywhere is stored by its id.
+import { readFileSync } from 'node:fs';
 import { Client, fetchExchange, subscriptionExchange } from '@urql/core';
 import { cacheExchange } from '@urql/exchange-graphcache';
 import { relayPagination } from '@urql/exchange-graphcache/extras';
 import { persistedExchange } from '@urql/exchange-persisted';
+import { minifyIntrospectionQuery } from '@urql/introspection';
+import { buildSchema, introspectionFromSchema } from 'graphql';
 import { createClient } from 'graphql-ws';
 import * as operations from './operations.mjs';
-import { possibleTypes } from './possible_types.mjs';
 import { session } from './session.mjs';
-import { Shown, counted, saw, shop, socketUrl } from './shop.mjs';
+import { Shown, requests, saw, shop, socketUrl } from './shop.mjs';
 
-const { requests, counting } = counted();
 const warnings = [];
 
-// Types without an id are stored where they came from.
-const embedded = ['GuestToken', 'StockChange', ...possibleTypes.PurchaseResult];
+const schema = minifyIntrospectionQuery(introspectionFromSchema(buildSchema(readFileSync('schema.graphql', 'utf8'))));
+
+// What has no id of its own is stored where it came from.
+const withoutId = schema.__schema.types.filter(({ fields }) => fields && !fields.some(({ name }) => name === 'id'));
+const keys = Object.fromEntries(withoutId.map(({ name }) => [name, () => null]));
 
 /** A client of the server at this address, for the buyer whose token it is. */
 function open(url, token) {
@@ -21,14 +25,13 @@ function open(url, token) {
   const sockets = createClient({ url: socketUrl, connectionParams: { authorization } });
   return new Client({
     url,
-    fetch: counting,
     fetchOptions: () => ({ headers: token ? { authorization } : {} }),
     exchanges: [
       cacheExchange({
-        possibleTypes,
+        schema,
         resolvers: { Query: { products: relayPagination() } },
-        keys: Object.fromEntries(embedded.map((type) => [type, () => null])),
-        logger: (severity, message) => warnings.push(`${severity}: ${message}`),
+        keys,
+        logger: (severity, message) => severity === 'debug' || warnings.push(message),
       }),
       persistedExchange(),
       fetchExchange,
@@ -61,8 +64,8 @@ function adapted(client, token) {
         unsubscribe();
         const query = client.query(operations.LIST, { drop: shop.drop, first: shop.pageSize, after });
         ({ unsubscribe } = query.subscribe(({ data }) => {
-          endCursor = data?.products.pageInfo.endCursor;
-          shown.show(data?.products.edges.map(({ node }) => node) ?? []);
+          endCursor = data?.products?.pageInfo.endCursor;
+          shown.show(data?.products?.edges.map(({ node }) => node) ?? []);
         }));
       };
       page();
