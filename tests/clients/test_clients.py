@@ -38,7 +38,7 @@ SESSION = {
 """What every client sees. The list is a page's: the client's cache has changed it without any code of the page."""
 
 PERSISTED = {"requests": ["hash", "query", "query"]}
-"""A client that sends hashes of queries sends one, learns that the server takes none, and sends queries from then on."""
+"""A client that sends hashes of queries sends one, learns that the server takes none, and sends queries ever after."""
 
 
 async def test_a_shop_on_apollo_client_goes_as_expected(shop: Shop, node: Node) -> None:
