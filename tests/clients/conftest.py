@@ -44,7 +44,7 @@ PACKAGES = (
 
 PAST, FUTURE = "2001-02-03T04:05:06Z", "2999-12-31T00:00:00Z"
 
-PRODUCTS = {
+PRODUCTS: dict[str, dict[str, Any]] = {
     "open": {"stock": 100},
     "held": {"stock": 5, "holdSeconds": 600},
     "last": {"stock": 1},
