@@ -71,7 +71,7 @@ class ProductUpdate:
     def checked(cls, product_id: UUID, revision: int, values: Mapping[str, object]) -> "ProductUpdate":
         """`values`: of fields in CHANGEABLE; None removes a value. Raises InvalidInput."""
         if "name" in values and values["name"] is None:
-            raise InvalidInput("name must not be null; leave it out to keep it")
+            raise InvalidInput("name must not be null; leave it out to keep it", "name")
         checked = {
             field: None if value is None else _CHECKS[field](CHANGEABLE[field], value)
             for field, value in values.items()

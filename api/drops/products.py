@@ -275,20 +275,20 @@ def checked_limit(units: int) -> int:
 def require_order(opens_at: datetime | None, closes_at: datetime | None) -> None:
     """Raise InvalidInput for a drop that closes before it opens."""
     if opens_at is not None and closes_at is not None and closes_at <= opens_at:
-        raise InvalidInput("closesAt must be later than opensAt")
+        raise InvalidInput("closesAt must be later than opensAt", "closesAt")
 
 
 def checked_hold(seconds: int) -> int:
     """The seconds themselves. Raises InvalidInput."""
     if not MIN_HOLD <= seconds <= MAX_HOLD:
-        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}")
+        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}", "holdSeconds")
     return seconds
 
 
 def _checked_shards(shards: int) -> int:
     """Raises InvalidInput."""
     if not 1 <= shards <= MAX_SHARDS:
-        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}")
+        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}", "shards")
     return shards
 
 

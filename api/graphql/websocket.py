@@ -27,6 +27,7 @@ from api.graphql.websocket_messages import (
     WITHOUT_FAULT,
     Closing,
     checked_message,
+    request_of,
     token_ended,
 )
 from api.identity.caller import Caller, client_key
@@ -264,9 +265,8 @@ class Session:
         watching = sum(isinstance(operation, Watching) for operation in self._operations.values())
         if watching + self._executing >= MAX_OPERATIONS:
             raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
-        request = Request(payload["query"], payload.get("operationName"), payload.get("variables"))
         try:
-            prepared = await self._prepare(request)
+            prepared = await self._prepare(request_of(payload))
         except Refused as refused:
             await self._send({"id": operation_id, "type": "error", "payload": refused.errors})
             return

@@ -274,6 +274,10 @@ def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLS
 
 def test_the_codes_of_errors_are_those_that_clients_know() -> None:
     assert set(ErrorCode) == {
+        "GRAPHQL_PARSE_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "PERSISTED_QUERY_NOT_SUPPORTED",
+        "PERSISTED_QUERY_NOT_FOUND",
         "BAD_USER_INPUT",
         "NOT_FOUND",
         "UNAUTHENTICATED",
