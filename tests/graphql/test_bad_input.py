@@ -283,8 +283,8 @@ class TestCancelling:
         (PRODUCTS, {"after": "x"}, "after"),
         ("query ($id: ID!) { a: product(id: $id) { id } }", {"id": "tee"}, "id"),
         (
-            "query ($moment: DateTime) { orders(since: $moment, until: $moment) { edges { cursor } } }",
-            {"moment": "2026-12-01T10:00:00Z"},
+            'query ($now: DateTime) { orders(userRef: "a", since: $now, until: $now) { edges { cursor } } }',
+            {"now": "2026-12-01T10:00:00Z"},
             "until",
         ),
     ],
