@@ -36,6 +36,7 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
     ALREADY_CONFIRMED = "ALREADY_CONFIRMED"
     STALE_REVISION = "STALE_REVISION"
+    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
     RATE_LIMITED = "RATE_LIMITED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
@@ -109,6 +110,11 @@ def client_error(message: str) -> dict[str, Any]:
 def unavailable_error(message: str) -> dict[str, Any]:
     """One entry of `errors` for a request that cannot be executed at this moment."""
     return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+
+
+def too_many_operations_error(message: str) -> dict[str, Any]:
+    """One entry of `errors` for an operation beside as many others as its connection may have."""
+    return _entry(message, ErrorCode.TOO_MANY_OPERATIONS)
 
 
 def rate_limited_error(error: RateLimited) -> dict[str, Any]:

@@ -13,9 +13,6 @@ SERVICE_RESTART = 1012
 """Clients of graphql-ws reconnect after it, as after 1013."""
 
 TRY_AGAIN_LATER = 1013
-POLICY_VIOLATION = 1008
-"""Clients of graphql-ws do not reconnect after it: they would send the same again."""
-
 FORBIDDEN = 4403
 """Clients of graphql-ws reconnect after it, with a new token if their `connectionParams` is a function, and send the
 operations again."""

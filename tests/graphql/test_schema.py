@@ -285,6 +285,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
         "IDEMPOTENCY_KEY_REUSED",
         "ALREADY_CONFIRMED",
         "STALE_REVISION",
+        "TOO_MANY_OPERATIONS",
         "RATE_LIMITED",
         "SERVICE_UNAVAILABLE",
         "INTERNAL",

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close, Frame, Opcode
 
-from api.graphql.websocket import MAX_OPERATIONS
+from api.graphql.watching import MAX_OPERATIONS
 from api.settings import Settings, SocketTimes
 from tests.graphql.operations import STOCK, stock_of
 from tests.graphql.stranger import connection, subscribe
@@ -204,8 +204,19 @@ async def test_the_operations_of_a_socket_are_limited(server: Server, client: Cl
     await client.subscribe(WATCH, {"ids": [product_id]}, id="another")
     assert await client.next("another") == {"stockChanged": {"stock": 10, "version": 1}}
 
-    await client.subscribe("{ __typename }", id="one too many")
-    assert await client.closed() == (1008, f"A socket can have {MAX_OPERATIONS} operations at a time")
+    for one_too_many in ("{ __typename }", WATCH, "no document"):
+        await client.subscribe(one_too_many, {"ids": [product_id]}, id="one too many")
+        code, message = await client.error("one too many")
+        assert (code, message.partition(".")[0]) == (
+            "TOO_MANY_OPERATIONS",
+            f"A connection can have {MAX_OPERATIONS} operations at a time",
+        )
+
+    await server.purchase(product_id)
+    others = {(await client.receive())["id"] for _ in range(MAX_OPERATIONS)}
+    assert others == {"another", *map(str, range(1, MAX_OPERATIONS))}
+    await client.complete("1")
+    assert await client.answer("{ __typename }", id="one too many") == {"__typename": "Query"}
 
 
 async def test_the_sockets_of_a_process_are_limited(settings: Settings) -> None:
