@@ -195,7 +195,7 @@ DATA: Variable[Path] = Variable(
     "DROPZERO_DATA",
     Path(".dropzero"),
     lambda text: Path(text).expanduser(),
-    "the folder of the embedded database, of its operator's token and of its guests' key",
+    "the folder of the embedded database, of its operator's token, of its guests' key and of uploaded images",
 )
 HOSTS: Variable[tuple[str, ...]] = Variable(
     "DROPZERO_HOSTS",

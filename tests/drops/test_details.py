@@ -43,7 +43,9 @@ def test_a_price_is_kept_as_it_was_written(amount: str) -> None:
     assert Price.of(str(price(amount, "JPY"))) == Price(amount, "JPY")
 
 
-@pytest.mark.parametrize("amount", ["", "-1", "+1", "1,00", "01", ".5", "5.", "1.2345", "12345678901", "1e3", "NaN", "٤", " 1"])
+@pytest.mark.parametrize(
+    "amount", ["", "-1", "+1", "1,00", "01", ".5", "5.", "1.2345", "12345678901", "1e3", "NaN", "٤", " 1"]
+)
 def test_an_amount_that_is_no_plain_number_is_refused(amount: str) -> None:
     with pytest.raises(InvalidInput, match=r"^price\.amount must be a number such as 48\.00, not "):
         price(amount, "EUR")
@@ -96,7 +98,10 @@ def test_an_image_of_any_other_address_is_refused(url: str) -> None:
         (partial(description, "", "Tee"), r"descriptions\.0\.language must be"),
         (partial(description, "de", ""), r"descriptions\.0\.text must have 1 to"),
         (partial(description, "de", "a" * (MAX_DESCRIPTION + 1)), r"descriptions\.0\.text must have 1 to"),
-        (partial(checked_images, "images", pictures(MAX_IMAGES + 1)), f"images must have at most {MAX_IMAGES} images, not"),
+        (
+            partial(checked_images, "images", pictures(MAX_IMAGES + 1)),
+            f"images must have at most {MAX_IMAGES} images, not",
+        ),
         (
             partial(checked_descriptions, "descriptions", texts(*(f"aa-{n:02}" for n in range(MAX_DESCRIPTIONS + 1)))),
             f"descriptions must have at most {MAX_DESCRIPTIONS} languages, not {MAX_DESCRIPTIONS + 1}",
