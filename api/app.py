@@ -56,6 +56,7 @@ from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
+from api.storefront.rendering import Options
 from api.storefront.routes import Storefront
 from api.tracing.variables import ENDPOINT, INSTALL
 from api.webhook_events import send_event
@@ -127,7 +128,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route(EXPORT, exports, methods=["GET"]),
             *_images(settings, authenticator, admission),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", _storefront(settings)),
+            Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
@@ -225,10 +226,8 @@ def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
     return [Route(PATH, payments.answer, methods=["POST"])] if settings.demo else []
 
 
-def _storefront(settings: Settings) -> Storefront:
-    return Storefront(
-        graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys)
-    )
+def _storefront(settings: Settings) -> Options:
+    return Options(graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys))
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:
