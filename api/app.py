@@ -54,6 +54,7 @@ from api.order_export import MOST_EXPORTS, OrderExports
 from api.order_export import PATH as EXPORT
 from api.routing import GRAPHQL, Routing
 from api.settings import InvalidSettings, Settings
+from api.shop.routes import shop_routes
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
 from api.storefront.rendering import Options
@@ -127,6 +128,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Route("/metrics", metrics.answer),
             Route(EXPORT, exports, methods=["GET"]),
             *_images(settings, authenticator, admission),
+            *shop_routes(settings.shop),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
             Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
         ],

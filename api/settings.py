@@ -20,6 +20,7 @@ from api.hosts import parse_hosts
 from api.identity.caller import Role
 from api.identity.clients import Network
 from api.identity.issuer_settings import IssuerSettings
+from api.shop.shop import Shop
 from api.tracing.variables import InvalidVariable, Sampling, read_sampling
 from api.webhooks.webhook_settings import WebhookSettings
 
@@ -100,6 +101,7 @@ class Settings:
     webhook: WebhookSettings | None
     events: bool
     activity: bool
+    shop: Shop = field(repr=False)
     open_to_anyone: bool
     allowed_origins: re.Pattern[str]
     hosts: tuple[str, ...]
@@ -167,6 +169,7 @@ def _unchecked(environment: Mapping[str, str]) -> Settings:
         webhook=webhook,
         events=read(variables.EVENTS, webhook is not None),
         activity=read(variables.ACTIVITY),
+        shop=read(variables.SHOP),
         open_to_anyone=laptop,
         allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
         hosts=(*read(variables.HOSTS), *_vercel_hosts(environment)),
