@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -54,10 +53,11 @@ async def test_the_server_writes_what_the_browser_writes(server: Server, browser
     now = datetime.now(UTC)
     moments = [now, now + timedelta(days=3, hours=11), now + timedelta(days=400)]
     values: list[Any] = [NUMBERS, PRICES, LENGTHS, [moment.isoformat() for moment in moments], PLURALS]
+    product_id = await server.create_product()
     async with await browser.new_context(timezone_id=ZONE, locale="en-US") as context:
         page = await context.new_page()
         for language in LANGUAGES:
-            await page.goto(f"{server.url}/drop/{uuid4()}?lang={language}")
+            await page.goto(f"{server.url}/drop/{product_id}?lang={language}")
             assert await page.evaluate(FORMATTED, values) == formatted(language, moments)
 
 

@@ -99,11 +99,8 @@ export function announceStock(name, before, stock) {
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name, count: stock }));
 }
 
-// The address of another page of the shop. Without a cookie that keeps the language of this page's ?lang=, the address
-// carries it.
-const carried = new URL(location.href).searchParams.has("lang") && !/(^|; )dropzero_language=/.test(document.cookie);
-export const linkTo = (path) => (carried ? `${path}?lang=${language}` : path);
-if (carried) for (const link of document.querySelectorAll('a[href^="/"]')) link.search = `?lang=${language}`;
+// The address of another page of the shop. It carries the language if the server's own links do: nothing else keeps it.
+export const linkTo = (path) => path + document.querySelector(".wordmark").search;
 
 // A language that the reader chooses is kept in a cookie. A link with ?lang= does not change it.
 const menu = document.querySelector(".languages");
