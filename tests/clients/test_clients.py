@@ -7,6 +7,12 @@ from tests.npm import Node
 
 pytestmark = pytest.mark.npm
 
+awaited = pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the schema has no node, nodes, purchaseByKey, StockChange.product and PurchaseResult.product",
+)
+
 SESSION = {
     "the first page": ["busy", "limited", "closed", "paused", "later"],
     "both pages": ["busy", "limited", "closed", "paused", "later", "last", "held", "open"],
@@ -41,20 +47,24 @@ PERSISTED = {"requests": ["hash", "query", "query"]}
 """A client that sends hashes of queries sends one, learns that the server takes none, and sends queries ever after."""
 
 
+@awaited
 async def test_a_shop_on_apollo_client_goes_as_expected(shop: Shop, node: Node) -> None:
     assert await shop.session(node, "apollo.mjs") == SESSION | PERSISTED
 
 
+@awaited
 async def test_a_shop_on_urql_goes_as_expected(shop: Shop, node: Node) -> None:
     assert await shop.session(node, "urql.mjs") == SESSION | PERSISTED | {"warnings of the cache": []}
 
 
+@awaited
 async def test_a_shop_on_relay_goes_as_expected(shop: Shop, node: Node) -> None:
     await node.command("node_modules/.bin/relay-compiler")
 
     assert await shop.session(node, "relay.mjs") == SESSION
 
 
+@awaited
 async def test_a_shop_with_the_types_of_gql_tada_goes_as_expected(shop: Shop, node: Node) -> None:
     await node.command("node_modules/.bin/gql.tada", "generate-output", "--tsconfig", "tada/tsconfig.json")
     await node.command("node_modules/.bin/tsc", "--project", "tada")
