@@ -17,6 +17,7 @@ from api.database.retry import RetryBudget
 from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
+from api.drops.drop_reads import DropReads
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
@@ -74,6 +75,7 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.list_reads = ListReads(regions)
+        self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
         self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
@@ -108,6 +110,7 @@ class Drops:
         await self.lapsing.close()
         await self.publisher.close()
         await self.known_products.close()
+        await self.drop_reads.close()
         await self.product_reads.close()
         await self.list_reads.close()
         await self.held_units.close()

@@ -23,6 +23,7 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from api.graphql.document_limits import exceeded_limits
+from api.graphql.errors import ErrorCode
 
 MAX_LENGTH = 20_000
 """Characters of a document, comments included. The lexer takes a quarter of a microsecond for each."""
@@ -49,18 +50,22 @@ _PASSES: tuple[Sequence[type[ASTValidationRule]], ...] = (
 
 
 class InvalidDocument(Exception):
-    """The document cannot be parsed, is not valid, or asks for too much. `errors` is the reason."""
+    """The document cannot be parsed, is not valid, or asks for too much. `errors` is the reason, and `code` the code
+    of them all."""
 
-    def __init__(self, errors: Sequence[GraphQLError]) -> None:
+    def __init__(self, code: ErrorCode, errors: Sequence[GraphQLError]) -> None:
         super().__init__(errors[0].message)
+        self.code = code
         self.errors = list(errors)
 
 
 def parse_and_validate(schema: GraphQLSchema, text: str) -> Generator[None, None, DocumentNode]:
     """Parse, measure and validate a text, step by step. Returns the syntax tree. Raises InvalidDocument."""
     require_length(text)
+    code = ErrorCode.GRAPHQL_PARSE_FAILED
     try:
         syntax_tree = _parse(text)
+        code = ErrorCode.GRAPHQL_VALIDATION_FAILED
         yield
         errors = exceeded_limits(syntax_tree, MAX_ERRORS)
         if not errors:
@@ -70,7 +75,7 @@ def parse_and_validate(schema: GraphQLSchema, text: str) -> Generator[None, None
     except RecursionError:
         errors = [GraphQLError("The document is nested too deeply.")]
     if errors:
-        raise InvalidDocument(errors)
+        raise InvalidDocument(code, errors)
     return syntax_tree
 
 
@@ -78,7 +83,7 @@ def require_length(text: str) -> None:
     """Raises InvalidDocument for a text of more than MAX_LENGTH characters."""
     if len(text) > MAX_LENGTH:
         message = f"The document has {len(text)} characters; {MAX_LENGTH} are allowed. Send values as variables."
-        raise InvalidDocument([GraphQLError(message)])
+        raise InvalidDocument(ErrorCode.GRAPHQL_PARSE_FAILED, [GraphQLError(message)])
 
 
 def _parse(text: str) -> DocumentNode:

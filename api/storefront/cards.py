@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from api.drops.availability import Availability
 from api.drops.details import Image, Price
 from api.drops.products import Product
 
@@ -42,11 +43,11 @@ class Card:
     """The products, for the page's module: JSON."""
 
     @classmethod
-    def of(cls, products: list[Product], now: datetime) -> "Card":
+    def of(cls, products: list[Product]) -> "Card":
         """The card of a product, or of products of one family."""
         products = sorted(products, key=lambda product: (product.created_at, product.id))
-        states = {product: state_of(product, now) for product in products}
-        lead = min(products, key=lambda product: STATES.index(states[product]))
+        states = {product.id: state_of(product) for product in products}
+        lead = min(products, key=lambda product: STATES.index(states[product.id]))
         prices = {product.price for product in products}
         options = [product.option for product in products if product.option is not None]
         openings = [product.opens_at for product in products if product.opens_at is not None]
@@ -59,9 +60,9 @@ class Card:
             prices_differ=len(prices) > 1,
             options=(options[0], options[-1]) if len(options) > 1 else None,
             stock=sum(product.stock for product in products),
-            state=states[lead],
-            opens_at=min(openings) if states[lead] == "coming" else None,
-            year=now.replace(month=1, day=2, hour=0, minute=0, second=0, microsecond=0),
+            state=states[lead.id],
+            opens_at=min(openings) if states[lead.id] == "coming" else None,
+            year=lead.read_at.replace(month=1, day=2, hour=0, minute=0, second=0, microsecond=0),
             module_data=orjson.dumps([_module_data(product) for product in products]).decode(),
         )
 
@@ -84,23 +85,21 @@ class Block:
     cards: tuple[Card, ...]
 
 
-def state_of(product: Product, now: datetime) -> str:
-    """The state of the product's sale, one of STATES: the key of its text, but for `coming`."""
-    if product.closed_at(now) is not None:
-        return "closed"
-    if product.opens_at is not None and product.opens_at > now:
+def state_of(product: Product) -> str:
+    """The state of the product's sale when it was read, one of STATES: the key of its text, but for `coming`."""
+    if product.availability is Availability.COMING:
         return "coming"
-    if product.stock == 0:
-        return "sold_out"
+    if product.availability is Availability.GONE:
+        return "sold_out" if product.closed_at(product.read_at) is None else "closed"
     return "open_now" if product.paused_at is None else "paused"
 
 
-def cards_of(products: Iterable[Product], now: datetime) -> list[Card]:
+def cards_of(products: Iterable[Product]) -> list[Card]:
     """The cards of products, each in the place of the first of its products."""
     families: dict[tuple[str, str | UUID], list[Product]] = {}
     for product in products:
         families.setdefault((product.drop_name, product.family or product.id), []).append(product)
-    return [Card.of(family, now) for family in families.values()]
+    return [Card.of(family) for family in families.values()]
 
 
 def blocks_of(cards: Iterable[Card]) -> tuple[Block, ...]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -74,7 +73,7 @@ class ListPage:
         if listed is None:
             return self._rendering.content(MISSING, reader).response(sent, reader.headers, 404)
         more = None if listed.after is None else "/?" + urlencode({"after": listed.after})
-        cards = cards_of(listed.products, datetime.now(UTC))
+        cards = cards_of(listed.products)
         by_section = {heading: [card for card in cards if card.availability == heading] for heading in SECTIONS}
         sections = await self._sections({heading: blocks_of(cards) for heading, cards in by_section.items()}, reader)
         return self._rendering.content(SHOP, reader, sections=sections, more=more).response(sent, reader.headers)

@@ -68,6 +68,7 @@ OPERATOR = Page(
         "operator_activity.js",
         "operator_list.js",
         "operator_log.js",
+        "operator_look.js",
         "operator_orders.js",
         "operator_parts.js",
         "operator_product.js",

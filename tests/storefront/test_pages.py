@@ -30,7 +30,7 @@ MAX_REQUESTS = 9
 """Requests of one page load, the websocket included. After the document a browser loads six files at once from one
 server: such as one stylesheet and five modules."""
 
-MAX_OPERATOR_REQUESTS = 17
+MAX_OPERATOR_REQUESTS = 18
 """The operator's page is a program of many parts, for few readers."""
 
 every_language = pytest.mark.parametrize("language", LANGUAGES)
