@@ -18,6 +18,7 @@ from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
 from api.drops.families import FamilyReads, Variant
+from api.drops.drop_reads import DropReads
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
@@ -25,6 +26,7 @@ from api.drops.kept_activity import KeptActivity
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
+from api.drops.list_reads import Listed, ListPart, ListReads
 from api.drops.new_product import NewProduct
 from api.drops.operator_log import Action
 from api.drops.order_counts import OrderCounts
@@ -74,6 +76,8 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.family_reads = FamilyReads(regions)
+        self.list_reads = ListReads(regions)
+        self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
         self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
@@ -108,8 +112,10 @@ class Drops:
         await self.lapsing.close()
         await self.publisher.close()
         await self.known_products.close()
+        await self.drop_reads.close()
         await self.product_reads.close()
         await self.family_reads.close()
+        await self.list_reads.close()
         await self.held_units.close()
         await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
@@ -162,6 +168,10 @@ class Drops:
     async def read_family(self, drop_name: str, family: str, client: str = "") -> tuple[Variant, ...]:
         """See FamilyReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.family_reads.get((drop_name, family)))
+
+    async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
+        """See ListReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.list_reads.get(part))
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""

@@ -24,13 +24,15 @@ _DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page's template, the key of its title, its modules (the first one runs), the stylesheet that it loads beside
-    that of all pages, and the address of the link in the header that leads to it."""
+    that of all pages, the address of the link in the frame that leads to it, and the key of its description for search
+    engines."""
 
     template: str
     title: str
     modules: tuple[str, ...]
     style: str | None = None
     place: str | None = None
+    description: str = "description"
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -38,12 +40,17 @@ class Page:
         return ("storefront.css",) if self.style is None else ("storefront.css", self.style)
 
 
-SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"), place="/")
+SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"), "list.css", place="/")
 DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 UNANSWERED = Page("unanswered.html", "drop_title", ("locale.js",))
 PAYMENT = Page("payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 ARCHITECTURE = Page(
-    "architecture.html", "architecture_title", ("locale.js",), "architecture.css", place="/architecture"
+    "architecture.html",
+    "architecture_title",
+    ("locale.js",),
+    "architecture.css",
+    place="/architecture",
+    description="architecture_intro",
 )
 RACE = Page(
     "race.html",
@@ -51,6 +58,7 @@ RACE = Page(
     ("race.js", "api.js", "locale.js", "purchase.js"),
     "architecture.css",
     place="/architecture",
+    description="architecture_intro",
 )
 OPERATOR = Page(
     "operator.html",
@@ -63,6 +71,7 @@ OPERATOR = Page(
         "operator_activity.js",
         "operator_list.js",
         "operator_log.js",
+        "operator_look.js",
         "operator_orders.js",
         "operator_parts.js",
         "operator_product.js",

@@ -7,11 +7,16 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from api.storefront.cards import Card
 from api.storefront.content import KEY_MARK, Content, KeyedContent
 from api.storefront.formats import Formats
+from api.storefront.installing import NIGHT, PAPER
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 from api.storefront.pages import FOLDER, LOAD_AGAIN, PAGES, Page, read_messages, script_texts
 from api.storefront.reader import Reader
+
+KEPT_CARDS = 2_000
+"""Cards that are kept as they were rendered. Each takes about 1.5 kB, and up to 0.3 ms to render."""
 
 KEPT = 200
 """Pages that are kept as they were rendered. Each takes about 20 kB, and some milliseconds to render and compress."""
@@ -57,6 +62,7 @@ class Rendering:
         self.options = options
         self.content = lru_cache(KEPT)(self._content)
         self.keyed = lru_cache(KEPT)(self._keyed)
+        self.card = lru_cache(KEPT_CARDS)(self._card)
         for page in PAGES:
             TEMPLATES.get_template(page.template)
         for language in LANGUAGES:
@@ -70,8 +76,24 @@ class Rendering:
         """A page that has a key of its own in each response: see KeyedContent."""
         return KeyedContent(self.render(page, reader, key=KEY_MARK.decode(), **values).encode(), "text/html")
 
+    def _card(self, card: Card, reader: Reader, level: int = 3, *, named: bool = False, eager: bool = False) -> Markup:
+        """A card of a list. `level`: of its heading. `named`: it is below a heading with the name of its drop. `eager`:
+        the browser loads its picture before it knows where that is. The others wait until they come near the screen."""
+        language = reader.language
+        rendered = TEMPLATES.get_template("card.html").render(
+            card=card,
+            level=level,
+            named=named,
+            eager=eager,
+            link=reader.link,
+            texts=read_messages(language),
+            formats=formats_of(language),
+        )
+        return Markup(rendered)  # noqa: S704 the template has escaped it
+
     def render(self, page: Page, reader: Reader, **values: object) -> str:
-        """The page's whole HTML document. Its language, direction and texts are right before any script runs."""
+        """The page's whole HTML document. Its language, direction and texts are right before any script runs. `here`
+        among the values: the page's address without a language, where it has parameters."""
         language = reader.language
         return TEMPLATES.get_template(page.template).render(
             page=page,
@@ -84,5 +106,6 @@ class Rendering:
             script_texts=as_json(orjson.dumps(script_texts(page, language)).decode()),
             load_again=Markup(LOAD_AGAIN),  # noqa: S704 it is our own script
             options=self.options,
-            **values,
+            theme_colours=(PAPER, NIGHT),
+            **{"here": "", **values},
         )

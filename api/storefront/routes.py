@@ -17,8 +17,10 @@ from api.identity.clients import Clients
 from api.storefront.content import Content
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
-from api.storefront.pages import ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, SHOP, Page
 from api.storefront.purchase_form import PurchaseForm
+from api.storefront.installing import installing_routes
+from api.storefront.list_page import ListPage
+from api.storefront.pages import ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -30,7 +32,8 @@ _HEADERS = {
     # Nothing from elsewhere runs or loads but pictures, and no text becomes markup. No other site may put the Buy
     # button into a frame. Of inline scripts, only the one with this hash runs.
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
-    "img-src 'self' data: https:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "img-src 'self' data: https:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
@@ -45,13 +48,14 @@ class Storefront:
         form = PurchaseForm(drops, authenticator, clients, rendering)
         self._router = Router(
             [
-                _page_route("/", rendering, SHOP),
                 Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
                 *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
                 Route("/drop/{id:uuid}.ics", drop.answer_calendar),
+                Route("/", ListPage(drops, clients, rendering).answer),
                 _page_route("/architecture", rendering, RACE if options.race else ARCHITECTURE),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
+                *installing_routes("DROPZERO"),
                 _static_route(),
                 _page_route("/{path:path}", rendering, MISSING, status=404),
             ]

@@ -23,9 +23,12 @@ from tests.graphql.documents import turns
 
 FIELDS = {
     "public": """
-        Query.now Query.product Query.products Query.regions
+        Query.drop Query.drops Query.now Query.product Query.products Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
-        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.dropName Product.holdSeconds
+        Drop.createdAt Drop.id Drop.name Drop.opensAt Drop.products Drop.slug
+        DropConnection.edges DropConnection.pageInfo DropEdge.cursor DropEdge.node
+        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.drop Product.dropName
+        Product.holdSeconds
         Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
         Product.descriptions Product.family Product.images Product.option Product.price Product.stock Product.stocked
         Product.version
@@ -96,7 +99,8 @@ a public one with `metadata=PUBLIC` if it has a resolver. When in doubt, it is t
 
 def arguments(field: GraphQLField) -> str:
     required = [name for name, argument in field.args.items() if str(argument.type).endswith("!")]
-    return f"({', '.join(f'{name}: 1' for name in required)})" if required else ""
+    given = [f'{name}: "x"' for name in required]
+    return f"({', '.join(given)})" if given else ""
 
 
 def shared_coordinates(schema: GraphQLSchema) -> set[str]:

@@ -279,7 +279,7 @@ function showProduct(product) {
   const seconds = product.holdSeconds;
   parts["hold-time"].hidden = !seconds;
   if (seconds) setText(parts["hold-time"], text("hold_time", { time: duration(seconds) }));
-  parts.units.style.setProperty("--digits", number(product.stock).length);
+  parts.units.dataset.digits = number(product.stock).length;
 }
 
 // A key that is held down clicks once.
