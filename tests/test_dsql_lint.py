@@ -170,7 +170,8 @@ async def use_every_operation(settings: Settings) -> None:
         order = (await server.purchase(product, "bob", region=EMBEDDED_REGIONS[1]))["order"]["id"]
         for operation in (
             f'{{ product(id: "{product}") {{ stock }} order(id: "{order}") {{ product {{ stock }} }} }}',
-            "{ regions { healthy } }",
+            "{ regions { healthy } products { edges { node { drop { id } } } } }",
+            '{ drop(slug: "first-light") { opensAt products { edges { cursor } } } }',
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
             f'{{ product(id: "{product}") {{ held }} }}',
@@ -182,6 +183,7 @@ async def use_every_operation(settings: Settings) -> None:
         reference = reference_of(UUID(order))
         pages = {
             "products": ("", 'dropName: "First Light"'),
+            "drops": ("",),
             "orders": (
                 *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
                 *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),

@@ -71,6 +71,7 @@ class Purchase:
             held_until,
             confirmed_at,
             None,
+            product.price,
         )
 
 

@@ -49,24 +49,24 @@ async def read_request(scope: Scope, headers: Headers, receive: Receive) -> Requ
             raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
 
 
-async def read_body(headers: Headers, receive: Receive) -> bytes:
-    """Receive the whole body. Raises Refusal, ClientDisconnect."""
-    if int(text_of(headers, b"content-length", "0")) > MAX_BODY:  # the server has checked that it is a number
-        raise _too_large()
+async def read_body(headers: Headers, receive: Receive, most: int = MAX_BODY) -> bytes:
+    """Receive the whole body, of `most` bytes. Raises Refusal, ClientDisconnect."""
+    if int(text_of(headers, b"content-length", "0")) > most:  # the server has checked that it is a number
+        raise _too_large(most)
     body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += cast("bytes", message.get("body", b""))
-        if len(body) > MAX_BODY:
-            raise _too_large()
+        if len(body) > most:
+            raise _too_large(most)
         if not message.get("more_body", False):
             return body
 
 
-def _too_large() -> Refusal:
-    return Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"the body is too large; {most} bytes are allowed")
 
 
 def _decode(name: str, text: bytes | str) -> Any:

@@ -9,6 +9,7 @@ from strawberry.schema.config import StrawberryConfig
 from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
+from api.graphql.drops import DropQueries
 from api.graphql.operator_log import OperatorLogQueries
 from api.graphql.order_counts import OrderCountQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
@@ -25,6 +26,7 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 @strawberry.type(description="What can be read.")
 class Query(
     ProductQueries,
+    DropQueries,
     OrderQueries,
     OrderEventQueries,
     OperatorLogQueries,

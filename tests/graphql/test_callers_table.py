@@ -95,6 +95,13 @@ OWN = {caller: f"{DATA} of {caller}" for caller in CALLERS} | {ANONYMOUS: UNKNOW
 TABLE = (
     Row("products", "", "{ products(first: 1) { edges { cursor } } }", EVERYBODY),
     Row("product", "", "query ($product: ID!) { product(id: $product) { id } }", EVERYBODY),
+    Row(
+        "drops",
+        "",
+        "{ drops(first: 1) { edges { cursor node { products(first: 1) { edges { cursor } } } } } }",
+        EVERYBODY,
+    ),
+    Row("drop", "", '{ drop(slug: "first-light") { opensAt } }', EVERYBODY),
     Row("regions", "", "{ regions { name } }", EVERYBODY),
     Row("now", "", "{ now }", EVERYBODY),
     Row("viewer", "", "{ viewer { subject roles guest } }", OWN | {ANONYMOUS: DATA, OPERATOR: DATA}),

@@ -76,7 +76,7 @@ async def test_the_tabs_name_the_newest_product_that_can_be_bought(server: Serve
 
 async def test_a_purchase_names_no_buyer_where_the_buyer_must_be_the_caller(settings: Settings) -> None:
     async with serving(replace(settings, open_to_anyone=False, guest_keys=(GUEST_KEY,))) as server:
-        product_id = await server.create_product(stock=3)
+        await server.create_product(stock=3)
         _, buying, _, becoming, asking, _ = tabs_of(await get_page(server))
 
         guest = (await server.data(becoming["query"]))["guest"]

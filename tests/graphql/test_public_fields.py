@@ -23,11 +23,17 @@ from tests.graphql.documents import turns
 
 FIELDS = {
     "public": """
-        Query.now Query.product Query.products Query.regions
+        Query.drop Query.drops Query.now Query.product Query.products Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
-        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.dropName Product.holdSeconds
+        Drop.createdAt Drop.id Drop.name Drop.opensAt Drop.products Drop.slug
+        DropConnection.edges DropConnection.pageInfo DropEdge.cursor DropEdge.node
+        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.drop Product.dropName
+        Product.holdSeconds
         Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
-        Product.stock Product.stocked Product.version
+        Product.descriptions Product.family Product.images Product.option Product.price Product.stock Product.stocked
+        Product.version
+        Description.language Description.text Image.alt Image.height Image.url Image.width
+        Price.amount Price.currency
         ProductConnection.edges ProductConnection.pageInfo
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
@@ -54,8 +60,8 @@ FIELDS = {
         OperatorLogEdge.cursor OperatorLogEdge.node
         OperatorLogEntry.action OperatorLogEntry.at OperatorLogEntry.changes OperatorLogEntry.id
         OperatorLogEntry.operator OperatorLogEntry.orderId OperatorLogEntry.productId
-        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
-        Order.reference Order.region Order.status Order.userRef
+        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.price Order.product
+        Order.quantity Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
         OrderCount.orders OrderCount.units
@@ -93,7 +99,8 @@ a public one with `metadata=PUBLIC` if it has a resolver. When in doubt, it is t
 
 def arguments(field: GraphQLField) -> str:
     required = [name for name, argument in field.args.items() if str(argument.type).endswith("!")]
-    return f"({', '.join(f'{name}: 1' for name in required)})" if required else ""
+    given = [f'{name}: "x"' for name in required]
+    return f"({', '.join(given)})" if given else ""
 
 
 def shared_coordinates(schema: GraphQLSchema) -> set[str]:

@@ -32,6 +32,8 @@ type Query {
   viewer: Viewer!
   products(first: Int = 20, after: String, dropName: String): ProductConnection!
   product(id: ID!): Product
+  drops(first: Int = 20, after: String): DropConnection!
+  drop(slug: String!): Drop
   orders(first: Int = 20, after: String, userRef: String, productId: ID): OrderConnection!
   order(id: ID!): Order
   orderEvents(first: Int = 20, after: String): OrderEventConnection!
@@ -74,6 +76,12 @@ type Product {
   pausedAt: DateTime
   archivedAt: DateTime
   revision: Int!
+  drop: Drop!
+}
+
+type Drop {
+  id: ID! slug: String! name: String! opensAt: DateTime createdAt: DateTime!
+  products(first: Int = 20, after: String): ProductConnection!
 }
 
 type Order {
@@ -98,6 +106,8 @@ type StockChange { productId: ID! stock: Int! soldOut: Boolean! version: Int! st
 
 type ProductConnection { edges: [ProductEdge!]! pageInfo: PageInfo! }
 type ProductEdge { cursor: String! node: Product! }
+type DropConnection { edges: [DropEdge!]! pageInfo: PageInfo! }
+type DropEdge { cursor: String! node: Drop! }
 type OrderConnection { edges: [OrderEdge!]! pageInfo: PageInfo! }
 type Viewer { subject: String roles: [Role!]! guest: Boolean! }
 enum Role { OPERATOR SUPPORT PAYMENTS }

@@ -1,6 +1,7 @@
 """What pages of other sites can do with a visitor's browser: send forms, frame our pages, and inject text."""
 
 import json
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -234,14 +235,35 @@ MARKUP = [
 ]
 
 
+class Elements(HTMLParser):
+    """The elements of a document, with the names of their attributes, and its text."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, ...]] = []
+        self.text = ""
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, *(name for name, _ in attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
 @pytest.mark.parametrize("name", MARKUP)
-async def test_markup_in_a_name_is_text_in_json_and_on_no_page(server: Server, name: str) -> None:
+async def test_markup_in_a_name_is_text_in_json_and_on_every_page(server: Server, name: str) -> None:
+    plain_id = await server.create_product(name="Tee", dropName="Tee")
+    plain = Elements((await send(server, "GET", f"/drop/{plain_id}")).body.decode())
     product_id = await server.create_product(name=name, dropName=name)
     query = {"query": "query ($id: ID!) { product(id: $id) { name dropName } }", "variables": {"id": product_id}}
     answer = await send(server, "POST", "/graphql", json.dumps(query).encode(), [JSON, ("accept", "text/html, */*")])
     answer.assert_data({"product": {"name": name, "dropName": name}})
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
-    for target in [*PAGES, f"/drop/{product_id}"]:
+    document = Elements((await send(server, "GET", f"/drop/{product_id}")).body.decode())
+    assert document.found == plain.found
+    assert name in document.text
+    for target in PAGES:
         assert name.encode() not in (await send(server, "GET", target)).body
     graphiql = await send(server, "GET", "/graphql", headers=[("accept", "text/html")])
     assert name.encode() not in graphiql.body
