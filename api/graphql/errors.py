@@ -11,6 +11,7 @@ from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound, StaleRevision
 from api.drops.event_log import FellBehind
+from api.drops.product_feed import ProductsMissed
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
 from api.tracing.request_trace import RequestTrace
@@ -45,6 +46,7 @@ _CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     Unauthenticated: ErrorCode.UNAUTHENTICATED,
     Forbidden: ErrorCode.FORBIDDEN,
     IssuerAway: ErrorCode.SERVICE_UNAVAILABLE,
+    ProductsMissed: ErrorCode.SERVICE_UNAVAILABLE,
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
     AlreadyConfirmed: ErrorCode.ALREADY_CONFIRMED,
     StaleRevision: ErrorCode.STALE_REVISION,
