@@ -25,6 +25,7 @@ from api.drops.kept_activity import KeptActivity
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
+from api.drops.list_reads import Listed, ListPart, ListReads
 from api.drops.new_product import NewProduct
 from api.drops.operator_log import Action
 from api.drops.order_counts import OrderCounts
@@ -75,6 +76,7 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.product_feed = ProductFeed(regions)
+        self.list_reads = ListReads(regions)
         self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
         self.order_counts = OrderCounts(regions)
@@ -113,6 +115,7 @@ class Drops:
         await self.known_products.close()
         await self.drop_reads.close()
         await self.product_reads.close()
+        await self.list_reads.close()
         await self.held_units.close()
         await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
@@ -161,6 +164,10 @@ class Drops:
     async def read_product(self, product_id: UUID, region: str | None, client: str = "") -> Product | None:
         """See ProductReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.product_reads.get(product_id, region))
+
+    async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
+        """See ListReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.list_reads.get(part))
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""

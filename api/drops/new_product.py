@@ -184,5 +184,5 @@ async def _insert_shards(transaction: Transaction, product: NewProduct) -> None:
 def _checked_shards(shards: int) -> int:
     """Raises InvalidInput."""
     if not 1 <= shards <= MAX_SHARDS:
-        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}")
+        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}", "shards")
     return shards

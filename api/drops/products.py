@@ -175,19 +175,21 @@ def checked_limit(units: int) -> int:
 def require_order(opens_at: datetime | None, closes_at: datetime | None) -> None:
     """Raise InvalidInput for a drop that closes before it opens."""
     if opens_at is not None and closes_at is not None and closes_at <= opens_at:
-        raise InvalidInput("closesAt must be later than opensAt")
+        raise InvalidInput("closesAt must be later than opensAt", "closesAt")
 
 
 def require_family(family: str | None, option: str | None) -> None:
     """Raise InvalidInput for an option without a family."""
     if option is not None and family is None:
-        raise InvalidInput("option needs a family: the name that it shares with the products of other options")
+        raise InvalidInput(
+            "option needs a family: the name that it shares with the products of other options", "option"
+        )
 
 
 def checked_hold(seconds: int) -> int:
     """The seconds themselves. Raises InvalidInput."""
     if not MIN_HOLD <= seconds <= MAX_HOLD:
-        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}")
+        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}", "holdSeconds")
     return seconds
 
 

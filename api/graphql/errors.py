@@ -1,11 +1,12 @@
 """Errors as clients get them: a message and a code of the contract, and no detail of the server."""
 
 import logging
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from graphql import GraphQLError
+from graphql import FieldNode, GraphQLError
 
 from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
@@ -23,8 +24,12 @@ logger = logging.getLogger("dropzero.graphql")
 
 
 class ErrorCode(StrEnum):
-    """`errors[].extensions.code`."""
+    """`errors[].extensions.code`. docs/frontend.md has what a client does about each."""
 
+    GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
     BAD_USER_INPUT = "BAD_USER_INPUT"
     NOT_FOUND = "NOT_FOUND"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -32,6 +37,7 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
     ALREADY_CONFIRMED = "ALREADY_CONFIRMED"
     STALE_REVISION = "STALE_REVISION"
+    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
     RATE_LIMITED = "RATE_LIMITED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
@@ -62,6 +68,15 @@ _DATABASE_ERRORS: Mapping[type, str] = {
 }
 
 
+_FIELDS: Mapping[type, str] = {BuyerMissing: "userRef", UnknownRegion: "region"}
+"""The field that other errors of bad input are about."""
+
+INPUT = "input"
+"""The argument of every mutation that takes more than an id: an object of the values."""
+
+_INVALID_VARIABLE = re.compile(r"Variable '\$(\w+)' has invalid value(?: at ((?:\.\w+|\[\d+\])+))?: ")
+"""The beginning of graphql-core's message about a variable. Its error has the path nowhere else."""
+
 # The message for a field below the root, such as the product of an order that has just been bought.
 _PART_UNREAD = (
     "The database cannot be reached right now, so this part of the answer could not be read. If this request is "
@@ -72,9 +87,12 @@ MAX_MESSAGE = 500
 """Characters of a message. The messages of syntax and validation errors repeat what was sent, however long it was."""
 
 
-def format_error(error: GraphQLError, trace: RequestTrace | None = None) -> dict[str, Any]:
-    """One entry of `errors`. A defect of the server is logged with its traceback; the client gets a reference only."""
-    return {**error.formatted, **_entry_of(error, trace or RequestTrace())}
+def format_error(
+    error: GraphQLError, trace: RequestTrace | None = None, code: ErrorCode = ErrorCode.BAD_USER_INPUT
+) -> dict[str, Any]:
+    """One entry of `errors`. `code` is for errors from before the execution. A defect of the server is logged with its
+    traceback; the client gets a reference only."""
+    return {**error.formatted, **_entry_of(error, trace or RequestTrace(), code)}
 
 
 def mark_span(span: "Span", entries: list[dict[str, Any]]) -> None:
@@ -94,6 +112,11 @@ def client_error(message: str) -> dict[str, Any]:
 def unavailable_error(message: str) -> dict[str, Any]:
     """One entry of `errors` for a request that cannot be executed at this moment."""
     return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+
+
+def too_many_operations_error(message: str) -> dict[str, Any]:
+    """One entry of `errors` for an operation beside as many others as its connection may have."""
+    return _entry(message, ErrorCode.TOO_MANY_OPERATIONS)
 
 
 def rate_limited_error(error: RateLimited) -> dict[str, Any]:
@@ -128,10 +151,10 @@ def internal_error(error: Exception, place: object, trace: RequestTrace | None =
     return entry
 
 
-def _entry_of(error: GraphQLError, trace: RequestTrace) -> dict[str, Any]:
+def _entry_of(error: GraphQLError, trace: RequestTrace, code: ErrorCode) -> dict[str, Any]:
     cause = error.original_error
     if error.path is None or cause is None or isinstance(cause, GraphQLError):
-        return client_error(error.message)  # syntax, validation, variables
+        return _entry(error.message, code, _path_in_variables(error.message))  # syntax, validation, variables
     if isinstance(cause, RateLimited):
         return rate_limited_error(cause)
     if isinstance(cause, FellBehind):
@@ -139,7 +162,7 @@ def _entry_of(error: GraphQLError, trace: RequestTrace) -> dict[str, Any]:
     # A subclass is answered as its base: WakingUp, of a cluster that is waking up, as Unavailable.
     for kind in type(cause).__mro__:
         if kind in _CLIENT_ERRORS:
-            return _entry(str(cause), _CLIENT_ERRORS[kind])
+            return _entry(str(cause), _CLIENT_ERRORS[kind], _path_in_arguments(error, _field_of(cause)))
         if kind in _DATABASE_ERRORS:
             logger.warning(
                 "%s answered SERVICE_UNAVAILABLE: %s: %s; its client can try again. If this goes on, look at /readyz "
@@ -154,6 +177,32 @@ def _entry_of(error: GraphQLError, trace: RequestTrace) -> dict[str, Any]:
     return internal_error(cause, error.path, trace)
 
 
-def _entry(message: str, code: ErrorCode) -> dict[str, Any]:
+def _path_in_variables(message: str) -> str | None:
+    """The path of the value that graphql-core's message is about, such as `input.quantity` or `ids.2`, from the
+    variable's name on; None for any other message."""
+    found = _INVALID_VARIABLE.match(message)
+    if found is None:
+        return None
+    variable, path = found.groups(default="")
+    return variable + path.replace("[", ".").replace("]", "")
+
+
+def _field_of(cause: BaseException) -> str | None:
+    return cause.field if isinstance(cause, InvalidInput) else _FIELDS.get(type(cause))
+
+
+def _path_in_arguments(error: GraphQLError, field: str | None) -> str | None:
+    """The path of a value in the arguments of the error's field. It is in INPUT, unless it is an argument itself."""
+    nodes = [node for node in error.nodes or () if isinstance(node, FieldNode)]
+    if field is None or not nodes:
+        return field
+    arguments = {argument.name.value for argument in nodes[0].arguments or ()}
+    return f"{INPUT}.{field}" if INPUT in arguments and field not in arguments else field
+
+
+def _entry(message: str, code: ErrorCode, field: str | None = None) -> dict[str, Any]:
     short = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
-    return {"message": short, "extensions": {"code": code}}
+    extensions: dict[str, Any] = {"code": code}
+    if field is not None:
+        extensions["field"] = field
+    return {"message": short, "extensions": extensions}

@@ -285,6 +285,10 @@ def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLS
 
 def test_the_codes_of_errors_are_those_that_clients_know() -> None:
     assert set(ErrorCode) == {
+        "GRAPHQL_PARSE_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "PERSISTED_QUERY_NOT_SUPPORTED",
+        "PERSISTED_QUERY_NOT_FOUND",
         "BAD_USER_INPUT",
         "NOT_FOUND",
         "UNAUTHENTICATED",
@@ -292,6 +296,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
         "IDEMPOTENCY_KEY_REUSED",
         "ALREADY_CONFIRMED",
         "STALE_REVISION",
+        "TOO_MANY_OPERATIONS",
         "RATE_LIMITED",
         "SERVICE_UNAVAILABLE",
         "INTERNAL",

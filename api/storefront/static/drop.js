@@ -1,9 +1,19 @@
 // One drop: its opening, its stock, one button, one answer, the buyer's holds and orders.
 
 import { StockWatch, isClosed, now, readFirst, request, soon, until } from "./api.js";
-import { HoldPanel, UNITS, isHeld, readAgain, timeLeft, unitsOf } from "./hold.js";
+import { HoldPanel, isHeld, readAgain, timeLeft, unitsOf } from "./hold.js";
 import { ago, announce, announceStock, countdown, duration, isolated, moment, number, setText, text } from "./locale.js";
-import { buy, guest, isRecent, knownGuest, lastOutcome, sentForAnother, unanswered } from "./purchase.js";
+import {
+  answerOf,
+  buy,
+  guest,
+  isRecent,
+  knownGuest,
+  lastOutcome,
+  lasting,
+  sentForAnother,
+  unanswered,
+} from "./purchase.js";
 
 const DROP = `query Drop($id: ID!, $known: Boolean!) {
   now
@@ -19,6 +29,14 @@ const ORDERS = `query Mine($id: ID!) {
 }`;
 const REST = 1000; // ms after an answer, in which clicks do not count: a double click is one purchase
 const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
+const BOUGHT = { CONFIRMED: "button_confirmed", HELD: "button_held" };
+// What the answer says before there is one, by the key of the sale's state.
+const NO_ANSWERS = {
+  not_open_yet: "answer_before",
+  open_now: "answer_none",
+  sold_out: "answer_gone",
+  paused: "answer_paused_detail",
+};
 const AGE_INTERVAL = 60_000; // ms
 
 const id = location.pathname.split("/").pop();
@@ -41,7 +59,7 @@ const limitReached = () => state.product.limitPerBuyer !== null && unitsOf(state
 function buttonState() {
   if (state.phase === "buying") return ["buying", false];
   if (state.phase === "unanswered") return ["check_again", true];
-  if (state.phase === "resting" && UNITS.includes(state.outcome?.status)) return [STATES[state.outcome.status], false];
+  if (state.phase === "resting" && state.outcome?.status in BOUGHT) return [BOUGHT[state.outcome.status], false];
   if (opensIn() > 0) return ["not_open_yet", false];
   if (saleState() !== "open_now") return [saleState(), false];
   if (!hasGuests || state.outcome?.status === "SIGN_IN") return ["sign_in", false];
@@ -59,14 +77,14 @@ function saleState() {
 function render() {
   if (!state.product) return;
   setText(parts.units, number(state.stock));
-  setText(parts.label, text("units_left", { count: state.stock }));
+  setText(parts.label, text(opensIn() > 0 ? "units_to_sell" : "units_left", { count: state.stock }));
   setText(parts.connection, text({ null: "connecting", true: "live", false: "last_known" }[state.live]));
   parts.drop.classList.toggle("live", state.live === true);
   parts.drop.classList.toggle("gone", state.stock === 0);
 
   const wait = opensIn();
   const { days, clock } = countdown(wait);
-  setText(parts.opening, wait > 0 ? `${text("opens_in")} ${days}` : text(saleState()));
+  setText(parts.opening, wait > 0 ? text(days ? "opens_in_days" : "opens_in", { count: days }) : text(saleState()));
   setText(parts.countdown, wait > 0 ? clock : "");
 
   const [label, enabled] = buttonState();
@@ -76,51 +94,27 @@ function render() {
   for (const panel of panels.values()) panel.render();
 }
 
-const ANSWERS = {
-  CONFIRMED: ({ replayed, remaining }) => {
-    if (remaining === undefined) return ["answer_confirmed", text("answer_paid")];
-    if (replayed) return ["answer_confirmed", text("answer_once")];
-    return ["answer_confirmed", text("answer_left", { count: remaining })];
-  },
-  HELD: ({ order }) => {
-    const detail = document.body.dataset.demo === "true" ? "answer_held_detail" : "answer_held_shop";
-    return ["answer_held", text(detail, { moment: moment(order.heldUntil) })];
-  },
-  CANCELLED: () => ["answer_cancelled", ""],
-  RELEASED: () => ["answer_released", text("answer_released_detail")],
-  LAPSED: () => ["answer_lapsed", text("answer_lapsed_detail")],
-  SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
-  NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
-  PAUSED: () => ["answer_paused", text("answer_paused_detail")],
-  CLOSED: ({ closedAt }) => ["answer_closed", text("closed_at", { moment: moment(closedAt) })],
-  LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
-  REFUSED: ({ message }) => ["answer_refused", message],
-  SIGN_IN: () => ["answer_sign_in", text("answer_sign_in_detail")],
-  UNKNOWN: ({ subject }) => ["answer_unknown", text("answer_unknown_detail", { reference: isolated(subject) })],
-  TOO_CROWDED: () => ["answer_crowded", text("answer_crowded_detail")],
-  UNANSWERED: () => ["answer_unanswered", text("answer_unanswered_detail")],
-  BUSY: () => ["answer_busy", text("answer_busy_detail")],
-  CROWDED: () => ["answer_crowded", text("answer_busy_detail")],
-  OPENING: () => ["answer_opening", text("answer_opening_detail")],
-  CHECKING: () => ["answer_checking", text("answer_checking_detail")],
-};
-
 function renderAnswer() {
   const outcome = state.phase === "buying" ? state.waiting && { status: state.waiting } : state.outcome;
-  const [verdict, detail] = outcome ? ANSWERS[outcome.status](outcome) : [null, text("answer_none")];
+  const [verdict, detail] = outcome ? answerOf(outcome) : ["", noAnswer()];
   answer.dataset.status = outcome?.status ?? "";
-  setText(answer.querySelector(".verdict"), verdict ? text(verdict) : "");
+  setText(answer.querySelector(".verdict"), verdict);
   setText(answer.querySelector(".detail"), detail);
   const order = outcome?.status === "HELD" ? null : outcome?.order; // the panel of a hold has its reference
   answer.querySelector(".order").hidden = !order;
   setText(answer.querySelector(".order bdi"), order?.reference ?? "");
 }
 
+function noAnswer() {
+  if (state.phase === "buying") return text("answer_buying");
+  const sale = opensIn() > 0 ? "not_open_yet" : saleState();
+  return sale === "closed" || (sale === "open_now" && limitReached()) ? "" : text(NO_ANSWERS[sale]);
+}
+
 function announceAnswer() {
-  const { status, order } = state.outcome;
-  const [verdict, detail] = ANSWERS[status](state.outcome);
+  const { order } = state.outcome;
   const reference = order && `${text("order_number")} ${isolated(order.reference)}`;
-  announce([text(verdict), detail, reference].filter(Boolean).join(" "));
+  announce([...answerOf(state.outcome), reference].filter(Boolean).join(" "));
 }
 
 // Takes the orders as they were `at` a moment. What has become of an order since is the answer.
@@ -166,6 +160,7 @@ function showOrder(order) {
 
 function renderOrders() {
   parts["no-orders"].hidden = state.orders.length > 0;
+  parts["browser-forgets"].hidden = lasting.isLasting;
   const template = document.getElementById("order").content;
   parts.orders.replaceChildren(
     ...state.orders.map((order) => {
@@ -176,7 +171,7 @@ function renderOrders() {
       put(".order-state", text(STATES[order.status]));
       put(".order-id bdi", order.reference);
       put(".order-facts bdi", order.region);
-      put("time", ago(now() - Date.parse(order.createdAt)));
+      put("time", ago(now() - Date.parse(order.createdAt), AGE_INTERVAL));
       const { createdAt: dateTime } = order;
       Object.assign(item.querySelector("time"), { dateTime, title: moment(dateTime) });
       return item;
@@ -189,7 +184,7 @@ async function purchase() {
   state.waiting = null;
   render();
   state.outcome = await buy(id, (waiting) => {
-    if (state.waiting !== waiting) announce(text(ANSWERS[waiting]()[0]));
+    if (state.waiting !== waiting) announce(answerOf({ status: waiting })[0]);
     state.waiting = waiting;
     render();
   });

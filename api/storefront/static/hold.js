@@ -1,7 +1,7 @@
 // A held order: its time by the database's clock, and letting it go. What became of it is what the server answers.
 
 import { request, until } from "./api.js";
-import { announce, countdown, setText, text } from "./locale.js";
+import { announce, countdown, linkTo, setText, text } from "./locale.js";
 import { knownGuest } from "./purchase.js";
 
 const LET_GO = `mutation LetGo($id: ID!) {
@@ -20,7 +20,7 @@ export const timeLeft = ({ heldUntil }) => until(heldUntil);
 
 export function clockOf(order) {
   const { days, clock } = countdown(timeLeft(order));
-  return `${days} ${clock}`.trim();
+  return days > 0 ? `${text("days", { count: days })} ${clock}` : clock;
 }
 
 // Calls `read` again and again while an order is held: a payment is confirmed without this page. `nextEnd` returns the
@@ -67,7 +67,7 @@ export class HoldPanel {
     reference.textContent = order.reference;
     reference.id = `hold-${order.reference}`;
     for (const action of [pay, button]) action.setAttribute("aria-describedby", reference.id);
-    pay.href = `/demo/pay/${order.id}`;
+    pay.href = linkTo(`/demo/pay/${order.id}`);
     this.#warned = timeLeft(order) <= LAST_MINUTE;
     button.addEventListener("click", () => this.#letting || this.#letGo(onAnswer));
   }

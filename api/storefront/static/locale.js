@@ -1,5 +1,5 @@
-// The reader's language: texts by key, and numbers, moments and plurals as Intl has them. The page itself carries the
-// texts: a request for them could fail.
+// The reader's language: texts by key, and numbers, prices, moments and plurals as Intl has them. The page itself carries
+// the texts: a request for them could fail. api/storefront/formats.py formats the same on the server.
 
 export const language = document.documentElement.lang;
 
@@ -7,7 +7,11 @@ const messages = JSON.parse(document.getElementById("texts").textContent);
 const plurals = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(language);
 const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
-const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const { numberingSystem } = numbers.resolvedOptions();
+const day = { weekday: "long", day: "numeric", month: "long", numberingSystem, calendar: "gregory" };
+const time = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+const moments = new Intl.DateTimeFormat(readersTag(), { ...day, ...time });
+const momentsOfOtherYears = new Intl.DateTimeFormat(readersTag(), { ...day, year: "numeric", ...time });
 const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
 const LENGTHS = Object.entries({ day: 86_400, hour: 3600, minute: 60, second: 1 }); // of units, in seconds
@@ -16,8 +20,28 @@ const ANNOUNCED = 5; // announcements that stay in the page, where they can be r
 const LEFT_TO_RIGHT = "\u2066";
 const END_OF_ISOLATE = "\u2069";
 
+// The reader's own tag, such as en-GB on an English page: it knows the order of a date, and whether a day has 12 hours or
+// 24. Else the page's. Scripts count: a reader of Traditional Chinese gets the dates of a Simplified page as it is.
+function readersTag() {
+  const written = (tag) => {
+    const { language, script } = new Intl.Locale(tag).maximize();
+    return `${language}-${script}`;
+  };
+  return navigator.languages.find((tag) => written(tag) === written(language)) ?? language;
+}
+
 export const number = (value) => numbers.format(value);
-export const moment = (value) => moments.format(new Date(value));
+
+// A price, as a text such as "48.00" and the code of a currency. No number is made of the text, so nothing is rounded.
+export const price = ({ amount, currency }) =>
+  new Intl.NumberFormat(language, { style: "currency", currency }).format(amount);
+
+// A moment in the reader's time zone, which it names: weekday, day, month, time, and the year if it is not this one.
+export function moment(value) {
+  const at = new Date(value);
+  return (at.getFullYear() === new Date().getFullYear() ? moments : momentsOfOtherYears).format(at);
+}
+
 // An id runs left to right, also within text that runs right to left.
 export const isolated = (id) => LEFT_TO_RIGHT + id + END_OF_ISOLATE;
 
@@ -26,29 +50,31 @@ export function setText(element, content) {
   if (element.textContent !== content) element.textContent = content;
 }
 
-// The text of a key. Where it has plural forms, `values.count` chooses one of them.
+// The text of a key. Where it has plural forms, `values.count` chooses one of them. The form `zero` is for 0 in every
+// language, if there is one.
 export function text(key, values = {}) {
   const message = messages[key];
-  const form = typeof message === "string" ? message : (message[plurals.select(values.count)] ?? message.other);
+  const category = values.count === 0 && message.zero ? "zero" : plurals.select(values.count);
+  const form = typeof message === "string" ? message : message[category];
   return form.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
     return typeof value === "number" ? number(value) : value;
   });
 }
 
-// How long ago it was, in the largest unit that fits.
-export function ago(milliseconds) {
-  const seconds = Math.max(0, milliseconds / 1000);
-  const [unit, length] = LENGTHS.find(([, length]) => seconds >= length) ?? LENGTHS.at(-1);
+// How long ago it was, in the largest unit that fits. Less than `shortest`, in ms, is just now.
+export function ago(milliseconds, shortest = 1000) {
+  if (milliseconds < shortest) return text("just_now");
+  const seconds = milliseconds / 1000;
+  const [unit, length] = LENGTHS.find(([, length]) => seconds >= length);
   return ages.format(-Math.floor(seconds / length), unit);
 }
 
-// The time left: the days, if there are any, and a clock of hours, minutes and seconds.
+// The time left: the number of days, and a clock of hours, minutes and seconds.
 export function countdown(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
-  const count = Math.floor(seconds / 86_400);
   const clock = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
-  return { days: count ? text("days", { count }) : "", clock: clock.map((part) => twoDigits.format(part)).join(":") };
+  return { days: Math.floor(seconds / 86_400), clock: clock.map((part) => twoDigits.format(part)).join(":") };
 }
 
 // A length of time in words, in the largest unit up to hours that it is a whole number of.
@@ -72,6 +98,9 @@ export function announceStock(name, before, stock) {
   if (before > 0 && stock === 0) announce(text("announce_sold_out", { name }));
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name, count: stock }));
 }
+
+// The address of another page of the shop. It carries the language if the server's own links do: nothing else keeps it.
+export const linkTo = (path) => path + document.querySelector(".wordmark").search;
 
 // A language that the reader chooses is kept in a cookie. A link with ?lang= does not change it.
 const menu = document.querySelector(".languages");

@@ -1,7 +1,8 @@
-// A purchase from the click to its answer: one key per click, kept over reloads until the answer is known. And what this
-// browser keeps: values in its storages, and the guest who buys in it.
+// A purchase from the click to its answer, in words: one key per click, kept over reloads until the answer is known. And
+// what this browser keeps: values in its storages, and the guest who buys in it.
 
 import { backoff, pause, request, until } from "./api.js";
+import { isolated, moment, text } from "./locale.js";
 
 const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
@@ -20,7 +21,14 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
 fragment Bought on Order { id reference status quantity region createdAt heldUntil }`;
 // A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
 // after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
-const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND", "IDEMPOTENCY_KEY_REUSED"];
+const FINAL_CODES = [
+  "BAD_USER_INPUT",
+  "FORBIDDEN",
+  "GRAPHQL_PARSE_FAILED",
+  "GRAPHQL_VALIDATION_FAILED",
+  "IDEMPOTENCY_KEY_REUSED",
+  "NOT_FOUND",
+];
 const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
 const KEPT_GUEST = "dropzero.guest";
@@ -34,6 +42,11 @@ class Store {
 
   constructor(storage) {
     this.#storage = storage;
+  }
+
+  // Whether the values outlive the page.
+  get isLasting() {
+    return this.#inMemory.size === 0;
   }
 
   getItem(name) {
@@ -133,7 +146,7 @@ export const lastOutcome = (productId) => JSON.parse(visit.getItem(outcomeOf(pro
 
 // Buys one unit, or finds out what became of the unanswered purchase. `onWaiting` is called with "BUSY", "CROWDED",
 // "OPENING" or "CHECKING" before something is sent again. Returns the API's outcome, or one of these:
-// - REFUSED, with the server's message.
+// - REFUSED, with the `code` of the server's error.
 // - SIGN_IN: this server has no guests.
 // - TOO_CROWDED: this network has used its share of new guests. Nothing was bought.
 // - UNANSWERED: the key is kept, and buying again is the same purchase.
@@ -169,7 +182,7 @@ async function buyAsGuest(productId, key, onWaiting) {
     if (outcome.status !== "UNAUTHENTICATED") return outcome;
     if (wasSent || outcome.doubtful) return { status: "UNKNOWN", subject: admitted.subject };
     keepIntent(productId, key, null); // nothing was bought under this key
-    if (refused) return { status: "REFUSED", message: outcome.message };
+    if (refused) return { status: "REFUSED", code: "UNAUTHENTICATED" };
     refused = admitted;
   }
 }
@@ -216,9 +229,9 @@ export async function decide(input, onWaiting = () => {}, token = null) {
         wait = Math.max(until(purchase.opensAt), backoff(failures) / 2);
       } else return purchase;
     } catch (error) {
-      const { code, message } = error;
-      if (FINAL_CODES.includes(code)) return { status: "REFUSED", message };
-      if (code === "UNAUTHENTICATED") return { status: "UNAUTHENTICATED", message, doubtful };
+      const { code } = error;
+      if (FINAL_CODES.includes(code)) return { status: "REFUSED", code };
+      if (code === "UNAUTHENTICATED") return { status: "UNAUTHENTICATED", doubtful };
       doubtful ||= code !== "RATE_LIMITED";
       onWaiting("CHECKING");
       wait = waitAfter(error, failures);
@@ -229,3 +242,47 @@ export async function decide(input, onWaiting = () => {}, token = null) {
 }
 
 const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));
+
+// The server's own message is in English, and written for developers.
+const REFUSALS = {
+  BAD_USER_INPUT: "answer_refused_bad_user_input",
+  FORBIDDEN: "answer_refused_forbidden",
+  IDEMPOTENCY_KEY_REUSED: "answer_refused_idempotency_key_reused",
+  NOT_FOUND: "answer_refused_not_found",
+  UNAUTHENTICATED: "answer_refused_unauthenticated",
+};
+
+const ANSWERS = {
+  CONFIRMED: ({ replayed, remaining }) => {
+    if (remaining === undefined) return ["answer_confirmed", text("answer_paid")];
+    if (replayed) return ["answer_confirmed", text("answer_once")];
+    return ["answer_confirmed", text("answer_left", { count: remaining })];
+  },
+  HELD: ({ order }) => {
+    const detail = document.body.dataset.demo === "true" ? "answer_held_detail" : "answer_held_shop";
+    return ["answer_held", text(detail, { moment: moment(order.heldUntil) })];
+  },
+  CANCELLED: () => ["answer_cancelled", ""],
+  RELEASED: () => ["answer_released", text("answer_released_detail")],
+  LAPSED: () => ["answer_lapsed", text("answer_lapsed_detail")],
+  SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
+  NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
+  PAUSED: () => ["answer_paused", text("answer_paused_detail")],
+  CLOSED: ({ closedAt }) => ["answer_closed", text("closed_at", { moment: moment(closedAt) })],
+  LIMIT_REACHED: ({ limit, held }) => ["limit_reached", text("answer_limit", { count: limit, held })],
+  REFUSED: ({ code }) => ["answer_refused", text(REFUSALS[code] ?? "answer_refused_bad_user_input")],
+  SIGN_IN: () => ["answer_sign_in", text("answer_sign_in_detail")],
+  UNKNOWN: ({ subject }) => ["answer_unknown", text("answer_unknown_detail", { reference: isolated(subject) })],
+  TOO_CROWDED: () => ["answer_crowded", text("answer_crowded_detail")],
+  UNANSWERED: () => ["answer_unanswered", text("answer_unanswered_detail")],
+  BUSY: () => ["answer_busy", text("answer_busy_detail")],
+  CROWDED: () => ["answer_crowded", text("answer_busy_detail")],
+  OPENING: () => ["answer_opening", text("answer_opening_detail")],
+  CHECKING: () => ["answer_checking", text("answer_checking_detail")],
+};
+
+// The verdict and the detail of an outcome, in the reader's language. Either may be empty.
+export function answerOf(outcome) {
+  const [verdict, detail] = ANSWERS[outcome.status](outcome);
+  return [text(verdict), detail];
+}

@@ -1,7 +1,7 @@
 // All drops, each with its live counter: one subscription for the whole page.
 
 import { StockWatch, backoff, isClosed, pause, readFirst, request, soon, until } from "./api.js";
-import { announceStock, moment, number, setText, text } from "./locale.js";
+import { announceStock, linkTo, moment, number, setText, text } from "./locale.js";
 
 const DROPS = `query Drops {
   now
@@ -19,7 +19,7 @@ class Card {
     const part = (selector) => element.querySelector(selector);
     Object.assign(this, { element, units: part(".units"), label: part(".label"), state: part(".state") });
     this.showName();
-    part("h2 a").href = `/drop/${this.id}`;
+    part("h2 a").href = linkTo(`/drop/${this.id}`);
     this.units.style.setProperty("--digits", number(this.stock).length);
     this.live = null; // null until the first connection, false after it was lost
     this.awaitOpening();
@@ -33,15 +33,19 @@ class Card {
     if (waits.length > 0) this.opening = setTimeout(() => this.awaitOpening(), Math.min(...waits, LONGEST_TIMER) + 1);
   }
 
+  isBefore() {
+    return !isClosed(this) && until(this.opensAt) > 0;
+  }
+
   // The order of the cards: open, then not open yet or paused, then sold out or closed.
   rank() {
     if (this.stock === 0 || isClosed(this)) return 2;
-    return until(this.opensAt) > 0 || this.pausedAt ? 1 : 0;
+    return this.isBefore() || this.pausedAt ? 1 : 0;
   }
 
   render() {
     setText(this.units, number(this.stock));
-    setText(this.label, text("units_left", { count: this.stock }));
+    setText(this.label, text(this.isBefore() ? "units_to_sell" : "units_left", { count: this.stock }));
     this.element.classList.toggle("live", this.live === true);
     this.element.classList.toggle("gone", this.rank() === 2);
     this.element.classList.toggle("open", this.rank() === 0);
@@ -49,7 +53,7 @@ class Card {
     else if (this.stock === 0) setText(this.state, text("sold_out"));
     else if (this.live === false) setText(this.state, text("last_known"));
     else if (this.pausedAt) setText(this.state, text("paused"));
-    else if (until(this.opensAt) > 0) setText(this.state, text("opens_at", { moment: moment(this.opensAt) }));
+    else if (this.isBefore()) setText(this.state, text("opens_at", { moment: moment(this.opensAt) }));
     else setText(this.state, text("open_now"));
   }
 
