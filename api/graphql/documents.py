@@ -259,8 +259,7 @@ def _prepared(schema: GraphQLSchema, text: str) -> Document:
 def _prepare(schema: GraphQLSchema, text: str) -> Generator[None, None, Document]:
     """Parse, measure and validate a text, step by step. Returns the document. Raises InvalidDocument."""
     syntax_tree = yield from parse_and_validate(schema, text)
-    operations = _operations(schema, _public_fields(schema), syntax_tree)
-    yield
+    operations = yield from _operations(schema, _public_fields(schema), syntax_tree)
     subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
     return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
 
@@ -277,8 +276,9 @@ def _without_references(error: GraphQLError) -> GraphQLError:
 
 def _operations(
     schema: GraphQLSchema, public_fields: PublicFields, syntax_tree: DocumentNode
-) -> dict[str | None, Operation]:
-    """The operations of a valid document by name. A single operation is under None as well: it needs no name."""
+) -> Generator[None, None, dict[str | None, Operation]]:
+    """The operations of a valid document by name, with a step for each. A single operation is under None as well: it
+    needs no name."""
     fragments = {
         definition.name.value: definition
         for definition in syntax_tree.definitions
@@ -295,6 +295,7 @@ def _operations(
             public = reads and public_fields.cover(definition, fragments)
             compiled = CompiledOperation(schema, definition, fragments)
             operations[name] = Operation(definition.operation, costs.of(definition), introspects, public, compiled)
+            yield
     if len(operations) == 1:
         [operations[None]] = list(operations.values())
     return operations

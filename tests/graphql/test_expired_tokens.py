@@ -10,12 +10,12 @@ import pytest
 from api.database.pool import Pool
 from api.settings import Settings
 from tests.graphql.expiring import OPERATORS, VIEWER, Shop, shop
-from tests.graphql.npm import Node
 from tests.graphql.operations import ORDERS, PRODUCTS
 from tests.graphql.subscriptions import WATCH, streaming
 from tests.graphql.transport import Client, assert_alive, connected
 from tests.identity.shop_issuer import LIFE, NOW, SigningKey
 from tests.locks import stock_held, until_blocked
+from tests.npm import Node
 
 BUY = "mutation ($id: ID!) { purchase(input: { productId: $id }) { status } }"
 CONFIRMED = {"purchase": {"status": "CONFIRMED"}}

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from api.settings import Settings
-from tests.graphql.npm import Node
+from tests.npm import Node
 from tests.server import ADMIN_TOKEN, Server, serving
 
 pytestmark = pytest.mark.npm
