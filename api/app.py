@@ -230,7 +230,7 @@ def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
 
 
 def _storefront(settings: Settings) -> Options:
-    return Options(graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys))
+    return Options(settings.graphiql, settings.race, settings.demo, bool(settings.guest_keys), settings.shop)
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:
