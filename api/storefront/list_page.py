@@ -12,6 +12,7 @@ from starlette.responses import Response
 from api.database.errors import DatabaseError
 from api.drops.drops import Drops
 from api.drops.list_reads import ListPart
+from api.drops.race_product import RACE
 from api.graphql.headers import headers_of
 from api.identity.clients import Clients
 from api.storefront.cards import Block, blocks_of, cards_of
@@ -73,7 +74,7 @@ class ListPage:
         if listed is None:
             return self._rendering.content(MISSING, reader).response(sent, reader.headers, 404)
         more = None if listed.after is None else "/?" + urlencode({"after": listed.after})
-        cards = cards_of(listed.products)
+        cards = cards_of(product for product in listed.products if product.id != RACE.id)
         by_section = {heading: [card for card in cards if card.availability == heading] for heading in SECTIONS}
         sections = await self._sections({heading: blocks_of(cards) for heading, cards in by_section.items()}, reader)
         return self._rendering.content(SHOP, reader, sections=sections, more=more).response(sent, reader.headers)

@@ -80,8 +80,9 @@ OPERATOR = Page(
     ),
     "operator.css",
 )
+ABOUT = Page("about.html", "about_shop", ("locale.js",), place="/about")
 MISSING = Page("missing.html", "missing_title", ("locale.js",))
-PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, MISSING)
+PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ABOUT, MISSING)
 
 
 @cache

@@ -7,10 +7,11 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from api.shop.colours import paper_of
+from api.shop.shop import NAME, Shop, Theme
 from api.storefront.cards import Card
 from api.storefront.content import KEY_MARK, Content, KeyedContent
 from api.storefront.formats import Formats
-from api.storefront.installing import NIGHT, PAPER
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 from api.storefront.pages import FOLDER, LOAD_AGAIN, PAGES, Page, read_messages, script_texts
 from api.storefront.reader import Reader
@@ -45,12 +46,14 @@ class Options:
     """What a deployment lets pages do. `graphiql`: they link to GraphiQL at /graphql. `race`: the page about the
     architecture has the race, in which readers buy units for made-up buyers and give them back. `demo`: held orders
     link to a page that plays their payment; without it, the pages say that the shop takes the payment. `guests`:
-    readers can buy as guests; without them, the pages say that buyers must sign in."""
+    readers can buy as guests; without them, the pages say that buyers must sign in. `shop`: what the operator has said
+    of the shop."""
 
     graphiql: bool
     race: bool
     demo: bool
     guests: bool
+    shop: Shop = Shop()
 
 
 class Rendering:
@@ -60,6 +63,7 @@ class Rendering:
     def __init__(self, options: Options) -> None:
         """Reads all templates and languages, so that no request has to."""
         self.options = options
+        self._theme_colours = paper_of(options.shop.theme)
         self.content = lru_cache(KEPT)(self._content)
         self.keyed = lru_cache(KEPT)(self._keyed)
         self.card = lru_cache(KEPT_CARDS)(self._card)
@@ -94,7 +98,7 @@ class Rendering:
     def render(self, page: Page, reader: Reader, **values: object) -> str:
         """The page's whole HTML document. Its language, direction and texts are right before any script runs. `here`
         among the values: the page's address without a language, where it has parameters."""
-        language = reader.language
+        language, shop = reader.language, self.options.shop
         return TEMPLATES.get_template(page.template).render(
             page=page,
             language=language,
@@ -106,6 +110,9 @@ class Rendering:
             script_texts=as_json(orjson.dumps(script_texts(page, language)).decode()),
             load_again=Markup(LOAD_AGAIN),  # noqa: S704 it is our own script
             options=self.options,
-            theme_colours=(PAPER, NIGHT),
+            shop=shop,
+            is_ours=shop.name == NAME,
+            has_theme=shop.theme != Theme(),
+            theme_colours=self._theme_colours,
             **{"here": "", **values},
         )
