@@ -9,7 +9,8 @@ from api.database.errors import DatabaseError
 from api.drops.drops import Drops
 from api.graphql.headers import headers_of
 from api.identity.clients import Clients
-from api.storefront.pages import DROP, MISSING
+from api.storefront.missing_page import MissingPage
+from api.storefront.pages import DROP
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
 
@@ -21,10 +22,11 @@ can."""
 class DropPage:
     """The endpoint."""
 
-    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering) -> None:
+    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering, missing: MissingPage) -> None:
         self._drops = drops
         self._clients = clients
         self._rendering = rendering
+        self._missing = missing
 
     async def answer(self, request: Request) -> Response:
         sent = headers_of(request.scope)
@@ -37,5 +39,5 @@ class DropPage:
             headers = {**reader.headers, "retry-after": "1"}
             return self._rendering.content(DROP, reader, product=None).response(sent, headers, 503)
         if product is None:
-            return self._rendering.content(MISSING, reader).response(sent, reader.headers, 404)
+            return await self._missing.answer(request)
         return self._rendering.content(DROP, reader, product=product).response(sent, reader.headers)

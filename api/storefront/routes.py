@@ -19,7 +19,9 @@ from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
-from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.missing_page import MissingPage
+from api.storefront.offers import Offers
+from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.race_start import RaceStart
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
@@ -44,17 +46,18 @@ class Storefront:
 
     def __init__(self, drops: Drops, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
+        missing = MissingPage(Offers(drops, rendering), clients, rendering)
         self._router = Router(
             [
-                Route("/", ListPage(drops, clients, rendering).answer),
-                Route("/drop/{id:uuid}", DropPage(drops, clients, rendering).answer),
+                Route("/", ListPage(drops, clients, rendering, missing).answer),
+                Route("/drop/{id:uuid}", DropPage(drops, clients, rendering, missing).answer),
                 *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
                 *_about_routes(rendering),
                 *installing_routes(options.shop),
                 _static_route(),
-                _page_route("/{path:path}", rendering, MISSING, status=404),
+                Route("/{path:path}", missing.answer),
             ]
         )
 
@@ -77,12 +80,7 @@ def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -
 
 
 def _page_route(
-    path: str,
-    rendering: Rendering,
-    page: Page,
-    headers: dict[str, str] | None = None,
-    status: int = 200,
-    **values: object,
+    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, **values: object
 ) -> Route:
     """The route of a page that is the same for all readers of a language. `values` are for its template."""
 
@@ -90,7 +88,7 @@ def _page_route(
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
         content = rendering.content(page, reader, **values)
-        return content.response(sent, reader.headers | (headers or {}), status)
+        return content.response(sent, reader.headers | (headers or {}))
 
     return Route(path, answer)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.shop.shop import LegalPage, LegalText, Seller, Shop
-from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, RACE, SHOP, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, RACE, SHOP, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -12,6 +12,7 @@ _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 VALUES: dict[Page, dict[str, Any]] = {
     DROP: {"product": None},
     SHOP: {"sections": None, "more": None},
+    MISSING: {"offers": ()},
     ABOUT: {"legal": _TERMS},
     ARCHITECTURE: {"regions": ()},
     RACE: {"regions": ("one", "two")},
