@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.shop.shop import LegalPage, LegalText, Seller, Shop
-from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, RACE, SHOP, UNANSWERED, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, RACE, SHOP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -13,6 +13,7 @@ VALUES: dict[Page, dict[str, Any]] = {
     DROP: {"view": None, "outcome": None},
     UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     SHOP: {"sections": None, "more": None},
+    MISSING: {"offers": ()},
     ABOUT: {"legal": _TERMS},
     ARCHITECTURE: {"regions": ()},
     RACE: {"regions": ("one", "two")},
