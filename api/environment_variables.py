@@ -222,12 +222,12 @@ TRUSTED_PROXIES: Variable[tuple[Network, ...]] = Variable(
     "`X-Forwarded-For`, see [security](security.md#1-what-the-server-bounds-by-itself)",
     "none; on Vercel, any",
 )
-DOCUMENTS: Variable[tuple[str, ...] | None] = Variable(
+DOCUMENTS: Variable[Mapping[str, str] | None] = Variable(
     "DROPZERO_DOCUMENTS",
     None,
     parse_documents,
-    "a JSON file of the only GraphQL documents that callers without the operator's token may send, see "
-    "[security](security.md#1-what-the-server-bounds-by-itself)",
+    "a JSON file of the only GraphQL documents that callers without the operator's token may send, or a folder of such "
+    "files, see [from a frontend](frontend.md#trusted-documents)",
     "any document",
 )
 ALLOWED_ORIGINS: Variable[re.Pattern[str]] = Variable(

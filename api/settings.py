@@ -114,7 +114,7 @@ class Settings:
     polling: PollingTimes
     sockets: int
     trusted_proxies: tuple[Network, ...]
-    trusted_documents: tuple[str, ...] | None
+    trusted_documents: Mapping[str, str] | None
     drain: float
     federation: OidcFederation | None
     tracing: Sampling | None = None

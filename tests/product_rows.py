@@ -30,6 +30,7 @@ _TEE = Product(
     stocked=10,
     version=1,
     shards=16,
+    read_at=datetime(2026, 12, 1, 11, tzinfo=UTC),
 )
 
 

@@ -41,9 +41,11 @@ class Price:
     def checked(cls, name: str, amount: str, currency: str) -> "Price":
         """Raises InvalidInput."""
         if _AMOUNT.fullmatch(amount) is None:
-            raise InvalidInput(f"{name}.amount must be a number such as 48.00, not {amount[:50]!r}")
+            raise InvalidInput(f"{name}.amount must be a number such as 48.00, not {amount[:50]!r}", f"{name}.amount")
         if _CURRENCY.fullmatch(currency) is None:
-            raise InvalidInput(f"{name}.currency must be a code of ISO 4217 such as EUR, not {currency[:50]!r}")
+            raise InvalidInput(
+                f"{name}.currency must be a code of ISO 4217 such as EUR, not {currency[:50]!r}", f"{name}.currency"
+            )
         return cls(amount, currency)
 
     @classmethod
@@ -71,11 +73,14 @@ class Image:
         if len(url) > MAX_URL or not (_OWN_FILE.fullmatch(url) or _is_https(url)):
             raise InvalidInput(
                 f"{name}.url must be like https://shop.example/tee.webp, or /images/ and the name of an uploaded file, "
-                f"in at most {MAX_URL} characters, not {url[:50]!r}"
+                f"in at most {MAX_URL} characters, not {url[:50]!r}",
+                f"{name}.url",
             )
         for side, pixels in (("width", width), ("height", height)):
             if not 1 <= pixels <= MAX_SIDE:
-                raise InvalidInput(f"{name}.{side} must be between 1 and {MAX_SIDE} pixels, not {pixels}")
+                raise InvalidInput(
+                    f"{name}.{side} must be between 1 and {MAX_SIDE} pixels, not {pixels}", f"{name}.{side}"
+                )
         return cls(url, checked_name(f"{name}.alt", alt), width, height)
 
 
@@ -90,14 +95,16 @@ class Description:
     def checked(cls, name: str, language: str, text: str) -> "Description":
         """Raises InvalidInput."""
         if _LANGUAGE.fullmatch(language) is None:
-            raise InvalidInput(f"{name}.language must be a tag of BCP 47 such as pt-BR, not {language[:50]!r}")
+            raise InvalidInput(
+                f"{name}.language must be a tag of BCP 47 such as pt-BR, not {language[:50]!r}", f"{name}.language"
+            )
         return cls(language, checked_description(f"{name}.text", text))
 
 
 def checked_images(name: str, images: Sequence[Image]) -> tuple[Image, ...]:
     """The images themselves, which are checked one by one before. Raises InvalidInput."""
     if len(images) > MAX_IMAGES:
-        raise InvalidInput(f"{name} must have at most {MAX_IMAGES} images, not {len(images)}")
+        raise InvalidInput(f"{name} must have at most {MAX_IMAGES} images, not {len(images)}", name)
     _require_size(name, images)
     return tuple(images)
 
@@ -105,11 +112,11 @@ def checked_images(name: str, images: Sequence[Image]) -> tuple[Image, ...]:
 def checked_descriptions(name: str, descriptions: Sequence[Description]) -> tuple[Description, ...]:
     """The descriptions themselves, which are checked one by one before. Raises InvalidInput."""
     if len(descriptions) > MAX_DESCRIPTIONS:
-        raise InvalidInput(f"{name} must have at most {MAX_DESCRIPTIONS} languages, not {len(descriptions)}")
+        raise InvalidInput(f"{name} must have at most {MAX_DESCRIPTIONS} languages, not {len(descriptions)}", name)
     languages = [description.language.lower() for description in descriptions]
     for language in languages:
         if languages.count(language) > 1:
-            raise InvalidInput(f"{name} must have each language once, not {language!r} twice")
+            raise InvalidInput(f"{name} must have each language once, not {language!r} twice", name)
     _require_size(name, descriptions)
     return tuple(descriptions)
 
@@ -141,7 +148,7 @@ def decode_descriptions(text: str | None) -> tuple[Description, ...]:
 def _require_size(name: str, details: Sequence[Image] | Sequence[Description]) -> None:
     size = len(encode_details(details) or "")
     if size > MAX_DETAILS:
-        raise InvalidInput(f"{name} must have at most {MAX_DETAILS} characters together, as JSON, not {size}")
+        raise InvalidInput(f"{name} must have at most {MAX_DETAILS} characters together, as JSON, not {size}", name)
 
 
 def _is_https(url: str) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4, uuid5
 from api.database.database import Database
 from api.database.pool import Transaction
 from api.database.retry import RetryBudget, run_again
+from api.drops.catalogue import write_drop
 from api.drops.details import Description, Image, Price, checked_descriptions, checked_images, encode_details
 from api.drops.errors import IdempotencyKeyReused, InvalidInput
 from api.drops.limits import checked_description, checked_moment, checked_name, checked_text, checked_units
@@ -152,6 +153,7 @@ async def create_product(
             )
             if inserted == _ONE_ROW:
                 await _insert_shards(transaction, product)
+                await write_drop(transaction, product.drop_name)
                 if operator is not None:
                     step = Step(operator, Action.PRODUCT_CREATED, product.changes, product.id)
                     await write_steps(transaction, [step])
@@ -182,5 +184,5 @@ async def _insert_shards(transaction: Transaction, product: NewProduct) -> None:
 def _checked_shards(shards: int) -> int:
     """Raises InvalidInput."""
     if not 1 <= shards <= MAX_SHARDS:
-        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}")
+        raise InvalidInput(f"shards must be between 1 and {MAX_SHARDS}, not {shards}", "shards")
     return shards

@@ -89,7 +89,7 @@ class ProductUpdate:
         """`values`: of fields in CHANGEABLE; None removes a value. Each description and image, and the price, are
         checked before. Raises InvalidInput."""
         if "name" in values and values["name"] is None:
-            raise InvalidInput("name must not be null; leave it out to keep it")
+            raise InvalidInput("name must not be null; leave it out to keep it", "name")
         checked = {
             field: _NONE.get(field) if value is None else _CHECKS[field](CHANGEABLE[field], value)
             for field, value in values.items()

@@ -1,7 +1,7 @@
 """Products and their stock: reading, creating and restocking them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ import orjson
 
 from api.database.database import Database
 from api.database.pool import Record, Transaction
+from api.drops.availability import Availability
 from api.drops.details import (
     Description,
     Image,
@@ -35,7 +36,8 @@ class Product:
     `archived_at`: since when it is paused or archived; None if it is not. `revision`: rises by one with each change by
     an operator. `limit_changed_at`: when the limit per buyer was changed last; None if it is as it was created.
     `stocked`: units that were ever added, the sold ones included. `version`: rises with every change of `stock`, by the
-    number of shards that the change writes. `shards`: their number.
+    number of shards that the change writes. `shards`: their number. `read_at`: when it was read, by the database's
+    clock.
     """
 
     id: UUID
@@ -60,6 +62,7 @@ class Product:
     stocked: int
     version: int
     shards: int
+    read_at: datetime = field(compare=False)
 
     @property
     def cursor(self) -> Cursor:
@@ -81,6 +84,14 @@ class Product:
             return self.closes_at if self.archived_at is None else min(self.closes_at, self.archived_at)
         return self.archived_at
 
+    @property
+    def availability(self) -> Availability:
+        """Whether it could be bought when it was read."""
+        if self.archived_at is None and self.opens_at is not None and self.opens_at > self.read_at:
+            return Availability.COMING
+        gone = self.stock == 0 or self.closed_at(self.read_at) is not None
+        return Availability.GONE if gone else Availability.ON_SALE
+
 
 CHANGEABLE = {
     "name": "name",
@@ -100,9 +111,11 @@ CHANGEABLE = {
 _COLUMNS = (
     *("id", "name", "description", "drop_name", "opens_at", "closes_at", "limit_per_buyer", "hold_seconds"),
     *("created_at", "paused_at", "archived_at", "revision", "limit_changed_at"),
-    *("descriptions", "images", "price", "family", "option"),
+    *("descriptions", "images", "price", "family", "option", "read_at"),
 )
-PRODUCT_COLUMNS = ", ".join(_COLUMNS).replace("revision", "coalesce(revision, 0) AS revision")
+PRODUCT_COLUMNS = (
+    ", ".join(_COLUMNS).replace("revision", "coalesce(revision, 0) AS revision").replace("read_at", "now() AS read_at")
+)
 """What `product_of` needs of a row of the table."""
 
 
@@ -162,19 +175,21 @@ def checked_limit(units: int) -> int:
 def require_order(opens_at: datetime | None, closes_at: datetime | None) -> None:
     """Raise InvalidInput for a drop that closes before it opens."""
     if opens_at is not None and closes_at is not None and closes_at <= opens_at:
-        raise InvalidInput("closesAt must be later than opensAt")
+        raise InvalidInput("closesAt must be later than opensAt", "closesAt")
 
 
 def require_family(family: str | None, option: str | None) -> None:
     """Raise InvalidInput for an option without a family."""
     if option is not None and family is None:
-        raise InvalidInput("option needs a family: the name that it shares with the products of other options")
+        raise InvalidInput(
+            "option needs a family: the name that it shares with the products of other options", "option"
+        )
 
 
 def checked_hold(seconds: int) -> int:
     """The seconds themselves. Raises InvalidInput."""
     if not MIN_HOLD <= seconds <= MAX_HOLD:
-        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}")
+        raise InvalidInput(f"holdSeconds must be between {MIN_HOLD} and {MAX_HOLD}, not {seconds}", "holdSeconds")
     return seconds
 
 

@@ -2,13 +2,14 @@
 
 import logging
 from datetime import datetime
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 from uuid import UUID
 
 import strawberry
 
 from api.drops.details import MAX_DESCRIPTIONS, MAX_IMAGES, described_in
 from api.drops.errors import InvalidInput
+from api.drops.keyset import Page
 from api.drops.limits import MAX_DESCRIPTION, checked_id
 from api.drops.new_product import NewProduct
 from api.drops.products import MAX_HOLD, MIN_HOLD, list_products
@@ -29,6 +30,9 @@ from api.graphql.details import (
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.public import PUBLIC
 from api.identity.caller import Role
+
+if TYPE_CHECKING:
+    from api.graphql.drops import Drop
 
 logger = logging.getLogger("dropzero.operator")
 
@@ -78,6 +82,16 @@ class Product:
     option: str | None = strawberry.field(description="What sets it apart in its family, such as a size or a colour.")
     stored: strawberry.Private[StoredProduct]
 
+    @property
+    def subject(self) -> str:
+        """As an event of `productsChanged`, a later one of the same product replaces it."""
+        return self.id
+
+    @property
+    def is_kept(self) -> bool:
+        """A subscriber to `productsChanged` gets changes from then on."""
+        return False
+
     @strawberry.field(description="Pictures of it, the first one foremost.", metadata=PUBLIC)
     def images(
         self,
@@ -87,7 +101,7 @@ class Product:
     ) -> list[Image]:
         most = MAX_IMAGES if first is None else first
         if most < 1:
-            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}")
+            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}", "first")
         return [Image.of(image) for image in self.stored.images[:most]]
 
     @strawberry.field(
@@ -118,6 +132,12 @@ class Product:
             return None
         # An awaitable, which is awaited. An `async` resolver would make a task for each row of a stranger's page, too.
         return cast("int | None", info.context.drops.held_units.of(UUID(self.id)))
+
+    @strawberry.field(description="The drop that it belongs to.", metadata=PUBLIC)
+    def drop(self, info: Info) -> Annotated["Drop", strawberry.lazy("api.graphql.drops")]:
+        from api.graphql.drops import drop_of  # the two modules need each other
+
+        return cast("Drop", drop_of(self.stored, info.context.drops.drop_reads))
 
     @classmethod
     def of(cls, product: StoredProduct) -> "Product":
@@ -154,6 +174,13 @@ class ProductEdge:
 class ProductConnection:
     edges: list[ProductEdge] = strawberry.field(description="The products of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
+
+    @classmethod
+    def of(cls, page: Page[StoredProduct], after: str | None) -> "ProductConnection":
+        """`after`: the cursor that the page follows."""
+        cursors = [product.cursor for product in page.items]
+        edges = [ProductEdge(cursor=product.cursor.encode(), node=Product.of(product)) for product in page.items]
+        return cls(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
 
 
 @strawberry.input(description="A new product.")
@@ -234,14 +261,7 @@ class ProductQueries:
     ) -> ProductConnection:
         database, first = info.context.drops.regions, DEFAULT_PAGE if first is None else first
         page = await list_products(database, first, after, drop_name, archived=bool(archived))
-        cursors = [product.cursor for product in page.items]
-        return ProductConnection(
-            edges=[
-                ProductEdge(cursor=cursor.encode(), node=Product.of(product))
-                for cursor, product in zip(cursors, page.items, strict=True)
-            ],
-            page_info=page_info(cursors, has_next=page.has_next, after=after),
-        )
+        return ProductConnection.of(page, after)
 
     @strawberry.field(description="One product; null when no product has this id.", metadata=PUBLIC)
     async def product(

@@ -22,13 +22,15 @@ _DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page's template, the key of its title, its modules (the first one runs), the stylesheet that it loads beside
-    that of all pages, and the address of the link in the header that leads to it."""
+    that of all pages, the address of the link in the frame that leads to it, and the key of its description for search
+    engines."""
 
     template: str
     title: str
     modules: tuple[str, ...]
     style: str | None = None
     place: str | None = None
+    description: str = "description"
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -40,7 +42,12 @@ SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"), plac
 DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 PAYMENT = Page("payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 ARCHITECTURE = Page(
-    "architecture.html", "architecture_title", ("locale.js",), "architecture.css", place="/architecture"
+    "architecture.html",
+    "architecture_title",
+    ("locale.js",),
+    "architecture.css",
+    place="/architecture",
+    description="architecture_intro",
 )
 RACE = Page(
     "race.html",
@@ -48,6 +55,7 @@ RACE = Page(
     ("race.js", "api.js", "locale.js", "purchase.js"),
     "architecture.css",
     place="/architecture",
+    description="architecture_intro",
 )
 OPERATOR = Page(
     "operator.html",
@@ -69,8 +77,9 @@ OPERATOR = Page(
     ),
     "operator.css",
 )
+ABOUT = Page("about.html", "about_shop", ("locale.js",), place="/about")
 MISSING = Page("missing.html", "missing_title", ("locale.js",))
-PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, RACE, OPERATOR, MISSING)
+PAGES = (SHOP, DROP, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ABOUT, MISSING)
 
 
 def documents() -> list[str]:

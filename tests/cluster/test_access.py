@@ -16,6 +16,7 @@ from api.database.migrations import MigrationRefused, load_migrations, migration
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
+from api.drops.catalogue import list_drops
 from api.drops.decisions import Confirmed
 from api.drops.new_product import NewProduct, create_product
 from api.drops.operator_log import Action, list_log
@@ -80,6 +81,7 @@ async def do_all_that_a_server_does(pool: Pool, owner: Pool) -> None:
     assert await get_order(pool, confirmed.order.id) == confirmed.order
     await cancel(pool, confirmed.order.id, None)
     assert [product.stock for product in (await list_products(pool, 10)).items] == [12]
+    assert [drop.name for drop in (await list_drops(pool, 10)).items] == ["First Light"]
     assert len((await list_orders(pool, 10)).items) == 1
     assert [line.balanced for line in await audit(pool)] == [True]
     await send_every_statement_about_events(pool, owner)

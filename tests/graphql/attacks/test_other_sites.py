@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.graphql.attacks.requests import AS_OPERATOR, JSON, NEWER, post, send
+from tests.graphql.http_requests import CODES
 from tests.protocol.frames import HANDSHAKE, LINE
 from tests.protocol.raw import Answer, connection_to
 from tests.server import Server
@@ -280,5 +281,5 @@ async def test_no_page_repeats_its_address(server: Server, name: str) -> None:
 async def test_a_message_that_repeats_markup_is_json(server: Server, query: str) -> None:
     headers: list[tuple[str, Any]] = [JSON, ("accept", "text/html, application/json;q=0.1, */*;q=0.1")]
     answer = await send(server, "POST", "/graphql", json.dumps({"query": query}).encode(), headers)
-    assert answer.json["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+    assert answer.json["errors"][0]["extensions"]["code"] in CODES
     assert answer.headers["content-type"] == "application/json; charset=utf-8"

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -45,10 +45,10 @@ from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operat
 from api.identity.errors import RateLimited
 from api.identity.gate import Gate
 from api.identity.guests import GuestToken
+from tests.graphql.differential.canned_drops import CannedDropReads, rows_of_drops
+from tests.graphql.differential.canned_rows import ACTIVITY, LOG, NOW
 from tests.graphql.differential.script import GOOD, Plan, Scripted, scripted
 from tests.product_rows import new_product_row
-
-NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
 
 IMAGES = (Image("https://shop.example/tee.webp", "A tee", 800, 1000), Image("/images/back.png", "Its back", 8, 10))
 
@@ -115,29 +115,6 @@ EVENTS = tuple(
     for position, order in enumerate(ORDERS, start=1)
 )
 """Rows of the log of events, as read_events reads them."""
-
-LOG = tuple(
-    {
-        "id": UUID(int=300 + number),
-        "operator": "olga",
-        "action": action.value,
-        "product_id": None if number % 3 == 2 else UUID(int=1),
-        "order_id": None if number % 2 else UUID(int=100),
-        "changes": '[["stock", null, "3"]]',
-        "created_at": NOW,
-    }
-    for number, action in enumerate(Action)
-)
-"""Rows of the operator log, as list_log reads them."""
-
-ACTIVITY = tuple(
-    {"at": NOW - timedelta(minutes=ago), "process": UUID(int=1), "stock": stock, "version": 30 - ago, "data": data}
-    for ago, stock, data in (
-        (1, 5, '{"outcomes": {"Confirmed": 2}, "transactions": {"sold": 1}, "attempts": 2, "seconds": [[0.1, 2]]}'),
-        (30, None, '{"outcomes": {}, "transactions": {"Conflict": 3}, "attempts": 0, "seconds": []}'),
-    )
-)
-"""Rows of activity, as read_history reads them."""
 
 CALLERS = (
     *[OPERATOR] * 6,
@@ -208,6 +185,8 @@ class Shop:
             return self._rows(await self._place(f"events {arguments}"), [dict(row) for row in EVENTS])
         if "FROM operator_log" in statement:
             return self._rows(await self._place(f"log {arguments}"), [dict(row) for row in LOG])
+        if "FROM drops" in statement:
+            return self._rows(await self._place(f"drops {arguments}"), rows_of_drops())
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
@@ -229,6 +208,10 @@ class Shop:
     @property
     def product_reads(self) -> SimpleNamespace:
         return SimpleNamespace(get=lambda product_id: self.read_product(product_id, None, ""))
+
+    @property
+    def drop_reads(self) -> CannedDropReads:
+        return CannedDropReads(self._place, PRODUCTS)
 
     @property
     def events(self) -> SimpleNamespace:
