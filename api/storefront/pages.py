@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rjsmin import jsmin
 
 FOLDER = Path(__file__).parent
 SCRIPTS = FOLDER / "static"
@@ -15,10 +16,8 @@ SCRIPTS = FOLDER / "static"
 LOAD_AGAIN = "\n" + (FOLDER / "load_again.js").read_text(encoding="utf-8")
 """The one inline script of a page. It retries files that failed to load."""
 
-_COMMENT = re.compile(r"^ *//.*$|(?<=[;,({\[>]) //.*$", re.MULTILINE)
-_INDENT = re.compile(r"^\s+", re.MULTILINE)
 _QUOTED = re.compile(r'"(?=(\w+)")')
-_DOCUMENT = re.compile(r"= `((?:query|mutation|subscription)\b[^`]*)`")
+_DOCUMENT = re.compile(r"=`((?:query|mutation|subscription)\b[^`]*)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +86,9 @@ PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ABOUT, M
 
 @cache
 def read_script(name: str) -> str:
-    """Return a module as it is sent: without indents and comments, which are a quarter of its bytes. A text in quotes
-    has no such comment: before it would be the end of a line of code."""
-    return _INDENT.sub("", _COMMENT.sub("", (SCRIPTS / name).read_text(encoding="utf-8")))
+    """Return a file of the scripts' folder as it is sent: modules without comments and white space."""
+    source = (SCRIPTS / name).read_text(encoding="utf-8")
+    return str(jsmin(source)) if name.endswith(".js") else source
 
 
 def documents() -> list[str]:

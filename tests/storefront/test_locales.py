@@ -110,6 +110,7 @@ def test_every_text_that_a_page_names_exists_and_every_text_is_named() -> None:
     literally = set(re.findall(r"\btext\(\s*\"(\w+)\"", scripts)) | set(re.findall(r"\bshowNotice\(\"(\w+)\"", scripts))
     titles = {page.title for page in PAGES}
     assert in_templates | literally | titles <= keys
-    # A template names some texts by texts["key"], or by a key of a mapping.
-    quoted = set(re.findall(r"[\"'](\w+)[\"']", templates + scripts))
+    # A template names some texts by texts["key"], or by the value of a variable.
+    python = "".join(path.read_text() for path in FOLDER.glob("*.py"))
+    quoted = set(re.findall(r"[\"'](\w+)[\"']", templates + scripts + python))
     assert in_templates | titles | (quoted & keys) == keys
