@@ -132,7 +132,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             *_images(settings, authenticator, admission),
             *shop_routes(settings.shop),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
+            Mount("/", Storefront(drops, authenticator, admission.clients, _storefront(settings))),
         ],
     )
     sessions = EventSessions(engine, times.initialise) if figures is None else None
@@ -233,7 +233,7 @@ def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
 
 
 def _storefront(settings: Settings) -> Options:
-    return Options(graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys))
+    return Options(settings.graphiql, settings.race, settings.demo, bool(settings.guest_keys), settings.shop)
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:

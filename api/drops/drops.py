@@ -18,6 +18,7 @@ from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
 from api.drops.drop_reads import DropReads
+from api.drops.families import FamilyReads, Variant
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
@@ -25,11 +26,13 @@ from api.drops.kept_activity import KeptActivity
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
+from api.drops.list_reads import Listed, ListPart, ListReads
 from api.drops.new_product import NewProduct
 from api.drops.operator_log import Action
 from api.drops.order_counts import OrderCounts
 from api.drops.processes import NO_GAUGES, Gauges
 from api.drops.product_changes import Change, change_product
+from api.drops.product_feed import ProductFeed
 from api.drops.product_reads import ProductReads
 from api.drops.products import Product
 from api.drops.requests import Purchase, RestockRequest
@@ -73,6 +76,9 @@ class Drops:
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
+        self.family_reads = FamilyReads(regions)
+        self.product_feed = ProductFeed(regions)
+        self.list_reads = ListReads(regions)
         self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
         self.order_counts = OrderCounts(regions)
@@ -107,9 +113,12 @@ class Drops:
         """Answer every request in line, within `grace` seconds, and disconnect."""
         await self.lapsing.close()
         await self.publisher.close()
+        await self.product_feed.close()
         await self.known_products.close()
         await self.drop_reads.close()
         await self.product_reads.close()
+        await self.family_reads.close()
+        await self.list_reads.close()
         await self.held_units.close()
         await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
@@ -158,6 +167,14 @@ class Drops:
     async def read_product(self, product_id: UUID, region: str | None, client: str = "") -> Product | None:
         """See ProductReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.product_reads.get(product_id, region))
+
+    async def read_family(self, drop_name: str, family: str, client: str = "") -> tuple[Variant, ...]:
+        """See FamilyReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.family_reads.get((drop_name, family)))
+
+    async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
+        """See ListReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.list_reads.get(part))
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""

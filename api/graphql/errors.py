@@ -13,6 +13,7 @@ from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound, StaleRevision
 from api.drops.event_log import FellBehind
+from api.drops.product_feed import ProductsMissed
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
 from api.tracing.request_trace import RequestTrace
@@ -165,7 +166,7 @@ def _entry_of(error: GraphQLError, trace: RequestTrace, code: ErrorCode) -> dict
         return rate_limited_error(cause)
     if isinstance(cause, FellBehind):
         return fell_behind_error()
-    if isinstance(cause, IssuerAway):
+    if isinstance(cause, IssuerAway | ProductsMissed):
         return unavailable_error(str(cause))
     # A subclass is answered as its base: WakingUp, of a cluster that is waking up, as Unavailable.
     for kind in type(cause).__mro__:

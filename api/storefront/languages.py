@@ -71,11 +71,17 @@ def _relative(tag: str | None) -> str | None:
 
 
 def language_in_query(query_string: bytes) -> str | None:
-    """Return the value of the last `lang` among the first MAX_PARAMETERS parameters, or None."""
-    found = None
+    """Return the language that the address of a page names, or None."""
+    return value_in_query(query_string, b"lang")
+
+
+def value_in_query(query_string: bytes, name: bytes) -> str | None:
+    """Return the last value of this name among the first MAX_PARAMETERS parameters, or None. 3 * MAX_TAG characters of
+    it are read."""
+    found, begin = None, name + b"="
     for parameter in query_string.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]:
-        if parameter.startswith(b"lang="):
-            found = unquote_plus(parameter[len(b"lang=") :][: 3 * MAX_TAG].decode("latin-1"))
+        if parameter.startswith(begin):
+            found = unquote_plus(parameter[len(begin) :][: 3 * MAX_TAG].decode("latin-1"))
     return found
 
 

@@ -26,7 +26,8 @@ class Reader:
 
     def link(self, path: str) -> str:
         """The address of another page of the shop, for this reader."""
-        return f"{path}?lang={self.language}" if self.carries_language else path
+        joint = "&" if "?" in path else "?"
+        return f"{path}{joint}lang={self.language}" if self.carries_language else path
 
     @property
     def headers(self) -> dict[str, str]:

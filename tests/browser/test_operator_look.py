@@ -65,17 +65,8 @@ async def choose(page: OperatorPage, name: str, media_type: str, content: bytes)
     await page.page.locator("#picture-file").set_input_files(chosen)
 
 
-async def test_a_product_gets_its_look_from_the_page_alone(server: Server, visit: Visit, packages: Path) -> None:
-    await visit.goto("/operator")
-    page = OperatorPage(visit.page)
-    await page.sign_in(ADMIN_TOKEN)
-    await page.fill("create", name="Aurora Tee", dropName="First Light", stock="20", price="48.00 eur")
-    await page.fill("create", family="Aurora Tee", option="M")
-    await page.submit("create")
-    await page.products.locator("a").click()
-    await page.expect_live()
-    product_id = page.page.url.partition("product=")[2]
-
+async def add_pictures(page: OperatorPage) -> None:
+    """Upload two pictures, and name those of another server. Then the form has the back, and after it the front."""
     pictures, added = page.page.locator("#pictures li"), english("operator_picture_added")
     await choose(page, "front.png", "image/png", PNG)
     await expect(page.result("pictures")).to_have_text(added)
@@ -93,6 +84,20 @@ async def test_a_product_gets_its_look_from_the_page_alone(server: Server, visit
     await pictures.last.get_by_text(english("operator_remove")).click()
     await pictures.last.get_by_text(english("operator_move_up")).click()
     await expect(pictures.first.get_by_text(english("operator_move_up"))).to_be_focused()
+
+
+async def test_a_product_gets_its_look_from_the_page_alone(server: Server, visit: Visit, packages: Path) -> None:
+    await visit.goto("/operator")
+    page = OperatorPage(visit.page)
+    await page.sign_in(ADMIN_TOKEN)
+    await page.fill("create", name="Aurora Tee", dropName="First Light", stock="20", price="48.00 eur")
+    await page.fill("create", family="Aurora Tee", option="M")
+    await page.submit("create")
+    await page.products.locator("a").click()
+    await page.expect_live()
+    product_id = page.page.url.partition("product=")[2]
+
+    await add_pictures(page)
     await page.submit("pictures")
     await expect(page.result("pictures")).to_have_text(english("operator_saved"))
 
@@ -113,6 +118,7 @@ async def test_a_product_gets_its_look_from_the_page_alone(server: Server, visit
     assert (product["price"], product["option"]) == ({"amount": "52", "currency": "CHF"}, "M")
     assert {each["language"] for each in product["descriptions"]} == {"ja", "fr"}
     await visit.page.reload()
+    pictures = page.page.locator("#pictures li")
     await expect(pictures).to_have_count(2)
     await page.expect_live()
     await expect(pictures.last.locator("img")).to_have_js_property("naturalWidth", 3)
