@@ -36,8 +36,8 @@ _HEADERS = {
     # Nothing from elsewhere runs or loads but pictures, and no text becomes markup. No other site may put the Buy
     # button into a frame. Of inline scripts, only the one with this hash runs.
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
-    "img-src 'self' data: https:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; "
+    "img-src 'self' data: https:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
