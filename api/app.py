@@ -45,15 +45,19 @@ from api.identity.operator_tokens import OperatorTokens
 from api.identity.quota import Quota
 from api.identity.refusals import Refusals
 from api.identity.turns import Turns
+from api.images.endpoint import IMAGE, UPLOAD, Images
+from api.images.store import ImageStore
 from api.lateness import LoopLateness
 from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
 from api.order_export import MOST_EXPORTS, OrderExports
 from api.order_export import PATH as EXPORT
-from api.routing import GRAPHQL, Routing
+from api.routing import GRAPHQL, Routing, without_slash
 from api.settings import InvalidSettings, Settings
+from api.shop.routes import shop_routes
 from api.startup import require_ready_database, web_identity
 from api.storefront.pages import documents as storefront_documents
+from api.storefront.rendering import Options
 from api.storefront.routes import Storefront
 from api.tracing.variables import ENDPOINT, INSTALL
 from api.webhook_events import send_event
@@ -119,12 +123,15 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         lifespan=lifespan,
         routes=[
             WebSocketRoute(GRAPHQL, GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
+            Route(f"{GRAPHQL}/", without_slash, methods=["GET", "POST"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
             Route(EXPORT, exports, methods=["GET"]),
+            *_images(settings, authenticator, admission),
+            *shop_routes(settings.shop),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", _storefront(settings)),
+            Mount("/", Storefront(drops, authenticator, admission.clients, _storefront(settings))),
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
@@ -212,14 +219,18 @@ def _authenticator(settings: Settings, admission: Admission, issuer: Issuer | No
     )
 
 
+def _images(settings: Settings, authenticator: Authenticator, admission: Admission) -> list[Route]:
+    store = None if settings.image_folder is None else ImageStore(settings.image_folder)
+    images = Images(store, authenticator, admission)
+    return [Route(UPLOAD, images, methods=["POST"]), Route(IMAGE, images, methods=["GET"])]
+
+
 def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
     return [Route(PATH, payments.answer, methods=["POST"])] if settings.demo else []
 
 
-def _storefront(settings: Settings) -> Storefront:
-    return Storefront(
-        graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys)
-    )
+def _storefront(settings: Settings) -> Options:
+    return Options(settings.graphiql, settings.race, settings.demo, bool(settings.guest_keys), settings.shop)
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:

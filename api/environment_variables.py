@@ -17,6 +17,8 @@ from api.hosts import parse_hosts
 from api.identity.clients import Network
 from api.identity.guests import parse_guest_keys
 from api.identity.operator_tokens import parse_operator_token, parse_operator_tokens
+from api.shop.reading import read_shop
+from api.shop.shop import Shop
 from api.trusted_documents import parse_documents
 from api.webhooks.webhook_settings import parse_webhook_secrets, parse_webhook_url
 
@@ -195,7 +197,14 @@ DATA: Variable[Path] = Variable(
     "DROPZERO_DATA",
     Path(".dropzero"),
     lambda text: Path(text).expanduser(),
-    "the folder of the embedded database, of its operator's token and of its guests' key",
+    "the folder of the embedded database, of its operator's token, of its guests' key and of uploaded images",
+)
+SHOP: Variable[Shop] = Variable(
+    "DROPZERO_SHOP",
+    Shop(),
+    read_shop,
+    "a TOML file with the shop's name, its logo, colours and fonts, and what it must say, see [the shop](shop.md)",
+    "none: the pages are called DROPZERO",
 )
 HOSTS: Variable[tuple[str, ...]] = Variable(
     "DROPZERO_HOSTS",
@@ -213,12 +222,12 @@ TRUSTED_PROXIES: Variable[tuple[Network, ...]] = Variable(
     "`X-Forwarded-For`, see [security](security.md#1-what-the-server-bounds-by-itself)",
     "none; on Vercel, any",
 )
-DOCUMENTS: Variable[tuple[str, ...] | None] = Variable(
+DOCUMENTS: Variable[Mapping[str, str] | None] = Variable(
     "DROPZERO_DOCUMENTS",
     None,
     parse_documents,
-    "a JSON file of the only GraphQL documents that callers without the operator's token may send, see "
-    "[security](security.md#1-what-the-server-bounds-by-itself)",
+    "a JSON file of the only GraphQL documents that callers without the operator's token may send, or a folder of such "
+    "files, see [from a frontend](frontend.md#trusted-documents)",
     "any document",
 )
 ALLOWED_ORIGINS: Variable[re.Pattern[str]] = Variable(
@@ -318,6 +327,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     EVENTS,
     ACTIVITY,
     DATA,
+    SHOP,
     HOSTS,
     TRUSTED_PROXIES,
     DOCUMENTS,

@@ -12,7 +12,7 @@ from api.drops.export import ExportedOrder
 
 COLUMNS = (
     *("id", "reference", "productId", "productName", "userRef", "quantity", "status", "region"),
-    *("createdAt", "heldUntil", "confirmedAt", "paymentRef"),
+    *("createdAt", "heldUntil", "confirmedAt", "paymentRef", "price", "currency"),
 )
 """The fields of an order, by their names in the API."""
 
@@ -52,6 +52,7 @@ def _csv_row(exported: ExportedOrder) -> tuple[object, ...]:
         _moment(order.held_until),
         _moment(order.confirmed_at),
         _harmless(order.payment_ref),
+        *((None, None) if order.price is None else (order.price.amount, order.price.currency)),
     )
 
 
@@ -75,6 +76,8 @@ def _json_object(exported: ExportedOrder) -> dict[str, object]:
         "heldUntil": order.held_until,
         "confirmedAt": order.confirmed_at,
         "paymentRef": order.payment_ref,
+        "price": None if order.price is None else order.price.amount,
+        "currency": None if order.price is None else order.price.currency,
     }
 
 

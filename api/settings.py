@@ -20,6 +20,7 @@ from api.hosts import parse_hosts
 from api.identity.caller import Role
 from api.identity.clients import Network
 from api.identity.issuer_settings import IssuerSettings
+from api.shop.shop import Shop
 from api.tracing.variables import InvalidVariable, Sampling, read_sampling
 from api.webhooks.webhook_settings import WebhookSettings
 
@@ -81,15 +82,16 @@ class SocketTimes:
 class Settings:
     """The settings of a server. Without endpoints it runs the embedded PostgreSQL in `data_directory`, under the names
     `embedded_regions`. The first endpoint, or the first of these names, is home. `hosts` are host names that are
-    answered beside those that every server answers. `operator_digests`: the SHA-256 of operators' tokens beside
-    `admin_token`, by name. `open_to_anyone`: callers without a token may name any buyer. `events`: whether
-    events are kept. `activity`: whether what happens in drops is kept. `drain`: seconds from SIGTERM until the server
-    takes no more connections. `tracing`: which requests are traced; None
-    where traces are off."""
+    answered beside those that every server answers. `image_folder`: where uploaded images are kept; None
+    where none are. `operator_digests`: the SHA-256 of operators' tokens beside `admin_token`, by name.
+    `open_to_anyone`: callers without a token may name any buyer. `events`: whether events are kept. `activity`: whether
+    what happens in drops is kept. `drain`: seconds from SIGTERM until the server takes no more connections. `tracing`:
+    which requests are traced; None where traces are off."""
 
     endpoints: tuple[Endpoint, ...]
     embedded_regions: tuple[str, ...]
     data_directory: Path
+    image_folder: Path | None
     commit_delay_ms: int
     connections: int
     admin_token: str | None = field(repr=False)
@@ -99,6 +101,7 @@ class Settings:
     webhook: WebhookSettings | None
     events: bool
     activity: bool
+    shop: Shop = field(repr=False)
     open_to_anyone: bool
     allowed_origins: re.Pattern[str]
     hosts: tuple[str, ...]
@@ -111,7 +114,7 @@ class Settings:
     polling: PollingTimes
     sockets: int
     trusted_proxies: tuple[Network, ...]
-    trusted_documents: tuple[str, ...] | None
+    trusted_documents: Mapping[str, str] | None
     drain: float
     federation: OidcFederation | None
     tracing: Sampling | None = None
@@ -133,8 +136,16 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the DROPZERO_ variables. Raises InvalidSettings.
 
     What is open on a laptop is closed once an endpoint is configured: GraphiQL, the metrics, pages of localhost,
-    purchases without a token, webhooks to private addresses; for good: the race and the demo of a payment.
+    purchases without a token, webhooks to private addresses; for good: uploads, the race and the demo of a payment.
     """
+    settings = _unchecked(environment)
+    _require_laptop(settings)
+    _require_spelling(environment)
+    return settings
+
+
+def _unchecked(environment: Mapping[str, str]) -> Settings:
+    """The settings, before the variables are compared with each other. Raises InvalidSettings."""
 
     def read(variable: Variable[T], default: T | None = None) -> T:
         return _read(environment, variable, default)
@@ -144,10 +155,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     home = _home(environment, tuple(endpoint.region for endpoint in endpoints) or EMBEDDED_REGIONS)
     connections = read(variables.CONNECTIONS)
     webhook = _webhook(environment, laptop)
-    settings = Settings(
+    return Settings(
         endpoints=tuple(sorted(endpoints, key=lambda endpoint: endpoint.region != home)),
         embedded_regions=tuple(sorted(EMBEDDED_REGIONS, key=lambda region: region != home)),
         data_directory=read(variables.DATA),
+        image_folder=read(variables.DATA) / "images" if laptop else None,
         commit_delay_ms=read(variables.COMMIT_DELAY_MS),
         connections=connections,
         admin_token=read(variables.ADMIN_TOKEN),
@@ -157,6 +169,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         webhook=webhook,
         events=read(variables.EVENTS, webhook is not None),
         activity=read(variables.ACTIVITY),
+        shop=read(variables.SHOP),
         open_to_anyone=laptop,
         allowed_origins=read(variables.ALLOWED_ORIGINS, re.compile(LOCALHOST) if laptop else None),
         hosts=(*read(variables.HOSTS), *_vercel_hosts(environment)),
@@ -176,9 +189,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         json_log=logs_json(environment),
         socket_times=SocketTimes(keep_alive=read(variables.KEEP_ALIVE_S)),
     )
-    _require_laptop(settings, laptop)
-    _require_spelling(environment)
-    return settings
 
 
 def _one_by_one(connections: int) -> GroupPolicy:
@@ -279,13 +289,13 @@ def _home(environment: Mapping[str, str], regions: Sequence[str]) -> str:
     return home
 
 
-def _require_laptop(settings: Settings, laptop: bool) -> None:
+def _require_laptop(settings: Settings) -> None:
     """Raises InvalidSettings when endpoints are configured and what is for a laptop alone is switched on."""
     for variable, is_on, reason in (
         (variables.RACE, settings.race, _NO_RACE),
         (variables.DEMO, settings.demo, _NO_DEMO),
     ):
-        if is_on and not laptop:
+        if is_on and not settings.embedded:
             raise InvalidSettings(f"{variable.name}: {reason}")
 
 

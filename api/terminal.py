@@ -93,11 +93,13 @@ def write_json(*documents: object) -> None:
 
 
 def product_table(products: Iterable[Node]) -> Table:
-    table = _list_table("id", "name", "drop", "opens at", "state", numbers=("stock", "limit", "hold"))
+    table = _list_table("id", "name", "drop", "opens at", "state", numbers=("stock", "price", "limit", "hold"))
     for product in products:
-        numbers = _texts(product, "stock", "limitPerBuyer", "holdSeconds")
-        texts = _texts(product, "id", "name", "dropName")
-        table.add_row(*texts, _seconds(product["opensAt"]), _state(product), *numbers)
+        stock, *numbers = _texts(product, "stock", "limitPerBuyer", "holdSeconds")
+        product_id, name, *texts = _texts(product, "id", "name", "dropName")
+        named = name if product["option"] is None else f"{name}, {product['option']}"
+        numbers = [stock, _shown(product["price"]), *numbers]
+        table.add_row(product_id, named, *texts, _seconds(product["opensAt"]), _state(product), *numbers)
     return table
 
 
@@ -150,10 +152,18 @@ def shown_change(change: Node) -> str:
 
 
 def show_fields(node: Node) -> None:
-    """Print each field of an object after its name; null as nothing."""
+    """Print each field of an object after its name; null as nothing, and each object of a list in a line."""
     width = max(map(len, node))
     for name, value in node.items():
-        write(f"{name:<{width}}  {'' if value is None else ' '.join(str(value).splitlines())}".rstrip())
+        lines = [_shown(each) for each in value] if isinstance(value, list) else [_shown(value)]
+        for number, line in enumerate(lines or [""]):
+            write(f"{'' if number else name:<{width}}  {' '.join(line.splitlines())}".rstrip())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(map(_shown, value.values()))
+    return "" if value is None else str(value)
 
 
 def _texts(node: Node, *names: str) -> list[str]:

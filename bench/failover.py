@@ -25,7 +25,7 @@ from api.database.tokens import AuthTokens
 from api.drops.audit import audit
 from api.drops.drops import Drops
 from api.drops.group_policy import GroupPolicy
-from api.drops.products import NewProduct, create_product
+from api.drops.new_product import NewProduct, create_product
 from api.drops.requests import Purchase
 from api.drops.stock import PollingTimes
 from bench.report import print_table, write_json

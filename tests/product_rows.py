@@ -21,10 +21,16 @@ _TEE = Product(
     archived_at=None,
     revision=0,
     limit_changed_at=None,
+    descriptions=(),
+    images=(),
+    price=None,
+    family=None,
+    option=None,
     stock=10,
     stocked=10,
     version=1,
     shards=16,
+    read_at=datetime(2026, 12, 1, 11, tzinfo=UTC),
 )
 
 

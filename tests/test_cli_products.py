@@ -2,12 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.command import Run, operator
-from tests.server import ADMIN_TOKEN, Server
+from tests.images.pictures import PNG, WEBP
+from tests.server import ADMIN_TOKEN, Server, serving
 
 
 async def product(server: Server, *arguments: str) -> dict[str, Any]:
@@ -45,10 +48,67 @@ async def test_a_product_is_changed_field_by_field(shared_server: Server) -> Non
     listed = await operator(shared_server, "product", "list", "--drop", "Night", "--json")
     [line] = map(json.loads, listed.out.splitlines())
     shown = await product(shared_server, "show", product_id)
-    assert shown == {**line, "held": 0}
+    assert shown == {**line, "images": [], "descriptions": [], "held": 0}
     fields = (await operator(shared_server, "product", "show", product_id)).out
     assert re.search(r"^name +Cap$", fields, re.M)
     assert re.search(r"^limitPerBuyer$", fields, re.M)
+
+
+async def test_a_product_is_shown_with_pictures_a_price_and_descriptions(shared_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "front=1.webp").write_bytes(WEBP)
+    (tmp_path / "back.png").write_bytes(PNG)
+    async with serving(replace(shared_server.settings, image_folder=tmp_path / "images")) as server:
+        front, back = f"{tmp_path}/front=1.webp=White tee", f"{tmp_path}/back.png=The back"
+        created = await product(
+            server,
+            *["create", "Tee", "--drop", "Shown", "--stock", "5", "--price", "48.00 eur", "--family", "Tee"],
+            *["--option", "M", "--image", front, "--image", back],
+            *["--description-in", "ja=黒", "--description-in", "fr=Noir = noir"],
+        )
+        assert created["price"] == {"amount": "48.00", "currency": "EUR"}
+        assert [image["alt"] for image in created["images"]] == ["White tee", "The back"]
+        assert {(image["width"], image["height"]) for image in created["images"]} == {(3, 2)}
+        for image, content in zip(created["images"], (WEBP, PNG), strict=True):
+            async with server.session.get(server.url + image["url"]) as response:
+                assert await response.read() == content
+
+        changed = await product(
+            server, "update", created["id"], "--description-in", "FR=", "--description-in", "es=Negro"
+        )
+        texts = [{"language": "ja", "text": "黒"}, {"language": "es", "text": "Negro"}]
+        assert changed == {**created, "descriptions": texts, "revision": 1}
+        fields = (await operator(server, "product", "show", created["id"])).out
+        shown = r"^price +48.00 EUR\nimages +/images/\w+\.webp White tee 3 2\n +/images/\w+\.png The back 3 2\n"
+        assert re.search(shown + r"descriptions +ja 黒\n +es Negro$", fields, re.M)
+        listed = await operator(server, "product", "list", "--drop", "Shown", DROPZERO_ADMIN_TOKEN="")
+        assert re.search(rf"^{created['id']} +Tee, M .* 5 +48.00 EUR *$", listed.out, re.M)
+
+        replaced = await product(server, "update", created["id"], "--image", back)
+        assert [image["alt"] for image in replaced["images"]] == ["The back"]
+        options = ["--no-price", "--no-image", "--no-family", "--no-option"]
+        removed = await product(server, "update", created["id"], *options)
+        none: dict[str, Any] = {"price": None, "images": [], "family": None, "option": None}
+        assert removed == {**replaced, **none, "revision": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (("--price", "48"), 2, "write a number and a currency, such as \"48.00 EUR\", not '48'"),
+        (("--price", "4,8 EUR"), 1, "dropzero: price.amount must be a number such as 48.00, not '4,8'"),
+        (("--image", "tee.webp"), 2, "write a file or a URL, and what the image shows:"),
+        (("--image", "gone.webp=A tee"), 1, "dropzero: cannot read 'gone.webp': No such file or directory"),
+        (("--image", f"{__file__}=A test"), 1, "dropzero: send an image as PNG, JPEG, WebP or AVIF"),
+        (("--description-in", "noir"), 2, "write a language and a text:"),
+        (("--option", "M"), 1, "dropzero: option needs a family"),
+    ],
+)
+async def test_a_value_that_cannot_be_shown_says_what_to_write(
+    shared_server: Server, arguments: tuple[str, ...], status: int, complaint: str
+) -> None:
+    run = await operator(shared_server, "product", "create", "Tee", "--drop", "Wrong", "--stock", "1", *arguments)
+    assert (run.status, run.out) == (status, "")
+    assert complaint in " ".join(re.sub("[│╭╮╰╯─]", " ", run.err).split())
 
 
 async def test_a_sale_is_paused_resumed_and_archived(shared_server: Server) -> None:

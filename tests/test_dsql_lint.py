@@ -165,12 +165,14 @@ async def use_every_operation(settings: Settings) -> None:
         product = await server.create_product(stock=5, limitPerBuyer=2)
         await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ stock version }} }}')
         await watcher.next()
+        await watcher.subscribe("subscription { productsChanged { id } }", id="2")
         for buyer, quantity, key in (("ada", 1, "k"), ("ada", 1, "k"), ("ada", 1, None), ("ada", 2, None)):
             await server.purchase(product, buyer, quantity=quantity, idempotencyKey=key)
         order = (await server.purchase(product, "bob", region=EMBEDDED_REGIONS[1]))["order"]["id"]
         for operation in (
             f'{{ product(id: "{product}") {{ stock }} order(id: "{order}") {{ product {{ stock }} }} }}',
-            "{ regions { healthy } }",
+            "{ regions { healthy } products { edges { node { drop { id } } } } }",
+            '{ drop(slug: "first-light") { opensAt products { edges { cursor } } } }',
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
             f'{{ product(id: "{product}") {{ held }} }}',
@@ -182,6 +184,7 @@ async def use_every_operation(settings: Settings) -> None:
         reference = reference_of(UUID(order))
         pages = {
             "products": ("", 'dropName: "First Light"'),
+            "drops": ("",),
             "orders": (
                 *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
                 *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),

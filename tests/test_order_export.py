@@ -138,17 +138,22 @@ async def test_an_export_balances_while_buyers_buy_and_cancel(server: Server, po
 
 
 async def test_csv_is_for_spreadsheets_and_json_lines_are_exact(server: Server) -> None:
-    product_id = await server.create_product(name='=1+1, "Tee"', holdSeconds=600)
+    product_id = await server.create_product(
+        name='=1+1, "Tee"', holdSeconds=600, price={"amount": "48.00", "currency": "EUR"}
+    )
     buyers = ["=HYPERLINK(1)", "+1", "-1", "@1", 'a "b", ü', "ada"]
     for buyer in buyers:
         await server.purchase(product_id, buyer)
     fields = "id reference userRef quantity status region createdAt heldUntil confirmedAt paymentRef"
+    fields += " price { amount currency }"
     query = f"query ($id: ID) {{ orders(productId: $id) {{ edges {{ node {{ {fields} product {{ id name }} }} }} }} }}"
     edges = (await server.data(query, {"id": product_id}, token=ADMIN_TOKEN))["orders"]["edges"]
     stored = [edge["node"] for edge in reversed(edges)]
     for order in stored:
         product = order.pop("product")
+        price = order.pop("price")
         order.update(productId=product["id"], productName=product["name"])
+        order.update(price=price["amount"], currency=price["currency"])
 
     exported = await export(server)
     assert [{**order} for order in exported.orders] == sorted(stored, key=lambda order: str(order["id"]))

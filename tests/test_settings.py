@@ -231,14 +231,27 @@ def documents_file(folder: Path, content: bytes | dict[str, Any] | list[Any]) ->
 )
 def test_documents_are_read_from_what_a_frontends_build_has_written(tmp_path: Path, content: dict[str, Any]) -> None:
     file = documents_file(tmp_path, content)
-    assert read_settings({"DROPZERO_DOCUMENTS": file}).trusted_documents == (FIRST, SECOND)
-    assert read_settings({"DROPZERO_DOCUMENTS": f" {file} "}).trusted_documents == (FIRST, SECOND)
+    by_id = {"5f1c": FIRST, "9a07": SECOND}
+    assert read_settings({"DROPZERO_DOCUMENTS": file}).trusted_documents == by_id
+    assert read_settings({"DROPZERO_DOCUMENTS": f" {file} "}).trusted_documents == by_id
 
 
 def test_an_empty_file_of_documents_differs_from_no_file(tmp_path: Path) -> None:
     assert read_settings({}).trusted_documents is None
-    assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {})}).trusted_documents == ()
-    assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {"operations": []})}).trusted_documents == ()
+    assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {})}).trusted_documents == {}
+    assert read_settings({"DROPZERO_DOCUMENTS": documents_file(tmp_path, {"operations": []})}).trusted_documents == {}
+
+
+def test_all_files_of_a_folder_are_read_and_may_not_contradict_each_other(tmp_path: Path) -> None:
+    (tmp_path / "shop-41.json").write_text(json.dumps({"5f1c": FIRST}))
+    (tmp_path / "shop-42.json").write_text(json.dumps({"5f1c": FIRST, "9a07": SECOND}))
+    (tmp_path / "notes.txt").write_text("no documents")
+    there = {"DROPZERO_DOCUMENTS": str(tmp_path)}
+    assert read_settings(there).trusted_documents == {"5f1c": FIRST, "9a07": SECOND}
+
+    (tmp_path / "shop-43.json").write_text(json.dumps({"9a07": FIRST}))
+    with pytest.raises(InvalidSettings, match="another document under the id '9a07'"):
+        read_settings(there)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +267,7 @@ def test_an_empty_file_of_documents_differs_from_no_file(tmp_path: Path) -> None
         {"5f1c": {"body": FIRST}},
         {"operations": [{"id": "5f1c", "body": FIRST}, {"id": "9a07"}]},
         {"operations": [{"id": "5f1c", "body": None}]},
+        {"operations": [{"id": ["5f1c"], "body": FIRST}]},
         {"operations": [FIRST]},
         {"operations": [[FIRST]]},
         b'"query A { __typename }"',

@@ -15,12 +15,13 @@ from api.terminal import audit_table, product_table
 
 ID = "45f33033-1e1c-4ca3-aaf8-60a96cab7c81"
 NAME = "The long-sleeved tee of the second night, in black"
-PRODUCT = dict.fromkeys(FIELDS) | {
+PRODUCT = dict.fromkeys((*FIELDS, "price")) | {
     "id": ID,
     "name": NAME,
     "dropName": "Second Night",
     "opensAt": "2026-12-01T09:00:00.500000+00:00",
     "stock": 2_147_483_647,
+    "price": {"amount": "48.00", "currency": "EUR"},
     "limitPerBuyer": 12,
     "holdSeconds": 86_400,
 }
@@ -37,7 +38,7 @@ def rendered(table: Table, width: int) -> str:
 def test_a_product_keeps_its_id_and_numbers_whole_at_any_width(width: int) -> None:
     text = rendered(product_table([PRODUCT]), width)
     assert all(len(line) <= width for line in text.splitlines())
-    assert re.search(rf"^{ID} .* 2147483647 +12 +86400 *$", text, re.M)
+    assert re.search(rf"^{ID} .* 2147483647 +48.00 EUR +12 +86400 *$", text, re.M)
     assert "…" not in text
 
 

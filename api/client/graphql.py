@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -139,6 +140,42 @@ class GraphQLClient:
                     f"the answer of {self.url} broke off: {_why_unanswered(error)}; it is not whole"
                 ) from None
             raise _no_answer(self.url, error) from None
+
+    async def post(self, path: str, body: bytes, content_type: str) -> Any:
+        """POST a body to a path of the server, and return the JSON that it answers. Raises RequestFailed."""
+        import aiohttp
+
+        headers = {**self._headers, "content-type": content_type}
+        try:
+            async with self._session.post(f"{self.url}{path}", data=BytesIO(body), headers=headers) as response:
+                if response.status not in (200, 201):
+                    raise _refused((await response.text()).strip(), response.status, self.url)
+                with self.checking_data():
+                    return orjson.loads(await response.read())
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise _not_an_address(self.url) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _no_answer(self.url, error) from None
+        raise AssertionError("unreachable")
+
+    async def download(self, url: str, most: int) -> bytes:
+        """GET a body of at most `most` bytes from any server, without the token of this one. Raises RequestFailed."""
+        import aiohttp
+
+        try:
+            async with self._session.get(url) as response:
+                if response.status != 200:
+                    raise RequestFailed(f"{url} answered {response.status}")
+                body = b""
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > most:
+                        raise RequestFailed(f"{url} has more than {most} bytes")
+                return body
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise RequestFailed(f"{url} is not an address") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise RequestFailed(f"no answer from {url}: {_why_unanswered(error)}") from None
 
     @contextmanager
     def checking_data(self) -> Iterator[None]:

@@ -11,9 +11,17 @@ Node: TypeAlias = dict[str, Any]
 
 FIELDS = (
     *("id", "name", "dropName", "description", "stock", "stocked", "opensAt", "closesAt", "pausedAt", "archivedAt"),
-    *("limitPerBuyer", "holdSeconds", "revision", "createdAt"),
+    *("limitPerBuyer", "holdSeconds", "revision", "createdAt", "family", "option"),
 )
-_FIELDS = " ".join(FIELDS)
+DETAILS = {
+    "price": ("amount", "currency"),
+    "images": ("url", "alt", "width", "height"),
+    "descriptions": ("language", "text"),
+}
+"""The fields that are objects or lists of them, with the fields of each. A list of products has the price alone."""
+
+_LISTED = " ".join((*FIELDS, "price { amount currency }"))
+_FIELDS = " ".join((*FIELDS, *(f"{name} {{ {' '.join(fields)} }}" for name, fields in DETAILS.items())))
 _CREATE = f"mutation CreateProduct($input: CreateProductInput!) {{ createProduct(input: $input) {{ {_FIELDS} }} }}"
 _RESTOCK = f"mutation Restock($input: RestockInput!) {{ restock(input: $input) {{ {_FIELDS} }} }}"
 _UPDATE = f"mutation UpdateProduct($input: UpdateProductInput!) {{ updateProduct(input: $input) {{ {_FIELDS} }} }}"
@@ -21,7 +29,7 @@ _PRODUCT = f"query Product($id: ID!) {{ product(id: $id) {{ {_FIELDS} held }} }}
 _LIST = f"""
 query Products($first: Int, $after: String, $dropName: String, $archived: Boolean) {{
   products(first: $first, after: $after, dropName: $dropName, archived: $archived) {{
-    edges {{ node {{ {_FIELDS} }} }} pageInfo {{ hasNextPage endCursor }}
+    edges {{ node {{ {_LISTED} }} }} pageInfo {{ hasNextPage endCursor }}
   }}
 }}
 """
@@ -61,9 +69,9 @@ async def get_product(client: GraphQLClient, product_id: str) -> Node | None:
 async def list_products(
     client: GraphQLClient, drop_name: str | None, limit: int, *, archived: bool = False
 ) -> list[Node]:
-    """Return the newest products, `limit` at most. Raises RequestFailed."""
+    """Return the newest products, `limit` at most, without images and descriptions. Raises RequestFailed."""
     variables = {"dropName": drop_name, "archived": archived}
-    return await read_pages(client, _LIST, "products", variables, limit, _product_of)
+    return await read_pages(client, _LIST, "products", variables, limit, _listed_of)
 
 
 async def read_pages(
@@ -95,4 +103,14 @@ async def _changed(client: GraphQLClient, mutation: str, field: str, variables: 
 
 
 def _product_of(node: Mapping[str, Any]) -> Node:
-    return {name: node[name] for name in FIELDS}
+    lists = {name: [_part(name, each) for each in node[name]] for name in ("images", "descriptions")}
+    return {**_listed_of(node), **lists}
+
+
+def _listed_of(node: Mapping[str, Any]) -> Node:
+    scalars = {name: node[name] for name in FIELDS}
+    return {**scalars, "price": None if node["price"] is None else _part("price", node["price"])}
+
+
+def _part(name: str, node: Mapping[str, Any]) -> Node:
+    return {field: node[field] for field in DETAILS[name]}

@@ -11,7 +11,8 @@ from api.client import products
 from api.client.graphql import GraphQLClient, Refused, RequestFailed
 from api.client.orders import read_log
 from api.client.products import Node
-from api.commands.running import DEFAULT_URL, AsJson, Limit, Url, moment, with_server
+from api.commands import product_options as options
+from api.commands.running import DEFAULT_URL, AsJson, Limit, Url, with_server
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 
 product_app = typer.Typer(
@@ -30,22 +31,16 @@ def product_create(
     name: Annotated[str, typer.Argument(help="The product's name.")],
     drop: Annotated[str, typer.Option(help="The drop that the product belongs to.")],
     stock: Annotated[int, typer.Option(help="Units in stock at the start.")],
-    opens_at: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=moment,
-            metavar="MOMENT",
-            help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00. Open at once by default.",
-        ),
-    ] = None,
-    closes_at: Annotated[
-        datetime | None, typer.Option(parser=moment, help="When the drop closes; never by default.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold; no limit by default.")] = None,
-    hold_seconds: Annotated[
-        int | None, typer.Option(help="Seconds that a buyer has to pay; a purchase is final at once by default.")
-    ] = None,
-    description: Annotated[str | None, typer.Option(help="What buyers should know.")] = None,
+    price: options.Price = None,
+    image: options.Images = [],  # noqa: B006 - typer passes a list of its own
+    description: options.Description = None,
+    description_in: options.DescriptionsIn = [],  # noqa: B006
+    family: options.Family = None,
+    option: options.Option = None,
+    opens_at: options.OpensAt = None,
+    closes_at: options.ClosesAt = None,
+    limit: options.BuyersLimit = None,
+    hold_seconds: options.HoldSeconds = None,
     shards: Annotated[
         int, typer.Option(min=1, max=MAX_SHARDS, help="Rows that its stock is spread over.")
     ] = DEFAULT_SHARDS,
@@ -56,6 +51,10 @@ def product_create(
     new = {
         "name": name,
         "description": description,
+        "descriptions": options.with_descriptions([], description_in),
+        "price": price,
+        "family": family,
+        "option": option,
         "dropName": drop,
         "stock": stock,
         "opensAt": None if opens_at is None else opens_at.isoformat(),
@@ -64,22 +63,33 @@ def product_create(
         "holdSeconds": hold_seconds,
         "shards": shards,
     }
-    _run(url, lambda client: products.create_product(client, new), as_json=as_json)
+
+    async def create(client: GraphQLClient) -> Node:
+        images = [await each.image(client) for each in image]
+        return await products.create_product(client, {**new, "images": images})
+
+    _run(url, create, as_json=as_json)
 
 
 @product_app.command("update")
 def product_update(
     product: Product,
     name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
-    description: Annotated[str | None, typer.Option(help="What buyers should know.")] = None,
-    opens_at: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, help="When the drop opens, with a UTC offset: 2026-12-01T10:00+01:00."),
-    ] = None,
-    closes_at: Annotated[datetime | None, typer.Option(parser=moment, help="When the drop closes.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Units that one buyer can hold.")] = None,
-    hold_seconds: Annotated[int | None, typer.Option(help="Seconds that a buyer has to pay.")] = None,
+    price: options.Price = None,
+    image: options.Images = [],  # noqa: B006 - typer passes a list of its own
+    description: options.Description = None,
+    description_in: options.DescriptionsIn = [],  # noqa: B006
+    family: options.Family = None,
+    option: options.Option = None,
+    opens_at: options.OpensAt = None,
+    closes_at: options.ClosesAt = None,
+    limit: options.BuyersLimit = None,
+    hold_seconds: options.HoldSeconds = None,
+    no_price: Annotated[bool, typer.Option("--no-price", help="Show no price.")] = False,
+    no_image: Annotated[bool, typer.Option("--no-image", help="Remove all pictures.")] = False,
     no_description: Annotated[bool, typer.Option("--no-description", help="Remove the description.")] = False,
+    no_family: Annotated[bool, typer.Option("--no-family", help="Take it out of its family.")] = False,
+    no_option: Annotated[bool, typer.Option("--no-option", help="Remove its option.")] = False,
     no_opening: Annotated[bool, typer.Option("--no-opening", help="Open at once.")] = False,
     no_closing: Annotated[bool, typer.Option("--no-closing", help="Never close.")] = False,
     no_limit: Annotated[bool, typer.Option("--no-limit", help="Let a buyer hold any number of units.")] = False,
@@ -90,22 +100,34 @@ def product_update(
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Change a product. What is not named stays as it is."""
-    values: dict[str, Any] = {"name": name} if name is not None else {}
-    for field, value, is_removed, options in (
+    """Change a product. What is not named stays as it is. Pictures replace all that there are."""
+    values = _values(
+        ("name", name, False, "--name"),
+        ("price", price, no_price, "--price and --no-price"),
+        ("images", image or None, no_image, "--image and --no-image"),
         ("description", description, no_description, "--description and --no-description"),
+        ("family", family, no_family, "--family and --no-family"),
+        ("option", option, no_option, "--option and --no-option"),
         ("opensAt", opens_at, no_opening, "--opens-at and --no-opening"),
         ("closesAt", closes_at, no_closing, "--closes-at and --no-closing"),
         ("limitPerBuyer", limit, no_limit, "--limit and --no-limit"),
         ("holdSeconds", hold_seconds, no_hold, "--hold-seconds and --no-hold"),
-    ):
+    )
+    if not values and not description_in:
+        raise typer.BadParameter("name at least one value to change; dropzero product update --help lists them")
+    _run(url, lambda client: _update(client, product, revision, values, description_in), as_json=as_json)
+
+
+def _values(*changes: tuple[str, Any, bool, str]) -> dict[str, Any]:
+    """The values that change, by their names in the API, of: name, new value, whether it is removed, options. Raises
+    BadParameter."""
+    values: dict[str, Any] = {}
+    for field, value, is_removed, both in changes:
         if value is not None and is_removed:
-            raise typer.BadParameter(f"{options} exclude each other; give one of them")
+            raise typer.BadParameter(f"{both} exclude each other; give one of them")
         if value is not None or is_removed:
             values[field] = value.isoformat() if isinstance(value, datetime) else value
-    if not values:
-        raise typer.BadParameter("name at least one value to change; dropzero product update --help lists them")
-    _run(url, lambda client: _update(client, product, revision, values), as_json=as_json)
+    return values
 
 
 @product_app.command("pause")
@@ -182,9 +204,23 @@ async def _read(client: GraphQLClient, product_id: str) -> Node:
     return product
 
 
-async def _update(client: GraphQLClient, product_id: str, revision: int | None, values: dict[str, Any]) -> Node:
+async def _update(
+    client: GraphQLClient,
+    product_id: str,
+    revision: int | None,
+    values: dict[str, Any],
+    descriptions: list[options.DescriptionIn],
+) -> Node:
     """Raises RequestFailed, which names the changes that others have made if the revision is not the latest."""
-    known = (await _read(client, product_id))["revision"] if revision is None else revision
+    if values.get("images") is not None:
+        values["images"] = [await each.image(client) for each in values["images"]]
+    known = revision
+    if revision is None or descriptions:
+        read = await _read(client, product_id)
+        known = read["revision"] if revision is None else revision
+        if descriptions:
+            values["descriptions"] = options.with_descriptions(read["descriptions"], descriptions)
+    assert known is not None
     try:
         return await products.update_product(client, product_id, known, values)
     except Refused as error:

@@ -69,7 +69,7 @@ FROM (
     FROM restocks WHERE $1::uuid IS NULL OR product_id = $1 GROUP BY product_id, created_at
     UNION ALL
     SELECT 'changed', 1, (SELECT count(*) FROM stock_shards WHERE stock_shards.product_id = operator_log.product_id),
-        2 * {LEAST_BYTES} + {_LOGGED}
+        4 * {LEAST_BYTES} + {_LOGGED}
     FROM operator_log
     WHERE ($1::uuid IS NULL OR product_id = $1)
         AND action IN ('PRODUCT_UPDATED', 'PRODUCT_PAUSED', 'PRODUCT_RESUMED', 'PRODUCT_ARCHIVED')
@@ -77,7 +77,7 @@ FROM (
     SELECT 'active', 1, 0, {_ACTIVE}
     FROM activity WHERE $1::uuid IS NULL OR product_id = $1
     UNION ALL
-    SELECT 'created', 1, 0, (5 + count(*)) * {LEAST_BYTES}
+    SELECT 'created', 1, 0, (9 + count(*)) * {LEAST_BYTES}
     FROM stock_shards WHERE $1::uuid IS NULL OR product_id = $1 GROUP BY product_id
 ) AS written
 GROUP BY what

@@ -14,9 +14,11 @@ from api.database.database import Database
 from api.database.errors import DatabaseError
 from api.database.regions import Regions
 from api.database.retry import RetryBudget
-from api.drops import products
+from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
+from api.drops.drop_reads import DropReads
+from api.drops.families import FamilyReads, Variant
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits
@@ -24,12 +26,15 @@ from api.drops.kept_activity import KeptActivity
 from api.drops.kept_events import KeptEvents
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import Lapsing
+from api.drops.list_reads import Listed, ListPart, ListReads
+from api.drops.new_product import NewProduct
 from api.drops.operator_log import Action
 from api.drops.order_counts import OrderCounts
 from api.drops.processes import NO_GAUGES, Gauges
 from api.drops.product_changes import Change, change_product
+from api.drops.product_feed import ProductFeed
 from api.drops.product_reads import ProductReads
-from api.drops.products import NewProduct, Product
+from api.drops.products import Product
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.restocking import restock
 from api.drops.sending import Send
@@ -71,6 +76,10 @@ class Drops:
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
+        self.family_reads = FamilyReads(regions)
+        self.product_feed = ProductFeed(regions)
+        self.list_reads = ListReads(regions)
+        self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
         self.order_counts = OrderCounts(regions)
         self.publisher = StockPublisher(regions, polling)
@@ -104,8 +113,12 @@ class Drops:
         """Answer every request in line, within `grace` seconds, and disconnect."""
         await self.lapsing.close()
         await self.publisher.close()
+        await self.product_feed.close()
         await self.known_products.close()
+        await self.drop_reads.close()
         await self.product_reads.close()
+        await self.family_reads.close()
+        await self.list_reads.close()
         await self.held_units.close()
         await self.order_counts.close()
         await asyncio.gather(*(group_commit.close(grace) for group_commit in self.group_commits.values()))
@@ -155,6 +168,14 @@ class Drops:
         """See ProductReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.product_reads.get(product_id, region))
 
+    async def read_family(self, drop_name: str, family: str, client: str = "") -> tuple[Variant, ...]:
+        """See FamilyReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.family_reads.get((drop_name, family)))
+
+    async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
+        """See ListReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.list_reads.get(part))
+
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""
         deadline = asyncio.get_running_loop().time() + self._budget.seconds
@@ -162,8 +183,8 @@ class Drops:
         return await self._in_turn(client, restock(self.group_commits[None], request, client, deadline))
 
     async def create_product(self, product: NewProduct, operator: str | None = None) -> Product:
-        """See products.create_product."""
-        return await products.create_product(self.regions, product, self._budget, operator)
+        """See new_product.create_product."""
+        return await new_product.create_product(self.regions, product, self._budget, operator)
 
     async def change_product(self, product_id: UUID, change: Change, operator: str, action: Action) -> Product:
         """See product_changes.change_product."""

@@ -11,6 +11,14 @@ class DropError(Exception):
 class InvalidInput(DropError):
     """A value that can never work."""
 
+    field: str | None = None
+    """The value's name in the schema, such as `quantity`, with a dotted path below it where it is an object, such as
+    `price.amount`; None where the error is about no single value."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
 
 class NotFound(DropError):
     """The named product or order does not exist."""

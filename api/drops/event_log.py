@@ -67,7 +67,8 @@ def decode_position(text: str) -> int:
         return int(position)
     except (ValueError, binascii.Error):
         raise InvalidInput(
-            "after is not a cursor of events; pass the cursor of an event, or leave it out to begin with the oldest"
+            "after is not a cursor of events; pass the cursor of an event, or leave it out to begin with the oldest",
+            "after",
         ) from None
 
 
@@ -84,10 +85,11 @@ async def read_events(database: Database, first: int, after: str | None = None) 
     if after is not None and position + 1 < oldest:
         raise InvalidInput(
             "after is too old: events behind it are no longer kept. Read the orders once, and go on from the first "
-            "event, without after"
+            "event, without after",
+            "after",
         )
     if position > newest:
-        raise InvalidInput("after is a cursor of another database: this one has no event there")
+        raise InvalidInput("after is a cursor of another database: this one has no event there", "after")
     events = [event_of(row) for row in rows if row["position"] is not None]
     return Page(events[:first], has_next=len(events) > first)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from api.drops.details import Price
 from api.drops.orders import Order, OrderStatus
 from api.drops.products import Product
 
@@ -79,6 +80,7 @@ def order_data(order: Order) -> dict[str, Any]:
             "heldUntil": order.held_until,
             "confirmedAt": order.confirmed_at,
             "paymentRef": order.payment_ref,
+            "price": order.price,
         }
     }
 
@@ -97,6 +99,7 @@ def order_of_data(data: dict[str, Any]) -> Order:
         _moment(order["heldUntil"]),
         _moment(order["confirmedAt"]),
         order["paymentRef"],
+        None if order.get("price") is None else Price(**order["price"]),  # of earlier versions there is none
     )
 
 

@@ -55,14 +55,15 @@ class Cursor:
             return cls(kind, _EPOCH + timedelta(microseconds=int(microseconds)), UUID(hex=identity))
         except (ValueError, OverflowError, binascii.Error):
             raise InvalidInput(
-                f"after is not a cursor of {kind}; pass the endCursor of an earlier page of {kind}, or leave it out"
+                f"after is not a cursor of {kind}; pass the endCursor of an earlier page of {kind}, or leave it out",
+                "after",
             ) from None
 
 
 def checked_first(first: int) -> int:
     """The number of items of a page. Raises InvalidInput when it is not 1 to MAX_PAGE."""
     if not 1 <= first <= MAX_PAGE:
-        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}")
+        raise InvalidInput(f"first must be between 1 and {MAX_PAGE}, not {first}", "first")
     return first
 
 

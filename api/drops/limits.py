@@ -50,7 +50,7 @@ def checked_text(name: str, value: str) -> str:
         _refuse(name, text, _is_unseen)
         _check_length(name, text, least=0)
     if not text:
-        raise InvalidInput(f"{name} must not be blank")
+        raise InvalidInput(f"{name} must not be blank", name)
     return text
 
 
@@ -72,7 +72,7 @@ def checked_name(name: str, value: str) -> str:
         text = normalised.strip()
         _check_length(name, text, least=0)
     if not text.strip(" \u2800"):
-        raise InvalidInput(f"{name} must not be blank")
+        raise InvalidInput(f"{name} must not be blank", name)
     return text
 
 
@@ -84,20 +84,22 @@ def checked_description(name: str, value: str) -> str:
     _refuse(name, text.replace("\n", " "), _is_out_of_place)
     _check_length(name, text, least=0, most=MAX_DESCRIPTION)
     if not text.strip(" \n\u2800"):
-        raise InvalidInput(f"{name} must not be blank")
+        raise InvalidInput(f"{name} must not be blank", name)
     return text
 
 
 def _check_length(name: str, value: str, least: int = 1, most: int = MAX_TEXT) -> None:
     if not least <= len(value) <= most:
-        raise InvalidInput(f"{name} must have 1 to {most} characters, not {len(value)}")
+        raise InvalidInput(f"{name} must have 1 to {most} characters, not {len(value)}", name)
 
 
 def _refuse(name: str, text: str, is_wrong: Callable[[str, int], bool]) -> None:
     """Raise InvalidInput for the first character that is wrong in its place."""
     for place, character in enumerate(text):
         if is_wrong(text, place):
-            raise InvalidInput(f"{name} must not have the character U+{ord(character):04X}, at least not in this place")
+            raise InvalidInput(
+                f"{name} must not have the character U+{ord(character):04X}, at least not in this place", name
+            )
 
 
 def _is_unseen(text: str, place: int) -> bool:
@@ -125,7 +127,9 @@ def checked_id(name: str, value: str) -> UUID:
     """The UUID that the text spells. Raises InvalidInput."""
     # UUID() alone accepts braces, underscores, and digits of other scripts.
     if _UUID.fullmatch(value) is None:
-        raise InvalidInput(f"{name} must be a UUID, such as 6f1c0d0e-3c57-4c5a-9d57-0d8f4c1b2a3e, not {value[:50]!r}")
+        raise InvalidInput(
+            f"{name} must be a UUID, such as 6f1c0d0e-3c57-4c5a-9d57-0d8f4c1b2a3e, not {value[:50]!r}", name
+        )
     return _uuid(value)
 
 
@@ -138,15 +142,15 @@ def _uuid(text: str) -> UUID:
 def checked_units(name: str, value: int, *, least: int) -> int:
     """The value itself, `least` to MAX_UNITS. Raises InvalidInput."""
     if not least <= value <= MAX_UNITS:
-        raise InvalidInput(f"{name} must be between {least} and {MAX_UNITS}, not {value}")
+        raise InvalidInput(f"{name} must be between {least} and {MAX_UNITS}, not {value}", name)
     return value
 
 
 def checked_moment(name: str, value: datetime) -> datetime:
     """The value in UTC, if it has an offset. Raises InvalidInput."""
     if value.tzinfo is None:
-        raise InvalidInput(f"{name} must carry a UTC offset, such as 2026-12-01T10:00:00Z")
+        raise InvalidInput(f"{name} must carry a UTC offset, such as 2026-12-01T10:00:00Z", name)
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise InvalidInput(f"{name} must be between the years 1 and 9999, in UTC") from None
+        raise InvalidInput(f"{name} must be between the years 1 and 9999, in UTC", name) from None

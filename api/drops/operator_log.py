@@ -123,5 +123,7 @@ def _text(value: object) -> str | None:
             return None
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
+        case tuple():
+            return orjson.dumps(value).decode() if value else None
         case _:
             return str(value)

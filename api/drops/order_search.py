@@ -36,7 +36,7 @@ class OrderSearch:
         since = None if self.since is None else checked_moment("since", self.since)
         until = None if self.until is None else checked_moment("until", self.until)
         if since is not None and until is not None and since >= until:
-            raise InvalidInput("until must be later than since: orders from since on, before until")
+            raise InvalidInput("until must be later than since: orders from since on, before until", "until")
         user_ref = None if self.user_ref is None else checked_text("userRef", self.user_ref)
         return OrderSearch(user_ref, self.product_id, self.reference, self.status, since, until)
 
@@ -77,7 +77,9 @@ class _Query:
         if search.product_id is not None:
             return self._of_product(search.product_id)
         if search.status is not None:
-            raise InvalidInput(f"the status {search.status.value} needs a productId or a userRef as well: add one")
+            raise InvalidInput(
+                f"the status {search.status.value} needs a productId or a userRef as well: add one", "status"
+            )
         return self._of_all_products(limit)
 
     def _of_reference(self, reference: str) -> str:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from api.database.database import Database
 from api.database.pool import Record
 from api.database.retry import RetryBudget, run_again
+from api.drops.details import Price
 from api.drops.errors import NotFound
 from api.drops.keyset import Cursor
 from api.drops.reference import reference_of
@@ -33,7 +35,8 @@ class Order:
 
     `held_until`: when the hold runs out; None if the order is not held. `confirmed_at`: when it was paid, or placed if
     it needed no payment; None if it never was confirmed. `payment_ref`: the payment that confirmed it. Of a lapsed
-    order it is the payment that came too late, and that must be refunded.
+    order it is the payment that came too late, and that must be refunded. `price`: of one unit when the order was
+    placed; None if the product had none.
     """
 
     id: UUID
@@ -46,6 +49,7 @@ class Order:
     held_until: datetime | None
     confirmed_at: datetime | None
     payment_ref: str | None
+    price: Price | None = None
 
     @property
     def reference(self) -> str:
@@ -71,7 +75,7 @@ CASE WHEN held_until IS NULL AND status = 'CONFIRMED' THEN coalesce(confirmed_at
 
 SELECT_ORDERS = f"""
 SELECT id, product_id, user_ref, quantity, {STATUS} AS status, region, created_at, held_until,
-    {CONFIRMED_AT} AS confirmed_at, payment_ref
+    {CONFIRMED_AT} AS confirmed_at, payment_ref, price
 FROM orders
 """
 
@@ -97,5 +101,6 @@ async def find_order(database: Database, order_id: UUID, user_ref: str | None, b
 
 def order_of(row: Record) -> Order:
     """An order from a row of SELECT_ORDERS."""
-    id_, product_id, user_ref, quantity, status, *others = row.values()
-    return Order(id_, product_id, user_ref, quantity, OrderStatus(status), *others)
+    id_, product_id, user_ref, quantity, status, *others, price = row.values()
+    columns: list[Any] = [id_, product_id, user_ref, quantity, OrderStatus(status), *others, Price.of(price)]
+    return Order(*columns)

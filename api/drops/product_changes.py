@@ -15,10 +15,19 @@ from api.database.database import Database
 from api.database.errors import Conflict
 from api.database.pool import Transaction
 from api.database.retry import RetryBudget, run_again
+from api.drops.details import checked_descriptions, checked_images, encode_details
 from api.drops.errors import InvalidInput, NotFound, StaleRevision
 from api.drops.limits import checked_description, checked_moment, checked_name
 from api.drops.operator_log import Action, FieldChange, Step, write_steps
-from api.drops.products import CHANGEABLE, Product, checked_hold, checked_limit, get_products, require_order
+from api.drops.products import (
+    CHANGEABLE,
+    Product,
+    checked_hold,
+    checked_limit,
+    get_products,
+    require_family,
+    require_order,
+)
 from api.drops.shards import Shard
 
 STOP = 2.0
@@ -35,7 +44,8 @@ _STOP = "UPDATE products SET changing_until = now() + make_interval(secs => $2) 
 _CHANGE = """
 UPDATE products
 SET name = $2, description = $3, opens_at = $4, closes_at = $5, limit_per_buyer = $6, hold_seconds = $7,
-    paused_at = $8, archived_at = $9, revision = $10, changing_until = NULL,
+    paused_at = $8, archived_at = $9, revision = $10, changing_until = NULL, changed_at = now(),
+    descriptions = $11, images = $12, price = $13, family = $14, option = $15,
     limit_changed_at = CASE WHEN limit_per_buyer IS DISTINCT FROM $6 THEN now() ELSE limit_changed_at END
 WHERE id = $1 AND coalesce(revision, 0) = $10 - 1
 RETURNING id
@@ -53,7 +63,14 @@ _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "closes_at": checked_moment,
     "limit_per_buyer": lambda _, units: checked_limit(units),
     "hold_seconds": lambda _, seconds: checked_hold(seconds),
+    "descriptions": checked_descriptions,
+    "images": checked_images,
+    "price": lambda _, price: price,
+    "family": checked_name,
+    "option": checked_name,
 }
+_NONE: Mapping[str, tuple[()]] = {"descriptions": (), "images": ()}
+"""The values that have no null."""
 
 Change = Callable[[Product, datetime], Product]
 """What a product becomes at a moment of the database's clock. Raises a DropError."""
@@ -69,11 +86,12 @@ class ProductUpdate:
 
     @classmethod
     def checked(cls, product_id: UUID, revision: int, values: Mapping[str, object]) -> "ProductUpdate":
-        """`values`: of fields in CHANGEABLE; None removes a value. Raises InvalidInput."""
+        """`values`: of fields in CHANGEABLE; None removes a value. Each description and image, and the price, are
+        checked before. Raises InvalidInput."""
         if "name" in values and values["name"] is None:
-            raise InvalidInput("name must not be null; leave it out to keep it")
+            raise InvalidInput("name must not be null; leave it out to keep it", "name")
         checked = {
-            field: None if value is None else _CHECKS[field](CHANGEABLE[field], value)
+            field: _NONE.get(field) if value is None else _CHECKS[field](CHANGEABLE[field], value)
             for field, value in values.items()
         }
         return cls(product_id, revision, checked)
@@ -87,6 +105,7 @@ class ProductUpdate:
             )
         changed = replace(product, **self.values)
         require_order(changed.opens_at, changed.closes_at)
+        require_family(changed.family, changed.option)
         return changed
 
 
@@ -177,6 +196,11 @@ async def _write(transaction: Transaction, product: Product) -> list[Shard]:
         product.paused_at,
         product.archived_at,
         product.revision + 1,
+        encode_details(product.descriptions),
+        encode_details(product.images),
+        None if product.price is None else str(product.price),
+        product.family,
+        product.option,
     )
     if not updated:
         # Cannot happen at snapshot isolation, where a changed row is a conflict; guarded for any other.

@@ -1,6 +1,7 @@
 """Reads of single products: those that wait at the same time share one statement."""
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from uuid import UUID
 
@@ -30,6 +31,11 @@ class ProductReads:
         if region is not None:
             self._regions.pool(region)  # raises UnknownRegion
         return (await self._reads[region].get((product_id,))).get(product_id)
+
+    async def get_several(self, ids: Iterable[UUID]) -> dict[UUID, Product]:
+        """Those of the products that exist, by id, read after this call through home, or a peer while home is away.
+        Raises Conflict, Unavailable."""
+        return await self._reads[None].get(ids)
 
     async def close(self) -> None:
         await asyncio.gather(*(reads.close() for reads in self._reads.values()))

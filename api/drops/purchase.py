@@ -16,6 +16,7 @@ from api.database.database import Database
 from api.database.errors import Conflict, OutcomeUnknown
 from api.database.pool import TRANSACTION_TIMEOUT, Transaction
 from api.drops.decisions import Decision
+from api.drops.details import Price
 from api.drops.errors import DropError, NotFound
 from api.drops.events import outbox_entry
 from api.drops.operator_log import write_steps
@@ -47,7 +48,7 @@ SELECT now() AS now, {PRODUCT_COLUMNS}, coalesce(changing_until > now(), false) 
     (SELECT json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text
      FROM stock_shards WHERE product_id = $1) AS shards,
     (SELECT json_agg(json_build_array(
-        id, user_ref, quantity, {STATUS}, region, created_at, held_until, {CONFIRMED_AT}, payment_ref))::text
+        id, user_ref, quantity, {STATUS}, region, created_at, held_until, {CONFIRMED_AT}, payment_ref, price))::text
      FROM orders WHERE id = ANY($2::text[]::uuid[])) AS orders,
     (SELECT json_object_agg(id, delta)::text FROM restocks WHERE id = ANY($3::text[]::uuid[])) AS restocks,
     (SELECT json_object_agg(user_ref, units)::text FROM holdings
@@ -64,9 +65,9 @@ WHERE product_id = $1 AND shard = taken.from_shard AND version = taken.read_vers
 RETURNING shard
 """
 _INSERT_ORDERS = """
-INSERT INTO orders (id, product_id, user_ref, quantity, status, region, held_until, confirmed_at)
+INSERT INTO orders (id, product_id, user_ref, quantity, status, region, held_until, confirmed_at, price)
 SELECT batch.id, $1, batch.user_ref, batch.quantity, 'CONFIRMED', $2, $3,
-    CASE WHEN $3::timestamptz IS NULL THEN now() END
+    CASE WHEN $3::timestamptz IS NULL THEN now() END, $7
 FROM unnest($4::text[]::uuid[], $5::text[], $6::text[]::integer[]) AS batch (id, user_ref, quantity)
 """
 _CHANGE_ORDERS = f"""
@@ -231,6 +232,7 @@ def _order_of(
     held_until: str | None,
     confirmed_at: str | None,
     payment_ref: str | None,
+    price: str | None,
 ) -> Order:
     return Order(
         UUID(order_id),
@@ -243,6 +245,7 @@ def _order_of(
         None if held_until is None else datetime.fromisoformat(held_until),
         None if confirmed_at is None else datetime.fromisoformat(confirmed_at),
         payment_ref,
+        Price.of(price),
     )
 
 
@@ -284,10 +287,11 @@ async def _insert_orders(transaction: Transaction, product_id: UUID, placed: Seq
         _INSERT_ORDERS,
         product_id,
         transaction.region,
-        placed[0].held_until,  # the product and the moment are the same for all
+        placed[0].held_until,  # the product, its price and the moment are the same for all
         [str(order.id) for order in placed],
         [order.user_ref for order in placed],
         [str(order.quantity) for order in placed],
+        None if placed[0].price is None else str(placed[0].price),
     )
 
 

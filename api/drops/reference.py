@@ -53,7 +53,9 @@ def ids_of(reference: str) -> list[tuple[UUID, UUID]]:
     code = _BETWEEN.sub("", reference).upper()
     number = _number_of(code) if _CODE.fullmatch(code) else 2**_BITS
     if number >= 2**_BITS:
-        raise InvalidInput(f"reference must be the code of an order, such as K7QM-2XRD-9HTV, not {reference[:50]!r}")
+        raise InvalidInput(
+            f"reference must be the code of an order, such as K7QM-2XRD-9HTV, not {reference[:50]!r}", "reference"
+        )
     random = number << (_RANDOM_BITS - _BITS)
     unknown = 2 ** (_RANDOM_BITS - _BITS + 64) - 1  # the bits that are not in the code
     ranges = []

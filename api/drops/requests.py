@@ -71,6 +71,7 @@ class Purchase:
             held_until,
             confirmed_at,
             None,
+            product.price,
         )
 
 
@@ -146,7 +147,7 @@ class RestockRequest:
     ) -> "RestockRequest":
         """Raises InvalidInput."""
         if delta == 0 or abs(delta) > MAX_UNITS:
-            raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0")
+            raise InvalidInput(f"delta must be between -{MAX_UNITS} and {MAX_UNITS}, and not 0", "delta")
         if idempotency_key is None:
             return cls(uuid.uuid4(), product_id, delta, operator)
         idempotency_key = checked_text("idempotencyKey", idempotency_key)

@@ -5,6 +5,7 @@ from api.database.rights import first_refused
 
 GRANTS = {
     "products": ("SELECT", "INSERT", "UPDATE"),
+    "drops": ("SELECT", "INSERT"),
     "stock_shards": ("SELECT", "INSERT", "UPDATE"),
     "holdings": ("SELECT", "INSERT", "UPDATE"),
     "orders": ("SELECT", "INSERT", "UPDATE"),

@@ -236,9 +236,9 @@ class Sale:
         if earlier is not None:
             return Restocked()
         if self._stock + delta < 0:
-            return InvalidInput(f"the stock is {self._stock}; {-delta} units cannot be taken back from it")
+            return InvalidInput(f"the stock is {self._stock}; {-delta} units cannot be taken back from it", "delta")
         if self._stocked + delta > MAX_UNITS:
-            return InvalidInput(f"no more than {MAX_UNITS} units can ever be put into one product")
+            return InvalidInput(f"no more than {MAX_UNITS} units can ever be put into one product", "delta")
         if request.operator is not None:
             change = FieldChange.of("stock", self._stock, self._stock + delta)
             self.steps.append(Step(request.operator, Action.PRODUCT_RESTOCKED, (change,), self.product.id))

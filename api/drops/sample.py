@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from api.database.database import Database
-from api.drops.products import NewProduct, Product, create_product, list_products
+from api.drops.new_product import NewProduct, create_product
+from api.drops.products import Product, list_products
 
 # A fixed id: two processes that find no product at the same moment create the same one.
 SAMPLE = NewProduct(

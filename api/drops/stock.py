@@ -149,7 +149,7 @@ class StockPublisher:
         """
         ids = list(dict.fromkeys(product_ids))
         if not 1 <= len(ids) <= MAX_WATCHED:
-            raise InvalidInput(f"productIds must name 1 to {MAX_WATCHED} products, not {len(ids)}")
+            raise InvalidInput(f"productIds must name 1 to {MAX_WATCHED} products, not {len(ids)}", "productIds")
         watcher = Watcher()
         # A product stays watched from joining to leaving. So each change meanwhile reaches this watcher too: of a
         # reading under way, of a purchase, of another watcher's first reading.

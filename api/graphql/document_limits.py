@@ -23,8 +23,13 @@ MAX_FIELDS = 600
 MAX_OPERATIONS = 50
 """Operations in a document. Validation checks the variables of each operation by itself: 100 operations took 7 ms."""
 
-MAX_ALIASES = 10
-"""Aliased fields in an operation. Those of a fragment count at each use. Each can be one more page to read."""
+MAX_ROOT_FIELDS = 50
+"""Fields at the root of an operation, those of fragments included. Each can be one more page to read, or one more
+purchase. A gateway that reads each product of a page by itself sends one for each, with an alias."""
+
+MAX_INTROSPECTIONS = 10
+"""`__schema` and `__type` at the root of an operation. Their cost is not bounded otherwise: ten of `__schema` with all
+its fields take as long as five introspections by a tool."""
 
 MAX_SAME = 20
 """Selections of one response name in one place, those of fragments included. Validation compares them pair by pair: 497
@@ -52,8 +57,7 @@ def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
             fields += extent.fields
             what = "The operation"
             operations += 1
-            if extent.aliases > MAX_ALIASES:
-                errors.append(GraphQLError(f"The operation has {extent.aliases} aliases; {MAX_ALIASES} are allowed."))
+            errors += _root_fields_exceeded(definition, fragments)
         else:
             continue
         if extent.depth > MAX_DEPTH:
@@ -65,13 +69,27 @@ def exceeded_limits(document: DocumentNode, most: int) -> list[GraphQLError]:
     return errors[:most] or _repeated_too_often(document, fragments)
 
 
+def _root_fields_exceeded(
+    operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> list[GraphQLError]:
+    fields = fields_of([operation.selection_set], fragments)
+    introspections = sum(field.name.value in ("__schema", "__type") for field in fields)
+    errors = []
+    if len(fields) > MAX_ROOT_FIELDS:
+        message = f"The operation has {len(fields)} fields at its root; {MAX_ROOT_FIELDS} are allowed."
+        errors.append(GraphQLError(message))
+    if introspections > MAX_INTROSPECTIONS:
+        message = f"The operation reads the schema {introspections} times; {MAX_INTROSPECTIONS} are allowed."
+        errors.append(GraphQLError(message))
+    return errors
+
+
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """The depth of a selection, its fields, and how many of them have an alias. Fragments are included."""
+    """The depth of a selection, and its fields. Fragments are included."""
 
     depth: int = 0
     fields: int = 0
-    aliases: int = 0
 
 
 class _Extents:
@@ -85,14 +103,13 @@ class _Extents:
     def of(self, selection_set: SelectionSetNode | None) -> _Extent:
         if selection_set is None:
             return _Extent()
-        depth = fields = aliases = 0
+        depth = fields = 0
         for selection in selection_set.selections:
             match selection:
                 case FieldNode():
                     inner = self.of(selection.selection_set)
                     depth = max(depth, inner.depth + 1)
                     fields += inner.fields + 1
-                    aliases += inner.aliases + (selection.alias is not None)
                     continue
                 case FragmentSpreadNode():
                     inner = self.of_fragment(selection.name.value)
@@ -102,8 +119,7 @@ class _Extents:
                     continue
             depth = max(depth, inner.depth)
             fields += inner.fields
-            aliases += inner.aliases
-        return _Extent(depth, fields, aliases)
+        return _Extent(depth, fields)
 
     def of_fragment(self, name: str) -> _Extent:
         if name not in self._fragments:

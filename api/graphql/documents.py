@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter
@@ -21,6 +21,8 @@ from graphql import (
 from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.cost import MAX_COST, Cost, Costs
 from api.graphql.document_limits import fields_of
+from api.graphql.errors import ErrorCode
+from api.graphql.persisted import DocumentId, PersistedDocuments
 from api.graphql.public import PublicFields
 from api.graphql.validation import InvalidDocument, parse_and_validate, require_length
 from api.identity.errors import RateLimited
@@ -39,6 +41,10 @@ PATIENCE = 10.0
 WAKING = 0.0001
 """Seconds between two requests that go on when the document that they wait for has been prepared. When a drop opens,
 thousands wait for the same document. Each of them takes some 0.05 ms then, and the event loop must not stop for all."""
+
+
+UNTRUSTED = "This server executes the documents that it knows, and no other."
+"""The message to a stranger who sends another document, on a server with trusted documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Document:
                     f"The operation asks for up to {cost} fields, rows times fields; {MAX_COST} are allowed. "
                     "Ask for fewer rows, or fewer fields of each."
                 )
-                raise InvalidDocument([GraphQLError(message)])
+                raise InvalidDocument(ErrorCode.BAD_USER_INPUT, [GraphQLError(message)])
         return operation
 
 
@@ -105,7 +111,7 @@ class _Preparation:
         except StopIteration as done:
             self.result = done.value
         except InvalidDocument as refusal:
-            self.result = InvalidDocument([_without_references(error) for error in refusal.errors])
+            self.result = InvalidDocument(refusal.code, [_without_references(error) for error in refusal.errors])
 
     def wake(self) -> None:
         """Let the requests go on that wait for a turn, one after the other."""
@@ -119,11 +125,15 @@ class Documents:
     are kept as well: clients repeat the same mistake."""
 
     def __init__(
-        self, schema: GraphQLSchema, turns: Turns, own: Iterable[str] = (), trusted: Iterable[str] | None = None
+        self,
+        schema: GraphQLSchema,
+        turns: Turns,
+        own: Sequence[str] = (),
+        trusted: Mapping[str, str] | None = None,
     ) -> None:
         """`own`: the texts that our own pages send. They are prepared now and never dropped. `trusted`: the only other
-        texts that strangers may send; None allows every text. Raises InvalidDocument when a text of these is not a
-        valid document."""
+        texts that strangers may send, by their ids; None allows every text. Raises InvalidDocument when a text of these
+        is not a valid document."""
         self._schema = schema
         self._turns = turns
         self._kept: dict[str, _Kept] = {}
@@ -133,12 +143,17 @@ class Documents:
         self._preparations: dict[str, _Preparation] = {}
         self._open = trusted is None
         self._known = {text: _own_document(schema, text) for text in own}
-        self._known |= {text: self.prepare(text) for text in trusted or ()}
+        self._known |= {text: self.prepare(text) for text in (trusted or {}).values()}
+        self._persisted = PersistedDocuments(own, trusted)
 
     @property
     def bounds_cost(self) -> bool:
         """Whether the operations of strangers are bounded by their cost. Trusted documents need no such bound."""
         return self._open
+
+    def text_of(self, query: str | None, named: DocumentId | None) -> str:
+        """The text of a request's document; see PersistedDocuments. Raises InvalidDocument."""
+        return self._persisted.text_of(query, named)
 
     async def get(self, text: str, client: str, *, trusted_only: bool) -> Document:
         """The valid document of this text. `trusted_only`: the caller may send trusted documents only, if the server
@@ -147,7 +162,7 @@ class Documents:
         if known is not None:
             return known
         if trusted_only and not self._open:
-            raise InvalidDocument([GraphQLError("This server executes the documents that it knows, and no other.")])
+            raise InvalidDocument(ErrorCode.FORBIDDEN, [GraphQLError(UNTRUSTED)])
         document = self._find(text)
         if document is not None:
             return document
@@ -180,7 +195,7 @@ class Documents:
         if isinstance(preparation.result, Document):
             return preparation.result
         assert preparation.result is not None, "the preparation has ended"
-        raise InvalidDocument(preparation.result.errors)
+        raise InvalidDocument(preparation.result.code, preparation.result.errors)
 
     async def _prepare_in_turns(self, text: str, client: str, preparation: _Preparation) -> None:
         """Return when the preparation has ended."""
@@ -201,7 +216,7 @@ class Documents:
             return None
         self._texts[kept.client].move_to_end(text)
         if isinstance(kept.result, InvalidDocument):
-            raise InvalidDocument(kept.result.errors)
+            raise InvalidDocument(kept.result.code, kept.result.errors)
         return kept.result
 
     def _keep(self, text: str, result: Document | InvalidDocument, client: str) -> None:
@@ -244,8 +259,7 @@ def _prepared(schema: GraphQLSchema, text: str) -> Document:
 def _prepare(schema: GraphQLSchema, text: str) -> Generator[None, None, Document]:
     """Parse, measure and validate a text, step by step. Returns the document. Raises InvalidDocument."""
     syntax_tree = yield from parse_and_validate(schema, text)
-    operations = _operations(schema, _public_fields(schema), syntax_tree)
-    yield
+    operations = yield from _operations(schema, _public_fields(schema), syntax_tree)
     subscribes = any(operation.type is OperationType.SUBSCRIPTION for operation in operations.values())
     return Document(print_ast(syntax_tree) if subscribes else text, syntax_tree, operations)
 
@@ -262,8 +276,9 @@ def _without_references(error: GraphQLError) -> GraphQLError:
 
 def _operations(
     schema: GraphQLSchema, public_fields: PublicFields, syntax_tree: DocumentNode
-) -> dict[str | None, Operation]:
-    """The operations of a valid document by name. A single operation is under None as well: it needs no name."""
+) -> Generator[None, None, dict[str | None, Operation]]:
+    """The operations of a valid document by name, with a step for each. A single operation is under None as well: it
+    needs no name."""
     fragments = {
         definition.name.value: definition
         for definition in syntax_tree.definitions
@@ -280,6 +295,7 @@ def _operations(
             public = reads and public_fields.cover(definition, fragments)
             compiled = CompiledOperation(schema, definition, fragments)
             operations[name] = Operation(definition.operation, costs.of(definition), introspects, public, compiled)
+            yield
     if len(operations) == 1:
         [operations[None]] = list(operations.values())
     return operations

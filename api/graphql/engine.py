@@ -14,6 +14,7 @@ from api.graphql.context import Context
 from api.graphql.departure import Departure
 from api.graphql.documents import Document, Documents
 from api.graphql.execution import CannotSubscribe, Executor, format_errors
+from api.graphql.persisted import DocumentId
 from api.graphql.response import Response
 from api.graphql.shared_reads import Read, SharedReads
 from api.graphql.validation import InvalidDocument
@@ -37,11 +38,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The parameters of a GraphQL request, of the right types."""
+    """The parameters of a GraphQL request, of the right types. `query` or `document_id` is not None."""
 
-    query: str
+    query: str | None
     operation_name: str | None
     variables: dict[str, Any] | None
+    document_id: DocumentId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Engine:
         client = client_key(address, caller)
         name, variables = request.operation_name, request.variables
         try:
-            document = await self.documents.get(request.query, client, trusted_only=stranger)
+            text = self.documents.text_of(request.query, request.document_id)
+            document = await self.documents.get(text, client, trusted_only=stranger)
             bounded = stranger and self.documents.bounds_cost
             operation = document.operation(name, variables, bounded=bounded)
             mutation = operation is not None and operation.type is OperationType.MUTATION
@@ -98,7 +101,9 @@ class Engine:
                 self.admission.require_time_to_read(client)
             if operation is not None and operation.type is OperationType.SUBSCRIPTION:
                 return Watch(Topic.of(document, name, variables, caller), document, client)
-        except (InvalidDocument, CannotSubscribe) as refusal:
+        except InvalidDocument as invalid:
+            raise Refused(format_errors(invalid.errors, code=invalid.code)) from None
+        except CannotSubscribe as refusal:
             raise Refused(format_errors(refusal.errors)) from None
         read = Read.of(document, name, variables) if operation is not None and operation.public else None
         return Run(document, request, caller, client, address, mutation, read)

@@ -21,7 +21,7 @@ from graphql import (
 from api.graphql.compiled.operation import CompiledOperation
 from api.graphql.context import Context
 from api.graphql.documents import Document
-from api.graphql.errors import format_error, mark_span
+from api.graphql.errors import ErrorCode, format_error, mark_span
 from api.graphql.reference import ReferenceExecution
 from api.graphql.validation import MAX_ERRORS
 from api.tracing.request_trace import RequestTrace
@@ -127,9 +127,12 @@ def response_of(result: ExecutionResult, trace: RequestTrace | None = None) -> d
     return {"data": result.data, "errors": errors}
 
 
-def format_errors(errors: list[GraphQLError], trace: RequestTrace | None = None) -> list[dict[str, Any]]:
-    """The entries of `errors`. Tracebacks are removed: they refer to the execution, which refers to the errors."""
-    entries = [format_error(error, trace) for error in errors]
+def format_errors(
+    errors: list[GraphQLError], trace: RequestTrace | None = None, code: ErrorCode = ErrorCode.BAD_USER_INPUT
+) -> list[dict[str, Any]]:
+    """The entries of `errors`. `code` is for errors from before the execution. Tracebacks are removed: they refer to
+    the execution, which refers to the errors."""
+    entries = [format_error(error, trace, code) for error in errors]
     if trace is not None and trace.span is not None:
         mark_span(trace.span, entries)
     for error in errors:

@@ -35,6 +35,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 """The answer to a GET is of this moment, and can be one buyer's."""
 _GZIP = (b"content-encoding", b"gzip")
 _VARY = (b"vary", b"accept-encoding")
+_NAMES_OF_DOCUMENTS = (b"query=", b"extensions=", b"documentId=", b"doc_id=")
 
 
 class _Answer(NamedTuple):
@@ -168,7 +169,9 @@ def _errors(error: dict[str, Any]) -> bytes:
 
 def _wants_page(scope: Scope, accept: str) -> bool:
     """Whether a browser asks for the page of the IDE, and not for the answer to a query."""
-    return scope["method"] == "GET" and "text/html" in accept and b"query=" not in scope["query_string"]
+    if scope["method"] != "GET" or "text/html" not in accept:
+        return False
+    return not any(name in scope["query_string"] for name in _NAMES_OF_DOCUMENTS)
 
 
 async def _send(send: Send, answer: _Answer, media_type: str, request_id: str | None) -> None:

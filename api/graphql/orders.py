@@ -15,6 +15,7 @@ from api.drops.orders import OrderStatus as StoredStatus
 from api.drops.orders import get_order
 from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
+from api.graphql.details import Price
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.products import DEFAULT_PAGE, Product
 from api.identity.caller import Role
@@ -43,6 +44,9 @@ class Order:
     )
     confirmed_at: datetime | None = strawberry.field(
         description="When it was paid, or bought if it needed no payment; null if it never was confirmed."
+    )
+    price: Price | None = strawberry.field(
+        description="What one unit cost when it was bought; null if the product had no price then."
     )
     stored: strawberry.Private[StoredOrder]
     read_product: strawberry.Private[StoredProduct | None] = None
@@ -81,6 +85,7 @@ class Order:
             created_at=order.created_at,
             held_until=order.held_until,
             confirmed_at=order.confirmed_at,
+            price=Price.of(order.price),
             stored=order,
             read_product=product,
         )

@@ -12,6 +12,7 @@ from api.drops.operator_log import Action
 from api.drops.product_changes import Change, ProductUpdate, archive, pause, resume
 from api.drops.products import CHANGEABLE, MAX_HOLD, MIN_HOLD
 from api.graphql.context import Info
+from api.graphql.details import DescriptionInput, ImageInput, PriceInput, checked_details
 from api.graphql.products import Product
 from api.identity.caller import Role
 
@@ -45,6 +46,23 @@ class UpdateProductInput:
         description=f"Seconds that a buyer has to pay, {MIN_HOLD} to {MAX_HOLD}, for purchases from now on; final at "
         "once if null.",
     )
+    descriptions: list[DescriptionInput] | None = strawberry.field(
+        default=UNSET, description="Descriptions for readers of other languages, in place of all that there are."
+    )
+    images: list[ImageInput] | None = strawberry.field(
+        default=UNSET, description="Pictures, the first one foremost, in place of all that there are."
+    )
+    price: PriceInput | None = strawberry.field(
+        default=UNSET, description="What one unit costs, for purchases from now on; no price if null."
+    )
+    family: str | None = strawberry.field(
+        default=UNSET,
+        description="The name that it shares with products of the drop that differ only in their `option`, 1 to 200 "
+        "characters.",
+    )
+    option: str | None = strawberry.field(
+        default=UNSET, description="What sets it apart in its family, such as a size, 1 to 200 characters."
+    )
 
 
 @strawberry.type
@@ -59,7 +77,8 @@ class ProductChangeMutations:
         input: Annotated[UpdateProductInput, strawberry.argument(description="The product and its new values.")],
     ) -> Product | None:
         info.context.caller.require(Role.OPERATOR)
-        values = {field: value for field in CHANGEABLE if (value := getattr(input, field)) is not UNSET}
+        given = {field: value for field in CHANGEABLE if (value := getattr(input, field)) is not UNSET}
+        values = {field: checked_details(CHANGEABLE[field], value) for field, value in given.items()}
         update = ProductUpdate.checked(checked_id("productId", input.product_id), input.revision, values)
         return await _change(info, input.product_id, update.apply, Action.PRODUCT_UPDATED)
 

@@ -2,21 +2,37 @@
 
 import logging
 from datetime import datetime
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 from uuid import UUID
 
 import strawberry
 
+from api.drops.details import MAX_DESCRIPTIONS, MAX_IMAGES, described_in
+from api.drops.errors import InvalidInput
+from api.drops.keyset import Page
 from api.drops.limits import MAX_DESCRIPTION, checked_id
-from api.drops.products import MAX_HOLD, MIN_HOLD, NewProduct, list_products
+from api.drops.new_product import NewProduct
+from api.drops.products import MAX_HOLD, MIN_HOLD, list_products
 from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
 from api.graphql.context import Info
 from api.graphql.cost import LONG
+from api.graphql.details import (
+    Description,
+    DescriptionInput,
+    Image,
+    ImageInput,
+    Price,
+    PriceInput,
+    checked_details,
+)
 from api.graphql.pagination import PageInfo, page_info
 from api.graphql.public import PUBLIC
 from api.identity.caller import Role
+
+if TYPE_CHECKING:
+    from api.graphql.drops import Drop
 
 logger = logging.getLogger("dropzero.operator")
 
@@ -27,9 +43,6 @@ DEFAULT_PAGE = 20
 class Product:
     id: strawberry.ID = strawberry.field(description="A UUID.")
     name: str = strawberry.field(description="What is sold, 1 to 200 characters.")
-    description: str | None = strawberry.field(
-        description="What buyers should know, in several lines of plain text; null if there is nothing.", metadata=LONG
-    )
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
     stock: int = strawberry.field(description="Units that can be bought: exactly those at the moment of reading.")
     sold_out: bool = strawberry.field(description="Whether no unit is left.")
@@ -61,6 +74,54 @@ class Product:
         description="Seconds that a buyer has to pay: a purchase is held until then. Null when it is final at once."
     )
     created_at: datetime = strawberry.field(description="When the operator created it.")
+    price: Price | None = strawberry.field(description="What one unit costs; null when the shop shows no price.")
+    family: str | None = strawberry.field(
+        description="The name that it shares with products of the same drop that differ only in their `option`, and "
+        "that have a stock of their own each; null for a product that has no variants."
+    )
+    option: str | None = strawberry.field(description="What sets it apart in its family, such as a size or a colour.")
+    stored: strawberry.Private[StoredProduct]
+
+    @property
+    def subject(self) -> str:
+        """As an event of `productsChanged`, a later one of the same product replaces it."""
+        return self.id
+
+    @property
+    def is_kept(self) -> bool:
+        """A subscriber to `productsChanged` gets changes from then on."""
+        return False
+
+    @strawberry.field(description="Pictures of it, the first one foremost.", metadata=PUBLIC)
+    def images(
+        self,
+        first: Annotated[
+            int | None, strawberry.argument(description=f"Pictures at most, 1 to {MAX_IMAGES}.")
+        ] = MAX_IMAGES,
+    ) -> list[Image]:
+        most = MAX_IMAGES if first is None else first
+        if most < 1:
+            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}", "first")
+        return [Image.of(image) for image in self.stored.images[:most]]
+
+    @strawberry.field(
+        description=f"The descriptions that are for one language each; {MAX_DESCRIPTIONS} at most.", metadata=PUBLIC
+    )
+    def descriptions(self) -> list[Description]:
+        return [Description.of(description) for description in self.stored.descriptions]
+
+    @strawberry.field(
+        description="What buyers should know, in several lines of plain text; null if there is nothing. In the "
+        "`language`, if it has a description of its own.",
+        metadata={**PUBLIC, **LONG},
+    )
+    def description(
+        self,
+        language: Annotated[
+            str | None, strawberry.argument(description="The reader's language: its tag of BCP 47, such as pt-BR.")
+        ] = None,
+    ) -> str | None:
+        return described_in(language, self.stored.descriptions, self.stored.description)
 
     @strawberry.field(
         description="Units in held orders, for the operator, support and payments; null for all others. It is read "
@@ -72,12 +133,17 @@ class Product:
         # An awaitable, which is awaited. An `async` resolver would make a task for each row of a stranger's page, too.
         return cast("int | None", info.context.drops.held_units.of(UUID(self.id)))
 
+    @strawberry.field(description="The drop that it belongs to.", metadata=PUBLIC)
+    def drop(self, info: Info) -> Annotated["Drop", strawberry.lazy("api.graphql.drops")]:
+        from api.graphql.drops import drop_of  # the two modules need each other
+
+        return cast("Drop", drop_of(self.stored, info.context.drops.drop_reads))
+
     @classmethod
     def of(cls, product: StoredProduct) -> "Product":
         return cls(
             id=strawberry.ID(str(product.id)),
             name=product.name,
-            description=product.description,
             drop_name=product.drop_name,
             stock=product.stock,
             sold_out=product.stock == 0,
@@ -91,6 +157,10 @@ class Product:
             limit_per_buyer=product.limit_per_buyer,
             hold_seconds=product.hold_seconds,
             created_at=product.created_at,
+            price=Price.of(product.price),
+            family=product.family,
+            option=product.option,
+            stored=product,
         )
 
 
@@ -104,6 +174,13 @@ class ProductEdge:
 class ProductConnection:
     edges: list[ProductEdge] = strawberry.field(description="The products of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
+
+    @classmethod
+    def of(cls, page: Page[StoredProduct], after: str | None) -> "ProductConnection":
+        """`after`: the cursor that the page follows."""
+        cursors = [product.cursor for product in page.items]
+        edges = [ProductEdge(cursor=product.cursor.encode(), node=Product.of(product)) for product in page.items]
+        return cls(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
 
 
 @strawberry.input(description="A new product.")
@@ -120,6 +197,19 @@ class CreateProductInput:
     description: str | None = strawberry.field(
         default=None,
         description=f"What buyers should know, 1 to {MAX_DESCRIPTION} characters in several lines of plain text.",
+    )
+    descriptions: list[DescriptionInput] | None = strawberry.field(
+        default=None, description="Descriptions for readers of other languages."
+    )
+    images: list[ImageInput] | None = strawberry.field(default=None, description="Pictures, the first one foremost.")
+    price: PriceInput | None = strawberry.field(default=None, description="What one unit costs.")
+    family: str | None = strawberry.field(
+        default=None,
+        description="The name that it shares with products of the drop that differ only in their `option`, 1 to 200 "
+        "characters.",
+    )
+    option: str | None = strawberry.field(
+        default=None, description="What sets it apart in its family, such as a size, 1 to 200 characters."
     )
     limit_per_buyer: int | None = strawberry.field(
         default=None, description="Units that one buyer can hold, 1 or more; no limit if left out."
@@ -171,14 +261,7 @@ class ProductQueries:
     ) -> ProductConnection:
         database, first = info.context.drops.regions, DEFAULT_PAGE if first is None else first
         page = await list_products(database, first, after, drop_name, archived=bool(archived))
-        cursors = [product.cursor for product in page.items]
-        return ProductConnection(
-            edges=[
-                ProductEdge(cursor=cursor.encode(), node=Product.of(product))
-                for cursor, product in zip(cursors, page.items, strict=True)
-            ],
-            page_info=page_info(cursors, has_next=page.has_next, after=after),
-        )
+        return ProductConnection.of(page, after)
 
     @strawberry.field(description="One product; null when no product has this id.", metadata=PUBLIC)
     async def product(
@@ -214,6 +297,11 @@ class ProductMutations:
             opens_at=input.opens_at,
             closes_at=input.closes_at,
             description=input.description,
+            descriptions=checked_details("descriptions", input.descriptions or ()),
+            images=checked_details("images", input.images or ()),
+            price=checked_details("price", input.price),
+            family=input.family,
+            option=input.option,
             limit_per_buyer=input.limit_per_buyer,
             hold_seconds=input.hold_seconds,
             shards=DEFAULT_SHARDS if input.shards is None else input.shards,

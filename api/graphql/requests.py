@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 
 from api.graphql.engine import Request
 from api.graphql.headers import Headers, text_of
+from api.graphql.persisted import document_id_of
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body."""
@@ -48,24 +49,24 @@ async def read_request(scope: Scope, headers: Headers, receive: Receive) -> Requ
             raise Refusal(405, f"use POST, or GET for queries, not {method}", allow="GET, POST")
 
 
-async def read_body(headers: Headers, receive: Receive) -> bytes:
-    """Receive the whole body. Raises Refusal, ClientDisconnect."""
-    if int(text_of(headers, b"content-length", "0")) > MAX_BODY:  # the server has checked that it is a number
-        raise _too_large()
+async def read_body(headers: Headers, receive: Receive, most: int = MAX_BODY) -> bytes:
+    """Receive the whole body, of at most `most` bytes. Raises Refusal, ClientDisconnect."""
+    if int(text_of(headers, b"content-length", "0")) > most:  # the server has checked that it is a number
+        raise _too_large(most)
     body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += cast("bytes", message.get("body", b""))
-        if len(body) > MAX_BODY:
-            raise _too_large()
+        if len(body) > most:
+            raise _too_large(most)
         if not message.get("more_body", False):
             return body
 
 
-def _too_large() -> Refusal:
-    return Refusal(413, f"the body is too large; {MAX_BODY} bytes are allowed")
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"the body is too large; {most} bytes are allowed")
 
 
 def _decode(name: str, text: bytes | str) -> Any:
@@ -80,8 +81,9 @@ def _request(parameters: Any) -> Request:
         raise Refusal(400, "send one operation per request; batches are not taken")
     if not isinstance(parameters, dict):
         raise Refusal(400, 'the body must be a JSON object, such as {"query": "{ __typename }"}')
-    query = parameters.get("query")
-    if not isinstance(query, str) or not query:
+    query = parameters.get("query") or None
+    document_id = document_id_of(parameters)
+    if not isinstance(query, str | None) or (query is None and document_id is None):
         raise Refusal(400, "query must be a GraphQL document, as a string, such as { __typename }")
     operation_name = parameters.get("operationName")
     if not isinstance(operation_name, str | None):
@@ -91,7 +93,7 @@ def _request(parameters: Any) -> Request:
         raise Refusal(400, "variables must be an object, or null")
     if not isinstance(parameters.get("extensions"), dict | None):
         raise Refusal(400, "extensions must be an object, or null")
-    return Request(query, operation_name, variables)
+    return Request(query, operation_name, variables, document_id)
 
 
 def parse_post(headers: Headers, body: bytes) -> Request:

@@ -9,12 +9,14 @@ from strawberry.schema.config import StrawberryConfig
 from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
+from api.graphql.drops import DropQueries
 from api.graphql.operator_log import OperatorLogQueries
 from api.graphql.order_counts import OrderCountQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
 from api.graphql.product_changes import ProductChangeMutations
+from api.graphql.product_feed import ProductFeedSubscriptions
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
@@ -25,6 +27,7 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 @strawberry.type(description="What can be read.")
 class Query(
     ProductQueries,
+    DropQueries,
     OrderQueries,
     OrderEventQueries,
     OperatorLogQueries,
@@ -48,7 +51,7 @@ class Mutation(
     description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
     "(graphql-sse)."
 )
-class Subscription(StockSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
+class Subscription(StockSubscriptions, ProductFeedSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
     pass
 
 

@@ -4,12 +4,23 @@ from typing import Any
 
 import orjson
 
+from api.drops.stock import MAX_WATCHED
 from api.graphql.broadcast import Broadcast, Broadcasts
 from api.graphql.connection import FrameParts
 from api.graphql.departure import Departure
-from api.graphql.errors import fell_behind_error
+from api.graphql.errors import fell_behind_error, too_many_operations_error
 from api.graphql.outlet import Outlet
 from api.graphql.shared_response import SharedResponse, beginning_of, header_of
+
+MAX_OPERATIONS = 200
+"""Operations of one connection at a time: a page of 100 products can have a subscription for each, and others beside
+them. A subscription takes 0.3 kB."""
+
+TOO_MANY = too_many_operations_error(
+    f"A connection can have {MAX_OPERATIONS} operations at a time. End one, or watch up to {MAX_WATCHED} products in "
+    "one subscription."
+)
+"""The error that refuses one operation more. The others go on."""
 
 END = ""
 """The slot of an operation's last message."""

@@ -19,14 +19,14 @@ from api.graphql.headers import headers_of, text_of
 from api.graphql.origins import may_connect, refuse_page
 from api.graphql.outlet import Outlet
 from api.graphql.tracing import PARENT, STATE, begin_operation, ended_with, executed
-from api.graphql.watching import Watching
+from api.graphql.watching import MAX_OPERATIONS, TOO_MANY, Watching
 from api.graphql.websocket_messages import (
-    POLICY_VIOLATION,
     SERVICE_RESTART,
     TRY_AGAIN_LATER,
     WITHOUT_FAULT,
     Closing,
     checked_message,
+    request_of,
     token_ended,
 )
 from api.identity.caller import Caller, client_key
@@ -35,9 +35,6 @@ from api.identity.quota import QuotaSpent
 from api.tracing.request_trace import RequestTrace
 
 PROTOCOL = "graphql-transport-ws"
-
-MAX_OPERATIONS = 100
-"""Operations of one socket at a time."""
 
 
 class GraphQLSocket:
@@ -263,10 +260,11 @@ class Session:
             raise Closing(4409, f"Subscriber for {operation_id[:20]!a} already exists")
         watching = sum(isinstance(operation, Watching) for operation in self._operations.values())
         if watching + self._executing >= MAX_OPERATIONS:
-            raise Closing(POLICY_VIOLATION, f"A socket can have {MAX_OPERATIONS} operations at a time")
-        request = Request(payload["query"], payload.get("operationName"), payload.get("variables"))
+            # Nothing is kept of it, so a flood of these costs what a flood of invalid documents does.
+            await self._send({"id": operation_id, "type": "error", "payload": [TOO_MANY]})
+            return
         try:
-            prepared = await self._prepare(request)
+            prepared = await self._prepare(request_of(payload))
         except Refused as refused:
             await self._send({"id": operation_id, "type": "error", "payload": refused.errors})
             return

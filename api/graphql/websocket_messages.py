@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from api.graphql.engine import Request
+from api.graphql.persisted import document_id_of
+
 MAX_ID = 200
 """Characters of an operation's id, which is kept as long as the operation, and comes back with each of its messages.
 Clients use UUIDs, or count."""
@@ -10,9 +13,6 @@ SERVICE_RESTART = 1012
 """Clients of graphql-ws reconnect after it, as after 1013."""
 
 TRY_AGAIN_LATER = 1013
-POLICY_VIOLATION = 1008
-"""Clients of graphql-ws do not reconnect after it: they would send the same again."""
-
 FORBIDDEN = 4403
 """Clients of graphql-ws reconnect after it, with a new token if their `connectionParams` is a function, and send the
 operations again."""
@@ -46,7 +46,7 @@ def checked_message(message: Any) -> dict[str, Any]:
         if not isinstance(payload, dict | None):
             raise Closing(4400, f"The payload of {kind} must be an object")
         return message
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+    if not isinstance(payload, dict) or not _names_document(payload):
         raise Closing(4400, "The payload of subscribe must be an object with a query, a string")
     if not isinstance(payload.get("operationName"), str | None):
         raise Closing(4400, "The operationName of subscribe must be a string")
@@ -54,6 +54,19 @@ def checked_message(message: Any) -> dict[str, Any]:
         if not isinstance(payload.get(name), dict | None):
             raise Closing(4400, f"The {name} of subscribe must be an object")
     return message
+
+
+def request_of(payload: dict[str, Any]) -> Request:
+    """The request in the payload of a checked message."""
+    document_id = document_id_of(payload)
+    query = payload.get("query") or ("" if document_id is None else None)
+    return Request(query, payload.get("operationName"), payload.get("variables"), document_id)
+
+
+def _names_document(payload: dict[str, Any]) -> bool:
+    """Whether there is a text, or an id in its place."""
+    query = payload.get("query")
+    return isinstance(query, str) or (query is None and document_id_of(payload) is not None)
 
 
 def token_ended() -> Closing:

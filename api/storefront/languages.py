@@ -10,11 +10,15 @@ LANGUAGES = {
     "ko": "한국어",
     "es": "Español",
     "fr": "Français",
-    "pt-BR": "Português",
+    "pt-BR": "Português (Brasil)",
     "ar": "العربية",
 }
 """The languages of the storefront, by BCP 47 tag, each under the name that its speakers give it. English is the
-fallback."""
+fallback.
+
+A reader of another variety gets its nearest relative. Readers of Traditional Chinese (zh-TW, zh-HK) get Simplified
+Chinese: most of them read it faster than English, and their browsers ask for "zh" before English. The menu says
+简体中文, and English is one click away. Readers from Portugal get Brazilian Portuguese for the same reason."""
 
 RIGHT_TO_LEFT = {"ar"}
 
@@ -48,21 +52,36 @@ def choose_language(query: str | None, cookie: str | None, accepted: str) -> str
         if (match := _ACCEPTED.fullmatch(entry)) is not None:
             weighted.append((float(match[2] or 1), match[1]))
     preferred = [tag for quality, tag in sorted(weighted, key=lambda entry: -entry[0]) if quality > 0]
-    for tag in (query, cookie, *preferred):
-        # Only the first subtag counts: a reader of Portuguese from Portugal prefers Brazil's to English.
-        wanted = (tag or "").lower()
-        for language in LANGUAGES:
-            if wanted.partition("-")[0] == language.partition("-")[0]:
-                return language
-    return "en"
+    return next(filter(None, map(_relative, (query, cookie, *preferred))), "en")
+
+
+def links_carry_language(query: str | None, cookie: str | None, accepted: str) -> bool:
+    """Return whether the links of a page must carry its `lang` to the other pages of the shop. They must when the query
+    string chose the language, no cookie keeps a choice, and the browser prefers another language. The parameters are
+    those of `choose_language`."""
+    if _relative(query) is None or _relative(cookie) is not None:
+        return False
+    return choose_language(None, None, accepted) != choose_language(query, None, accepted)
+
+
+def _relative(tag: str | None) -> str | None:
+    """The language of the storefront whose first subtag is that of `tag`, or None."""
+    wanted = (tag or "").lower().partition("-")[0]
+    return next((language for language in LANGUAGES if language.partition("-")[0] == wanted), None)
 
 
 def language_in_query(query_string: bytes) -> str | None:
-    """Return the value of the last `lang` among the first MAX_PARAMETERS parameters, or None."""
-    found = None
+    """Return the language that the address of a page names, or None."""
+    return value_in_query(query_string, b"lang")
+
+
+def value_in_query(query_string: bytes, name: bytes) -> str | None:
+    """Return the last value of this name among the first MAX_PARAMETERS parameters, or None. 3 * MAX_TAG characters of
+    it are read."""
+    found, begin = None, name + b"="
     for parameter in query_string.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]:
-        if parameter.startswith(b"lang="):
-            found = unquote_plus(parameter[len(b"lang=") :][: 3 * MAX_TAG].decode("latin-1"))
+        if parameter.startswith(begin):
+            found = unquote_plus(parameter[len(begin) :][: 3 * MAX_TAG].decode("latin-1"))
     return found
 
 

@@ -1,11 +1,7 @@
-"""The storefront's routes: each page in the reader's language, and the files that the pages load.
-
-All of them are read and rendered once, when the application is made.
-"""
+"""The storefront's routes: each page in the reader's language, and the files that the pages load."""
 
 import base64
 import hashlib
-from functools import cache, partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -14,32 +10,34 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from api.graphql.headers import headers_of, text_of
+from api.drops.drops import Drops
+from api.graphql.headers import headers_of
+from api.identity.authenticator import Authenticator
+from api.identity.clients import Clients
+from api.shop.shop import LegalPage
 from api.storefront.content import Content
+from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
-from api.storefront.languages import LANGUAGES, choose_language, language_in_cookies, language_in_query
-from api.storefront.pages import (
-    ARCHITECTURE,
-    ARCHITECTURE_WITH_RACE,
-    DROP,
-    LOAD_AGAIN,
-    MISSING,
-    OPERATOR,
-    PAYMENT,
-    SHOP,
-    Page,
-    render_page,
-)
+from api.storefront.installing import installing_routes
+from api.storefront.list_page import ListPage
+from api.storefront.missing_page import MissingPage
+from api.storefront.offers import Offers
+from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.purchase_form import PurchaseForm
+from api.storefront.race_start import RaceStart
+from api.storefront.reader import Reader
+from api.storefront.rendering import Options, Rendering
 
 _LOAD_AGAIN_HASH = base64.b64encode(hashlib.sha256(LOAD_AGAIN.encode()).digest()).decode()
 
 _HEADERS = {
     # Browsers send each request again, and get 304 where nothing changed: no stale script after an upgrade.
     "cache-control": "no-cache",
-    # Nothing from elsewhere runs or loads, and no text becomes markup. No other site may put the Buy button into a
-    # frame. Of inline scripts, only the one with this hash runs.
+    # Nothing from elsewhere runs or loads but pictures, and no text becomes markup. No other site may put the Buy
+    # button into a frame. Of inline scripts, only the one with this hash runs.
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "img-src 'self' data: https:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
@@ -48,55 +46,74 @@ _HEADERS = {
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, *, graphiql: bool, race: bool, demo: bool, guests: bool) -> None:
-        """`graphiql`: the pages link to GraphiQL at /graphql. `race`: the page about the architecture has the race, in
-        which readers buy units for made-up buyers and give them back. `demo`: held orders link to a page that plays
-        their payment; without it, the pages say that the shop takes the payment. `guests`: readers can buy as guests;
-        without them, the pages say that buyers must sign in."""
-        route = partial(_page_route, graphiql=graphiql, demo=demo, guests=guests)
+    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
+        rendering = Rendering(options)
+        missing = MissingPage(Offers(drops, rendering), clients, rendering)
+        drop = DropPage(drops, clients, rendering, missing)
+        form = PurchaseForm(drops, authenticator, clients, rendering, missing)
         self._router = Router(
             [
-                route("/", SHOP),
-                route("/drop/{id:uuid}", DROP),
-                route("/architecture", ARCHITECTURE_WITH_RACE if race else ARCHITECTURE),
-                route("/operator", OPERATOR),
-                *([route("/demo/pay/{id:uuid}", PAYMENT)] if demo else []),
+                Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
+                *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
+                Route("/drop/{id:uuid}.ics", drop.answer_calendar),
+                Route("/", ListPage(drops, clients, rendering, missing).answer),
+                *_architecture_routes(drops, clients, rendering),
+                _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
+                *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
+                *_about_routes(rendering),
+                *installing_routes(options.shop),
                 _static_route(),
-                route("/{path:path}", MISSING),
+                Route("/{path:path}", missing.answer),
             ]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._router(scope, receive, send_with_headers)
 
 
-def _page_route(path: str, page: Page, *, graphiql: bool, demo: bool, guests: bool) -> Route:
-    """The route of a page in all languages."""
-    kept_out = {"x-robots-tag": "noindex"} if page is OPERATOR else {}
-    rendered = {tag: _rendered(page, tag, graphiql, demo, guests) for tag in LANGUAGES}
+def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -> list[Route]:
+    """The page about the architecture, with the race where there is one."""
+    if not rendering.options.race:
+        return [_page_route("/architecture", rendering, ARCHITECTURE, regions=())]
+    regions = tuple(pool.region for pool in drops.regions)
+    page = _page_route("/architecture", rendering, RACE, regions=regions)
+    return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
+
+
+def _page_route(
+    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, **values: object
+) -> Route:
+    """The route of a page that is the same for all readers of a language. `values` are for its template."""
 
     async def answer(request: Request) -> Response:
         sent = headers_of(request.scope)
-        language = choose_language(
-            language_in_query(request.scope["query_string"]),
-            language_in_cookies(text_of(sent, b"cookie")),
-            text_of(sent, b"accept-language"),
-        )
-        headers = {"content-language": language, "vary": "accept-language, cookie", **kept_out}
-        return rendered[language].response(sent, headers, page.status)
+        reader = Reader.of(sent, request.scope["query_string"])
+        content = rendering.content(page, reader, **values)
+        return content.response(sent, reader.headers | (headers or {}))
 
     return Route(path, answer)
 
 
-@cache
-def _rendered(page: Page, language: str, graphiql: bool, demo: bool, guests: bool) -> Content:
-    """The page as it is sent: rendered once for all applications of a process, of which the tests make a thousand."""
-    return Content(render_page(page, language, graphiql=graphiql, demo=demo, guests=guests).encode(), "text/html")
+def _about_routes(rendering: Rendering) -> list[Route]:
+    """The routes of the pages of the shop's own words."""
+
+    def route(legal: LegalPage) -> Route:
+        async def answer(request: Request) -> Response:
+            sent = headers_of(request.scope)
+            reader = Reader.of(sent, request.scope["query_string"])
+            page = rendering.content(ABOUT, reader, legal=legal.text(reader.language))
+            return page.response(sent, reader.headers)
+
+        return Route(f"/about/{legal.name}", answer)
+
+    return [route(legal) for legal in rendering.options.shop.pages.values()]
 
 
 def _static_route() -> Route:

@@ -99,7 +99,7 @@ async def no_rows(postgres_url: str) -> AsyncIterator[None]:
     yield
     connection = await asyncpg.connect(postgres_url)
     try:
-        for table in ("orders", "stock_shards", "products", "operator_log", "activity"):
+        for table in ("orders", "stock_shards", "products", "drops", "operator_log", "activity"):
             await connection.execute(f"DELETE FROM {table}")
     finally:
         await connection.close()

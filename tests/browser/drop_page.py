@@ -74,7 +74,8 @@ async def stop_clock(page: Page) -> None:
 def english(key: str, number: int = 2, **values: object) -> str:
     """Return an English text of the page, in the plural form for `number`."""
     message = read_messages("en")[key]
-    form: str = message if isinstance(message, str) else message["one" if number == 1 else "other"]
+    forms = {"other": message} if isinstance(message, str) else message
+    form: str = forms.get({0: "zero", 1: "one"}.get(number, "other"), forms["other"])
     return form.format(count=number, **values)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.drop_page import english, open_drop
+from api.database.pool import Pool
+from api.storefront.pages import read_messages
+from tests.browser.drop_page import DropPage, english, open_drop
 from tests.browser.visits import Visits
 from tests.server import ADMIN_TOKEN, Server
 
@@ -62,3 +64,19 @@ async def test_the_list_shows_the_pause_and_the_end(server: Server, visits: Visi
     await update(server, closed, 0, closesAt=datetime.now(UTC).isoformat())
     await expect(state.filter(has_text=english("paused"))).to_have_count(1)
     await expect(state.filter(has_text=english("closed"))).to_have_count(1)
+
+
+async def test_a_purchase_of_a_drop_that_is_gone_is_refused_in_the_readers_language(
+    server: Server, visits: Visits, behind: Pool
+) -> None:
+    product_id = await server.create_product(stock=5)
+    page = DropPage((await visits.open(f"/drop/{product_id}?lang=ja")).page)
+    texts = read_messages("ja")
+    await expect(page.connection).to_have_text(texts["live"])
+    for table, column in (("products", "id"), ("stock_shards", "product_id")):
+        await behind.execute(f"DELETE FROM {table} WHERE {column} = $1", product_id)
+
+    await page.buy()
+
+    await expect(page.verdict).to_have_text(texts["answer_refused"])
+    await expect(page.detail).to_have_text(texts["answer_refused_not_found"])

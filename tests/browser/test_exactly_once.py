@@ -142,6 +142,7 @@ async def test_a_browser_with_full_storage_can_still_buy(server: Server, visits:
     await page.expect_button("buy_another", enabled=True)
     await page.buy()
     await expect(page.orders).to_have_count(2)
+    await expect(page.page.locator("#browser-forgets")).to_have_text(english("browser_forgets"))
     assert len(await orders_of(server, product_id)) == 2
 
 

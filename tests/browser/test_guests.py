@@ -185,7 +185,7 @@ async def test_a_server_that_refuses_new_guests_too_ends_the_purchase(server: Se
     await page.buy()
 
     await expect(page.verdict).to_have_text(english("answer_refused"))
-    await expect(page.detail).to_have_text(str(REFUSED["message"]))
+    await expect(page.detail).to_have_text(english("answer_refused_unauthenticated"))
     assert len(requests.keys) == 2
 
 

@@ -100,3 +100,5 @@ async def test_a_far_opening_is_counted_in_days(server: Server, visits: Visits) 
 
     await expect(page.page.locator("#opening")).to_have_text("Opens in 3 days")
     await expect(page.page.locator("#opens")).to_contain_text("Opens ")
+    await expect(page.page.locator("#label")).to_have_text(english("units_to_sell"))
+    await expect(page.detail).to_have_text(english("answer_before"))

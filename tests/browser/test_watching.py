@@ -21,7 +21,7 @@ FIRST_PAUSE = 500
 
 
 def card(page: Page, name: str = "Tee") -> Locator:
-    return page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+    return page.locator(".card").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
 async def test_all_counters_of_the_page_share_one_subscription(server: Server, visits: Visits) -> None:
@@ -178,13 +178,18 @@ async def test_a_chosen_language_is_kept_and_a_link_does_not_change_it(server: S
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 
-async def test_a_language_can_be_chosen_without_cookies(server: Server, visits: Visits) -> None:
+async def test_a_language_that_no_cookie_keeps_is_carried_by_the_links(server: Server, visits: Visits) -> None:
+    product_id = await server.create_product()
     page = (await visits.open("/architecture")).page
     await page.evaluate("Object.defineProperty(document, 'cookie', { get: () => '', set() {} })")
 
     await page.locator(".languages summary").click()
     await page.get_by_role("link", name="한국어").click()
 
+    await expect(page.locator("html")).to_have_attribute("lang", "ko")
+    await page.locator(".wordmark").click()
+    await page.locator(".card a").click()
+    await expect(page).to_have_url(f"{server.url}/drop/{product_id}?lang=ko")
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 

@@ -16,12 +16,14 @@ from api.database.migrations import MigrationRefused, load_migrations, migration
 from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.audit import audit
+from api.drops.catalogue import list_drops
 from api.drops.decisions import Confirmed
+from api.drops.new_product import NewProduct, create_product
 from api.drops.operator_log import Action, list_log
 from api.drops.order_search import list_orders
 from api.drops.orders import get_order
 from api.drops.product_changes import change_product, pause
-from api.drops.products import NewProduct, create_product, list_products
+from api.drops.products import list_products
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import Purchase
 from tests.drops.event_statements import send_every_statement_about_events
@@ -79,6 +81,7 @@ async def do_all_that_a_server_does(pool: Pool, owner: Pool) -> None:
     assert await get_order(pool, confirmed.order.id) == confirmed.order
     await cancel(pool, confirmed.order.id, None)
     assert [product.stock for product in (await list_products(pool, 10)).items] == [12]
+    assert [drop.name for drop in (await list_drops(pool, 10)).items] == ["First Light"]
     assert len((await list_orders(pool, 10)).items) == 1
     assert [line.balanced for line in await audit(pool)] == [True]
     await send_every_statement_about_events(pool, owner)

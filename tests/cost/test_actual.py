@@ -106,7 +106,7 @@ async def test_what_became_of_orders_is_on_the_bill(server: Server, behind: Pool
     assert everything.bill.total.write > actual.bill.total.write
     empty = await read_actual(behind, UUID(int=0), regions=2)
     assert (empty.bill.lines, empty.group) == ([], 0.0)
-    assert (await read_actual(behind, UUID(other), regions=1)).bill.total.write == pytest.approx(21 * 128 * 0.00004883)
+    assert (await read_actual(behind, UUID(other), regions=1)).bill.total.write == pytest.approx(25 * 128 * 0.00004883)
 
 
 async def test_events_are_on_the_bill(server: Server, behind: Pool) -> None:

@@ -116,7 +116,7 @@ async def test_the_receiver_is_reached_and_nothing_is_sent(closed_port: int) -> 
 
 async def test_trusted_documents_are_executed_by_this_version_or_found() -> None:
     settings = read_settings({})
-    [good] = await check_documents(replace(settings, trusted_documents=("{ products { edges { cursor } } }",)))
+    [good] = await check_documents(replace(settings, trusted_documents={"1": "{ products { edges { cursor } } }"}))
     assert (good.level, good.found) == (Level.OK, "all 1 of DROPZERO_DOCUMENTS are valid")
-    [bad] = await check_documents(replace(settings, trusted_documents=("{ nothing }",)))
+    [bad] = await check_documents(replace(settings, trusted_documents={"1": "{ nothing }"}))
     assert (bad.level, "Cannot query field 'nothing'" in bad.found) == (Level.FAILED, True)

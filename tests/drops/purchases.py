@@ -14,7 +14,8 @@ from api.drops.audit import audit
 from api.drops.cancellation import CancelledOrder, cancel_order
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
-from api.drops.products import NewProduct, Product, create_product
+from api.drops.new_product import NewProduct, create_product
+from api.drops.products import Product
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.shards import DEFAULT_SHARDS
 from api.drops.ticket import Outcome

@@ -13,8 +13,9 @@ from api.database.pool import Pool, Transaction
 from api.database.retry import RetryBudget
 from api.database.tokens import AuthTokens
 from api.drops.decisions import Confirmed, Replayed, SoldOut
+from api.drops.new_product import NewProduct, create_product
 from api.drops.order_search import list_orders
-from api.drops.products import NewProduct, create_product, get_product
+from api.drops.products import get_product
 from api.drops.purchase import GroupFailed, execute_group
 from api.drops.requests import CancelRequest
 from api.drops.ticket import Busy

@@ -5,8 +5,9 @@ from uuid import UUID
 from api.database.pool import Pool
 from api.drops.decisions import Gone, Held, Lapsed
 from api.drops.holds import held_units
+from api.drops.new_product import NewProduct, create_product
 from api.drops.orders import OrderStatus, get_order
-from api.drops.products import NewProduct, create_product, get_product
+from api.drops.products import get_product
 from api.drops.purchase import execute_group
 from api.drops.requests import ConfirmRequest, LapseRequest, Purchase
 from tests.drops.purchases import assert_books_balance, purchase

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from asyncpg.pgproto import pgproto
 
+from api.drops.details import Price
 from api.drops.events import EventType, Happening, order_data, order_of_data, outbox_entry, product_data
 from api.drops.orders import Order, OrderStatus
 from tests.product_rows import new_product_row
@@ -39,6 +40,7 @@ TEE = new_product_row(id=pgproto.UUID(OTHER), hold_seconds=60, created_at=NOW, s
         replace(READ, id=UUID(ID), product_id=UUID(OTHER)),
         replace(READ, status=OrderStatus.HELD, held_until=NOW, confirmed_at=None, payment_ref=None),
         replace(READ, status=OrderStatus.LAPSED, confirmed_at=None),
+        replace(READ, price=Price("48.00", "EUR")),
     ],
 )
 def test_an_order_is_read_as_it_was_written(order: Order) -> None:

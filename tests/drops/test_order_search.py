@@ -8,10 +8,10 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.errors import InvalidInput
+from api.drops.new_product import NewProduct, create_product
 from api.drops.order_counts import OrderCount, count_orders
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
-from api.drops.products import NewProduct, create_product
 from api.drops.reference import ids_of, reference_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

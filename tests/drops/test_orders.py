@@ -8,8 +8,8 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.errors import InvalidInput
+from api.drops.new_product import NewProduct, create_product
 from api.drops.order_search import OrderSearch, list_orders
-from api.drops.products import NewProduct, create_product
 
 _INSERT = """
 INSERT INTO orders (id, product_id, user_ref, quantity, status, region, created_at)

@@ -13,17 +13,21 @@ from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
 from api.drops.activity import delete_old_activity
 from api.drops.activity_feed import READ_NEW
+from api.drops.catalogue import Drop, drop_id, drops_by_id, drops_by_slug, list_drops
+from api.drops.drop_reads import DropPage, read_openings, read_pages
 from api.drops.history import read_history
 from api.drops.holds import count_holds, held_units
 from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
+from api.drops.new_product import NewProduct, create_product
 from api.drops.operator_log import Action, list_log
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
-from api.drops.products import NewProduct, Product, create_product, get_products, list_products
+from api.drops.product_feed import READ_CHANGES
+from api.drops.products import Product, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
 from api.drops.reference import reference_of
@@ -39,9 +43,15 @@ ALL = OrderSearch()
 
 FILL = (
     """
-    INSERT INTO products (id, name, drop_name, created_at)
-    SELECT gen_random_uuid(), 'Tee', 'Drop ' || n % 500, now() - n / 3 * interval '1 minute'
+    INSERT INTO products (id, name, drop_name, created_at, opens_at, changed_at)
+    SELECT gen_random_uuid(), 'Tee', 'Drop ' || n % 500, now() - n / 3 * interval '1 minute',
+        CASE WHEN n % 3 > 0 THEN now() + (n % 400 - 300) * interval '1 hour' END, now() - n / 3 * interval '1 minute'
     FROM generate_series(1, 5000) AS n
+    """,
+    """
+    INSERT INTO drops (id, slug, name, created_at)
+    SELECT md5('Drop ' || n)::uuid, 'drop-' || n, 'Drop ' || n, now() - n * interval '1 minute'
+    FROM generate_series(1, 2000) AS n ON CONFLICT DO NOTHING
     """,
     """
     INSERT INTO stock_shards (product_id, shard, stock, stocked, version)
@@ -120,7 +130,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     return record(monkeypatch, (Pool, "fetch"), *((Transaction, method) for method in methods))
 
 
-async def two_pages(turn: Callable[[str | None], Awaitable[Page[Order] | Page[Product]]]) -> None:
+async def two_pages(turn: Callable[[str | None], Awaitable[Page[Order] | Page[Product] | Page[Drop]]]) -> None:
     """Read the first page and the page after it."""
     page = await turn(None)
     await turn(page.items[-1].cursor.encode())
@@ -142,6 +152,14 @@ def of_hot(shop: Shop, status: OrderStatus) -> OrderSearch:
 
 async def products(shop: Shop, drop_name: str | None = None) -> None:
     await two_pages(lambda after: list_products(shop.pool, 20, after, drop_name))
+
+
+async def drops(shop: Shop) -> None:
+    await two_pages(lambda after: list_drops(shop.pool, 20, after))
+
+
+async def pages_of_drops(shop: Shop) -> None:
+    await read_pages(shop.pool, [DropPage(name, 20, datetime.now(UTC), shop.hot) for name in (DROP, "Drop 8")])
 
 
 async def group(shop: Shop, *requests: Request) -> None:
@@ -234,13 +252,24 @@ EXPECTED = {
         {"products_archived", "stock_shards_pkey"},
         in_order=True,
     ),
-    "products of a drop": Expected(lambda shop: products(shop, DROP), {"products_by_drop", "stock_shards_pkey"}),
+    "products of a drop": Expected(
+        lambda shop: products(shop, DROP), {"products_of_drop_current", "stock_shards_pkey"}
+    ),
+    "drops": Expected(drops, {"drops_by_time"}, in_order=True),
+    "drops by id": Expected(lambda shop: drops_by_id(shop.pool, [drop_id(DROP)]), {"drops_pkey"}),
+    "drops by slug": Expected(lambda shop: drops_by_slug(shop.pool, ["drop-7"]), {"drops_slug_key"}),
+    "openings of drops": Expected(
+        lambda shop: read_openings(shop.pool, [DROP, "Drop 8"]),
+        {"products_of_drop_by_opening", "products_of_drop_open_at_once"},
+        in_order=True,
+    ),
+    "pages of drops": Expected(pages_of_drops, {"products_of_drop_current"}),
     "products by id": Expected(
         lambda shop: get_products(shop.pool, [shop.hot, shop.cold]), {"products_pkey", "stock_shards_pkey"}
     ),
     "a creation": Expected(
         lambda shop: create_product(shop.pool, NewProduct.checked(name="new", drop_name=DROP, stock=1)),
-        {"products_pkey", "stock_shards_pkey"},
+        {"products_pkey", "stock_shards_pkey", "products_by_drop", "drops_slug_key"},
     ),
     "products that exist": Expected(lambda shop: KnownProducts(shop.pool).require(shop.hot), {"products_pkey"}),
     "a change": Expected(
@@ -265,6 +294,9 @@ EXPECTED = {
     ),
     "counts of holds": Expected(lambda shop: count_holds(shop.pool, shop.hot), {"orders_by_hold"}),
     "a history": Expected(lambda shop: read_history(shop.pool, shop.hot), {"activity_pkey"}, in_order=True),
+    "new changes of products": Expected(
+        lambda shop: shop.pool.fetch(READ_CHANGES, datetime.now(UTC), shop.hot), {"products_by_change"}
+    ),
     "new activity": Expected(lambda shop: shop.pool.fetch(READ_NEW, shop.hot, datetime.now(UTC)), {"activity_pkey"}),
     "an end of old activity": Expected(
         lambda shop: delete_old_activity(shop.pool), {"activity_by_time"}, in_order=True

@@ -9,7 +9,8 @@ from api.database.retry import RetryBudget
 from api.drops import restocking
 from api.drops.decisions import Confirmed
 from api.drops.errors import IdempotencyKeyReused, InvalidInput
-from api.drops.products import NewProduct, create_product, get_product
+from api.drops.new_product import NewProduct, create_product
+from api.drops.products import get_product
 from api.drops.requests import RestockRequest
 from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase, restock
 from tests.locks import stock_held, until_blocked

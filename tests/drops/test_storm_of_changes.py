@@ -19,7 +19,7 @@ from api.database.pool import Pool
 from api.database.retry import RetryBudget
 from api.drops.decisions import Confirmed, SoldOut
 from api.drops.drops import Drops
-from api.drops.products import NewProduct
+from api.drops.new_product import NewProduct
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Busy
 from tests.drops.purchases import assert_books_balance, new_group_commit, new_product, purchase

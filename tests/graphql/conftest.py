@@ -1,6 +1,7 @@
 """Connections to a module's database, the schema, sockets, holds, a record of statements, and Node.js."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ from api.database.regions import Regions
 from api.graphql.schema import make_schema
 from tests.graphql.callers import Shop, open_shop
 from tests.graphql.holds import HOLD, OpenTill, Till
-from tests.graphql.npm import Node, install
 from tests.graphql.transport import Client, connected
+from tests.npm import Node, install
 from tests.patience import PATIENT_TIMES
 from tests.plans import Statement, record
 from tests.server import Server
+
+PACKAGES = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-sse@2.6.1", "graphql-ws@6.4.2", "ws@8.23.0")
+"""graphql-ws uses `ws`: Node.js has a WebSocket of its own only from version 22 on."""
 
 
 @pytest.fixture(scope="module")
@@ -80,4 +84,4 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
 @pytest.fixture(scope="session")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
     """Node.js with the scripts of this directory and the packages that they import."""
-    return await install(tmp_path_factory.mktemp("node"))
+    return await install(tmp_path_factory.mktemp("node"), PACKAGES, *Path(__file__).parent.glob("*.mjs"))

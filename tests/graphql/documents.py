@@ -8,7 +8,7 @@ import pytest
 from graphql import Lexer, Source, TokenKind, get_introspection_query
 
 from api.graphql.documents import Documents
-from api.graphql.validation import MAX_LENGTH, MAX_TOKENS, InvalidDocument
+from api.graphql.validation import MAX_LENGTH, MAX_TOKENS_AT_ONCE, InvalidDocument
 from api.identity.turns import Turns
 
 
@@ -42,7 +42,7 @@ def as_many_as_allowed(before: str, unit: Callable[[int], str], after: str) -> s
     for number in itertools.count():
         another = unit(number)
         tokens += count_tokens(another)
-        if tokens > MAX_TOKENS or len(text) + len(another) + len(after) > MAX_LENGTH:
+        if tokens > MAX_TOKENS_AT_ONCE or len(text) + len(another) + len(after) > MAX_LENGTH:
             break
         text += another
     return text + after

@@ -30,10 +30,15 @@ async def get(
         return response, json.loads(await response.read())
 
 
+CODES = ("GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT")
+"""The codes of requests that can never be executed."""
+
+
 def message(answer: dict[str, Any]) -> str:
-    """The message of a refusal, which has one error with the code BAD_USER_INPUT, and no data."""
+    """The message of a refusal, which has one error with a code of CODES, and no data."""
     [error] = answer["errors"]
-    assert error["extensions"] == {"code": "BAD_USER_INPUT"}
+    assert error["extensions"].keys() == {"code"}
+    assert error["extensions"]["code"] in CODES
     assert "data" not in answer
     text: str = error["message"]
     return text

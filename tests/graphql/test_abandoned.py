@@ -8,8 +8,7 @@ import pytest
 from api.database.pool import Pool
 from api.database.regions import Regions
 from api.graphql.execution import Executor
-from api.graphql.websocket import MAX_OPERATIONS
-from api.graphql.websocket_messages import Closing
+from api.graphql.watching import MAX_OPERATIONS
 from tests.graphql.operations import ORDER, UNKNOWN_ID, stock_of
 from tests.graphql.several import until_waiting
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
@@ -19,7 +18,6 @@ from tests.patience import PATIENCE, until
 from tests.server import Server
 
 SOME_ID = {"id": UNKNOWN_ID}
-TOO_MANY = f"A socket can have {MAX_OPERATIONS} operations at a time"
 
 
 @pytest.fixture(autouse=True)
@@ -85,29 +83,17 @@ async def test_a_socket_that_closes_amid_a_query_costs_no_connection(
     assert await connections(behind) >= before
 
 
-async def test_a_completed_query_counts_until_it_has_ended(
-    server: Server, behind: Pool, ended: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closings: list[str] = []
-
-    class Noted(Closing):
-        def __init__(self, code: int, reason: str) -> None:
-            closings.append(reason)
-            super().__init__(code, reason)
-
-    monkeypatch.setattr("api.graphql.websocket.Closing", Noted)
-    async with connected(server) as patient, connected(server) as greedy:
+async def test_a_completed_query_counts_until_it_has_ended(server: Server, behind: Pool, ended: list[str]) -> None:
+    async with connected(server) as client:
         async with table_locked(behind, "orders"):
-            for client in (patient, greedy):
-                for number in range(MAX_OPERATIONS):
-                    await client.subscribe(ORDER, SOME_ID, id=str(number))
-                    await client.complete(str(number))
-            await greedy.subscribe("{ __typename }", id="one more")
-            await until(lambda: TOO_MANY in closings)
-        await until(lambda: len(ended) == 2 * MAX_OPERATIONS)
+            for number in range(MAX_OPERATIONS):
+                await client.subscribe(ORDER, SOME_ID, id=str(number))
+                await client.complete(str(number))
+            await client.subscribe("{ __typename }", id="one more")
+            assert (await client.error("one more"))[0] == "TOO_MANY_OPERATIONS"
+        await until(lambda: len(ended) == MAX_OPERATIONS)
 
-        assert await greedy.closed() == (1008, TOO_MANY)
-        assert await patient.answer("{ __typename }") == {"__typename": "Query"}
+        assert await client.answer("{ __typename }", id="one more") == {"__typename": "Query"}
 
 
 async def test_the_id_of_a_completed_query_can_be_used_again_at_once(

@@ -89,8 +89,8 @@ async def test_a_purchase_is_answered_with_one_event_and_the_end(server: Server)
 @pytest.mark.parametrize(
     ("query", "ids", "code"),
     [
-        ("{ products(", [], "BAD_USER_INPUT"),
-        ("{ nonsense }", [], "BAD_USER_INPUT"),
+        ("{ products(", [], "GRAPHQL_PARSE_FAILED"),
+        ("{ nonsense }", [], "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { stockChanged(productIds: 5) { stock } }", [], "BAD_USER_INPUT"),
         (WATCH, [None], "BAD_USER_INPUT"),
         (WATCH, ["tee"], "BAD_USER_INPUT"),

@@ -10,12 +10,12 @@ import pytest
 from api.database.pool import Pool
 from api.settings import Settings
 from tests.graphql.expiring import OPERATORS, VIEWER, Shop, shop
-from tests.graphql.npm import Node
 from tests.graphql.operations import ORDERS, PRODUCTS
 from tests.graphql.subscriptions import WATCH, streaming
 from tests.graphql.transport import Client, assert_alive, connected
 from tests.identity.shop_issuer import LIFE, NOW, SigningKey
 from tests.locks import stock_held, until_blocked
+from tests.npm import Node
 
 BUY = "mutation ($id: ID!) { purchase(input: { productId: $id }) { status } }"
 CONFIRMED = {"purchase": {"status": "CONFIRMED"}}
@@ -159,7 +159,7 @@ async def test_a_socket_with_a_token_that_is_not_valid_is_open_for_what_is_publi
 async def test_the_documents_of_operators_end_with_an_operators_token(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with shop(replace(settings, trusted_documents=(WATCH, VIEWER)), monkeypatch) as here:
+    async with shop(replace(settings, trusted_documents={"1": WATCH, "2": VIEWER}), monkeypatch) as here:
         product_id = await here.server.create_product()
         async with signed_in(here, here.issuer.token("olga", roles=[OPERATORS])) as client:
             await client.subscribe(ALSO_WATCH, {"ids": [product_id]})

@@ -13,8 +13,8 @@ import pytest
 from api.database.endpoint import Endpoint
 from api.settings import Settings
 from tests.faults import Faulty
-from tests.graphql.npm import Node
 from tests.listener import accepting
+from tests.npm import Node
 from tests.patience import until
 from tests.server import Server, serving
 

@@ -65,7 +65,7 @@ async def buy_what_does_not_exist(server: Server, product_id: str) -> None:
 
 
 async def send_a_document_that_is_not_valid(server: Server, product_id: str) -> None:
-    assert (await server.refusal(unkept(f"{{ nothing{next(NUMBERS)} }}")))[0] == "BAD_USER_INPUT"
+    assert (await server.refusal(unkept(f"{{ nothing{next(NUMBERS)} }}")))[0] == "GRAPHQL_VALIDATION_FAILED"
 
 
 async def send_a_new_document(server: Server, product_id: str) -> None:

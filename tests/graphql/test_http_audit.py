@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.graphql.npm import Node
+from tests.npm import Node
 from tests.server import Server
 
 pytestmark = pytest.mark.npm

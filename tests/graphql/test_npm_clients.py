@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from api.settings import Settings
-from tests.graphql.npm import Node
+from tests.npm import Node
 from tests.server import ADMIN_TOKEN, Server, serving
 
 pytestmark = pytest.mark.npm
@@ -71,8 +71,8 @@ async def test_a_session_of_graphql_ws_goes_as_expected(shop: Shop, node: Node) 
         "a query": result({"__typename": "Query"}),
         "a mutation": result({"purchase": {"status": "CONFIRMED"}}),
         "a change": level(99),
-        "a syntax error": [["error", ["BAD_USER_INPUT"]]],
-        "an invalid operation": [["error", ["BAD_USER_INPUT"]]],
+        "a syntax error": [["error", ["GRAPHQL_PARSE_FAILED"]]],
+        "an invalid operation": [["error", ["GRAPHQL_VALIDATION_FAILED"]]],
         "an unknown product": [["error", ["NOT_FOUND"]]],
         "a mutation for operators only": [["next", ["UNAUTHENTICATED"]], ["complete"]],
         "the current stock, to a second subscription": level(99),
@@ -115,10 +115,10 @@ async def test_a_session_of_graphql_sse_goes_as_expected(shop: Shop, node: Node)
         "a query": result({"__typename": "Query"}),
         "a mutation": result({"purchase": {"status": "CONFIRMED"}}),
         "a change": level(99),
-        "a syntax error": [["next", ["BAD_USER_INPUT"]], ["complete"]],
-        "an invalid operation": [["next", ["BAD_USER_INPUT"]], ["complete"]],
-        "a subscription with a syntax error": [["next", ["BAD_USER_INPUT"]], ["complete"]],
-        "an invalid subscription": [["next", ["BAD_USER_INPUT"] * 2], ["complete"]],
+        "a syntax error": [["next", ["GRAPHQL_PARSE_FAILED"]], ["complete"]],
+        "an invalid operation": [["next", ["GRAPHQL_VALIDATION_FAILED"]], ["complete"]],
+        "a subscription with a syntax error": [["next", ["GRAPHQL_PARSE_FAILED"]], ["complete"]],
+        "an invalid subscription": [["next", ["GRAPHQL_VALIDATION_FAILED"] * 2], ["complete"]],
         "variables that do not fit": [["next", ["BAD_USER_INPUT"]], ["complete"]],
         "an unknown product": [["next", ["NOT_FOUND"]], ["complete"]],
         "a mutation for operators only": [["next", ["UNAUTHENTICATED"]], ["complete"]],

@@ -9,7 +9,7 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.audit import audit
-from api.drops.products import NewProduct, create_product
+from api.drops.new_product import NewProduct, create_product
 from api.settings import Settings
 from tests.engines import on_both_engines
 from tests.plans import Statement

@@ -23,11 +23,17 @@ from tests.graphql.documents import turns
 
 FIELDS = {
     "public": """
-        Query.now Query.product Query.products Query.regions
+        Query.drop Query.drops Query.now Query.product Query.products Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
-        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.dropName Product.holdSeconds
+        Drop.createdAt Drop.id Drop.name Drop.opensAt Drop.products Drop.slug
+        DropConnection.edges DropConnection.pageInfo DropEdge.cursor DropEdge.node
+        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.drop Product.dropName
+        Product.holdSeconds
         Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
-        Product.stock Product.stocked Product.version
+        Product.descriptions Product.family Product.images Product.option Product.price Product.stock Product.stocked
+        Product.version
+        Description.language Description.text Image.alt Image.height Image.url Image.width
+        Price.amount Price.currency
         ProductConnection.edges ProductConnection.pageInfo
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
@@ -37,7 +43,7 @@ FIELDS = {
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
         Mutation.updateProduct
-        Subscription.dropActivity Subscription.ordersChanged Subscription.stockChanged
+        Subscription.dropActivity Subscription.ordersChanged Subscription.productsChanged Subscription.stockChanged
         Product.held
         ActivityPoint.at ActivityPoint.attempts ActivityPoint.busy ActivityPoint.cancelled ActivityPoint.closed
         ActivityPoint.confirmed ActivityPoint.conflicts ActivityPoint.failed ActivityPoint.held
@@ -54,8 +60,8 @@ FIELDS = {
         OperatorLogEdge.cursor OperatorLogEdge.node
         OperatorLogEntry.action OperatorLogEntry.at OperatorLogEntry.changes OperatorLogEntry.id
         OperatorLogEntry.operator OperatorLogEntry.orderId OperatorLogEntry.productId
-        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.product Order.quantity
-        Order.reference Order.region Order.status Order.userRef
+        Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.price Order.product
+        Order.quantity Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
         OrderConnection.edges OrderConnection.pageInfo
         OrderCount.orders OrderCount.units
@@ -93,7 +99,8 @@ a public one with `metadata=PUBLIC` if it has a resolver. When in doubt, it is t
 
 def arguments(field: GraphQLField) -> str:
     required = [name for name, argument in field.args.items() if str(argument.type).endswith("!")]
-    return f"({', '.join(f'{name}: 1' for name in required)})" if required else ""
+    given = [f'{name}: "x"' for name in required]
+    return f"({', '.join(given)})" if given else ""
 
 
 def shared_coordinates(schema: GraphQLSchema) -> set[str]:
@@ -157,6 +164,8 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ("subscription { ordersChanged { id } }", False),
         ("mutation { guest { token } }", False),
         ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
+        ("subscription { productsChanged { name drop { slug } } }", True),
+        ("subscription { productsChanged { held } }", False),
         ("mutation { __typename }", False),
         ("{ __typename }", False),
         (get_introspection_query(), False),

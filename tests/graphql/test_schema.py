@@ -32,6 +32,8 @@ type Query {
   viewer: Viewer!
   products(first: Int = 20, after: String, dropName: String): ProductConnection!
   product(id: ID!): Product
+  drops(first: Int = 20, after: String): DropConnection!
+  drop(slug: String!): Drop
   orders(first: Int = 20, after: String, userRef: String, productId: ID): OrderConnection!
   order(id: ID!): Order
   orderEvents(first: Int = 20, after: String): OrderEventConnection!
@@ -56,6 +58,7 @@ type Mutation {
 type Subscription {
   stockChanged(productIds: [ID!]!): StockChange!
   ordersChanged(productId: ID): OrderEvent!
+  productsChanged: Product!
 }
 
 type Product {
@@ -74,6 +77,12 @@ type Product {
   pausedAt: DateTime
   archivedAt: DateTime
   revision: Int!
+  drop: Drop!
+}
+
+type Drop {
+  id: ID! slug: String! name: String! opensAt: DateTime createdAt: DateTime!
+  products(first: Int = 20, after: String): ProductConnection!
 }
 
 type Order {
@@ -98,6 +107,8 @@ type StockChange { productId: ID! stock: Int! soldOut: Boolean! version: Int! st
 
 type ProductConnection { edges: [ProductEdge!]! pageInfo: PageInfo! }
 type ProductEdge { cursor: String! node: Product! }
+type DropConnection { edges: [DropEdge!]! pageInfo: PageInfo! }
+type DropEdge { cursor: String! node: Drop! }
 type OrderConnection { edges: [OrderEdge!]! pageInfo: PageInfo! }
 type Viewer { subject: String roles: [Role!]! guest: Boolean! }
 enum Role { OPERATOR SUPPORT PAYMENTS }
@@ -274,6 +285,10 @@ def test_the_outcomes_of_a_purchase_are_those_that_clients_know(schema: GraphQLS
 
 def test_the_codes_of_errors_are_those_that_clients_know() -> None:
     assert set(ErrorCode) == {
+        "GRAPHQL_PARSE_FAILED",
+        "GRAPHQL_VALIDATION_FAILED",
+        "PERSISTED_QUERY_NOT_SUPPORTED",
+        "PERSISTED_QUERY_NOT_FOUND",
         "BAD_USER_INPUT",
         "NOT_FOUND",
         "UNAUTHENTICATED",
@@ -281,6 +296,7 @@ def test_the_codes_of_errors_are_those_that_clients_know() -> None:
         "IDEMPOTENCY_KEY_REUSED",
         "ALREADY_CONFIRMED",
         "STALE_REVISION",
+        "TOO_MANY_OPERATIONS",
         "RATE_LIMITED",
         "SERVICE_UNAVAILABLE",
         "INTERNAL",

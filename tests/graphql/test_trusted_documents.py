@@ -22,7 +22,7 @@ from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.server import ADMIN_TOKEN, GUEST_KEY, PURCHASE, Server, serving
 
 STOCK = "query Stock($id: ID!) { product(id: $id) { stock } }"
-UNKNOWN = ("BAD_USER_INPUT", "This server executes the documents that it knows, and no other.")
+UNKNOWN = ("FORBIDDEN", "This server executes the documents that it knows, and no other.")
 UNTRUSTED = [
     "{ __typename }",
     "{ now }",
@@ -169,7 +169,7 @@ async def test_without_a_file_every_document_is_executed(settings: Settings) -> 
 
 
 async def test_an_empty_file_trusts_the_documents_of_our_pages_alone(settings: Settings) -> None:
-    async with serving(replace(settings, trusted_documents=())) as server:
+    async with serving(replace(settings, trusted_documents={})) as server:
         assert await server.refusal(STOCK, {"id": "x"}) == UNKNOWN
         [drops] = [document for document in storefront_documents() if document.startswith("query Drops")]
         assert (await server.data(drops)).keys() == {"now", "products"}
@@ -186,7 +186,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_an_invalid_document_ends_the_start_with_its_variable(settings: Settings, wrong: str) -> None:
-    there = replace(settings, trusted_documents=(STOCK, wrong))
+    there = replace(settings, trusted_documents={"1": STOCK, "2": wrong})
     with pytest.raises(InvalidSettings) as refused:
         create_app(there, create_admission(there))
 
@@ -232,6 +232,6 @@ def test_every_document_of_our_pages_is_found() -> None:
 async def test_the_cost_of_a_trusted_document_is_not_limited(settings: Settings) -> None:
     fields = "edges { node { id name dropName stock soldOut stocked version opensAt limitPerBuyer createdAt } }"
     costly = f"{{ a: products(first: 100) {{ {fields} }} b: products(first: 100) {{ {fields} }} }}"
-    async with serving(replace(settings, trusted_documents=(costly,))) as server:
+    async with serving(replace(settings, trusted_documents={"1": costly})) as server:
         data = await server.data(costly)
         assert data["a"] == data["b"]

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close, Frame, Opcode
 
-from api.graphql.websocket import MAX_OPERATIONS
+from api.graphql.watching import MAX_OPERATIONS
 from api.settings import Settings, SocketTimes
 from tests.graphql.operations import STOCK, stock_of
 from tests.graphql.stranger import connection, subscribe
@@ -101,7 +101,7 @@ async def test_an_id_can_be_used_again_once_its_operation_has_ended(client: Clie
     for _ in range(3):
         assert await client.answer("{ __typename }", id="again") == {"__typename": "Query"}
         await client.subscribe("{ nonsense }", id="again")
-        assert (await client.error("again"))[0] == "BAD_USER_INPUT"
+        assert (await client.error("again"))[0] == "GRAPHQL_VALIDATION_FAILED"
 
 
 async def test_complete_of_an_unknown_operation_is_ignored(client: Client) -> None:
@@ -126,24 +126,28 @@ async def test_a_purchase_can_be_sent_again_after_its_client_completed_it_or_lef
 
 
 @pytest.mark.parametrize(
-    ("query", "expected"),
+    ("query", "expected", "code"),
     [
-        ("{ products(", "Syntax Error"),
-        ("", "Syntax Error"),
-        ("{ nonsense }", "Cannot query field 'nonsense'"),
-        ("query A { __typename } query B { __typename }", "Must provide operation name"),
-        ("query ($id: ID!) { product(id: $id) { id } }", "Variable '$id' has invalid value"),
-        ("subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock } }", "Variable '$ids'"),
-        ("{" * 300, "Syntax Error"),
-        ("{ a: __typename " * 500, "Syntax Error"),
+        ("{ products(", "Syntax Error", "GRAPHQL_PARSE_FAILED"),
+        ("", "Syntax Error", "GRAPHQL_PARSE_FAILED"),
+        ("{ nonsense }", "Cannot query field 'nonsense'", "GRAPHQL_VALIDATION_FAILED"),
+        ("query A { __typename } query B { __typename }", "Must provide operation name", "BAD_USER_INPUT"),
+        ("query ($id: ID!) { product(id: $id) { id } }", "Variable '$id' has invalid value", "BAD_USER_INPUT"),
+        (
+            "subscription ($ids: [ID!]!) { stockChanged(productIds: $ids) { stock } }",
+            "Variable '$ids'",
+            "BAD_USER_INPUT",
+        ),
+        ("{" * 300, "Syntax Error", "GRAPHQL_PARSE_FAILED"),
+        ("{ a: __typename " * 500, "Syntax Error", "GRAPHQL_PARSE_FAILED"),
     ],
 )
-async def test_an_operation_that_cannot_run_ends_alone(client: Client, query: str, expected: str) -> None:
+async def test_an_operation_that_cannot_run_ends_alone(client: Client, query: str, expected: str, code: str) -> None:
     """It ends with its error, and the socket stays open."""
     await client.subscribe(query)
 
-    code, message = await client.error()
-    assert code == "BAD_USER_INPUT"
+    found, message = await client.error()
+    assert found == code
     assert expected in message
     await assert_alive(client)
 
@@ -163,7 +167,7 @@ async def test_the_error_of_a_field_comes_beside_the_data(client: Client) -> Non
 async def test_a_subscription_that_skips_its_only_field_is_refused(client: Client) -> None:
     await client.subscribe('subscription { stockChanged(productIds: ["x"]) @skip(if: true) { stock } }')
 
-    assert (await client.error())[0] == "BAD_USER_INPUT"
+    assert (await client.error())[0] == "GRAPHQL_VALIDATION_FAILED"
 
 
 async def test_answers_to_a_client_that_has_just_left_are_dropped_silently(
@@ -200,8 +204,19 @@ async def test_the_operations_of_a_socket_are_limited(server: Server, client: Cl
     await client.subscribe(WATCH, {"ids": [product_id]}, id="another")
     assert await client.next("another") == {"stockChanged": {"stock": 10, "version": 1}}
 
-    await client.subscribe("{ __typename }", id="one too many")
-    assert await client.closed() == (1008, f"A socket can have {MAX_OPERATIONS} operations at a time")
+    for one_too_many in ("{ __typename }", WATCH, "no document"):
+        await client.subscribe(one_too_many, {"ids": [product_id]}, id="one too many")
+        code, message = await client.error("one too many")
+        assert (code, message.partition(".")[0]) == (
+            "TOO_MANY_OPERATIONS",
+            f"A connection can have {MAX_OPERATIONS} operations at a time",
+        )
+
+    await server.purchase(product_id)
+    others = {(await client.receive())["id"] for _ in range(MAX_OPERATIONS)}
+    assert others == {"another", *map(str, range(1, MAX_OPERATIONS))}
+    await client.complete("1")
+    assert await client.answer("{ __typename }", id="one too many") == {"__typename": "Query"}
 
 
 async def test_the_sockets_of_a_process_are_limited(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from api.storefront.languages import (
     choose_language,
     language_in_cookies,
     language_in_query,
+    links_carry_language,
 )
 
 
@@ -36,6 +37,25 @@ def test_the_query_string_decides_then_the_cookie_then_the_browser(
     query: str | None, cookie: str | None, accepted: str, language: str
 ) -> None:
     assert choose_language(query, cookie, accepted) == language
+
+
+@pytest.mark.parametrize(
+    ("query", "cookie", "accepted", "carried"),
+    [
+        (None, None, "en", False),
+        ("ja", None, "en", True),
+        ("ja", None, "", True),
+        ("ja", None, "ja-JP, en;q=0.5", False),
+        ("ja", "ja", "en", False),
+        ("ja", "ko", "en", False),
+        ("ja", "tlh", "en", True),
+        ("tlh", None, "ja", False),
+    ],
+)
+def test_links_carry_a_language_that_nothing_else_keeps(
+    query: str | None, cookie: str | None, accepted: str, carried: bool
+) -> None:
+    assert links_carry_language(query, cookie, accepted) == carried
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,19 @@ from dataclasses import replace
 import pytest
 from yarl import URL
 
+from api.database.pool import Pool
+from api.drops.new_product import create_product
+from api.drops.sample import SAMPLE
 from api.settings import Settings
 from api.storefront.languages import COOKIE
 from tests.server import Server, serving
 
-ADDRESSES = ("/", "/drop/0d509e70-0000-4000-8000-000000000001", "/architecture", "/operator")
+ADDRESSES = ("/", f"/drop/{SAMPLE.id}", "/architecture", "/operator")
+
+
+@pytest.fixture(autouse=True)
+async def sample(pool: Pool) -> None:
+    await create_product(pool, SAMPLE)
 
 
 async def test_a_page_or_file_that_has_not_changed_is_answered_by_304(server: Server) -> None:
@@ -43,7 +51,8 @@ async def test_the_policy_lets_only_our_own_files_run(server: Server) -> None:
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == f"'self' 'sha256-{digest}'"
     assert policy["style-src"] == policy["connect-src"] == "'self'"
-    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["form-action"] == "'self'"
 
 
 async def test_search_engines_leave_out_the_operators_page_alone(server: Server) -> None:

@@ -1,6 +1,7 @@
 // What operators have done, newest first: with a product, or in the whole shop.
 
 import { isolated, language, moment, number, setText, text } from "./locale.js";
+import { lookInWords } from "./operator_look.js";
 import { FIELDS, fillRows, isolate } from "./operator_parts.js";
 import { ask } from "./operator_session.js";
 
@@ -31,6 +32,8 @@ const LABELS = {
   dropName: "drop",
   stock: "stock",
   status: "operator_state",
+  images: "operator_pictures",
+  descriptions: "operator_descriptions",
   pausedAt: "paused",
   archivedAt: "operator_archived",
 };
@@ -40,6 +43,7 @@ const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", L
 function shownValue(field, value) {
   if (value === null) return text("operator_nothing_set");
   if (field === "status" && value in STATES) return text(STATES[value]);
+  if (field === "images" || field === "descriptions") return lookInWords(field, value);
   if (MOMENT.test(value)) return moment(value);
   return NUMBER.test(value) ? number(Number(value)) : isolated(value);
 }

@@ -48,6 +48,13 @@ export const fromField = (value) => (value ? new Date(value).toISOString() : nul
 const wholeNumber = (value) => (value === "" ? null : Number(value));
 const words = (value) => value.trim() || null;
 
+// A price as "48.00 EUR". The server refuses what is none, and says what it expects.
+const toPrice = (price) => (price ? `${price.amount} ${price.currency}` : "");
+function fromPrice(value) {
+  const [, amount, currency] = /^\s*(\S*)\s*(.*?)\s*$/.exec(value);
+  return amount ? { amount, currency: currency.toUpperCase() } : null;
+}
+
 // How the values of a product's fields are read from a form, and written into it.
 export const FIELDS = {
   name: { read: words, write: String, label: "operator_name" },
@@ -55,6 +62,9 @@ export const FIELDS = {
   opensAt: { read: fromField, write: toField, label: "operator_opens" },
   closesAt: { read: fromField, write: toField, label: "operator_closes" },
   limitPerBuyer: { read: wholeNumber, write: (value) => value ?? "", label: "operator_limit" },
+  price: { read: fromPrice, write: toPrice, label: "operator_price" },
+  family: { read: words, write: (value) => value ?? "", label: "operator_family" },
+  option: { read: words, write: (value) => value ?? "", label: "operator_option" },
   holdSeconds: { read: wholeNumber, write: (value) => value ?? "", label: "operator_hold" },
 };
 

@@ -3,6 +3,7 @@
 import { now } from "./api.js";
 import { isolated, setText, text } from "./locale.js";
 import { changeInWords } from "./operator_log.js";
+import { fillLook, steerLook } from "./operator_look.js";
 import { FIELDS, atMostEvery, confirmed, onSubmit, onSubmitOnce, showState, timesOf } from "./operator_parts.js";
 import { ask } from "./operator_session.js";
 
@@ -10,7 +11,8 @@ const PRODUCT = `query OperatorProduct($id: ID!) {
   now
   product(id: $id) {
     id name dropName description stock stocked version revision opensAt closesAt pausedAt archivedAt
-    limitPerBuyer holdSeconds
+    limitPerBuyer holdSeconds family option price { amount currency }
+    images { url alt width height } descriptions { language text }
   }
 }`;
 const UPDATE = `mutation Update($input: UpdateProductInput!) { updateProduct(input: $input) { id } }`;
@@ -30,7 +32,9 @@ let onChange = () => {};
 
 const NAMES = Object.keys(FIELDS);
 const fieldOf = (name) => forms.details.elements[name];
-const isEdited = (name) => fieldOf(name).value !== String(FIELDS[name].write(base[name]));
+const written = (values, name) => String(FIELDS[name].write(values[name]));
+const isEdited = (name) => fieldOf(name).value !== written(base, name);
+const isSame = (name) => written(base, name) === written(product, name);
 
 // Writes the product into these fields of the form.
 function fillDetails(names) {
@@ -64,14 +68,15 @@ export function showStock({ stock, revision }) {
   if (revision > product.revision) readAgain();
 }
 
-// Reads the product. `saved`: the operator's edits are in it. Otherwise a form with edits stays as it is.
-export async function readProduct(id, { saved = false } = {}) {
+// Reads the product. `saved`: the forms whose edits are in it. Any other form with edits stays as it is.
+export async function readProduct(id, { saved = [] } = {}) {
   const found = (await ask(PRODUCT, { id })).product;
   if (found === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
   const changed = product && found.revision > product.revision;
   product = found;
-  if (saved || base === null || !NAMES.some(isEdited)) fillDetails(NAMES);
-  else if (NAMES.every((name) => base[name] === product[name])) base = product; // the sale was paused, for example
+  if (saved.includes(forms.details) || base === null || !NAMES.some(isEdited)) fillDetails(NAMES);
+  else if (NAMES.every(isSame)) base = product; // the sale was paused, for example
+  fillLook(product, { saved });
   render();
   if (changed) onChange();
   return product;
@@ -91,15 +96,15 @@ async function save() {
     throw Object.assign(new Error(text("operator_stale")), { code: error.code });
   }
   document.getElementById("conflict").replaceChildren();
-  await readProduct(product.id, { saved: true });
+  await readProduct(product.id, { saved: [forms.details] });
   return text("operator_saved");
 }
 
 // Shows what others have changed since the form was filled. What the operator has edited stays in the form.
 function showConflict() {
-  const asText = (value) => (value === null ? null : String(value));
-  const lines = NAMES.filter((name) => base[name] !== product[name]).map((field) =>
-    changeInWords({ field, before: asText(base[field]), after: asText(product[field]) }),
+  const asText = (values, name) => values[name] && (name === "price" ? written(values, name) : String(values[name]));
+  const lines = NAMES.filter((name) => !isSame(name)).map((field) =>
+    changeInWords({ field, before: asText(base, field), after: asText(product, field) }),
   );
   document
     .getElementById("conflict")
@@ -138,6 +143,7 @@ export function steer(changed) {
   onSubmit(forms.pause, pauseOrResume);
   onSubmit(forms.archive, archive);
   onSubmit(forms.details, save);
+  steerLook((saved) => readProduct(product.id, { saved }));
   const read = () => ({ productId: product.id, delta: Number(forms.restock.elements.delta.value) });
   onSubmitOnce(forms.restock, `dropzero.operator.restock.${product.id}`, read, restock);
 }

@@ -2,7 +2,7 @@
 
 import { readFirst, request } from "./api.js";
 import { clockOf, isHeld, readAgain, timeLeft } from "./hold.js";
-import { announce, number, setText, text } from "./locale.js";
+import { announce, linkTo, number, setText, text } from "./locale.js";
 import { knownGuest, lasting, randomKey } from "./purchase.js";
 
 const PAYMENT = `query Payment($id: ID!) {
@@ -63,7 +63,7 @@ async function read() {
   setText(document.getElementById("name"), order.product.name);
   setText(document.getElementById("quantity"), number(order.quantity));
   setText(document.getElementById("reference"), order.reference);
-  back.href = `/drop/${order.product.id}`;
+  back.href = linkTo(`/drop/${order.product.id}`);
   payment.setAttribute("aria-busy", "false");
   tick();
   if (before && before !== order.status && !state.paying) announce(ANSWERS[state.outcome ?? order.status]().join(" "));

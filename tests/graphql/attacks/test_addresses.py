@@ -2,10 +2,13 @@
 
 import pytest
 
+from api.database.pool import Pool
+from api.drops.new_product import create_product
+from api.drops.sample import SAMPLE
 from tests.graphql.attacks.requests import AS_OPERATOR, NEWER, send
 from tests.server import Server
 
-PAGES = ["/", "/drop/0d509e70-0000-4000-8000-000000000001", "/architecture"]
+PAGES = ["/", f"/drop/{SAMPLE.id}", "/architecture"]
 FILES = ["/static/api.js", "/static/storefront.css"]
 PLAIN = ["/healthz", "/readyz"]
 NOWHERE = ["/nothing", "/static/", "/static/nothing.js"]
@@ -15,6 +18,12 @@ CREATE = "mutation{createProduct(input:{name:%22x%22,dropName:%22By+address%22,s
 WATCH = "subscription{stockChanged(productIds:[%22x%22]){stock}}"
 MUTATION = "GET is for queries; send a mutation by POST"
 SOCKET = "a subscription needs a websocket"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def sample(shared_pool: Pool) -> None:
+    await create_product(shared_pool, SAMPLE)
+
 
 GETS = {
     "a mutation behind a query": (405, f"query={{__typename}}&query={CREATE}", MUTATION),
@@ -233,7 +242,7 @@ COOKIES = {
 @pytest.mark.parametrize(("cookie", "language"), COOKIES.items(), ids=[cookie[:30] for cookie in COOKIES])
 async def test_a_cookie_chooses_a_language_and_nothing_else(server: Server, cookie: str, language: str) -> None:
     for page in [*PAGES, "/nothing"]:
-        plain = await send(server, "GET", f"{page}?lang={language}")
+        plain = await send(server, "GET", page, headers=[("accept-language", language)])
         answer = await send(server, "GET", page, headers=[("cookie", cookie)])
         assert (answer.headers["content-language"], answer.body) == (language, plain.body)
         assert answer.headers["etag"] == plain.headers["etag"]

@@ -172,7 +172,7 @@ async def test_the_refusal_of_a_value_of_200_000_characters_is_short(
 ) -> None:
     answer = await post(server, {"query": query, "variables": variables})
     [error] = answer.json["errors"]
-    assert (answer.status, error["extensions"]) == (200, {"code": "BAD_USER_INPUT"})
+    assert (answer.status, error["extensions"]["code"]) == (200, "BAD_USER_INPUT")
     assert message in error["message"]
     assert len(answer.body) < 1000
 

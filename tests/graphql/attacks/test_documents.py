@@ -174,7 +174,7 @@ async def test_a_misspelt_field_is_answered_with_names_of_the_published_schema(s
     [
         {"tracing": True},
         {"debug": True, "includeStacktrace": True},
-        {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}},
+        {"persistedQuery": {"version": 1, "sha256Hash": 0}},
         {"headers": {"authorization": "Bearer x"}, "variables": {"a": 1}},
     ],
     ids=lambda extensions: next(iter(extensions)),

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,24 +29,28 @@ from api.drops.decisions import (
     Replayed,
     SoldOut,
 )
+from api.drops.details import Description, Image, Price
 from api.drops.drops import Drops
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, NotFound
 from api.drops.events import order_data
 from api.drops.history import read_history
+from api.drops.new_product import NewProduct
 from api.drops.operator_log import Action
 from api.drops.orders import Order, OrderStatus
 from api.drops.product_changes import Change
-from api.drops.products import NewProduct, Product, get_products
+from api.drops.products import Product, get_products
 from api.drops.requests import Purchase, RestockRequest
 from api.drops.ticket import Answer, Busy, Outcome
 from api.identity.caller import ANONYMOUS, OPERATOR, Caller, Role, buyer, operator
 from api.identity.errors import RateLimited
 from api.identity.gate import Gate
 from api.identity.guests import GuestToken
+from tests.graphql.differential.canned_drops import CannedDropReads, rows_of_drops
+from tests.graphql.differential.canned_rows import ACTIVITY, LOG, NOW
 from tests.graphql.differential.script import GOOD, Plan, Scripted, scripted
 from tests.product_rows import new_product_row
 
-NOW = datetime(2026, 12, 1, 10, 0, 0, 250_000, UTC)
+IMAGES = (Image("https://shop.example/tee.webp", "A tee", 800, 1000), Image("/images/back.png", "Its back", 8, 10))
 
 PRODUCTS = tuple(
     new_product_row(
@@ -55,6 +59,11 @@ PRODUCTS = tuple(
         opens_at=opens_at,
         limit_per_buyer=limit,
         hold_seconds=hold,
+        descriptions=(Description("ja", "霜"), Description("pt", "Geada"))[: number - 1],
+        images=IMAGES[: number - 1],
+        price=None if limit is None else Price("48.00", "EUR"),
+        family=None if hold is None else "Tee",
+        option=None if hold is None else str(number),
         created_at=NOW,
         stock=stock,
         stocked=10,
@@ -82,6 +91,7 @@ def _order(number: int, status: OrderStatus) -> Order:
         held_until,
         confirmed_at,
         "pi_1" if number % 3 == 0 else None,
+        Price("48.00", "EUR") if number % 2 == 0 else None,
     )
 
 
@@ -105,29 +115,6 @@ EVENTS = tuple(
     for position, order in enumerate(ORDERS, start=1)
 )
 """Rows of the log of events, as read_events reads them."""
-
-LOG = tuple(
-    {
-        "id": UUID(int=300 + number),
-        "operator": "olga",
-        "action": action.value,
-        "product_id": None if number % 3 == 2 else UUID(int=1),
-        "order_id": None if number % 2 else UUID(int=100),
-        "changes": '[["stock", null, "3"]]',
-        "created_at": NOW,
-    }
-    for number, action in enumerate(Action)
-)
-"""Rows of the operator log, as list_log reads them."""
-
-ACTIVITY = tuple(
-    {"at": NOW - timedelta(minutes=ago), "process": UUID(int=1), "stock": stock, "version": 30 - ago, "data": data}
-    for ago, stock, data in (
-        (1, 5, '{"outcomes": {"Confirmed": 2}, "transactions": {"sold": 1}, "attempts": 2, "seconds": [[0.1, 2]]}'),
-        (30, None, '{"outcomes": {}, "transactions": {"Conflict": 3}, "attempts": 0, "seconds": []}'),
-    )
-)
-"""Rows of activity, as read_history reads them."""
 
 CALLERS = (
     *[OPERATOR] * 6,
@@ -198,6 +185,8 @@ class Shop:
             return self._rows(await self._place(f"events {arguments}"), [dict(row) for row in EVENTS])
         if "FROM operator_log" in statement:
             return self._rows(await self._place(f"log {arguments}"), [dict(row) for row in LOG])
+        if "FROM drops" in statement:
+            return self._rows(await self._place(f"drops {arguments}"), rows_of_drops())
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
@@ -219,6 +208,10 @@ class Shop:
     @property
     def product_reads(self) -> SimpleNamespace:
         return SimpleNamespace(get=lambda product_id: self.read_product(product_id, None, ""))
+
+    @property
+    def drop_reads(self) -> CannedDropReads:
+        return CannedDropReads(self._place, PRODUCTS)
 
     @property
     def events(self) -> SimpleNamespace:

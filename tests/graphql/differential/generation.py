@@ -41,6 +41,7 @@ USEFUL = {
     "region": ('"home"', '"peer"', "null"),
     "userRef": ('"ada"', '"ada"', '"bob"', "null"),
     "dropName": ('"First Light"',),
+    "slug": ('"first-light"',),
     "name": ('"Tee"',),
     "first": ("1", "2", "12", "100", "null"),
     "after": ("null",),

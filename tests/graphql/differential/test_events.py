@@ -9,7 +9,8 @@ from api.drops.events import Event, EventType, order_data
 from api.drops.orders import Order
 from api.graphql.order_events import OrderEvent
 from api.graphql.stock import StockChange
-from tests.graphql.differential.canned import NOW, ORDERS, in_a_shop
+from tests.graphql.differential.canned import ORDERS, in_a_shop
+from tests.graphql.differential.canned_rows import NOW
 from tests.graphql.differential.script import Plan
 from tests.graphql.differential.ways import Request, Ways, without_references
 

@@ -1,0 +1,105 @@
+"""Drops: the type, its connection, and the queries."""
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from api.drops.catalogue import Drop as StoredDrop
+from api.drops.catalogue import list_drops
+from api.drops.drop_reads import DropReads
+from api.drops.products import Product as StoredProduct
+from api.graphql.context import Info
+from api.graphql.pagination import PageInfo, page_info
+from api.graphql.products import DEFAULT_PAGE, ProductConnection
+from api.graphql.public import PUBLIC
+
+
+@strawberry.type(description="What products with one `dropName` belong to. It is created with its first product.")
+class Drop:
+    id: strawberry.ID = strawberry.field(description="A UUID; derived from the name.")
+    slug: str = strawberry.field(
+        description="Its name in addresses: 1 to 60 characters of a-z, 0-9 and hyphens. It never changes."
+    )
+    name: str = strawberry.field(description="The `dropName` of its products.")
+    created_at: datetime = strawberry.field(description="When its first product was created.")
+    stored: strawberry.Private[StoredDrop]
+
+    @strawberry.field(
+        description="When the first of its products opens, by the database's clock (see `now`). Null when one has been "
+        "open since its creation. Archived products do not count; when all are archived, it is null.",
+        metadata=PUBLIC,
+    )
+    async def opens_at(self, info: Info) -> datetime | None:
+        return await info.context.drops.drop_reads.opens_at(self.stored)
+
+    @strawberry.field(
+        description="Its products that are not archived, newest first, in pages (Relay cursor connections). See "
+        "`products(filter: { drop: ... })` for others, and for another order.",
+        metadata=PUBLIC,
+    )
+    async def products(
+        self,
+        info: Info,
+        first: Annotated[int | None, strawberry.argument(description="Products in the page, 1 to 100.")] = DEFAULT_PAGE,
+        after: Annotated[
+            str | None,
+            strawberry.argument(description="The `endCursor` of the previous page; the newest products if left out."),
+        ] = None,
+    ) -> ProductConnection:
+        size = DEFAULT_PAGE if first is None else first
+        return ProductConnection.of(await info.context.drops.drop_reads.products(self.stored, size, after), after)
+
+    @classmethod
+    def of(cls, drop: StoredDrop) -> "Drop":
+        return cls(
+            id=strawberry.ID(str(drop.id)), slug=drop.slug, name=drop.name, created_at=drop.created_at, stored=drop
+        )
+
+
+def drop_of(product: StoredProduct, reads: DropReads) -> Drop | Awaitable[Drop]:
+    """The drop of a product. It is awaitable only if it has to be read: most pages show few drops, again and again."""
+    known = reads.known(product.drop_name)
+    return _read_drop_of(product, reads) if known is None else Drop.of(known)
+
+
+async def _read_drop_of(product: StoredProduct, reads: DropReads) -> Drop:
+    return Drop.of(await reads.of_product(product))
+
+
+@strawberry.type(description="A drop and its place in the list.")
+class DropEdge:
+    cursor: str = strawberry.field(description="The drop's place in the list; pass it as `after`.")
+    node: Drop = strawberry.field(description="The drop.")
+
+
+@strawberry.type(description="A page of drops, newest first.")
+class DropConnection:
+    edges: list[DropEdge] = strawberry.field(description="The drops of this page.")
+    page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
+
+
+@strawberry.type
+class DropQueries:
+    @strawberry.field(description="Drops, newest first, in pages (Relay cursor connections).", metadata=PUBLIC)
+    async def drops(
+        self,
+        info: Info,
+        first: Annotated[int | None, strawberry.argument(description="Drops in the page, 1 to 100.")] = DEFAULT_PAGE,
+        after: Annotated[
+            str | None,
+            strawberry.argument(description="The `endCursor` of the previous page; the newest drops if left out."),
+        ] = None,
+    ) -> DropConnection:
+        page = await list_drops(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after)
+        cursors = [drop.cursor for drop in page.items]
+        edges = [DropEdge(cursor=drop.cursor.encode(), node=Drop.of(drop)) for drop in page.items]
+        return DropConnection(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
+
+    @strawberry.field(description="One drop; null when no drop has this slug.", metadata=PUBLIC)
+    async def drop(
+        self, info: Info, slug: Annotated[str, strawberry.argument(description="The drop's slug.")]
+    ) -> Drop | None:
+        drop = await info.context.drops.drop_reads.by_slug(slug)
+        return None if drop is None else Drop.of(drop)

@@ -1,0 +1,1 @@
+"""The shop: its name, its look and its own words, as the operator has written them in a file."""
