@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
@@ -19,12 +20,12 @@ from api.drops.keyset import Page
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
 from api.drops.new_product import NewProduct, create_product
-from api.drops.operator_log import Action, list_log
+from api.drops.operator_log import Action, LogEntry, list_log
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
-from api.drops.products import Product, get_products, list_products
+from api.drops.products import Product, count_products, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
 from api.drops.reference import reference_of
@@ -121,14 +122,20 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     return record(monkeypatch, (Pool, "fetch"), *((Transaction, method) for method in methods))
 
 
-async def two_pages(turn: Callable[[str | None], Awaitable[Page[Order] | Page[Product]]]) -> None:
-    """Read the first page and the page after it."""
-    page = await turn(None)
-    await turn(page.items[-1].cursor.encode())
+Read: TypeAlias = Callable[..., Awaitable[Page[Order] | Page[Product] | Page[LogEntry]]]
+
+
+async def in_both_directions(read: Read, size: int = 2) -> None:
+    """Read the first two pages, the last page, and the page before a place in the middle."""
+    page = await read(first=size)
+    cursor = page.items[-1].cursor.encode()
+    await read(first=size, after=cursor)
+    await read(last=size)
+    await read(last=size, before=cursor)
 
 
 async def orders(shop: Shop, search: OrderSearch = ALL) -> None:
-    await two_pages(lambda after: list_orders(shop.pool, 2, after, search))
+    await in_both_directions(partial(list_orders, shop.pool, search=search))
 
 
 async def last_week(shop: Shop, search: OrderSearch = ALL) -> None:
@@ -142,7 +149,7 @@ def of_hot(shop: Shop, status: OrderStatus) -> OrderSearch:
 
 
 async def products(shop: Shop, drop_name: str | None = None) -> None:
-    await two_pages(lambda after: list_products(shop.pool, 20, after, drop_name))
+    await in_both_directions(partial(list_products, shop.pool, drop_name=drop_name), size=20)
 
 
 async def group(shop: Shop, *requests: Request) -> None:
@@ -231,7 +238,7 @@ EXPECTED = {
     "one order": Expected(lambda shop: get_order(shop.pool, shop.order_id), {"orders_pkey"}, in_order=True),
     "products": Expected(products, {"products_current", "stock_shards_pkey"}, in_order=True),
     "archived products": Expected(
-        lambda shop: two_pages(lambda after: list_products(shop.pool, 2, after, archived=True)),
+        lambda shop: in_both_directions(partial(list_products, shop.pool, archived=True)),
         {"products_archived", "stock_shards_pkey"},
         in_order=True,
     ),
@@ -248,10 +255,22 @@ EXPECTED = {
         lambda shop: change_product(shop.pool, shop.cold, pause, "ada", Action.PRODUCT_PAUSED, PATIENT_BUDGET),
         {"products_pkey", "stock_shards_pkey", "operator_log_by_product"},
     ),
-    "the operator log": Expected(lambda shop: list_log(shop.pool, 20), {"operator_log_pkey"}, in_order=True),
-    "the operator log of a product": Expected(
-        lambda shop: list_log(shop.pool, 20, product_id=shop.cold), {"operator_log_by_product"}, in_order=True
+    "the operator log": Expected(
+        lambda shop: in_both_directions(partial(list_log, shop.pool)), {"operator_log_pkey"}, in_order=True
     ),
+    "the operator log of a product": Expected(
+        lambda shop: in_both_directions(partial(list_log, shop.pool, product_id=shop.cold)),
+        {"operator_log_by_product"},
+        in_order=True,
+    ),
+    # In a small catalogue it can be cheaper to read the table.
+    "a count of products": Expected(
+        lambda shop: count_products(shop.pool, most=50), {"products_current"}, in_order=True
+    ),
+    "a count of archived products": Expected(
+        lambda shop: count_products(shop.pool, archived=True, most=50), {"products_archived"}, in_order=True
+    ),
+    "a count of a drop's products": Expected(lambda shop: count_products(shop.pool, DROP), {"products_by_drop"}),
     "live stock": Expected(watch, {"stock_shards_pkey", "products_pkey"}),
     "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE),
     "a cancellation": Expected(

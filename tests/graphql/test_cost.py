@@ -17,9 +17,9 @@ from graphql import (
     is_leaf_type,
 )
 
+from api.drops.keyset import DEFAULT_PAGE
 from api.graphql.cost import LONG, MAX_COST, MAX_ROWS, UNPAGED_ROWS
 from api.graphql.documents import Documents
-from api.graphql.products import DEFAULT_PAGE
 from api.identity.turns import Turns
 from api.storefront.pages import documents as storefront_documents
 from tests.graphql.transport import connected
@@ -84,7 +84,7 @@ def test_a_literal_names_the_rows(documents: Documents, argument: str, rows: int
         ({"first": None}, MAX_ROWS),
         ({"first": "7"}, MAX_ROWS),
         ({"first": 7.0}, MAX_ROWS),
-        ({"first": [7]}, MAX_ROWS),
+        ({"first": [7]}, 1),  # which no execution accepts, either
         ({"first": {"first": 7}}, MAX_ROWS),
         ({"last": 7}, MAX_ROWS),
         ({}, MAX_ROWS),
@@ -113,6 +113,36 @@ def test_a_variable_that_is_left_out_has_its_default(
 ) -> None:
     query = f"query ($first: Int = {default}) {{ {EACH.format('first: $first')} }}"
     assert cost(documents, query, variables) == of_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "rows"),
+    [
+        ("last: 7", {}, 7),
+        ("first: null, last: 7", {}, 7),
+        ("first: 9, last: 7", {}, 9),  # refused by the resolver
+        ("first: $first, last: $last", {"first": 5, "last": None}, 5),
+        ("first: $first, last: $last", {"first": None, "last": 5}, 5),
+        ("first: $first, last: 7", {}, 7),
+        ("first: $first, last: $last", {}, MAX_ROWS),
+    ],
+)
+def test_both_directions_name_the_rows(
+    documents: Documents, arguments: str, variables: dict[str, Any], rows: int
+) -> None:
+    definitions = [f"${name}: Int" for name in ("first", "last") if f"${name}" in arguments]
+    operation = f"query ({', '.join(definitions)})" if definitions else "query"
+    assert cost(documents, f"{operation} {{ {EACH.format(arguments)} }}", variables) == of_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows"), [(["x"] * 7, 7), (["x"] * 101, MAX_ROWS), ([], 0), ("x", MAX_ROWS), (None, MAX_ROWS)]
+)
+def test_ids_count_as_rows(documents: Documents, ids: Any, rows: int) -> None:
+    for field in ("nodes", "productsByIds"):
+        text = f"query ($ids: [ID!]!) {{ {field}(ids: $ids) {{ id }} }}"
+        assert cost(documents, text, {"ids": ids}) == 1 + rows
+        assert cost(documents, f'{{ {field}(ids: ["x", "y"]) {{ id }} }}') == 1 + 2
 
 
 def test_a_long_text_counts_as_many_fields(documents: Documents) -> None:
@@ -293,7 +323,7 @@ class Author:
             case 1:
                 return "(first: null)"
             case 2:
-                return f"(first: {self._chance.randint(1, 100)})"
+                return f"({self._chance.choice(['first', 'last'])}: {self._chance.randint(1, 100)})"
             case _:
                 name = f"v{len(self.variables)}"
                 self.variables[name] = self._chance.choice([0, None, 1, 40, 100])

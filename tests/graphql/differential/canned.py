@@ -208,6 +208,8 @@ class Shop:
             return self._rows(await self._place(f"events {arguments}"), [dict(row) for row in EVENTS])
         if "FROM operator_log" in statement:
             return self._rows(await self._place(f"log {arguments}"), [dict(row) for row in LOG])
+        if "count(*) AS products" in statement:
+            return self._rows(await self._place(f"count {arguments}"), [{"products": len(PRODUCTS)}])
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
