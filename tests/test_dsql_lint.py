@@ -172,7 +172,7 @@ async def use_every_operation(settings: Settings) -> None:
         for operation in (
             f'{{ product(id: "{product}") {{ stock }} order(id: "{order}") {{ product {{ stock }} }} }}',
             "{ regions { healthy } products { edges { node { drop { id } } } } }",
-            '{ drop(slug: "first-light") { opensAt products { edges { cursor } } } }',
+            '{ drop(slug: "first-light") { opensAt products { totalCount edges { cursor } } } }',
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
             f'{{ product(id: "{product}") {{ held }} }}',
