@@ -157,8 +157,11 @@ async def group(shop: Shop, *requests: Request) -> None:
     assert batch.committed
 
 
-async def watch(shop: Shop) -> None:
-    async with publishing(shop.pool, SELDOM) as publisher, publisher.watch([shop.hot, shop.cold]) as watcher:
+async def watch(shop: Shop, *, with_products: bool = False) -> None:
+    async with (
+        publishing(shop.pool, SELDOM) as publisher,
+        publisher.watch([shop.hot, shop.cold], with_products=with_products) as watcher,
+    ):
         await next_change(watcher)
 
 
@@ -272,6 +275,9 @@ EXPECTED = {
     ),
     "a count of a drop's products": Expected(lambda shop: count_products(shop.pool, DROP), {"products_by_drop"}),
     "live stock": Expected(watch, {"stock_shards_pkey", "products_pkey"}),
+    "live stock with products": Expected(
+        lambda shop: watch(shop, with_products=True), {"stock_shards_pkey", "products_pkey"}
+    ),
     "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE),
     "a cancellation": Expected(
         lambda shop: group(shop, CancelRequest(shop.order_id, shop.hot, shop.buyer, None)), PURCHASE
