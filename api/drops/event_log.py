@@ -6,7 +6,7 @@ import binascii
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -37,14 +37,6 @@ _BEYOND = 2**63 - 1
 
 _COLUMNS = "position, id, type, occurred_at, product_id, order_id, data"
 _BOUNDS = "(SELECT min(position) FROM events) AS oldest, (SELECT max(position) FROM events) AS newest"
-_READ_PAGE = f"""
-SELECT bounds.oldest, bounds.newest, page.*
-FROM (SELECT {_BOUNDS}) AS bounds
-LEFT JOIN (
-    SELECT {_COLUMNS} FROM events WHERE position > $1 AND order_id IS NOT NULL ORDER BY position LIMIT $2
-) AS page ON true
-ORDER BY page.position
-"""
 _READ_NEWEST = "SELECT coalesce(max(position), 0) AS newest FROM events"
 
 
@@ -91,10 +83,7 @@ async def read_events(
     Raises InvalidInput, also when events after the cursor are no longer kept, Conflict, Unavailable.
     """
     window = Paging(first, after, last, before).window(lambda name, text: decode_position(text, name))
-    places: list[int] = []
-    found = union([_select_events(stretch, places) for stretch in window.stretches()])
-    statement = f"SELECT bounds.*, page.* FROM (SELECT {_BOUNDS}) AS bounds LEFT JOIN ({found}) AS page ON true"
-    rows = await database.fetch(statement, *places)
+    rows = await _read(database, window.stretches())
     oldest, newest = rows[0]["oldest"] or 1, rows[0]["newest"] or 0
     if window.after is not None and window.after + 1 < oldest:
         raise InvalidInput(
@@ -109,14 +98,24 @@ async def read_events(
     return window.page(events, lambda event: event.position, descending=False)
 
 
+async def _read(database: Database, stretches: Sequence[Stretch[int]]) -> list[Record]:
+    """The events of the stretches by their positions, each with the oldest and the newest position of all events. One
+    row with nothing but these if there are no events. Raises Conflict, Unavailable."""
+    places: list[int] = []
+    page = f"({union([_select_events(stretch, places) for stretch in stretches])}) AS page"
+    statement = f"SELECT bounds.*, page.* FROM (SELECT {_BOUNDS}) AS bounds LEFT JOIN {page} ON true ORDER BY position"
+    return await database.fetch(statement, *places)
+
+
 def _select_events(stretch: Stretch[int], places: list[int]) -> str:
     """The statement for the events of a stretch. Appends its arguments to `places`."""
     equal, order = "=" if stretch.inclusive else "", "DESC" if stretch.backward else "ASC"
     places += [stretch.after or 0, _BEYOND if stretch.before is None else stretch.before]
-    after, before = f"${len(places) - 1}", f"${len(places)}"
+    between = f"position >{equal} ${len(places) - 1} AND position <{equal} ${len(places)}"
+    in_order = f"position {order}"
     return (
-        f"SELECT {_COLUMNS} FROM events WHERE position >{equal} {after} AND position <{equal} {before} "
-        f"AND order_id IS NOT NULL ORDER BY position {order} LIMIT {stretch.limit}"
+        f"SELECT {_COLUMNS} FROM events WHERE {between} AND order_id IS NOT NULL "
+        f"ORDER BY {in_order} LIMIT {stretch.limit}"
     )
 
 
@@ -253,7 +252,7 @@ class EventLog:
         """Send the events after a position, and return the position to go on from. Raises Conflict, Unavailable."""
         newest: int = position
         for _ in range(MAX_PAGES):
-            rows = await self._database.fetch(_READ_PAGE, position, PAGE)
+            rows = await _read(self._database, [Stretch(PAGE, after=position)])
             newest = max(rows[0]["newest"] or 0, position)
             events = [event_of(row) for row in rows if row["position"] is not None]
             for event in events:

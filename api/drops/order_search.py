@@ -74,6 +74,7 @@ class _Query:
             self._older = max(self._older, (search.since, FIRST_ID))
         self._backward = stretch.backward
         self._order = "ASC" if stretch.backward else "DESC"
+        self._by_time = f"created_at {self._order}, id {self._order}"
         self._arguments = arguments
 
     def statement(self) -> str:
@@ -108,8 +109,7 @@ class _Query:
             return self._in_range("user_ref", user_ref)
         buyer = self._add(user_ref)
         return self._chosen(
-            f"{SELECT_ORDERS} WHERE user_ref = {buyer} AND {self._in_time()} "
-            f"ORDER BY created_at {self._order}, id {self._order}",
+            f"{SELECT_ORDERS} WHERE user_ref = {buyer} AND {self._in_time()} ORDER BY {self._by_time}",
             "product_id",
             "status",
         )
@@ -142,9 +142,10 @@ class _Query:
         """
         newer, older = self._places()
         limit, order = self._limit, self._order
-        least_or_most, end, towards = ("max", "infinity", "<=") if self._backward else ("min", "-infinity", ">=")
         in_order = ", ".join(f"orders.{column} {order}" for column in ("product_id", "created_at", "id"))
         of_product = f"FROM orders WHERE {self._between('products.id', newer, older)}"
+        nearest_first = f"created_at {order} NULLS LAST, id {order}"
+        least_or_most, end, towards = ("max", "infinity", "<=") if self._backward else ("min", "-infinity", ">=")
         of_candidate = f"""FROM orders WHERE {self._between("candidates.product_id", newer, older)}
                            AND (orders.product_id, orders.created_at)
                                {towards} (candidates.product_id, (SELECT farthest.created_at FROM farthest))"""
@@ -155,16 +156,16 @@ WITH nearest AS (
            (SELECT orders.id {of_product} ORDER BY {in_order} LIMIT 1) AS id
     FROM products
 ), candidates AS (
-    SELECT product_id, created_at FROM nearest ORDER BY created_at {order} NULLS LAST, id {order} LIMIT {limit}
+    SELECT product_id, created_at FROM nearest ORDER BY {nearest_first} LIMIT {limit}
 ), farthest AS (
     SELECT coalesce(CASE WHEN count(created_at) = {limit} THEN {least_or_most}(created_at) END, '{end}') AS created_at
     FROM candidates
 ), page AS (
     SELECT unnest(ARRAY(SELECT orders.created_at {of_candidate} ORDER BY {in_order} LIMIT {limit})) AS created_at,
            unnest(ARRAY(SELECT orders.id {of_candidate} ORDER BY {in_order} LIMIT {limit})) AS id
-    FROM candidates ORDER BY created_at {order}, id {order} LIMIT {limit}
+    FROM candidates ORDER BY {self._by_time} LIMIT {limit}
 )
-{SELECT_ORDERS} WHERE id = ANY(ARRAY(SELECT page.id FROM page)) ORDER BY created_at {order}, id {order}
+{SELECT_ORDERS} WHERE id = ANY(ARRAY(SELECT page.id FROM page)) ORDER BY {self._by_time}
 """
 
     def _in_range(self, column: str, value: object) -> str:
@@ -190,7 +191,7 @@ WITH nearest AS (
         }
         equal = [f"{column} = {self._add(wanted[column])}" for column in columns if wanted[column] is not None]
         conditions, few = " AND ".join([self._in_time(), *equal]), f"({few} OFFSET 0)"
-        return f"SELECT * FROM {few} AS few WHERE {conditions} ORDER BY created_at {self._order}, id {self._order}"
+        return f"SELECT * FROM {few} AS few WHERE {conditions} ORDER BY {self._by_time}"
 
     def _in_time(self) -> str:
         newer, older = self._places()

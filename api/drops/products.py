@@ -123,14 +123,15 @@ _SELECT_FOUND = f"SELECT {PRODUCT_COLUMNS} FROM products"
 
 
 def _select_products(found: str) -> str:
-    """The statement for the products that `found` selects, in any order. They are found first, so that only their
-    shards are read. The sums over the shards of each product are in one column, as JSON: a join with the shards would
-    be grouped by the products' columns, and to compare 100 long descriptions took PostgreSQL 50 ms."""
+    """The statement for the products that the statement `found` selects, in any order. They are found first, so that
+    only their shards are read. The sums over the shards of each product are in one column, as JSON: a join with the
+    shards would be grouped by the products' columns, and to compare 100 long descriptions took PostgreSQL 50 ms."""
+    products = f"({found}) AS found"
     return f"""
 SELECT {", ".join(_COLUMNS)},
     (SELECT json_build_array(sum(stock), sum(stocked), sum(version), count(*))::text
      FROM stock_shards WHERE product_id = found.id) AS sums
-FROM ({found}) AS found
+FROM {products}
 """
 
 
@@ -170,8 +171,8 @@ async def count_products(
     if drop_name is not None:
         condition, arguments = f"drop_name = $1 AND {condition}", [checked_name("dropName", drop_name)]
     # In the order of an index. Without it, a plan may read the table from its beginning, where archived products are.
-    found = f"SELECT id FROM products WHERE {condition} ORDER BY created_at, id LIMIT {most}"
-    [row] = await database.fetch(f"SELECT count(*) AS products FROM ({found}) AS found", *arguments)
+    some = f"(SELECT id FROM products WHERE {condition} ORDER BY created_at, id LIMIT {most}) AS found"
+    [row] = await database.fetch(f"SELECT count(*) AS products FROM {some}", *arguments)
     count: int = row["products"]
     return count
 

@@ -176,8 +176,11 @@ async def group(shop: Shop, *requests: Request) -> None:
     assert batch.committed
 
 
-async def watch(shop: Shop) -> None:
-    async with publishing(shop.pool, SELDOM) as publisher, publisher.watch([shop.hot, shop.cold]) as watcher:
+async def watch(shop: Shop, *, with_products: bool = False) -> None:
+    async with (
+        publishing(shop.pool, SELDOM) as publisher,
+        publisher.watch([shop.hot, shop.cold], with_products=with_products) as watcher,
+    ):
         await next_change(watcher)
 
 
@@ -307,6 +310,9 @@ EXPECTED = {
         lambda shop: count_products(shop.pool, DROP), {"products_of_drop_current"}
     ),
     "live stock": Expected(watch, {"stock_shards_pkey", "products_pkey"}),
+    "live stock with products": Expected(
+        lambda shop: watch(shop, with_products=True), {"stock_shards_pkey", "products_pkey"}
+    ),
     "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE),
     "a cancellation": Expected(
         lambda shop: group(shop, CancelRequest(shop.order_id, shop.hot, shop.buyer, None)), PURCHASE

@@ -90,7 +90,8 @@ FIELDS = {
         PurchaseResult.attempts PurchaseResult.message PurchaseResult.region PurchaseResult.status
         PurchaseSoldOut.attempts PurchaseSoldOut.message PurchaseSoldOut.region PurchaseSoldOut.remaining
         PurchaseSoldOut.status
-        StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale StockChange.stock
+        StockChange.product StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale
+        StockChange.stock
         StockChange.version
         Viewer.guest Viewer.roles Viewer.subject
     """,
@@ -165,9 +166,10 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ('{ product(id: "x") { ...Units } } fragment Units on Product { held }', False),
         ("subscription { ordersChanged { id } }", False),
         ("mutation { guest { token } }", False),
-        ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
         ("subscription { productsChanged { name drop { slug } } }", True),
         ("subscription { productsChanged { held } }", False),
+        ('subscription { stockChanged(productIds: ["x"]) { stock product { name stock } } }', True),
+        ('subscription { stockChanged(productIds: ["x"]) { product { held } } }', False),
         ("mutation { __typename }", False),
         ("{ __typename }", False),
         (get_introspection_query(), False),

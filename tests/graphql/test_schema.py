@@ -108,7 +108,9 @@ enum OrderStatus { HELD CONFIRMED CANCELLED LAPSED }
 
 type Region { name: String! home: Boolean! healthy: Boolean! latencyMs: Float }
 
-type StockChange { productId: ID! stock: Int! soldOut: Boolean! version: Int! stale: Boolean! }
+type StockChange {
+  productId: ID! product: Product! stock: Int! soldOut: Boolean! version: Int! revision: Int! stale: Boolean!
+}
 
 type ProductConnection { edges: [ProductEdge!]! nodes: [Product!]! pageInfo: PageInfo! totalCount: Int }
 type ProductEdge { cursor: String! node: Product! }
