@@ -52,7 +52,7 @@ from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
 from api.order_export import MOST_EXPORTS, OrderExports
 from api.order_export import PATH as EXPORT
-from api.routing import GRAPHQL, Routing
+from api.routing import GRAPHQL, Routing, without_slash
 from api.settings import InvalidSettings, Settings
 from api.shop.routes import shop_routes
 from api.startup import require_ready_database, web_identity
@@ -123,6 +123,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         lifespan=lifespan,
         routes=[
             WebSocketRoute(GRAPHQL, GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
+            Route(f"{GRAPHQL}/", without_slash, methods=["GET", "POST"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),
@@ -130,7 +131,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             *_images(settings, authenticator, admission),
             *shop_routes(settings.shop),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
+            Mount("/", Storefront(drops, authenticator, admission.clients, _storefront(settings))),
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
@@ -229,7 +230,7 @@ def _demo(settings: Settings, payments: DemoPayments) -> list[Route]:
 
 
 def _storefront(settings: Settings) -> Options:
-    return Options(graphiql=settings.graphiql, race=settings.race, demo=settings.demo, guests=bool(settings.guest_keys))
+    return Options(settings.graphiql, settings.race, settings.demo, bool(settings.guest_keys), settings.shop)
 
 
 def _checked(app: ASGIApp, settings: Settings, identity: WebIdentity | None, admission: Admission) -> ASGIApp:

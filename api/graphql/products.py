@@ -98,7 +98,7 @@ class Product(Node):
     ) -> list[Image]:
         most = MAX_IMAGES if first is None else first
         if most < 1:
-            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}")
+            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}", "first")
         return [Image.of(image) for image in self.stored.images[:most]]
 
     @strawberry.field(

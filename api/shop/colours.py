@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
+from api.shop.shop import Theme
+
 DEFAULT_COLOURS: Mapping[str, tuple[str, str]] = {
     "paper": ("#f4f0e7", "#0f0d0b"),
     "surface": ("#fffcf5", "#1b1815"),
@@ -64,6 +66,11 @@ def scheme(own: Mapping[str, str], place: int) -> dict[str, str]:
     """All colours of a scheme, 0 for the light and 1 for the dark one: a shop's own, and the pages' where it has
     none."""
     return {name: own.get(name, colours[place]) for name, colours in DEFAULT_COLOURS.items()}
+
+
+def paper_of(theme: Theme) -> tuple[str, str]:
+    """What is behind everything, in the light and in the dark scheme of a theme."""
+    return scheme(theme.light, 0)["paper"], scheme(theme.dark, 1)["paper"]
 
 
 def _luminance(colour: str) -> float:

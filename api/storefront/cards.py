@@ -118,9 +118,9 @@ def blocks_of(cards: Iterable[Card]) -> tuple[Block, ...]:
 
 
 def _module_data(product: Product) -> dict[str, object]:
-    """What the module needs of a product, named as in GraphQL."""
-    return {
-        "id": product.id,
+    """What the module needs of a product, named as in GraphQL. It leaves out what there is not."""
+    values = {
+        "id": str(product.id),
         "stock": product.stock,
         "opensAt": product.opens_at,
         "closesAt": product.closes_at,
@@ -128,3 +128,4 @@ def _module_data(product: Product) -> dict[str, object]:
         "archivedAt": product.archived_at,
         "revision": product.revision,
     }
+    return {name: value for name, value in values.items() if value is not None}

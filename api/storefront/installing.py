@@ -9,13 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.graphql.headers import headers_of
+from api.shop.colours import paper_of
+from api.shop.shop import Shop
 from api.storefront.content import Content
 from api.storefront.languages import RIGHT_TO_LEFT
 from api.storefront.pages import FOLDER, read_messages
 from api.storefront.reader import Reader
-
-PAPER, NIGHT = "#f4f0e7", "#0f0d0b"
-"""The colours behind everything in base.css, for light and for dark."""
 
 ICONS = {
     "icon.svg": "image/svg+xml",
@@ -28,9 +27,10 @@ ICONS = {
 shape, and Apple's rounds its corners."""
 
 
-def manifest_of(reader: Reader, name: str) -> bytes:
-    """The web app manifest of the shop of this name, for a reader."""
+def manifest_of(reader: Reader, shop: Shop) -> bytes:
+    """The web app manifest of a shop, for a reader."""
     language = reader.language
+    paper, _ = paper_of(shop.theme)
     icons = [
         {"src": "/icon-192.png", "sizes": "192x192", "type": "image/png"},
         {"src": "/icon-512.png", "sizes": "512x512", "type": "image/png"},
@@ -40,25 +40,25 @@ def manifest_of(reader: Reader, name: str) -> bytes:
     return orjson.dumps(
         {
             "id": "/",
-            "name": name,
-            "short_name": name,
+            "name": shop.name,
+            "short_name": shop.name,
             "description": read_messages(language)["description"],
             "lang": language,
             "dir": "rtl" if language in RIGHT_TO_LEFT else "ltr",
             "start_url": reader.link("/"),
             "scope": "/",
             "display": "standalone",
-            "background_color": PAPER,
-            "theme_color": PAPER,
+            "background_color": paper,
+            "theme_color": paper,
             "icons": icons,
         }
     )
 
 
-def installing_routes(name: str) -> list[Route]:
-    """The routes of the manifest and the icons of the shop of this name."""
+def installing_routes(shop: Shop) -> list[Route]:
+    """The routes of a shop's manifest and of the icons."""
     icons = {name: Content((FOLDER / "icons" / name).read_bytes(), media_type) for name, media_type in ICONS.items()}
-    manifest = cache(lambda reader: Content(manifest_of(reader, name), "application/manifest+json"))
+    manifest = cache(lambda reader: Content(manifest_of(reader, shop), "application/manifest+json"))
 
     async def answer_manifest(request: Request) -> Response:
         sent = headers_of(request.scope)

@@ -12,13 +12,19 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.graphql.headers import headers_of
+from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
+from api.shop.shop import LegalPage
 from api.storefront.content import Content
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
-from api.storefront.pages import ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.missing_page import MissingPage
+from api.storefront.offers import Offers
+from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.purchase_form import PurchaseForm
+from api.storefront.race_start import RaceStart
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -40,41 +46,74 @@ _HEADERS = {
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, drops: Drops, clients: Clients, options: Options) -> None:
+    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
+        missing = MissingPage(Offers(drops, rendering), clients, rendering)
+        drop = DropPage(drops, clients, rendering, missing)
+        form = PurchaseForm(drops, authenticator, clients, rendering, missing)
         self._router = Router(
             [
-                Route("/", ListPage(drops, clients, rendering).answer),
-                Route("/drop/{id:uuid}", DropPage(drops, clients, rendering).answer),
-                _page_route("/architecture", rendering, RACE if options.race else ARCHITECTURE),
+                Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
+                *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
+                Route("/drop/{id:uuid}.ics", drop.answer_calendar),
+                Route("/", ListPage(drops, clients, rendering, missing).answer),
+                *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
-                *installing_routes("DROPZERO"),
+                *_about_routes(rendering),
+                *installing_routes(options.shop),
                 _static_route(),
-                _page_route("/{path:path}", rendering, MISSING, status=404),
+                Route("/{path:path}", missing.answer),
             ]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._router(scope, receive, send_with_headers)
 
 
+def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -> list[Route]:
+    """The page about the architecture, with the race where there is one."""
+    if not rendering.options.race:
+        return [_page_route("/architecture", rendering, ARCHITECTURE, regions=())]
+    regions = tuple(pool.region for pool in drops.regions)
+    page = _page_route("/architecture", rendering, RACE, regions=regions)
+    return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
+
+
 def _page_route(
-    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, status: int = 200
+    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, **values: object
 ) -> Route:
-    """The route of a page that is the same for all readers of a language."""
+    """The route of a page that is the same for all readers of a language. `values` are for its template."""
 
     async def answer(request: Request) -> Response:
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
-        return rendering.content(page, reader).response(sent, reader.headers | (headers or {}), status)
+        content = rendering.content(page, reader, **values)
+        return content.response(sent, reader.headers | (headers or {}))
 
     return Route(path, answer)
+
+
+def _about_routes(rendering: Rendering) -> list[Route]:
+    """The routes of the pages of the shop's own words."""
+
+    def route(legal: LegalPage) -> Route:
+        async def answer(request: Request) -> Response:
+            sent = headers_of(request.scope)
+            reader = Reader.of(sent, request.scope["query_string"])
+            page = rendering.content(ABOUT, reader, legal=legal.text(reader.language))
+            return page.response(sent, reader.headers)
+
+        return Route(f"/about/{legal.name}", answer)
+
+    return [route(legal) for legal in rendering.options.shop.pages.values()]
 
 
 def _static_route() -> Route:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from api.drops.race_product import RACE
 from api.settings import Settings
 from api.storefront.pages import FOLDER
 from tests.browser.drop_page import english, orders_of
@@ -16,12 +17,6 @@ from tests.server import Server, serving
 
 pytestmark = pytest.mark.browser
 
-NOTHING_TO_RETURN = """
-() => new Promise((done) => {
-  const look = () => (localStorage.getItem("dropzero.race") === "[]" ? done() : requestAnimationFrame(look));
-  look();
-})
-"""
 STOCK = "query ($id: ID!) { product(id: $id) { stock } }"
 
 Lie = Callable[[dict[str, Any]], None]
@@ -31,6 +26,11 @@ Lie = Callable[[dict[str, Any]], None]
 async def stock_of(server: Server, product_id: str) -> int:
     stock: int = (await server.data(STOCK, {"id": product_id}))["product"]["stock"]
     return stock
+
+
+async def race_for(page: Page, product_id: str) -> None:
+    """Have the page race for this product."""
+    await page.route("**/race", lambda route: route.fulfill(json={"productId": product_id}))
 
 
 async def start(page: Page, kind: str) -> None:
@@ -46,13 +46,12 @@ async def rows(page: Page) -> list[list[str]]:
 
 
 def sums(page: Page) -> list[str]:
-    return [english(key) for key in ("sum_before", "sum_sold", "sum_after", "sum_verdict", "sum_returned")]
+    return [english(key) for key in ("sum_before", "sum_sold", "sum_after", "sum_verdict")]
 
 
 async def sum_of(page: Page) -> dict[str, str]:
-    """Return the sum of the race, once its units are put back."""
-    returned = page.locator("#sum dd").last
-    await expect(returned).not_to_have_text("–")
+    """Return the sum of the race, once it is over."""
+    await expect(page.locator("#sum dd").last).not_to_have_text("–")
     return dict(zip(sums(page), await page.locator("#sum dd").all_inner_texts(), strict=True))
 
 
@@ -80,6 +79,7 @@ async def test_two_buyers_get_an_order_each_and_the_sum_is_right(server: Server,
     page = visit.page
     # By itself the page continues after a second without a change of the live stock.
     await set_time(page, "race.js", "VERSION_DEADLINE", PATIENCE)
+    await race_for(page, product_id)
     await visit.goto("/architecture")
 
     await start(page, "race_two_buyers")
@@ -89,7 +89,6 @@ async def test_two_buyers_get_an_order_each_and_the_sum_is_right(server: Server,
         english("sum_sold"): "20",
         english("sum_after"): "80 · 80",
         english("sum_verdict"): english("sum_exact"),
-        english("sum_returned"): "20",
     }
     shown = await rows(page)
     sales = [int(found) for row in shown for found in re.findall(r"Sale (\d+)", " ".join(row))]
@@ -98,13 +97,13 @@ async def test_two_buyers_get_an_order_each_and_the_sum_is_right(server: Server,
     assert versions == sorted(set(versions))
     highlighted = await page.locator(".results .first").all_inner_texts()
     assert re.findall(r"Sale (\d+)", " ".join(highlighted)) == [str(number) for number in range(1, 20, 2)]
-    assert await stock_of(server, product_id) == 100
-    assert [order["status"] for order in await orders_of(server, product_id)] == ["CANCELLED"] * 20
+    assert await stock_of(server, product_id) == 80
 
 
 async def test_one_purchase_through_both_regions_is_one_order(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=100, limitPerBuyer=1)
     page = (await visits.open("/architecture")).page
+    await race_for(page, product_id)
 
     await start(page, "race_one_purchase")
 
@@ -118,8 +117,8 @@ async def test_one_purchase_through_both_regions_is_one_order(server: Server, vi
 
 
 async def test_the_last_unit_has_one_winner(server: Server, visits: Visits) -> None:
-    await server.create_product(stock=1)
     page = (await visits.open("/architecture")).page
+    await race_for(page, await server.create_product(stock=1))
 
     await start(page, "race_two_buyers")
 
@@ -180,7 +179,6 @@ def units_go_to_others(data: dict[str, Any]) -> None:
 async def test_the_sum_compares_orders_and_stocks(
     server: Server, visits: Visits, lie: Lie, sold: str, verdict: str, first_round: list[str]
 ) -> None:
-    await server.create_product(stock=100)
     page = (await visits.open("/architecture")).page
     await alter_answers(page, lie)
 
@@ -198,7 +196,6 @@ def every_answer_has_a_new_order(data: dict[str, Any]) -> None:
 
 
 async def test_an_order_that_is_answered_twice_as_new_is_reported(server: Server, visits: Visits) -> None:
-    await server.create_product(stock=100)
     page = (await visits.open("/architecture")).page
     await alter_answers(page, every_answer_has_a_new_order)
 
@@ -208,7 +205,6 @@ async def test_an_order_that_is_answered_twice_as_new_is_reported(server: Server
 
 
 async def test_a_purchase_without_an_answer_ends_the_race(server: Server, visits: Visits) -> None:
-    product_id = await server.create_product(stock=100)
     visit = await visits.blank()
     page = visit.page
     await set_time(page, "purchase.js", "BUDGET", 0)
@@ -229,33 +225,34 @@ async def test_a_purchase_without_an_answer_ends_the_race(server: Server, visits
     assert all(cell.startswith(english("answer_unanswered")) for cell in shown[0][1:3])
     assert shown[1][1:3] == ["–", "–"]
     visit.problems.clear()  # the errors of the aborted requests
-    await page.reload()
-    await page.evaluate(NOTHING_TO_RETURN)
-    assert await stock_of(server, product_id) == 100
 
 
-async def test_an_interrupted_race_returns_its_units_on_the_next_visit(server: Server, visits: Visits) -> None:
-    product_id = await server.create_product(stock=100)
-    visit = await visits.open("/architecture")
-    page = visit.page
+async def test_the_shop_loses_no_unit_to_a_race_and_does_not_show_its_product(server: Server, visits: Visits) -> None:
+    drop = await server.create_product(stock=100)
+    page = (await visits.open("/architecture")).page
 
-    async def stop_before_the_return(route: Route) -> None:
-        if "cancelOrder" in (route.request.post_data or ""):
-            await route.abort()
-        else:
-            await route.continue_()
+    for sold_before in (0, 70):
+        if sold_before:
+            await server.purchase(str(RACE.id), quantity=sold_before)
+        await start(page, "race_two_buyers")
+        await expect(page.locator("#sum dd").last).to_have_text(english("sum_exact"))
+        await expect(page.locator("#race button[aria-disabled=false]")).to_be_visible()
 
-    await page.route("**/graphql", stop_before_the_return)
-    await start(page, "race_one_purchase")
-    await expect(page.get_by_text(english("race_broken_off"))).to_be_visible()
-    assert await stock_of(server, product_id) == 90
-    visit.problems.clear()  # the error of the aborted request
+    assert await stock_of(server, drop) == 100
+    assert await stock_of(server, str(RACE.id)) == 80, "the server has stocked up"
+    await page.goto(server.url)
+    await expect(page.locator(".card")).to_have_count(1)
+    await page.goto(f"{server.url}/drop/{drop}")
+    await expect(page.locator("#units")).to_have_text("100")
 
-    await page.unroute("**/graphql")
-    await page.reload()
 
-    await page.evaluate(NOTHING_TO_RETURN)
-    assert await stock_of(server, product_id) == 100
+async def test_a_page_of_another_site_cannot_start_a_race(server: Server) -> None:
+    headers = {"sec-fetch-site": "cross-site"}
+    async with server.session.post(f"{server.url}/race", headers=headers) as response:
+        assert response.status == 403
+    async with server.session.post(f"{server.url}/race") as response:
+        assert await response.json() == {"productId": str(RACE.id)}
+    assert await stock_of(server, str(RACE.id)) == 100
 
 
 async def test_a_server_with_one_region_has_no_race(settings: Settings, tabs: Tabs) -> None:
@@ -263,7 +260,6 @@ async def test_a_server_with_one_region_has_no_race(settings: Settings, tabs: Ta
         serving(replace(settings, endpoints=settings.endpoints[:1])) as server,
         visiting(tabs, server) as visits,
     ):
-        await server.create_product()
         page = (await visits.open("/architecture")).page
         await expect(page.get_by_text(english("race_one_region"))).to_be_visible()
         button = page.get_by_role("button", name=english("race_start"))

@@ -2,14 +2,29 @@
 
 from typing import Any
 
-from api.storefront.pages import DROP, Page
+from api.shop.shop import LegalPage, LegalText, Seller, Shop
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, RACE, SHOP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
-VALUES: dict[Page, dict[str, Any]] = {DROP: {"product": None}}
+_TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
+
+VALUES: dict[Page, dict[str, Any]] = {
+    DROP: {"view": None, "outcome": None},
+    UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
+    SHOP: {"sections": None, "more": None},
+    MISSING: {"offers": ()},
+    ABOUT: {"legal": _TERMS},
+    ARCHITECTURE: {"regions": ()},
+    RACE: {"regions": ("one", "two")},
+}
 """What the templates need that show what the database says."""
 
-_RENDERING = Rendering(Options(graphiql=True, race=True, demo=True, guests=True))
+_SHOP = Shop(
+    seller=Seller("We", "Here 1", "we@shop.example"),
+    pages={"terms": LegalPage("terms", "en", {"en": _TERMS})},
+)
+_RENDERING = Rendering(Options(graphiql=True, race=True, demo=True, guests=True, shop=_SHOP))
 
 
 def rendered(page: Page, language: str = "en") -> str:

@@ -1,23 +1,16 @@
 // The race through two Regions: real purchases at the same instant, the outcome of each, and whether the sum is right.
 
-import { StockWatch, pause, readFirst, request, until } from "./api.js";
+import { StockWatch, pause, request } from "./api.js";
 import { announce, number, text } from "./locale.js";
-import { decide, lasting, randomKey } from "./purchase.js";
+import { decide, randomKey } from "./purchase.js";
 
-const COURSE = `query Course {
-  now
-  regions { name }
-  products(first: 100) { edges { node { id name dropName stock opensAt pausedAt } } }
-}`;
 const STOCK = `query Stock($id: ID!, $one: String!, $two: String!) {
   one: product(id: $id, region: $one) { stock }
   two: product(id: $id, region: $two) { stock }
 }`;
-const ORDERS = `query Orders($buyer: String!) { orders(userRef: $buyer) { edges { node { id status } } } }`;
-const CANCEL = `mutation Return($input: CancelOrderInput!) { cancelOrder(input: $input) { id } }`;
 
 const ROUNDS = 10;
-const UNRETURNED = "dropzero.race"; // made-up buyers whose orders are still to be cancelled
+const DEADLINE = 20_000; // ms until the product has to be ready
 const VERSION_DEADLINE = 1000; // ms until the live stock has to show a round's purchases
 const REASONS = { SOLD_OUT: "sold_out", NOT_OPEN: "not_open_yet", UNANSWERED: "answer_unanswered" };
 
@@ -26,9 +19,9 @@ const start = form.querySelector("button");
 const notice = document.getElementById("notice");
 const progress = document.getElementById("progress");
 const rows = document.querySelector(".results tbody");
-const [before, sold, after, verdict, returned] = document.querySelectorAll("#sum dd");
+const [before, sold, after, verdict] = document.querySelectorAll("#sum dd");
 
-let regions = [];
+const regions = JSON.parse(form.dataset.regions);
 let running = false;
 let latest = { version: 0 }; // the latest change of the product that is raced for
 let onVersion = () => {};
@@ -53,7 +46,7 @@ function enableStart(enabled) {
 function clearResults() {
   const { content } = document.getElementById("round");
   rows.replaceChildren(...Array.from({ length: ROUNDS }, () => content.cloneNode(true)));
-  for (const cell of [before, sold, after, verdict, returned]) cell.textContent = "–";
+  for (const cell of [before, sold, after, verdict]) cell.textContent = "–";
   for (const [index, row] of [...rows.children].entries()) row.firstChild.textContent = number(index + 1);
 }
 
@@ -70,7 +63,6 @@ async function runRound(productId, kind, round) {
     region,
     ...(kind === "key" ? shared : { buyer: randomKey(), key: randomKey() }),
   }));
-  saveUnreturned([...unreturned(), ...new Set(entries.map(({ buyer }) => buyer))]);
   // The purchase that is sent first is some microseconds ahead, so the Regions take turns at it.
   const order = round % 2 ? [0, 1] : [1, 0];
   const finishes = [];
@@ -119,9 +111,17 @@ function showRound(row, finishes, kind, orders) {
   }
 }
 
-async function race(productId, kind) {
+// The product of all races. The server makes sure that it has units for one.
+async function readyProduct() {
+  const answer = await fetch("/race", { method: "POST", signal: AbortSignal.timeout(DEADLINE) });
+  if (!answer.ok) throw new Error("no product to race for");
+  return (await answer.json()).productId;
+}
+
+async function race(kind) {
   clearResults();
   notice.hidden = true;
+  const productId = await readyProduct();
   latest = { version: 0 };
   watch.watch([productId]);
   await versionAfter(0);
@@ -171,42 +171,13 @@ async function sumUp(productId, stockBefore, rounds, kind, orders) {
   announce(`${text("race_done")} ${verdict.textContent}`);
 }
 
-const unreturned = () => JSON.parse(lasting.getItem(UNRETURNED)) ?? [];
-const saveUnreturned = (buyers) => lasting.setItem(UNRETURNED, JSON.stringify(buyers));
-
-// Cancels the orders of all made-up buyers, also of an earlier race that was interrupted. Returns how many.
-async function returnUnits() {
-  let count = 0;
-  for (const buyer of unreturned()) {
-    const { orders } = await request(ORDERS, { buyer });
-    for (const { node } of orders.edges) {
-      if (!isSold(node)) continue;
-      await request(CANCEL, { input: { orderId: node.id, userRef: buyer } });
-      count += 1;
-    }
-    saveUnreturned(unreturned().filter((other) => other !== buyer));
-  }
-  return count;
-}
-
-function showProducts(products) {
-  const ready = products.filter(({ stock, opensAt, pausedAt }) => stock > 0 && until(opensAt) <= 0 && !pausedAt);
-  const options = ready.map(({ id, name, dropName }) => new Option(`${name} · ${dropName}`, id));
-  form.product.replaceChildren(...options);
-  form.product.disabled = options.length === 0;
-  if (regions.length < 2) showNotice("race_one_region");
-  else if (options.length === 0) showNotice("race_no_product");
-  enableStart(regions.length >= 2 && options.length > 0);
-}
-
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (running || start.getAttribute("aria-disabled") === "true") return;
   running = true;
   enableStart(false);
   try {
-    await race(form.product.value, form.elements.kind.value);
-    returned.textContent = number(await returnUnits());
+    await race(form.elements.kind.value);
   } catch {
     showNotice("race_broken_off");
   }
@@ -215,12 +186,5 @@ form.addEventListener("submit", async (event) => {
 });
 
 clearResults();
-const course = await readFirst(() => request(COURSE));
-regions = course.regions.map(({ name }) => name);
-for (const element of document.querySelectorAll("[data-region]")) {
-  const name = regions[element.dataset.region];
-  (element.querySelector("bdi") ?? element).textContent = name ?? "–";
-}
-showProducts(course.products.edges.map(({ node }) => node));
+enableStart(regions.length > 1);
 performance.mark("interactive");
-await returnUnits().catch(() => {}); // the rest is returned when the page is opened again

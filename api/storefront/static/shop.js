@@ -1,129 +1,217 @@
-// All drops, each with its live counter: one subscription for the whole page.
+// The list of drops. The server has rendered it. This keeps the stock and the states live, and shows what is new.
 
-import { StockWatch, backoff, isClosed, pause, readFirst, request, soon, until } from "./api.js";
-import { announceStock, linkTo, moment, number, setText, text } from "./locale.js";
+import { StockWatch, isClosed, pause, backoff, readFirst, request, soon, until } from "./api.js";
+import { announce, announceStock, moment, number, setText, text } from "./locale.js";
 
-const DROPS = `query Drops {
+const PRODUCTS = `query Drops {
   now
-  products(first: 100) { edges { node { id name dropName stock opensAt closesAt pausedAt revision } } }
+  products(first: 100) { edges { node { id stock opensAt closesAt pausedAt archivedAt revision } } }
 }`;
+const STATES = ["open_now", "paused", "coming", "sold_out", "closed"]; // a card has the first that its products have
+const SECTIONS = { open_now: "on_sale", paused: "on_sale", coming: "coming" }; // of a state; else gone
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
+const DEADLINE = 20_000; // ms for the page
 
-const cards = new Map();
+const drops = document.getElementById("drops");
 const connection = document.getElementById("connection");
+const newDrops = document.getElementById("new-drops");
+const cards = new Map(); // by the ids of their products
+let fresh; // the page as it would be if it were loaded now, when it has cards that this one lacks
+
+function stateOf(product) {
+  if (isClosed(product)) return "closed";
+  if (until(product.opensAt) > 0) return "coming";
+  if (product.stock === 0) return "sold_out";
+  return product.pausedAt ? "paused" : "open_now";
+}
 
 class Card {
-  constructor(product) {
-    Object.assign(this, product);
-    const element = document.getElementById("card").content.firstElementChild.cloneNode(true);
+  constructor(element) {
     const part = (selector) => element.querySelector(selector);
     Object.assign(this, { element, units: part(".units"), label: part(".label"), state: part(".state") });
-    this.showName();
-    part("h2 a").href = linkTo(`/drop/${this.id}`);
-    this.units.style.setProperty("--digits", number(this.stock).length);
-    this.live = null; // null until the first connection, false after it was lost
+    this.name = part("a").textContent;
+    this.products = new Map(JSON.parse(element.dataset.products).map((product) => [product.id, product]));
+    this.live = null; // null until the first change, false after the connection was lost
     this.awaitOpening();
   }
 
-  // Renders the card now, and again when the drop opens or closes.
+  // Renders the card now, and again when one of its products opens or closes.
   awaitOpening() {
     clearTimeout(this.opening);
     this.render();
-    const waits = [until(this.opensAt), until(this.closesAt)].filter((wait) => wait > 0);
+    const moments = [...this.products.values()].flatMap(({ opensAt, closesAt }) => [until(opensAt), until(closesAt)]);
+    const waits = moments.filter((wait) => wait > 0);
     if (waits.length > 0) this.opening = setTimeout(() => this.awaitOpening(), Math.min(...waits, LONGEST_TIMER) + 1);
   }
 
-  isBefore() {
-    return !isClosed(this) && until(this.opensAt) > 0;
+  end() {
+    clearTimeout(this.opening);
   }
 
-  // The order of the cards: open, then not open yet or paused, then sold out or closed.
-  rank() {
-    if (this.stock === 0 || isClosed(this)) return 2;
-    return this.isBefore() || this.pausedAt ? 1 : 0;
+  stock() {
+    return [...this.products.values()].reduce((sum, { stock }) => sum + stock, 0);
   }
 
   render() {
-    setText(this.units, number(this.stock));
-    setText(this.label, text(this.isBefore() ? "units_to_sell" : "units_left", { count: this.stock }));
-    this.element.classList.toggle("live", this.live === true);
-    this.element.classList.toggle("gone", this.rank() === 2);
-    this.element.classList.toggle("open", this.rank() === 0);
-    if (isClosed(this)) setText(this.state, text("closed"));
-    else if (this.stock === 0) setText(this.state, text("sold_out"));
-    else if (this.live === false) setText(this.state, text("last_known"));
-    else if (this.pausedAt) setText(this.state, text("paused"));
-    else if (this.isBefore()) setText(this.state, text("opens_at", { moment: moment(this.opensAt) }));
-    else setText(this.state, text("open_now"));
+    const products = [...this.products.values()];
+    const state = STATES[Math.min(...products.map((product) => STATES.indexOf(stateOf(product))))];
+    const section = SECTIONS[state] ?? "gone";
+    const stock = this.stock();
+    const { classList } = this.element;
+    for (const name of ["on_sale", "coming", "gone"]) classList.toggle(name, name === section);
+    classList.toggle("open", state === "open_now");
+    classList.toggle("live", this.live === true);
+    classList.toggle("stale", this.live === false);
+    setText(this.units, number(stock));
+    const label = section === "coming" ? "units_to_sell" : "units_left";
+    setText(this.label, section === "gone" ? "" : text(label, { count: stock }));
+    const opensAt = products.map((product) => product.opensAt).sort((one, other) => until(one) - until(other))[0];
+    // What is known for certain stays while the connection is lost: when a drop opens.
+    if (section === "coming") setText(this.state, text("opens_at", { moment: moment(opensAt) }));
+    else setText(this.state, text(section === "on_sale" && this.live === false ? "last_known" : state));
   }
 
   // A stock that was read may be older than a live one: then it does not count.
   showRead(product) {
-    const stock = this.live ? this.stock : product.stock;
-    Object.assign(this, product, { stock });
-    this.showName();
+    const known = this.products.get(product.id);
+    this.products.set(product.id, { ...product, stock: this.live ? known.stock : product.stock });
     this.awaitOpening();
   }
 
-  showName() {
-    setText(this.element.querySelector(".eyebrow bdi"), this.dropName);
-    setText(this.element.querySelector("h2 bdi"), this.name);
-  }
-
-  showLive({ stock, stale, revision }) {
-    const before = this.stock;
-    this.stock = stock;
+  showLive({ productId, stock, stale, revision }) {
+    const product = this.products.get(productId);
+    const before = this.stock();
+    product.stock = stock;
     this.live = !stale;
     this.render();
-    if (revision > this.revision) readSoon();
-    announceStock(this.name, before, stock);
+    if (revision > product.revision) renewSoon();
+    announceStock(this.name, before, this.stock());
   }
 }
 
-const readSoon = soon(() => read()); // after an operator has changed a drop
-
-function showConnection(live) {
-  setText(connection, text(live ? "live" : "reconnecting"));
-  connection.classList.toggle("live", live);
+function showConnection(state) {
+  const lost = state === "reconnecting" && connection.textContent === text("live");
+  const again = state === "live" && connection.textContent === text("reconnecting");
+  setText(connection, text(state));
+  connection.classList.toggle("live", state === "live");
+  if (lost || again) announce(text(state));
 }
 
 const watch = new StockWatch({
   onChange(change) {
     cards.get(change.productId)?.showLive(change);
-    showConnection(!change.stale);
+    showConnection(change.stale ? "reconnecting" : "live");
   },
   onLost() {
-    showConnection(false);
+    showConnection("reconnecting");
     for (const card of cards.values()) {
       card.live = false;
       card.render();
     }
   },
-  onMissed: () => read(),
+  async onMissed() {
+    await read();
+    await renew();
+  },
 });
 
-// Reads all drops. A card keeps its place while the page is open, also when it is sold out: nothing moves under the
-// reader's finger. The card of a drop that no longer exists is removed: a subscription with its id would fail for all.
-async function read() {
-  const { products } = await request(DROPS);
-  const found = products.edges.map(({ node }) => node);
-  const gone = [...cards.values()].filter(({ id }) => !found.some((product) => product.id === id));
-  for (const { id, element } of gone) {
-    cards.delete(id);
-    element.remove();
+// Takes the cards that are in the page now.
+function takeCards() {
+  for (const card of cards.values()) card.end();
+  cards.clear();
+  for (const element of drops.querySelectorAll(".card")) {
+    const card = new Card(element);
+    for (const id of card.products.keys()) cards.set(id, card);
   }
-  for (const product of found) cards.get(product.id)?.showRead(product);
-  const added = found.filter(({ id }) => !cards.has(id));
-  const fresh = added.map((product) => new Card(product)).sort((one, other) => one.rank() - other.rank());
-  for (const card of fresh) cards.set(card.id, card);
-  document.getElementById("drops").append(...fresh.map(({ element }) => element));
-  if (cards.size > 0 && added.length + gone.length > 0) watch.watch([...cards.keys()]);
   connection.hidden = cards.size === 0;
-  document.getElementById("no-drops").hidden = cards.size > 0;
+  if (cards.size > 0) watch.watch([...cards.keys()]);
 }
 
+// Reads the products of the page. The sale of one that no longer exists has ended, and it is not watched any more: a
+// subscription with its id would fail for all.
+async function read() {
+  const { products } = await request(PRODUCTS);
+  const found = new Map(products.edges.map(({ node }) => [node.id, node]));
+  const watched = cards.size;
+  for (const [id, card] of [...cards]) {
+    if (found.has(id)) card.showRead(found.get(id));
+    else {
+      Object.assign(card.products.get(id), { stock: 0, archivedAt: true });
+      card.render();
+      cards.delete(id);
+    }
+  }
+  if (cards.size > 0 && cards.size < watched) watch.watch([...cards.keys()]);
+}
+
+// The page as the server renders it now.
+function loadPage() {
+  return new Promise((resolve, reject) => {
+    const loading = new XMLHttpRequest();
+    loading.responseType = "document";
+    loading.timeout = DEADLINE;
+    loading.onload = () => (loading.status === 200 ? resolve(loading.responseXML) : reject(new Error("no page")));
+    loading.onerror = loading.ontimeout = () => reject(new Error("no answer"));
+    loading.open("GET", location.href);
+    loading.send();
+  });
+}
+
+// Replaces the card of the same products, if it shows other values of them.
+function renewCard(element) {
+  const card = new Card(element);
+  const old = cards.get([...card.products.keys()].find((id) => cards.has(id)));
+  const isSame = ({ id, revision }) => old.products.get(id)?.revision === revision;
+  if (card.products.size === old.products.size && [...card.products.values()].every(isSame)) return card.end();
+  card.live = old.live;
+  if (old.live) for (const [id, { stock }] of old.products) Object.assign(card.products.get(id) ?? {}, { stock });
+  const hadFocus = old.element.contains(document.activeElement);
+  old.end();
+  old.element.replaceWith(element);
+  card.awaitOpening();
+  if (hadFocus) element.querySelector("a").focus();
+  for (const id of old.products.keys()) cards.delete(id);
+  for (const id of card.products.keys()) cards.set(id, card);
+}
+
+// Loads the page again. A card that has changed is replaced in its place. New cards wait until the reader wants to see
+// them: nothing moves under the reader's finger.
+async function renew() {
+  const page = await loadPage();
+  const elements = [...page.querySelectorAll(".card")];
+  const added = elements.filter((element) => !JSON.parse(element.dataset.products).some(({ id }) => cards.has(id)));
+  if (cards.size === 0) return showPage(page);
+  const watched = [...cards.keys()].sort().join();
+  for (const element of elements) {
+    if (!added.includes(element)) renewCard(element);
+  }
+  const ids = [...cards.keys()];
+  if (ids.sort().join() !== watched) watch.watch(ids);
+  const count = added.length;
+  if (count > 0 && newDrops.hidden) announce(text("new_drops", { count }));
+  setText(newDrops, text("new_drops", { count }));
+  newDrops.hidden = count === 0;
+  fresh = page;
+}
+
+function showPage(page) {
+  drops.replaceChildren(...page.getElementById("drops").childNodes);
+  newDrops.hidden = true;
+  takeCards();
+}
+
+const renewSoon = soon(renew); // after an operator has changed a product
+
+newDrops.addEventListener("click", () => {
+  showPage(fresh);
+  drops.focus();
+});
+
+setText(connection, text("connecting"));
+takeCards();
+performance.mark("interactive");
 for (let looks = 0; cards.size === 0; looks += 1) {
   if (looks > 0) await pause(backoff(looks));
-  await readFirst(read);
-  performance.mark("interactive");
+  await readFirst(renew);
 }
+await read().catch(() => {}); // the clock of the database, and what has changed since the page was rendered
