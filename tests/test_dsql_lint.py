@@ -163,7 +163,7 @@ async def use_every_operation(settings: Settings) -> None:
     """Use everything that a server does with its database."""
     async with serving(replace(settings, events=True)) as server, connected(server) as watcher:
         product = await server.create_product(stock=5, limitPerBuyer=2)
-        await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ stock version }} }}')
+        await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ product {{ stock }} }} }}')
         await watcher.next()
         await watcher.subscribe("subscription { productsChanged { id } }", id="2")
         for buyer, quantity, key in (("ada", 1, "k"), ("ada", 1, "k"), ("ada", 1, None), ("ada", 2, None)):
@@ -172,10 +172,10 @@ async def use_every_operation(settings: Settings) -> None:
         for operation in (
             f'{{ product(id: "{product}") {{ stock }} order(id: "{order}") {{ product {{ stock }} }} }}',
             "{ regions { healthy } products { edges { node { drop { id } } } } }",
-            '{ drop(slug: "first-light") { opensAt products { edges { cursor } } } }',
+            '{ drop(slug: "first-light") { opensAt products { totalCount edges { cursor } } } }',
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
-            f'{{ product(id: "{product}") {{ held }} }}',
+            f'{{ product(id: "{product}") {{ held }} nodes(ids: ["{order}"]) {{ id }} products {{ totalCount }} }}',
             f'mutation {{ pauseProduct(productId: "{product}") {{ pausedAt }} }}',
             f'{{ operatorLog(productId: "{product}") {{ edges {{ cursor }} }} }}',
             f'{{ orderCounts(productId: "{product}") {{ held {{ orders }} }} orders(status: HELD) {{ __typename }} }}',
@@ -193,9 +193,19 @@ async def use_every_operation(settings: Settings) -> None:
         }
         for field, filters in pages.items():
             for chosen in filters:
-                page = f"query ($after: String) {{ {field}(after: $after, {chosen}) {{ edges {{ cursor }} }} }}"
+                places = "after: $after, last: $last, before: $before"
+                page = (
+                    "query ($after: String, $last: Int, $before: String) "
+                    f"{{ {field}({places}, {chosen}) {{ edges {{ cursor }} }} }}"
+                )
                 first = await server.data(page, token=ADMIN_TOKEN)
-                await server.data(page, {"after": first[field]["edges"][0]["cursor"]}, token=ADMIN_TOKEN)
+                cursor = first[field]["edges"][0]["cursor"]
+                for variables in (
+                    {"after": cursor},
+                    {"last": 2, "before": cursor},
+                    {"after": cursor, "before": cursor},
+                ):
+                    await server.data(page, variables, token=ADMIN_TOKEN)
 
         for query in ("", f"?productId={product}&status=CONFIRMED"):
             headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -27,6 +27,10 @@ query ($user: String, $product: ID) {
 }
 """
 ORDER = "query ($order: ID!) { order(id: $order) { id userRef } }"
+NODE = "query ($order: ID!) { node(id: $order) { id ... on Order { userRef } } }"
+NODES = """
+query ($order: ID!, $product: ID!) { nodes(ids: [$product, $order]) { id ... on Order { userRef } } }
+"""
 COUNTS = "query ($product: ID!) { orderCounts(productId: $product) { confirmed { units } } }"
 PURCHASE = """
 mutation ($product: ID!, $user: String) {
@@ -107,6 +111,7 @@ TABLE = (
         EVERYBODY,
     ),
     Row("drop", "", '{ drop(slug: "first-light") { opensAt } }', EVERYBODY),
+    Row("productsByIds", "", "query ($ids: [ID!]!) { productsByIds(ids: $ids) { id } }", EVERYBODY),
     Row("regions", "", "{ regions { name } }", EVERYBODY),
     Row("now", "", "{ now }", EVERYBODY),
     Row("viewer", "", "{ viewer { subject roles guest } }", OWN | {ANONYMOUS: DATA, OPERATOR: DATA}),
@@ -130,6 +135,21 @@ TABLE = (
         "of ada",
         ORDER,
         dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+    ),
+    Row(
+        "node",
+        "of ada's order",
+        NODE,
+        dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+    ),
+    Row("node", "of a product", NODE.replace("$order", "$product"), EVERYBODY),
+    Row(
+        "nodes",
+        "of a product and of ada's order",
+        NODES,
+        EVERYBODY | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
         {ANONYMOUS: OF_ADA},
     ),
     Row("orderCounts", "", COUNTS, OPERATORS | {SUE: DATA}),

@@ -23,10 +23,10 @@ from tests.graphql.documents import turns
 
 FIELDS = {
     "public": """
-        Query.drop Query.drops Query.now Query.product Query.products Query.regions
+        Query.drop Query.drops Query.now Query.product Query.products Query.productsByIds Query.regions
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
         Drop.createdAt Drop.id Drop.name Drop.opensAt Drop.products Drop.slug
-        DropConnection.edges DropConnection.pageInfo DropEdge.cursor DropEdge.node
+        DropConnection.edges DropConnection.nodes DropConnection.pageInfo DropEdge.cursor DropEdge.node
         Product.archivedAt Product.closesAt Product.createdAt Product.description Product.drop Product.dropName
         Product.holdSeconds
         Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
@@ -34,12 +34,13 @@ FIELDS = {
         Product.version
         Description.language Description.text Image.alt Image.height Image.url Image.width
         Price.amount Price.currency
-        ProductConnection.edges ProductConnection.pageInfo
+        ProductConnection.edges ProductConnection.nodes ProductConnection.pageInfo ProductConnection.totalCount
         ProductEdge.cursor ProductEdge.node
         Region.healthy Region.home Region.latencyMs Region.name
     """,
     "the caller's": """
-        Query.dropHistory Query.operatorLog Query.order Query.orderCounts Query.orderEvents Query.orders Query.viewer
+        Query.dropHistory Query.node Query.nodes Query.operatorLog Query.order Query.orderCounts Query.orderEvents
+        Query.orders Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
         Mutation.updateProduct
@@ -56,19 +57,20 @@ FIELDS = {
         ServerProcess.version ServerProcess.waiting ServerProcess.watchers
         FieldChange.after FieldChange.before FieldChange.field
         GuestToken.expiresAt GuestToken.subject GuestToken.token
-        OperatorLogConnection.edges OperatorLogConnection.pageInfo
+        Node.id
+        OperatorLogConnection.edges OperatorLogConnection.nodes OperatorLogConnection.pageInfo
         OperatorLogEdge.cursor OperatorLogEdge.node
         OperatorLogEntry.action OperatorLogEntry.at OperatorLogEntry.changes OperatorLogEntry.id
         OperatorLogEntry.operator OperatorLogEntry.orderId OperatorLogEntry.productId
         Order.confirmedAt Order.createdAt Order.heldUntil Order.id Order.paymentRef Order.price Order.product
         Order.quantity Order.reference Order.region Order.status Order.userRef
         OrderConfirmed.order OrderConfirmed.replayed
-        OrderConnection.edges OrderConnection.pageInfo
+        OrderConnection.edges OrderConnection.nodes OrderConnection.pageInfo
         OrderCount.orders OrderCount.units
         OrderCounts.cancelled OrderCounts.confirmed OrderCounts.held OrderCounts.lapsed
         OrderEdge.cursor OrderEdge.node
         OrderEvent.cursor OrderEvent.id OrderEvent.occurredAt OrderEvent.order OrderEvent.type
-        OrderEventConnection.edges OrderEventConnection.pageInfo
+        OrderEventConnection.edges OrderEventConnection.nodes OrderEventConnection.pageInfo
         OrderEventEdge.cursor OrderEventEdge.node
         OrderGone.message OrderGone.order
         PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.region PurchaseBusy.retryAfterMs PurchaseBusy.status
@@ -88,7 +90,8 @@ FIELDS = {
         PurchaseResult.attempts PurchaseResult.message PurchaseResult.region PurchaseResult.status
         PurchaseSoldOut.attempts PurchaseSoldOut.message PurchaseSoldOut.region PurchaseSoldOut.remaining
         PurchaseSoldOut.status
-        StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale StockChange.stock
+        StockChange.product StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale
+        StockChange.stock
         StockChange.version
         Viewer.guest Viewer.roles Viewer.subject
     """,
@@ -163,9 +166,10 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ('{ product(id: "x") { ...Units } } fragment Units on Product { held }', False),
         ("subscription { ordersChanged { id } }", False),
         ("mutation { guest { token } }", False),
-        ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
         ("subscription { productsChanged { name drop { slug } } }", True),
         ("subscription { productsChanged { held } }", False),
+        ('subscription { stockChanged(productIds: ["x"]) { stock product { name stock } } }', True),
+        ('subscription { stockChanged(productIds: ["x"]) { product { held } } }', False),
         ("mutation { __typename }", False),
         ("{ __typename }", False),
         (get_introspection_query(), False),

@@ -187,6 +187,8 @@ class Shop:
             return self._rows(await self._place(f"log {arguments}"), [dict(row) for row in LOG])
         if "FROM drops" in statement:
             return self._rows(await self._place(f"drops {arguments}"), rows_of_drops())
+        if "count(*) AS products" in statement:
+            return self._rows(await self._place(f"count {arguments}"), [{"products": len(PRODUCTS)}])
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
