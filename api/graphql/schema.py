@@ -19,6 +19,7 @@ from api.graphql.product_changes import ProductChangeMutations
 from api.graphql.product_queries import ProductQueries
 from api.graphql.products import ProductMutations
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
+from api.graphql.purchase_by_key import PurchaseByKeyQueries
 from api.graphql.regions import RegionQueries
 from api.graphql.stock import StockSubscriptions
 from api.graphql.viewer import ViewerMutations, ViewerQueries
@@ -29,6 +30,7 @@ class Query(
     NodeQueries,
     ProductQueries,
     OrderQueries,
+    PurchaseByKeyQueries,
     OrderEventQueries,
     OperatorLogQueries,
     ActivityQueries,
