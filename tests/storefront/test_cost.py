@@ -71,7 +71,7 @@ async def cost_of(storefront: Storefront, **head: Any) -> float:
 @pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
 async def test_a_page_costs_about_the_same_whatever_its_head_repeats(head: dict[str, Any]) -> None:
     clients = Clients(())
-    authenticator = Authenticator(OperatorTokens("", ()), Refusals())
+    authenticator = Authenticator(OperatorTokens(None), Refusals())
     storefront = Storefront(
         unused_drops(), authenticator, clients, Options(graphiql=False, race=False, demo=True, guests=True)
     )

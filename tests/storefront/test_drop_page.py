@@ -102,7 +102,7 @@ async def test_a_description_of_another_language_is_marked(server: Server) -> No
 
 
 async def test_the_other_options_of_a_family_are_links_and_those_sold_out_too(server: Server) -> None:
-    family = {"family": "Tee", "dropName": "A family"}
+    family: dict[str, Any] = {"family": "Tee", "dropName": "A family"}
     small = await server.create_product(**family, option="S")
     medium = await server.create_product(**family, option="M", stock=0)
     await server.create_product(family="Tee", dropName="Another drop", option="XS")
