@@ -8,7 +8,7 @@ from rcssmin import cssmin
 from api.storefront.pages import FOLDER, SCRIPTS, read_script
 
 STYLESHEETS = {
-    "storefront.css": ("base", "frame", "shared", "stock", "drop", "hold"),
+    "storefront.css": ("base", "frame", "shared", "stock", "offer", "drop", "hold"),
     "list.css": ("cards",),
     "architecture.css": ("architecture", "race"),
     "operator.css": ("operator", "charts"),
