@@ -16,7 +16,6 @@ from tests.drops.purchases import new_product
 from tests.faults import Faulty
 from tests.patience import PATIENT_TIMES
 
-
 LATE = Backoff(base=1e9, cap=1e9)
 """Nothing that has failed is due again during a test, whatever the jitter."""
 
