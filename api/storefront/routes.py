@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.graphql.headers import headers_of
+from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.shop.shop import LegalPage
 from api.storefront.content import Content
@@ -22,6 +23,7 @@ from api.storefront.list_page import ListPage
 from api.storefront.missing_page import MissingPage
 from api.storefront.offers import Offers
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.purchase_form import PurchaseForm
 from api.storefront.race_start import RaceStart
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
@@ -44,13 +46,17 @@ _HEADERS = {
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, drops: Drops, clients: Clients, options: Options) -> None:
+    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
         missing = MissingPage(Offers(drops, rendering), clients, rendering)
+        drop = DropPage(drops, clients, rendering, missing)
+        form = PurchaseForm(drops, authenticator, clients, rendering, missing)
         self._router = Router(
             [
+                Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
+                *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
+                Route("/drop/{id:uuid}.ics", drop.answer_calendar),
                 Route("/", ListPage(drops, clients, rendering, missing).answer),
-                Route("/drop/{id:uuid}", DropPage(drops, clients, rendering, missing).answer),
                 *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
@@ -64,7 +70,9 @@ class Storefront:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._router(scope, receive, send_with_headers)

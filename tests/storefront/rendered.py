@@ -3,14 +3,15 @@
 from typing import Any
 
 from api.shop.shop import LegalPage, LegalText, Seller, Shop
-from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, RACE, SHOP, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, RACE, SHOP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
 _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 
 VALUES: dict[Page, dict[str, Any]] = {
-    DROP: {"product": None},
+    DROP: {"view": None, "outcome": None},
+    UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     SHOP: {"sections": None, "more": None},
     MISSING: {"offers": ()},
     ABOUT: {"legal": _TERMS},

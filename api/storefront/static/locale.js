@@ -12,9 +12,8 @@ const day = { weekday: "long", day: "numeric", month: "long", numberingSystem, c
 const time = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
 const moments = new Intl.DateTimeFormat(readersTag(), { ...day, ...time });
 const momentsOfOtherYears = new Intl.DateTimeFormat(readersTag(), { ...day, year: "numeric", ...time });
-const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
-const LENGTHS = Object.entries({ day: 86_400, hour: 3600, minute: 60, second: 1 }); // of units, in seconds
+const LENGTHS = Object.entries({ hour: 3600, minute: 60, second: 1 }); // of units, in seconds
 const FEW = 10; // units; a stock that falls this low is announced
 const ANNOUNCED = 5; // announcements that stay in the page, where they can be read again
 const LEFT_TO_RIGHT = "\u2066";
@@ -50,6 +49,28 @@ export function setText(element, content) {
   if (element.textContent !== content) element.textContent = content;
 }
 
+// Shows a number whose digits roll to the new ones. The stylesheet moves them, where its reader welcomes motion.
+export function rollText(element, content) {
+  const before = element.textContent;
+  if (before === content) return;
+  const digits = Array.from(content, (digit, index) => {
+    const was = before.at(index - content.length);
+    const part = Object.assign(document.createElement("span"), { textContent: digit });
+    if (was !== digit) part.dataset.was = was ?? "";
+    return part;
+  });
+  element.replaceChildren(...digits);
+  element.addEventListener("animationend", () => element.replaceChildren(content), { once: true });
+}
+
+// Shows a clock, or nothing, in an element of two parts: the stylesheet can hide the first one, up to the seconds.
+export function showClock(element, clock) {
+  const [far, seconds] = element.children;
+  const end = clock.lastIndexOf(":") + 1;
+  setText(far, clock.slice(0, end));
+  setText(seconds, clock.slice(end));
+}
+
 // The text of a key. Where it has plural forms, `values.count` chooses one of them. The form `zero` is for 0 in every
 // language, if there is one.
 export function text(key, values = {}) {
@@ -62,12 +83,12 @@ export function text(key, values = {}) {
   });
 }
 
-// How long ago it was, in the largest unit that fits. Less than `shortest`, in ms, is just now.
-export function ago(milliseconds, shortest = 1000) {
-  if (milliseconds < shortest) return text("just_now");
-  const seconds = milliseconds / 1000;
-  const [unit, length] = LENGTHS.find(([, length]) => seconds >= length);
-  return ages.format(-Math.floor(seconds / length), unit);
+// The price of so many units. It is counted in the smallest digit of the amount, so nothing is rounded.
+export function times({ amount, currency }, count) {
+  const [, fraction = ""] = amount.split(".");
+  const digits = String(BigInt(amount.replace(".", "")) * BigInt(count)).padStart(fraction.length + 1, "0");
+  const whole = digits.length - fraction.length;
+  return { amount: fraction ? `${digits.slice(0, whole)}.${digits.slice(whole)}` : digits, currency };
 }
 
 // The time left: the number of days, and a clock of hours, minutes and seconds.
@@ -79,7 +100,7 @@ export function countdown(milliseconds) {
 
 // A length of time in words, in the largest unit up to hours that it is a whole number of.
 export function duration(seconds) {
-  const [unit, length] = LENGTHS.slice(1).find(([, length]) => seconds % length === 0);
+  const [unit, length] = LENGTHS.find(([, length]) => seconds % length === 0);
   return new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(seconds / length);
 }
 
@@ -99,6 +120,14 @@ export function announceStock(name, before, stock) {
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name, count: stock }));
 }
 
+// A cookie of the shop, or null.
+export const readCookie = (name) => new RegExp(`(?:^|; )${name}=([^;]+)`).exec(document.cookie)?.[1] ?? null;
+
+export function writeCookie(name, value, seconds, sameSite) {
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `${name}=${value}; path=/; max-age=${seconds}; samesite=${sameSite}${secure}`;
+}
+
 // The address of another page of the shop. It carries the language if the server's own links do: nothing else keeps it.
 export const linkTo = (path) => path + document.querySelector(".wordmark").search;
 
@@ -107,9 +136,8 @@ const menu = document.querySelector(".languages");
 menu.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link) return;
-  const choice = `dropzero_language=${link.lang}`;
-  document.cookie = `${choice}; path=/; max-age=31536000; samesite=lax`;
-  if (!document.cookie.includes(choice)) return; // no cookies: follow the link, whose ?lang= works for one page
+  writeCookie("dropzero_language", link.lang, 31_536_000, "Lax");
+  if (readCookie("dropzero_language") !== link.lang) return; // no cookies: follow the link, whose ?lang= works for one page
   event.preventDefault();
   const address = new URL(location.href);
   address.searchParams.delete("lang");
