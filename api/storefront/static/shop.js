@@ -15,13 +15,12 @@ const SECTIONS = { open_now: "on_sale", paused: "on_sale", coming: "coming" }; /
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
 const DEADLINE = 20_000; // ms for the page
 const CHECK_PAUSE = 5000; // ms until an empty list is loaded again: a drop can have come before the subscription
-const SELDOM = 30_000; // ms between two looks for news that may have been missed
+const SELDOM = 30_000; // ms between two looks for new drops without a subscription
 
 const drops = document.getElementById("drops");
 const connection = document.getElementById("connection");
 const newDrops = document.getElementById("new-drops");
 const cards = new Map(); // by the ids of their products
-let renewed = 0; // when the page was loaded last, on the clock of performance.now()
 let fresh; // the page as it would be if it were loaded now, when it has cards that this one lacks
 
 function stateOf(product) {
@@ -120,19 +119,15 @@ const watch = new StockWatch({
     }
   },
   onMissed: () => read(),
+  also: NEWS,
+  onOther: showNews,
 });
 
-// What operators create and change. Behind a connection that was lost, news may have been missed.
-const news = new Subscription(NEWS, {
-  onData({ productsChanged: product }) {
-    if (cards.has(product.id)) cards.get(product.id).showRead(product);
-    else if (!product.archivedAt) renewSoon();
-  },
-  onLost() {},
-  async onMissed() {
-    if (performance.now() - renewed > SELDOM) await renew();
-  },
-});
+// Shows what an operator has created or changed.
+function showNews({ productsChanged: product }) {
+  if (cards.has(product.id)) cards.get(product.id).showRead(product);
+  else if (!product.archivedAt) renewSoon();
+}
 
 // Takes the cards that are in the page now.
 function takeCards() {
@@ -203,7 +198,6 @@ function renewCard(element) {
 // Loads the page again. A card that has changed is replaced in its place. New cards wait until the reader wants to see
 // them: nothing moves under the reader's finger.
 async function renew() {
-  renewed = performance.now();
   const page = await loadPage();
   const elements = [...page.querySelectorAll(".card")];
   const added = elements.filter((element) => !JSON.parse(element.dataset.products).some(({ id }) => cards.has(id)));
@@ -235,8 +229,12 @@ newDrops.addEventListener("click", () => {
 });
 
 setText(connection, text("connecting"));
-news.start();
 takeCards();
 performance.mark("interactive");
-if (cards.size === 0) setTimeout(renewSoon, CHECK_PAUSE);
+if (cards.size === 0) {
+  new Subscription(NEWS, { onData: showNews, onLost() {}, onMissed: renew }).start();
+  setTimeout(renewSoon, CHECK_PAUSE);
+}
+// Where websockets are blocked, no news comes.
+setInterval(() => watch.hasSocket || document.visibilityState === "hidden" || renewSoon(), SELDOM);
 if (drops.childElementCount === 0) await readFirst(renew); // the server had no answer from the database
