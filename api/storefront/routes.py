@@ -16,12 +16,14 @@ from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.shop.shop import LegalPage
 from api.storefront.content import Content
+from api.storefront.crawling import Crawling
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
 from api.storefront.missing_page import MissingPage
 from api.storefront.offers import Offers
+from api.storefront.origin import origin_of
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.purchase_form import PurchaseForm
 from api.storefront.race_start import RaceStart
@@ -51,6 +53,7 @@ class Storefront:
         missing = MissingPage(Offers(drops, rendering), clients, rendering)
         drop = DropPage(drops, clients, rendering, missing)
         form = PurchaseForm(drops, authenticator, clients, rendering, missing)
+        crawling = Crawling(drops, clients, options.shop)
         self._router = Router(
             [
                 Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
@@ -58,9 +61,11 @@ class Storefront:
                 Route("/drop/{id:uuid}.ics", drop.answer_calendar),
                 Route("/", ListPage(drops, clients, rendering, missing).answer),
                 *_architecture_routes(drops, clients, rendering),
-                _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
-                *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
-                *_about_routes(rendering),
+                _page_route("/operator", rendering, clients, OPERATOR, {"x-robots-tag": "noindex"}),
+                *([_page_route("/demo/pay/{id:uuid}", rendering, clients, PAYMENT)] if options.demo else []),
+                *_about_routes(rendering, clients),
+                Route("/robots.txt", crawling.answer_robots),
+                Route("/sitemap.xml", crawling.answer_sitemap),
                 *installing_routes(options.shop),
                 _static_route(),
                 Route("/{path:path}", missing.answer),
@@ -81,34 +86,41 @@ class Storefront:
 def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -> list[Route]:
     """The page about the architecture, with the race where there is one."""
     if not rendering.options.race:
-        return [_page_route("/architecture", rendering, ARCHITECTURE, regions=())]
+        return [_page_route("/architecture", rendering, clients, ARCHITECTURE, regions=())]
     regions = tuple(pool.region for pool in drops.regions)
-    page = _page_route("/architecture", rendering, RACE, regions=regions)
+    page = _page_route("/architecture", rendering, clients, RACE, regions=regions)
     return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
 
 
 def _page_route(
-    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, **values: object
+    path: str,
+    rendering: Rendering,
+    clients: Clients,
+    page: Page,
+    headers: dict[str, str] | None = None,
+    **values: object,
 ) -> Route:
     """The route of a page that is the same for all readers of a language. `values` are for its template."""
 
     async def answer(request: Request) -> Response:
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
-        content = rendering.content(page, reader, **values)
+        place = {"here": path, "origin": origin_of(request.scope, clients)} if page.place else {}
+        content = rendering.content(page, reader, **values, **place)
         return content.response(sent, reader.headers | (headers or {}))
 
     return Route(path, answer)
 
 
-def _about_routes(rendering: Rendering) -> list[Route]:
+def _about_routes(rendering: Rendering, clients: Clients) -> list[Route]:
     """The routes of the pages of the shop's own words."""
 
     def route(legal: LegalPage) -> Route:
         async def answer(request: Request) -> Response:
             sent = headers_of(request.scope)
             reader = Reader.of(sent, request.scope["query_string"])
-            page = rendering.content(ABOUT, reader, legal=legal.text(reader.language))
+            place = {"here": f"/about/{legal.name}", "origin": origin_of(request.scope, clients)}
+            page = rendering.content(ABOUT, reader, legal=legal.text(reader.language), **place)
             return page.response(sent, reader.headers)
 
         return Route(f"/about/{legal.name}", answer)
