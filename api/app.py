@@ -130,7 +130,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             *_images(settings, authenticator, admission),
             *shop_routes(settings.shop),
             *_demo(settings, DemoPayments(drops, authenticator, admission.clients)),
-            Mount("/", Storefront(drops, admission.clients, _storefront(settings))),
+            Mount("/", Storefront(drops, authenticator, admission.clients, _storefront(settings))),
         ],
     )
     return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)

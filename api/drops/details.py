@@ -122,14 +122,20 @@ def checked_descriptions(name: str, descriptions: Sequence[Description]) -> tupl
 
 
 def described_in(language: str | None, descriptions: Iterable[Description], default: str | None) -> str | None:
+    """The text for a reader of a language: see description_in; the default, if there is no such description."""
+    found = description_in(language, descriptions)
+    return default if found is None else found.text
+
+
+def description_in(language: str | None, descriptions: Iterable[Description]) -> Description | None:
     """The description for a reader of a language: in that very language, or in another form of it, such as pt for
-    pt-BR; the default, if there is none."""
+    pt-BR; None if there is none."""
     wanted = (language or "").lower()
-    by_tag = {description.language.lower(): description.text for description in descriptions}
+    by_tag = {description.language.lower(): description for description in descriptions}
     if wanted in by_tag:
         return by_tag[wanted]
     primary = wanted.partition("-")[0]
-    return next((text for tag, text in by_tag.items() if tag.partition("-")[0] == primary), default)
+    return next((found for tag, found in by_tag.items() if tag.partition("-")[0] == primary), None)
 
 
 def encode_details(details: Sequence[Image] | Sequence[Description]) -> str | None:

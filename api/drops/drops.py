@@ -17,6 +17,7 @@ from api.database.retry import RetryBudget
 from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
+from api.drops.families import FamilyReads, Variant
 from api.drops.drop_reads import DropReads
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
@@ -74,6 +75,7 @@ class Drops:
         self._budget = budget
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
+        self.family_reads = FamilyReads(regions)
         self.list_reads = ListReads(regions)
         self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
@@ -112,6 +114,7 @@ class Drops:
         await self.known_products.close()
         await self.drop_reads.close()
         await self.product_reads.close()
+        await self.family_reads.close()
         await self.list_reads.close()
         await self.held_units.close()
         await self.order_counts.close()
@@ -161,6 +164,10 @@ class Drops:
     async def read_product(self, product_id: UUID, region: str | None, client: str = "") -> Product | None:
         """See ProductReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.product_reads.get(product_id, region))
+
+    async def read_family(self, drop_name: str, family: str, client: str = "") -> tuple[Variant, ...]:
+        """See FamilyReads.get. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.family_reads.get((drop_name, family)))
 
     async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
         """See ListReads.get. One statement answers many clients, and each goes on in its turn."""

@@ -50,7 +50,7 @@ async def read_request(scope: Scope, headers: Headers, receive: Receive) -> Requ
 
 
 async def read_body(headers: Headers, receive: Receive, most: int = MAX_BODY) -> bytes:
-    """Receive the whole body, of `most` bytes. Raises Refusal, ClientDisconnect."""
+    """Receive the whole body, of at most `most` bytes. Raises Refusal, ClientDisconnect."""
     if int(text_of(headers, b"content-length", "0")) > most:  # the server has checked that it is a number
         raise _too_large(most)
     body = b""

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from api.shop.colours import paper_of
 from api.shop.shop import NAME, Shop, Theme
 from api.storefront.cards import Card
-from api.storefront.content import Content
+from api.storefront.content import KEY_MARK, Content, KeyedContent
 from api.storefront.formats import Formats
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
 from api.storefront.pages import FOLDER, LOAD_AGAIN, PAGES, Page, read_messages, script_texts
@@ -30,6 +30,14 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
+
+
+def as_json(text: str) -> Markup:
+    """JSON for a script element of a page, which no text in it can end."""
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 it is JSON without "<"
+
+
+TEMPLATES.filters["as_json"] = as_json
 formats_of = cache(Formats)
 
 
@@ -57,6 +65,7 @@ class Rendering:
         self.options = options
         self._theme_colours = paper_of(options.shop.theme)
         self.content = lru_cache(KEPT)(self._content)
+        self.keyed = lru_cache(KEPT)(self._keyed)
         self.card = lru_cache(KEPT_CARDS)(self._card)
         for page in PAGES:
             TEMPLATES.get_template(page.template)
@@ -66,6 +75,10 @@ class Rendering:
     def _content(self, page: Page, reader: Reader, **values: object) -> Content:
         """The page as it is sent. `values` are for its template, and can be hashed."""
         return Content(self.render(page, reader, **values).encode(), "text/html")
+
+    def _keyed(self, page: Page, reader: Reader, **values: object) -> KeyedContent:
+        """A page that has a key of its own in each response: see KeyedContent."""
+        return KeyedContent(self.render(page, reader, key=KEY_MARK.decode(), **values).encode(), "text/html")
 
     def _card(self, card: Card, reader: Reader, level: int = 3, *, named: bool = False, eager: bool = False) -> Markup:
         """A card of a list. `level`: of its heading. `named`: it is below a heading with the name of its drop. `eager`:
@@ -86,8 +99,6 @@ class Rendering:
         """The page's whole HTML document. Its language, direction and texts are right before any script runs. `here`
         among the values: the page's address without a language, where it has parameters."""
         language, shop = reader.language, self.options.shop
-        # Without "<", no text can end its script element.
-        texts = orjson.dumps(script_texts(page, language)).decode().replace("<", "\\u003c")
         return TEMPLATES.get_template(page.template).render(
             page=page,
             language=language,
@@ -96,7 +107,7 @@ class Rendering:
             link=reader.link,
             texts=read_messages(language),
             formats=formats_of(language),
-            script_texts=Markup(texts),  # noqa: S704 it is JSON without "<"
+            script_texts=as_json(orjson.dumps(script_texts(page, language)).decode()),
             load_again=Markup(LOAD_AGAIN),  # noqa: S704 it is our own script
             options=self.options,
             shop=shop,

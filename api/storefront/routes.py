@@ -12,11 +12,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.drops.drops import Drops
 from api.graphql.headers import headers_of
+from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.shop.shop import LegalPage
 from api.storefront.content import Content
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
+from api.storefront.purchase_form import PurchaseForm
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
@@ -42,12 +44,16 @@ _HEADERS = {
 class Storefront:
     """The ASGI application that answers for all of the storefront's addresses."""
 
-    def __init__(self, drops: Drops, clients: Clients, options: Options) -> None:
+    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
+        drop = DropPage(drops, clients, rendering)
+        form = PurchaseForm(drops, authenticator, clients, rendering)
         self._router = Router(
             [
+                Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
+                *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
+                Route("/drop/{id:uuid}.ics", drop.answer_calendar),
                 Route("/", ListPage(drops, clients, rendering).answer),
-                Route("/drop/{id:uuid}", DropPage(drops, clients, rendering).answer),
                 *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
@@ -61,7 +67,9 @@ class Storefront:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._router(scope, receive, send_with_headers)

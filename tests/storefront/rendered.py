@@ -3,15 +3,16 @@
 from typing import Any
 
 from api.shop.shop import LegalPage, LegalText, Seller, Shop
-from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, RACE, SHOP, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, RACE, SHOP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
 _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 
 VALUES: dict[Page, dict[str, Any]] = {
-    DROP: {"product": None},
+    DROP: {"view": None, "outcome": None},
     SHOP: {"sections": None, "more": None},
+    UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     ABOUT: {"legal": _TERMS},
     ARCHITECTURE: {"regions": ()},
     RACE: {"regions": ("one", "two")},

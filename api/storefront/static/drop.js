@@ -1,265 +1,248 @@
-// One drop: its opening, its stock, one button, one answer, the buyer's holds and orders.
+// One drop: its opening, its stock, the form to buy, one answer, the buyer's holds and orders. The server has rendered the
+// page, and what it knew is in the element `product`.
 
-import { StockWatch, isClosed, now, readFirst, request, soon, until } from "./api.js";
-import { HoldPanel, isHeld, readAgain, timeLeft, unitsOf } from "./hold.js";
-import { ago, announce, announceStock, countdown, duration, isolated, moment, number, setText, text } from "./locale.js";
-import {
-  answerOf,
-  buy,
-  guest,
-  isRecent,
-  knownGuest,
-  lastOutcome,
-  lasting,
-  sentForAnother,
-  unanswered,
-} from "./purchase.js";
+import { StockWatch, isClockKnown, isClosed, readFirst, request, soon, until } from "./api.js";
+import { OwnOrders, nodes, showWon, timeLeft, unitsOf } from "./hold.js";
+import { announce, announceStock, countdown, duration, isolated, language, moment, number } from "./locale.js";
+import { price, rollText, setText, showClock, text, times } from "./locale.js";
+import { NO_ANSWERS, announceOutcome, answerOf, buy, guest, hasGuests, isRecent, knownGuest } from "./purchase.js";
+import { lastOutcome, requestAsGuest, sentForAnother, unanswered } from "./purchase.js";
 
-const DROP = `query Drop($id: ID!, $known: Boolean!) {
+const DROP = `query Drop($id: ID!, $language: String, $known: Boolean!) {
   now
   product(id: $id) {
-    name dropName description stock opensAt closesAt archivedAt pausedAt limitPerBuyer holdSeconds revision
+    name dropName description(language: $language) stock stocked version opensAt closesAt archivedAt pausedAt
+    limitPerBuyer holdSeconds revision createdAt option price { amount currency }
   }
   orders(productId: $id, first: 20) @include(if: $known) {
-    edges { node { id reference status quantity region createdAt heldUntil } }
+    edges { node { id reference status quantity heldUntil } }
   }
 }`;
-const ORDERS = `query Mine($id: ID!) {
-  orders(productId: $id, first: 20) { edges { node { id reference status quantity region createdAt heldUntil } } }
-}`;
 const REST = 1000; // ms after an answer, in which clicks do not count: a double click is one purchase
-const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const BOUGHT = { CONFIRMED: "button_confirmed", HELD: "button_held" };
-// What the answer says before there is one, by the key of the sale's state.
-const NO_ANSWERS = {
-  not_open_yet: "answer_before",
-  open_now: "answer_none",
-  sold_out: "answer_gone",
-  paused: "answer_paused_detail",
-};
-const AGE_INTERVAL = 60_000; // ms
-
+const FEW = 10; // units; a stock that falls this low is shown as the last ones
+const LAST_MINUTE = 60_000; // ms
+const LONGEST_TICK = 60_000; // ms
+const LAST_SECONDS = 10_000; // ms
 const id = location.pathname.split("/").pop();
 const parts = Object.fromEntries(
   [...document.querySelectorAll("#drop [id], #drop")].map((element) => [element.id, element]),
 );
-const answer = document.getElementById("answer");
+const { answer, buy: button, form, quantity } = parts;
+const options = [...document.querySelectorAll(".options a")];
+const [barUnits, barLabel, barButton] = ["bdi", ".label", "button"].map((part) => parts.bar.querySelector(part));
 
-// `live` is null until the first connection, and false after it was lost. `phase` is "ready", "buying" (then `waiting`
-// is what the purchase waits for), "resting" or "unanswered". `ordersAt` is when the orders were as they are here.
-const state = { product: null, live: null, orders: [], ordersAt: 0, phase: "ready", waiting: null, outcome: null };
-const panels = new Map(); // of the held orders, by their ids
-const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
+// `live` is null until the first connection, "polled" where the stock is read again and again, and false when the
+// connection is lost. `phase` is "ready", "buying" (then `waiting` is what the purchase waits for, since `since`), "resting"
+// or "unanswered".
+const state = { product: null, live: null, phase: "ready", waiting: null, outcome: null };
+const orders = new OwnOrders(id, {
+  onChange(order, status) {
+    state.outcome = { status, order };
+    announceOutcome(state.outcome);
+  },
+  onShown: () => tick(),
+});
 
-const opensIn = () => (isClosed(state.product) ? 0 : until(state.product.opensAt));
-const holds = () => state.orders.filter(isHeld).sort((one, other) => timeLeft(one) - timeLeft(other));
-const limitReached = () => state.product.limitPerBuyer !== null && unitsOf(state.orders) >= state.product.limitPerBuyer;
-
-// The key of the button's text, and whether it can be pressed.
-function buttonState() {
-  if (state.phase === "buying") return ["buying", false];
-  if (state.phase === "unanswered") return ["check_again", true];
-  if (state.phase === "resting" && state.outcome?.status in BOUGHT) return [BOUGHT[state.outcome.status], false];
-  if (opensIn() > 0) return ["not_open_yet", false];
-  if (saleState() !== "open_now") return [saleState(), false];
-  if (!hasGuests || state.outcome?.status === "SIGN_IN") return ["sign_in", false];
-  if (limitReached()) return ["limit_reached", false];
-  return [state.orders.length > 0 ? "buy_another" : "buy", state.phase === "ready"];
-}
+// Until the clock was read, the server's word counts.
+const isBefore = parts.drop.classList.contains("before");
+const opensIn = () => (isClosed(state.product) || (!isBefore && !isClockKnown()) ? 0 : until(state.product.opensAt));
+const limitLeft = () => (state.product.limitPerBuyer ?? Infinity) - unitsOf(orders.all);
+const most = () => Math.max(1, Math.min(limitLeft(), state.stock));
+const wanted = () => Math.min(most(), Math.max(1, Math.floor(quantity.valueAsNumber) || 1));
 
 // The key of the text for a drop that has opened.
 function saleState() {
-  if (isClosed(state.product)) return "closed";
+  if (state.isGone || isClosed(state.product)) return "closed";
   if (state.stock === 0) return "sold_out";
   return state.product.pausedAt ? "paused" : "open_now";
 }
 
+// The text of the button, and whether it can be pressed.
+function buttonState() {
+  if (state.phase === "buying") return [text("buying"), false];
+  if (state.phase === "unanswered") return [text("check_again"), true];
+  if (state.phase === "resting" && state.outcome?.status in BOUGHT) return [text(BOUGHT[state.outcome.status]), false];
+  if (!state.isGone && opensIn() > 0) return [text("not_open_yet"), false];
+  if (saleState() !== "open_now") return [text(saleState()), false];
+  if (!hasGuests || state.outcome?.status === "SIGN_IN") return [text("sign_in"), false];
+  if (limitLeft() <= 0) return [text("limit_reached"), false];
+  return [buyText(wanted()), state.phase === "ready"];
+}
+
+function buyText(count) {
+  if (state.product.price) return text("buy_for", { price: price(times(state.product.price, count)) });
+  if (count > 1) return text("buy_units", { count });
+  return text(orders.all.length > 0 ? "buy_another" : "buy");
+}
+
+function connectionText() {
+  if (state.isGone) return "";
+  if (state.live === false && !navigator.onLine) return text("offline");
+  return text({ null: "connecting", true: "live", polled: "polled", false: "last_known" }[state.live]);
+}
+
 function render() {
   if (!state.product) return;
-  setText(parts.units, number(state.stock));
-  setText(parts.label, text(opensIn() > 0 ? "units_to_sell" : "units_left", { count: state.stock }));
-  setText(parts.connection, text({ null: "connecting", true: "live", false: "last_known" }[state.live]));
-  parts.drop.classList.toggle("live", state.live === true);
-  parts.drop.classList.toggle("gone", state.stock === 0);
-
-  const wait = opensIn();
-  const { days, clock } = countdown(wait);
-  setText(parts.opening, wait > 0 ? text(days ? "opens_in_days" : "opens_in", { count: days }) : text(saleState()));
-  setText(parts.countdown, wait > 0 ? clock : "");
-
-  const [label, enabled] = buttonState();
-  setText(parts.buy, text(label));
-  parts.buy.setAttribute("aria-disabled", String(!enabled));
+  const wait = state.isGone ? 0 : opensIn();
+  const isOpen = wait <= 0 && saleState() === "open_now";
+  rollText(parts.units, number(state.stock));
+  setText(parts.label, text(wait > 0 ? "units_to_sell" : "units_left", { count: state.stock }));
+  setText(parts.connection, connectionText());
+  parts.drop.classList.toggle("live", state.live === true || state.live === "polled");
+  parts.drop.classList.toggle("gone", state.stock === 0 || state.isGone === true);
+  parts.drop.classList.toggle("low", isOpen && state.stock <= FEW);
+  parts.drop.classList.toggle("before", wait > 0);
+  renderWait(wait, isOpen);
+  renderButton(isOpen);
   renderAnswer();
-  for (const panel of panels.values()) panel.render();
+  orders.render();
+}
+
+// The countdown, or what is going on in the sale where the button does not say it.
+function renderWait(wait, isOpen) {
+  const { days, clock } = countdown(wait);
+  const lately = state.live === true ? watch.fellLately(id) : 0;
+  const going = isOpen ? [lately && text("gone_lately", { count: lately }), state.stock <= FEW ? text("only_left", { count: state.stock }) : ""] : [];
+  if (wait > 0) setText(parts.opening, text(days ? "opens_in_days" : "opens_in", { count: days }));
+  else setText(parts.opening, going.filter(Boolean).join(" · "));
+  showClock(parts.countdown, wait > 0 ? clock : "");
+  parts.countdown.hidden = wait <= 0;
+  parts.drop.classList.toggle("last-minute", wait > 0 && wait <= LAST_MINUTE);
+  parts.drop.classList.toggle("last-seconds", wait > 0 && wait <= LAST_SECONDS);
+  parts.opens.hidden = wait <= 0;
+  const { stocked } = state.product;
+  parts.sold.hidden = wait > 0 || stocked === 0;
+  // After units came back, how many were put in is not known until it has been read.
+  if (state.stock > state.soldAt || state.stock > stocked) return;
+  state.soldAt = state.stock;
+  const gone = stocked - state.stock;
+  Object.assign(parts.sold.querySelector("progress"), { max: stocked || 1, value: gone });
+  setText(parts.sold.querySelector("span"), text("gone_of", { gone, stocked }));
+}
+
+function renderButton(isOpen) {
+  const [label, isEnabled] = buttonState();
+  for (const each of [button, barButton]) {
+    setText(each, label);
+    each.setAttribute("aria-disabled", String(!isEnabled));
+  }
+  setText(barUnits, number(state.stock));
+  setText(barLabel, parts.label.textContent);
+  quantity.max = String(most());
+  parts.stepper.hidden = !hasGuests || state.product.limitPerBuyer === 1;
+  parts.fewer.disabled = wanted() <= 1;
+  parts.more.disabled = !isOpen || wanted() >= most();
 }
 
 function renderAnswer() {
   const outcome = state.phase === "buying" ? state.waiting && { status: state.waiting } : state.outcome;
   const [verdict, detail] = outcome ? answerOf(outcome) : ["", noAnswer()];
-  answer.dataset.status = outcome?.status ?? "";
+  answer.dataset.status = outcome?.status ?? (state.phase === "buying" ? "BUYING" : "");
   setText(answer.querySelector(".verdict"), verdict);
-  setText(answer.querySelector(".detail"), detail);
+  setText(answer.querySelector(".detail"), [detail, elapsed()].filter(Boolean).join(" "));
   const order = outcome?.status === "HELD" ? null : outcome?.order; // the panel of a hold has its reference
-  answer.querySelector(".order").hidden = !order;
-  setText(answer.querySelector(".order bdi"), order?.reference ?? "");
+  showWon(order, outcome?.status, state.product);
 }
 
 function noAnswer() {
+  if (state.isGone) return text("answer_refused_not_found");
   if (state.phase === "buying") return text("answer_buying");
   const sale = opensIn() > 0 ? "not_open_yet" : saleState();
-  return sale === "closed" || (sale === "open_now" && limitReached()) ? "" : text(NO_ANSWERS[sale]);
+  return NO_ANSWERS[sale] ? text(NO_ANSWERS[sale]) : "";
 }
 
-function announceAnswer() {
-  const { order } = state.outcome;
-  const reference = order && `${text("order_number")} ${isolated(order.reference)}`;
-  announce([...answerOf(state.outcome), reference].filter(Boolean).join(" "));
-}
-
-// Takes the orders as they were `at` a moment. What has become of an order since is the answer.
-function showOrders(orders, at) {
-  if (at < state.ordersAt) return;
-  const known = new Map(state.orders.map(({ id, status }) => [id, status]));
-  Object.assign(state, { orders, ordersAt: at });
-  for (const order of orders) {
-    const { id, status } = order;
-    if (status === (known.get(id) ?? status)) continue;
-    const letGo = status === "CANCELLED" && panels.get(id)?.tried;
-    state.outcome = { status: letGo ? "RELEASED" : status, order };
-    announceAnswer();
-  }
-  renderPanels();
-  renderOrders();
-  tick();
-}
-
-function renderPanels() {
-  const held = new Map(holds().map((order) => [order.id, order]));
-  for (const [id, { element }] of panels) {
-    if (held.has(id)) continue;
-    const hadFocus = element.contains(document.activeElement);
-    element.remove();
-    panels.delete(id);
-    if (hadFocus) answer.focus();
-  }
-  for (const [id, order] of held) {
-    if (panels.has(id)) continue;
-    const panel = new HoldPanel(order, showOrder);
-    panels.set(id, panel);
-    parts.holds.append(panel.element);
-    followHolds();
-  }
-}
-
-// Puts an order that was just answered into its place in the list, or before all others.
-function showOrder(order) {
-  const index = state.orders.findIndex(({ id }) => id === order.id);
-  showOrders(index < 0 ? [order, ...state.orders] : state.orders.with(index, order), performance.now());
-}
-
-function renderOrders() {
-  parts["no-orders"].hidden = state.orders.length > 0;
-  parts["browser-forgets"].hidden = lasting.isLasting;
-  const template = document.getElementById("order").content;
-  parts.orders.replaceChildren(
-    ...state.orders.map((order) => {
-      const item = template.cloneNode(true);
-      const put = (selector, content) => (item.querySelector(selector).textContent = content);
-      put("strong", text("units", { count: order.quantity }));
-      item.querySelector("li").dataset.status = order.status;
-      put(".order-state", text(STATES[order.status]));
-      put(".order-id bdi", order.reference);
-      put(".order-facts bdi", order.region);
-      put("time", ago(now() - Date.parse(order.createdAt), AGE_INTERVAL));
-      const { createdAt: dateTime } = order;
-      Object.assign(item.querySelector("time"), { dateTime, title: moment(dateTime) });
-      return item;
-    }),
-  );
+// How long the purchase takes, once that is long.
+function elapsed() {
+  const count = state.phase === "buying" ? Math.floor((performance.now() - state.since) / 1000) : 0;
+  return count > 1 ? text("seconds_so_far", { count }) : "";
 }
 
 async function purchase() {
-  state.phase = "buying";
-  state.waiting = null;
-  render();
-  state.outcome = await buy(id, (waiting) => {
+  Object.assign(state, { phase: "buying", waiting: null, since: performance.now() });
+  tick();
+  state.outcome = await buy(id, wanted(), (waiting) => {
     if (state.waiting !== waiting) announce(answerOf({ status: waiting })[0]);
     state.waiting = waiting;
     render();
   });
   if (state.outcome.order?.status === "LAPSED") state.outcome.status = "LAPSED";
   state.phase = state.outcome.status === "UNANSWERED" ? "unanswered" : "resting";
-  const { status, order, opensAt } = state.outcome;
-  announceAnswer();
-  if (order) showOrder(order);
-  render();
+  const { status, order, opensAt, code } = state.outcome;
+  quantity.value = "1";
+  announceOutcome(state.outcome);
+  if (order?.product) takeLevel(order.product);
+  if (order) orders.put(order);
+  if (status === "NOT_OPEN") state.product.opensAt = opensAt;
+  tick();
   if (state.phase === "resting") {
     setTimeout(() => {
       state.phase = "ready";
       render();
     }, REST);
   }
-  if (status === "NOT_OPEN") {
-    state.product.opensAt = opensAt;
-    tick();
-  }
-  if (["LIMIT_REACHED", "PAUSED", "CLOSED"].includes(status)) await read().catch(() => {});
+  if (["LIMIT_REACHED", "PAUSED", "CLOSED"].includes(status) || code === "NOT_FOUND") await read().catch(showIfGone);
 }
 
-function showLive({ stock, stale, revision }) {
+// Takes the stock at a version, unless a later one is known.
+function takeLevel({ stock, stocked, version }) {
+  if (version < state.version) return;
+  watch.learn(id, version);
+  Object.assign(state, { stock, version });
+  if (stocked !== undefined) Object.assign(state.product, { stocked });
+  if (stocked !== undefined) state.soldAt = Infinity;
+}
+
+function showLive({ productId, stock, version, stale, revision }) {
+  if (productId !== id) return showOption(productId, stock);
   const before = state.stock;
-  state.stock = stock;
-  state.live = !stale;
-  render();
-  if (revision > state.product.revision) readSoon();
+  Object.assign(state, { stock, version, live: !stale, isGone: false });
+  tick();
+  if (revision > state.product.revision || stock > before) readSoon();
   announceStock(state.product.name, before, stock);
 }
 
-// Renders the countdown and the clocks of holds each time a second of theirs changes, and once more at their ends.
+function showOption(productId, stock) {
+  const link = options.find(({ dataset }) => dataset.id === productId);
+  link?.classList.toggle("out", stock === 0);
+  if (link) setText(link.querySelector(".unseen"), stock === 0 ? `, ${text("sold_out")}` : "");
+}
+
+// Renders the countdown and the clocks each time a second of theirs changes, and once more at their ends.
 function tick() {
   clearTimeout(state.ticking);
   const wait = opensIn();
   render();
-  const closes = Math.min(until(state.product.closesAt), AGE_INTERVAL);
-  const changes = [wait, ...holds().map(timeLeft)].filter((left) => left > 0).map((left) => left % 1000 || 1000);
+  const closes = Math.min(until(state.product.closesAt), LONGEST_TICK);
+  const changes = [wait, ...orders.held.map(timeLeft)].filter((left) => left > 0).map((left) => left % 1000 || 1000);
   if (closes > 0) changes.push(closes);
+  if (state.phase === "buying" || watch.fellLately(id) > 0) changes.push(1000);
   if (changes.length > 0) state.ticking = setTimeout(tick, Math.min(...changes) + 5);
   if (state.opening && wait <= 0) announce(text("announce_open", { name: state.product.name }));
   state.opening = wait > 0;
 }
 
-// Reads the buyer's orders while one of them is held.
-const followHolds = readAgain(
-  async () => {
-    const at = performance.now();
-    const { orders } = await request(ORDERS, { id }, knownGuest()?.token);
-    showOrders(nodes(orders), at);
-  },
-  () => Math.min(...holds().map(timeLeft)),
-);
-
-const nodes = (connection) => (connection?.edges ?? []).map(({ node }) => node);
-
-// The drop, and the orders of this browser's guest. A guest that the server does not accept any more has none.
-async function requestDrop() {
-  const token = hasGuests ? knownGuest()?.token : null;
-  try {
-    if (token) return await request(DROP, { id, known: true }, token);
-  } catch (error) {
-    if (error.code !== "UNAUTHENTICATED") throw error;
-  }
-  return request(DROP, { id, known: false });
-}
-
 // Reads the drop and the buyer's orders. Throws an error with the code NOT_FOUND when the drop does not exist.
 async function read() {
   const at = performance.now();
-  const { product, orders } = await requestDrop();
+  const { product, orders: own } = await requestAsGuest(DROP, { id, language });
   if (product === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
-  if (!state.live) state.stock = product.stock;
-  if (!(product.revision <= state.product?.revision)) showProduct(product);
-  showOrders(nodes(orders), at);
+  // Another database can have another product of this id, whose versions begin anew.
+  const isOther = Date.parse(product.createdAt) !== Date.parse(state.product?.createdAt);
+  Object.assign(state, { isGone: false, version: isOther ? -1 : state.version });
+  if (isOther || product.revision > state.product.revision) showProduct(product);
+  takeLevel(product);
+  orders.show(nodes(own), at);
+}
+
+const readOrEnd = () => read().catch(showIfGone);
+
+// Shows that the drop is not in the shop any more. Throws any other error.
+function showIfGone(error) {
+  if (error.code !== "NOT_FOUND") throw error;
+  state.isGone = true;
+  orders.show([], performance.now());
+  announce(text("answer_refused_not_found"));
 }
 
 // Reads a product that an operator has changed.
@@ -274,9 +257,20 @@ function showProduct(product) {
   document.title = `${product.name} · DROPZERO`;
   setText(parts["drop-name"], product.dropName);
   setText(parts.name, product.name);
-  setText(parts.description, product.description ?? "");
-  parts.opens.hidden = opensIn() <= 0;
-  if (product.opensAt) setText(parts.opens, text("opens_at", { moment: moment(product.opensAt) }));
+  const lines = (product.description ?? "").split("\n").filter((line) => line.trim());
+  const shown = [...parts.description.children].map(({ textContent }) => textContent);
+  if (lines.join("\n") !== shown.join("\n")) {
+    parts.description.replaceChildren(
+      ...lines.map((textContent) => Object.assign(document.createElement("p"), { textContent })),
+    );
+  }
+  parts.price.hidden = !product.price;
+  if (product.price) setText(parts.price, price(product.price));
+  if (product.opensAt) {
+    const time = parts.opens.querySelector("time");
+    time.dateTime = product.opensAt;
+    setText(time, text("opens_at", { moment: moment(product.opensAt) }));
+  }
   parts.closes.hidden = !product.closesAt;
   const at = { moment: product.closesAt && moment(product.closesAt) };
   setText(parts.closes, text(isClosed(product) ? "closed_at" : "closes_at", at));
@@ -285,48 +279,67 @@ function showProduct(product) {
   const seconds = product.holdSeconds;
   parts["hold-time"].hidden = !seconds;
   if (seconds) setText(parts["hold-time"], text("hold_time", { time: duration(seconds) }));
-  parts.drop.classList.toggle("with-holds", Boolean(seconds));
-  parts.units.style.setProperty("--digits", number(product.stock).length);
-  parts.drop.setAttribute("aria-busy", "false");
+  parts.units.dataset.digits = number(product.stock).length;
 }
 
 // A key that is held down clicks once.
-parts.buy.addEventListener("keydown", (event) => {
+button.addEventListener("keydown", (event) => {
   if (event.repeat) event.preventDefault();
 });
 // A button with aria-disabled keeps the focus, and still gets clicks.
-parts.buy.addEventListener("click", () => {
-  if (parts.buy.getAttribute("aria-disabled") === "false") purchase();
+const press = (event) => {
+  event.preventDefault();
+  if (button.getAttribute("aria-disabled") === "false") purchase();
+};
+form.addEventListener("submit", press);
+barButton.addEventListener("click", (event) => {
+  press(event);
+  answer.scrollIntoView({ block: "center" });
+});
+const step = (by) => () => {
+  quantity.value = String(wanted() + by);
+  render();
+};
+for (const [part, by] of [["fewer", -1], ["more", 1]]) {
+  parts[part].hidden = false;
+  parts[part].addEventListener("click", step(by));
+}
+quantity.addEventListener("change", step(0));
+new IntersectionObserver(([{ isIntersecting }]) => (parts.bar.hidden = isIntersecting)).observe(button);
+
+const showConnection = (live) => () => {
+  state.live = live;
+  render();
+};
+const watch = new StockWatch({
+  onChange: showLive,
+  onLost: showConnection(false),
+  onPolled: showConnection("polled"),
+  onMissed: readOrEnd,
 });
 
-// The last outcome in this tab, with what has become of its order since. A hold is shown before it.
-function outcomeNow(outcome) {
-  const order = outcome?.order && state.orders.find(({ id }) => id === outcome.order.id);
-  const [held] = holds();
-  if (held && held.id !== order?.id && outcome?.status !== "UNKNOWN") return { status: "HELD", order: held };
-  if (!order) return outcome?.status === "HELD" ? null : outcome;
-  return order.status === outcome.order.status ? outcome : { status: order.status, order };
+// What the server has rendered is enough, but for the orders of a guest and for the database's clock.
+const rendered = JSON.parse(document.getElementById("product")?.textContent ?? "null");
+if (rendered) {
+  Object.assign(state, { stock: rendered.stock, version: rendered.version, isGone: false });
+  showProduct(rendered);
+  render();
 }
-
-await readFirst(read, "no_such_drop");
+if (!rendered || rendered.opensAt || rendered.closesAt || (hasGuests && knownGuest())) {
+  await readFirst(rendered ? readOrEnd : read, "no_such_drop");
+}
 if (state.product) {
   const pending = unanswered(id);
-  state.outcome = outcomeNow(lastOutcome(id));
+  state.outcome = orders.outcomeNow(lastOutcome(id));
   if (!hasGuests) state.outcome = sentForAnother(id, null) ?? { status: "SIGN_IN" };
   else if (pending && isRecent(pending)) purchase();
   else if (pending) Object.assign(state, { phase: "unanswered", outcome: { status: "UNANSWERED" } });
-  render();
+  tick();
   // A buyer who waits for the opening gets a token before it, so that the click sends nothing but the purchase.
   if (hasGuests && opensIn() > 0) guest().catch(() => {});
-  const onLost = () => {
-    state.live = false;
-    render();
-  };
-  new StockWatch({ onChange: showLive, onLost, onMissed: read }).watch([id]);
-  setInterval(renderOrders, AGE_INTERVAL);
+  watch.watch(options.length > 0 ? options.map(({ dataset }) => dataset.id) : [id]);
   performance.mark("interactive");
 } else {
   parts.drop.classList.add("missing");
-  parts.drop.setAttribute("aria-busy", "false");
   setText(parts.name, text("missing_heading"));
 }

@@ -1,12 +1,17 @@
-// A held order: its time by the database's clock, and letting it go. What became of it is what the server answers.
+// The buyer's orders of a product: their list, and of each held order a panel with its time by the database's clock, in
+// which it can be let go. What became of an order is what the server answers.
 
 import { request, until } from "./api.js";
 import { announce, countdown, linkTo, setText, text } from "./locale.js";
-import { knownGuest } from "./purchase.js";
+import { isKept, knownGuest } from "./purchase.js";
 
-const LET_GO = `mutation LetGo($id: ID!) {
-  releaseOrder(orderId: $id) { id reference status quantity region createdAt heldUntil }
+const ORDERS = `query Mine($id: ID!) {
+  orders(productId: $id, first: 20) { edges { node { id reference status quantity heldUntil } } }
 }`;
+const LET_GO = `mutation LetGo($id: ID!) {
+  releaseOrder(orderId: $id) { id reference status quantity heldUntil }
+}`;
+const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const SHORTEST = 2000; // ms between two readings, at least
 const LONGEST = 15_000; // ms between two readings, at most
 const LAST_MINUTE = 60_000; // ms
@@ -22,6 +27,8 @@ export function clockOf(order) {
   const { days, clock } = countdown(timeLeft(order));
   return days > 0 ? `${text("days", { count: days })} ${clock}` : clock;
 }
+
+export const nodes = (connection) => (connection?.edges ?? []).map(({ node }) => node);
 
 // Calls `read` again and again while an order is held: a payment is confirmed without this page. `nextEnd` returns the
 // ms until the first hold runs out, or Infinity if there is none. Returns a function that begins, for new holds.
@@ -97,4 +104,130 @@ export class HoldPanel {
     this.#letting = false;
     this.render();
   }
+}
+
+// The orders of this browser's guest of one product, as they were at a moment. `onChange` is called for each whose status
+// has changed since, with the order and its new status, which is RELEASED for one that the buyer has let go here; and
+// `onShown` once after all of them.
+export class OwnOrders {
+  #at = 0;
+  #panels = new Map(); // of the held orders, by their ids
+  #follow;
+  all = [];
+
+  constructor(productId, { onChange, onShown }) {
+    Object.assign(this, { onChange, onShown });
+    this.#follow = readAgain(
+      async () => {
+        const at = performance.now();
+        const { orders } = await request(ORDERS, { id: productId }, knownGuest()?.token);
+        this.show(nodes(orders), at);
+      },
+      () => Math.min(...this.held.map(timeLeft)),
+    );
+  }
+
+  // Those that are held, the first to run out first.
+  get held() {
+    return this.all.filter(isHeld).sort((one, other) => timeLeft(one) - timeLeft(other));
+  }
+
+  // The last outcome in this tab, with what has become of its order since. A hold is shown before it.
+  outcomeNow(outcome) {
+    const order = outcome?.order && this.all.find(({ id }) => id === outcome.order.id);
+    const [held] = this.held;
+    if (held && held.id !== order?.id && outcome?.status !== "UNKNOWN") return { status: "HELD", order: held };
+    if (!order) return outcome?.status === "HELD" ? null : outcome;
+    return order.status === outcome.order.status ? outcome : { status: order.status, order };
+  }
+
+  // Takes the orders as they were `at` a moment of performance.now().
+  show(orders, at) {
+    if (at < this.#at) return;
+    const known = new Map(this.all.map(({ id, status }) => [id, status]));
+    Object.assign(this, { all: orders });
+    this.#at = at;
+    for (const order of orders) {
+      const { id, status } = order;
+      if (status === (known.get(id) ?? status)) continue;
+      this.onChange(order, status === "CANCELLED" && this.#panels.get(id)?.tried ? "RELEASED" : status);
+    }
+    this.#renderPanels();
+    this.#renderList();
+    this.onShown();
+  }
+
+  // Puts an order that was just answered into its place in the list, or before all others.
+  put(order) {
+    const index = this.all.findIndex(({ id }) => id === order.id);
+    this.show(index < 0 ? [order, ...this.all] : this.all.with(index, order), performance.now());
+  }
+
+  // Renders the clocks of the holds.
+  render() {
+    for (const panel of this.#panels.values()) panel.render();
+  }
+
+  #renderPanels() {
+    const held = new Map(this.held.map((order) => [order.id, order]));
+    for (const [id, { element }] of this.#panels) {
+      if (held.has(id)) continue;
+      const hadFocus = element.contains(document.activeElement);
+      element.remove();
+      this.#panels.delete(id);
+      if (hadFocus) document.getElementById("answer").focus();
+    }
+    for (const [id, order] of held) {
+      if (this.#panels.has(id)) continue;
+      const panel = new HoldPanel(order, (answered) => this.put(answered));
+      this.#panels.set(id, panel);
+      document.getElementById("holds").append(panel.element);
+      this.#follow();
+    }
+  }
+
+  #renderList() {
+    document.getElementById("no-orders").hidden = this.all.length > 0;
+    document.getElementById("browser-forgets").hidden = isKept();
+    const template = document.getElementById("order").content;
+    document.getElementById("orders").replaceChildren(
+      ...this.all.map((order) => {
+        const item = template.cloneNode(true);
+        const put = (selector, content) => (item.querySelector(selector).textContent = content);
+        put("strong", text("units", { count: order.quantity }));
+        item.querySelector("li").dataset.status = order.status;
+        put(".order-state", text(STATES[order.status]));
+        put(".order-id bdi", order.reference);
+        item.querySelector("a").href = linkTo(`/orders/${order.id}`);
+        return item;
+      }),
+    );
+  }
+}
+
+// Shows the order that an answer is about, or none: to be kept as a picture, and shared. `status`: what became of it.
+export function showWon(order, status, { name, option }) {
+  const won = document.querySelector("#answer .won");
+  const [what, code, among, receipt, share] = [".what bdi", ".order bdi", ".among", ".receipt", ".share"].map((part) =>
+    won.querySelector(part),
+  );
+  won.hidden = !order;
+  if (!order) return;
+  setText(what, [name, option].filter(Boolean).join(" · "));
+  setText(code, order.reference);
+  const { stocked, stock } = status === "CONFIRMED" ? (order.product ?? {}) : {};
+  setText(among, stocked ? text("gone_with_yours", { gone: stocked - stock, stocked }) : "");
+  receipt.href = linkTo(`/orders/${order.id}`);
+  share.hidden = status !== "CONFIRMED" || !(navigator.share || navigator.clipboard);
+  share.onclick = async () => {
+    const url = document.querySelector("[rel=canonical]")?.href ?? location.href;
+    try {
+      if (navigator.share) return await navigator.share({ title: name, url });
+      await navigator.clipboard.writeText(url);
+      setText(share, text("copied"));
+      announce(text("copied"));
+    } catch {
+      // The buyer has changed their mind, or the browser does not allow it.
+    }
+  };
 }

@@ -50,6 +50,28 @@ export function setText(element, content) {
   if (element.textContent !== content) element.textContent = content;
 }
 
+// Shows a number whose digits roll to the new ones. The stylesheet moves them, where its reader welcomes motion.
+export function rollText(element, content) {
+  const before = element.textContent;
+  if (before === content) return;
+  const digits = Array.from(content, (digit, index) => {
+    const was = before.at(index - content.length);
+    const part = Object.assign(document.createElement("span"), { textContent: digit });
+    if (was !== digit) part.dataset.was = was ?? "";
+    return part;
+  });
+  element.replaceChildren(...digits);
+  element.addEventListener("animationend", () => element.replaceChildren(content), { once: true });
+}
+
+// Shows a clock, or nothing, in an element of two parts: the stylesheet can hide the first one, up to the seconds.
+export function showClock(element, clock) {
+  const [far, seconds] = element.children;
+  const end = clock.lastIndexOf(":") + 1;
+  setText(far, clock.slice(0, end));
+  setText(seconds, clock.slice(end));
+}
+
 // The text of a key. Where it has plural forms, `values.count` chooses one of them. The form `zero` is for 0 in every
 // language, if there is one.
 export function text(key, values = {}) {
@@ -60,6 +82,14 @@ export function text(key, values = {}) {
     const value = values[name];
     return typeof value === "number" ? number(value) : value;
   });
+}
+
+// The price of so many units. It is counted in the smallest digit of the amount, so nothing is rounded.
+export function times({ amount, currency }, count) {
+  const [, fraction = ""] = amount.split(".");
+  const digits = String(BigInt(amount.replace(".", "")) * BigInt(count)).padStart(fraction.length + 1, "0");
+  const whole = digits.length - fraction.length;
+  return { amount: fraction ? `${digits.slice(0, whole)}.${digits.slice(whole)}` : digits, currency };
 }
 
 // How long ago it was, in the largest unit that fits. Less than `shortest`, in ms, is just now.
@@ -99,6 +129,14 @@ export function announceStock(name, before, stock) {
   else if (before > FEW && stock <= FEW) announce(text("announce_left", { name, count: stock }));
 }
 
+// A cookie of the shop, or null.
+export const readCookie = (name) => new RegExp(`(?:^|; )${name}=([^;]+)`).exec(document.cookie)?.[1] ?? null;
+
+export function writeCookie(name, value, seconds, sameSite) {
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `${name}=${value}; path=/; max-age=${seconds}; samesite=${sameSite}${secure}`;
+}
+
 // The address of another page of the shop. It carries the language if the server's own links do: nothing else keeps it.
 export const linkTo = (path) => path + document.querySelector(".wordmark").search;
 
@@ -107,9 +145,8 @@ const menu = document.querySelector(".languages");
 menu.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link) return;
-  const choice = `dropzero_language=${link.lang}`;
-  document.cookie = `${choice}; path=/; max-age=31536000; samesite=lax`;
-  if (!document.cookie.includes(choice)) return; // no cookies: follow the link, whose ?lang= works for one page
+  writeCookie("dropzero_language", link.lang, 31_536_000, "Lax");
+  if (readCookie("dropzero_language") !== link.lang) return; // no cookies: follow the link, whose ?lang= works for one page
   event.preventDefault();
   const address = new URL(location.href);
   address.searchParams.delete("lang");

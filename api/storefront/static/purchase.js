@@ -2,14 +2,15 @@
 // what this browser keeps: values in its storages, and the guest who buys in it.
 
 import { backoff, pause, request, until } from "./api.js";
-import { isolated, moment, text } from "./locale.js";
+import { announce, isolated, moment, readCookie, text, writeCookie } from "./locale.js";
 
+export const hasGuests = document.body.dataset.guests === "true"; // on this server, buyers without an account can buy
 const GUEST = `mutation BecomeGuest { guest { token subject } }`;
 const PURCHASE = `mutation Buy($input: PurchaseInput!) {
   purchase(input: $input) {
     status region
     ... on PurchaseConfirmed { order { ...Bought } remaining replayed }
-    ... on PurchaseHeld { order { ...Bought } }
+    ... on PurchaseHeld { order { ...Bought } remaining replayed }
     ... on PurchaseCancelled { order { ...Bought } }
     ... on PurchaseSoldOut { remaining }
     ... on PurchaseNotOpen { opensAt }
@@ -18,7 +19,9 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
     ... on PurchaseBusy { retryAfterMs }
   }
 }
-fragment Bought on Order { id reference status quantity region createdAt heldUntil }`;
+fragment Bought on Order {
+  id reference status quantity heldUntil product { name stock stocked version }
+}`;
 // A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
 // after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
 const FINAL_CODES = [
@@ -32,6 +35,8 @@ const FINAL_CODES = [
 const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
 const KEPT_GUEST = "dropzero.guest";
+const GUEST_COOKIE = "dropzero_guest"; // its token, for purchases without script
+const GUEST_LIFETIME = 15_552_000; // s; the server's tokens are valid as long
 const SETTLING = 200; // ms; a browser shows what one tab has stored to other tabs a moment later
 const OPENING = 3000; // ms; a purchase this shortly before the opening is sent again at the opening
 
@@ -39,14 +44,17 @@ const OPENING = 3000; // ms; a purchase this shortly before the opening is sent 
 class Store {
   #storage;
   #inMemory = new Map();
+  #isForbidden = false;
 
   constructor(storage) {
     this.#storage = storage;
   }
 
-  // Whether the values outlive the page.
+  // Whether values outlive the page: one is stored and removed to find out.
   get isLasting() {
-    return this.#inMemory.size === 0;
+    this.setItem("dropzero.probe", "1");
+    this.removeItem("dropzero.probe");
+    return !this.#isForbidden && this.#inMemory.size === 0;
   }
 
   getItem(name) {
@@ -64,6 +72,7 @@ class Store {
       window[this.#storage].setItem(name, value);
     } catch {
       this.#inMemory.set(name, value);
+      this.#isForbidden = true;
     }
   }
 
@@ -88,8 +97,47 @@ export function randomKey() {
 }
 
 // The guest of this browser, with the `token` and the `subject`, or null before the first purchase. It is read anew for
-// each purchase, because another tab can make one or replace it.
-export const knownGuest = () => JSON.parse(lasting.getItem(KEPT_GUEST));
+// each purchase, because another tab can make one or replace it, and a form without script can have made the cookie's.
+export function knownGuest() {
+  const kept = JSON.parse(lasting.getItem(KEPT_GUEST));
+  const token = readCookie(GUEST_COOKIE);
+  if (kept && kept.token !== token) writeCookie(GUEST_COOKIE, kept.token, GUEST_LIFETIME, "Strict");
+  if (kept || !token) return kept;
+  const guest = { token, subject: subjectOf(token) };
+  if (guest.subject) lasting.setItem(KEPT_GUEST, JSON.stringify(guest));
+  return guest.subject ? guest : null;
+}
+
+// Sends a query with the variable `known`: whether there is a guest, whose token goes with it. A guest whom the server does
+// not accept any more is nobody.
+export async function requestAsGuest(query, variables) {
+  const token = hasGuests ? knownGuest()?.token : null;
+  try {
+    if (token) return await request(query, { ...variables, known: true }, token);
+  } catch (error) {
+    if (error.code !== "UNAUTHENTICATED") throw error;
+  }
+  return request(query, { ...variables, known: false });
+}
+
+// Whether this browser will know its guest when the page is opened again.
+export const isKept = () => lasting.isLasting || isCookieKept();
+
+function isCookieKept() {
+  writeCookie("dropzero_probe", "1", 60, "Strict");
+  const isIt = readCookie("dropzero_probe") !== null;
+  writeCookie("dropzero_probe", "", 0, "Strict");
+  return isIt;
+}
+
+// The subject that a token names, or undefined. Whether the token is valid is for the server to say.
+function subjectOf(token) {
+  try {
+    return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).sub;
+  } catch {
+    return undefined;
+  }
+}
 
 // Returns the guest of this browser. Makes a new one if there is none, or if the server has refused the token of the one
 // that is known. All tabs end with the same guest. Throws the errors of the mutation `guest`.
@@ -104,7 +152,7 @@ export async function guest(refused) {
     const { guest: made } = await request(GUEST);
     // Another tab can have made one meanwhile, without locks or before its guest was seen here. Then that one counts.
     if (!usable()) lasting.setItem(KEPT_GUEST, JSON.stringify(made));
-    return usable();
+    return usable(); // which keeps the cookie, too
   });
 }
 
@@ -126,15 +174,15 @@ function oneTabAtATime(work) {
 const intentOf = (productId) => `dropzero.intent.${productId}`;
 const outcomeOf = (productId) => `dropzero.outcome.${productId}`;
 
-// The purchase whose answer is unknown, or null: its key, the guest's `subject` if it was sent, and the time of the last
-// attempt. Intents without `subject` are from before there were guests: their buyers are gone.
+// The purchase whose answer is unknown, or null: its key, its quantity, the guest's `subject` if it was sent, and the time
+// of the last attempt. Intents without `subject` are from before there were guests: their buyers are gone.
 export function unanswered(productId) {
   const intent = JSON.parse(lasting.getItem(intentOf(productId)));
   return intent && "subject" in intent ? intent : null;
 }
 
-function keepIntent(productId, key, subject) {
-  lasting.setItem(intentOf(productId), JSON.stringify({ key, subject, at: Date.now() }));
+function keepIntent(productId, { key, quantity }, subject) {
+  lasting.setItem(intentOf(productId), JSON.stringify({ key, quantity, subject, at: Date.now() }));
 }
 
 // A recent purchase is sent again by itself. An older one waits for the buyer's click, because it may still buy. A time
@@ -144,22 +192,22 @@ export const isRecent = ({ at }) => Math.abs(Date.now() - at) < RECENT;
 // The last outcome in this tab, or null.
 export const lastOutcome = (productId) => JSON.parse(visit.getItem(outcomeOf(productId)));
 
-// Buys one unit, or finds out what became of the unanswered purchase. `onWaiting` is called with "BUSY", "CROWDED",
+// Buys so many units, or finds out what became of the unanswered purchase. `onWaiting` is called with "BUSY", "CROWDED",
 // "OPENING" or "CHECKING" before something is sent again. Returns the API's outcome, or one of these:
 // - REFUSED, with the `code` of the server's error.
 // - SIGN_IN: this server has no guests.
 // - TOO_CROWDED: this network has used its share of new guests. Nothing was bought.
 // - UNANSWERED: the key is kept, and buying again is the same purchase.
 // - UNKNOWN, with the `subject` for whom it was sent: it may have bought, and cannot be looked up any more.
-export async function buy(productId, onWaiting) {
-  const { key, subject } = unanswered(productId) ?? { key: randomKey(), subject: null };
-  keepIntent(productId, key, subject);
+export async function buy(productId, quantity, onWaiting) {
+  const intent = unanswered(productId) ?? { key: randomKey(), quantity, subject: null };
+  keepIntent(productId, intent, intent.subject);
   visit.removeItem(outcomeOf(productId));
-  const outcome = await buyAsGuest(productId, key, onWaiting);
+  const outcome = await buyAsGuest(productId, intent, onWaiting);
   if (outcome.status === "UNANSWERED") return outcome;
   // Where there are no guests, the page says so by itself.
   if (outcome.status !== "SIGN_IN") visit.setItem(outcomeOf(productId), JSON.stringify(outcome));
-  if (unanswered(productId)?.key === key) lasting.removeItem(intentOf(productId));
+  if (unanswered(productId)?.key === intent.key) lasting.removeItem(intentOf(productId));
   return outcome;
 }
 
@@ -168,7 +216,8 @@ export async function buy(productId, onWaiting) {
 //
 // A key is one purchase only under one subject. So a purchase that may have bought for one guest is never sent for
 // another: that could buy twice. Its outcome is UNKNOWN, which the buyer has to see.
-async function buyAsGuest(productId, key, onWaiting) {
+async function buyAsGuest(productId, intent, onWaiting) {
+  const { key: idempotencyKey, quantity = 1 } = intent; // intents of before have no quantity: then it was one
   const lost = sentForAnother(productId, knownGuest());
   if (lost) return lost;
   for (let refused = null; ; ) {
@@ -177,11 +226,11 @@ async function buyAsGuest(productId, key, onWaiting) {
     const lostMeanwhile = sentForAnother(productId, admitted);
     if (lostMeanwhile) return lostMeanwhile;
     const wasSent = unanswered(productId)?.subject;
-    keepIntent(productId, key, admitted.subject);
-    const outcome = await decide({ productId, idempotencyKey: key }, onWaiting, admitted.token);
+    keepIntent(productId, intent, admitted.subject);
+    const outcome = await decide({ productId, quantity, idempotencyKey }, onWaiting, admitted.token);
     if (outcome.status !== "UNAUTHENTICATED") return outcome;
     if (wasSent || outcome.doubtful) return { status: "UNKNOWN", subject: admitted.subject };
-    keepIntent(productId, key, null); // nothing was bought under this key
+    keepIntent(productId, intent, null); // nothing was bought under this key
     if (refused) return { status: "REFUSED", code: "UNAUTHENTICATED" };
     refused = admitted;
   }
@@ -265,7 +314,10 @@ const ANSWERS = {
   CANCELLED: () => ["answer_cancelled", ""],
   RELEASED: () => ["answer_released", text("answer_released_detail")],
   LAPSED: () => ["answer_lapsed", text("answer_lapsed_detail")],
-  SOLD_OUT: () => ["answer_sold_out", text("answer_sold_out_detail")],
+  SOLD_OUT: ({ remaining }) => {
+    if (remaining > 0) return ["answer_few", text("answer_few_detail")];
+    return ["answer_sold_out", text("answer_sold_out_detail")];
+  },
   NOT_OPEN: ({ opensAt }) => ["answer_not_open", text("opens_at", { moment: moment(opensAt) })],
   PAUSED: () => ["answer_paused", text("answer_paused_detail")],
   CLOSED: ({ closedAt }) => ["answer_closed", text("closed_at", { moment: moment(closedAt) })],
@@ -285,4 +337,13 @@ const ANSWERS = {
 export function answerOf(outcome) {
   const [verdict, detail] = ANSWERS[outcome.status](outcome);
   return [text(verdict), detail];
+}
+
+// What is said before there is an outcome, by the key of the sale's state.
+export const NO_ANSWERS = { not_open_yet: "answer_before", sold_out: "answer_gone", paused: "answer_paused_detail" };
+
+export function announceOutcome(outcome) {
+  const { reference } = outcome.order ?? {};
+  const code = reference && `${text("order_number")} ${isolated(reference)}`;
+  announce([...answerOf(outcome), code].filter(Boolean).join(" "));
 }
