@@ -10,6 +10,7 @@ STYLESHEETS = {
     "storefront.css": ("base", "frame", "shared", "stock", "drop", "hold"),
     "list.css": ("cards",),
     "architecture.css": ("architecture", "race"),
+    "orders.css": ("orders",),
     "operator.css": ("operator", "charts"),
 }
 """The stylesheets by name, and the styles of each in their order, the general before the particular: of two rules that

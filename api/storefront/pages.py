@@ -80,9 +80,13 @@ OPERATOR = Page(
     ),
     "operator.css",
 )
+ORDERS = Page(
+    "orders.html", "orders_title", ("orders.js", "api.js", "hold.js", "locale.js", "purchase.js"), "orders.css", "/orders"
+)
+ORDER = Page("order.html", "orders_title", ORDERS.modules, "orders.css")
 ABOUT = Page("about.html", "about_shop", ("locale.js",), place="/about")
 MISSING = Page("missing.html", "missing_title", ("locale.js",))
-PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ABOUT, MISSING)
+PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ORDERS, ORDER, ABOUT, MISSING)
 
 
 @cache

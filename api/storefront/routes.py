@@ -15,12 +15,14 @@ from api.graphql.headers import headers_of
 from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.shop.shop import LegalPage
+from api.storefront.cancel_form import CancelForm
 from api.storefront.content import Content
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.purchase_form import PurchaseForm
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
+from api.storefront.orders_page import OrdersPage
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.race_start import RaceStart
 from api.storefront.reader import Reader
@@ -57,6 +59,7 @@ class Storefront:
                 *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
+                *_orders_routes(drops, authenticator, clients, rendering),
                 *_about_routes(rendering),
                 *installing_routes(options.shop),
                 _static_route(),
@@ -82,6 +85,19 @@ def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -
     regions = tuple(pool.region for pool in drops.regions)
     page = _page_route("/architecture", rendering, RACE, regions=regions)
     return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
+
+
+def _orders_routes(drops: Drops, authenticator: Authenticator, clients: Clients, rendering: Rendering) -> list[Route]:
+    """The pages of a buyer's orders, and their forms."""
+    page, form = OrdersPage(drops, authenticator, clients, rendering), CancelForm(drops, authenticator, clients)
+    pages = [Route("/orders", page.answer), Route("/orders/{id:uuid}", page.answer_one)]
+    if not rendering.options.guests:
+        return pages
+    return [
+        *pages,
+        Route("/orders/{id:uuid}/cancel", form.cancel, methods=["POST"]),
+        Route("/orders/{id:uuid}/release", form.release, methods=["POST"]),
+    ]
 
 
 def _page_route(
