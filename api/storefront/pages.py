@@ -81,7 +81,11 @@ OPERATOR = Page(
     "operator.css",
 )
 ORDERS = Page(
-    "orders.html", "orders_title", ("orders.js", "api.js", "hold.js", "locale.js", "purchase.js"), "orders.css", "/orders"
+    "orders.html",
+    "orders_title",
+    ("orders.js", "api.js", "hold.js", "locale.js", "purchase.js"),
+    "orders.css",
+    "/orders",
 )
 ORDER = Page("order.html", "orders_title", ORDERS.modules, "orders.css")
 ABOUT = Page("about.html", "about_shop", ("locale.js",), place="/about")

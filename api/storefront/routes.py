@@ -19,11 +19,11 @@ from api.storefront.cancel_form import CancelForm
 from api.storefront.content import Content
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
-from api.storefront.purchase_form import PurchaseForm
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
 from api.storefront.orders_page import OrdersPage
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.purchase_form import PurchaseForm
 from api.storefront.race_start import RaceStart
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering

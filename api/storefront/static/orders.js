@@ -9,7 +9,7 @@ import { hasGuests, isKept, knownGuest } from "./purchase.js";
 const READ = `query MyOrders($id: ID!, $one: Boolean!, $after: String) {
   now
   order(id: $id) @include(if: $one) { ...Whole }
-  orders(first: 20, after: $after) @skip(if: $one) {
+  orders(first: 10, after: $after) @skip(if: $one) {
     edges { node { ...Whole } }
     pageInfo { hasNextPage endCursor }
   }
