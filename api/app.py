@@ -52,7 +52,7 @@ from api.metrics.endpoint import Metrics
 from api.oidc_header import OidcHeader
 from api.order_export import MOST_EXPORTS, OrderExports
 from api.order_export import PATH as EXPORT
-from api.routing import GRAPHQL, Routing
+from api.routing import GRAPHQL, Routing, without_slash
 from api.settings import InvalidSettings, Settings
 from api.shop.routes import shop_routes
 from api.startup import require_ready_database, web_identity
@@ -123,6 +123,7 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
         lifespan=lifespan,
         routes=[
             WebSocketRoute(GRAPHQL, GraphQLSocket(engine, settings.allowed_origins, times.initialise)),
+            Route(f"{GRAPHQL}/", without_slash, methods=["GET", "POST"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", metrics.answer),

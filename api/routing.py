@@ -2,10 +2,22 @@
 
 from collections.abc import Awaitable
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.graphql.errors import ErrorCode
 
 GRAPHQL = "/graphql"
 """The path of GraphQL, over HTTP and over websockets."""
+
+
+async def without_slash(request: Request) -> Response:
+    """Redirect from GRAPHQL with a slash at its end. Clients that follow no redirect get the reason."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    message = f"GraphQL is at {GRAPHQL}, without a slash at the end"
+    errors = [{"message": message, "extensions": {"code": ErrorCode.BAD_USER_INPUT}}]
+    return JSONResponse({"errors": errors}, 308, {"location": GRAPHQL + query})
 
 
 class Routing:

@@ -24,7 +24,10 @@ class Statement:
 Sender: TypeAlias = type[Pool] | type[Regions] | type[Transaction]
 
 
-BACKGROUND = {"lapsing", "relay", "retention", "webhooks", "event log", "stock publisher", "recorder", "activity feed"}
+BACKGROUND = {
+    *("lapsing", "relay", "retention", "webhooks", "event log", "stock publisher", "recorder", "activity feed"),
+    "product feed",
+}
 """The tasks of a server that send statements by themselves, at any moment."""
 
 

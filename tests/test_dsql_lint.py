@@ -165,6 +165,7 @@ async def use_every_operation(settings: Settings) -> None:
         product = await server.create_product(stock=5, limitPerBuyer=2)
         await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ stock version }} }}')
         await watcher.next()
+        await watcher.subscribe("subscription { productsChanged { id } }", id="2")
         for buyer, quantity, key in (("ada", 1, "k"), ("ada", 1, "k"), ("ada", 1, None), ("ada", 2, None)):
             await server.purchase(product, buyer, quantity=quantity, idempotencyKey=key)
         order = (await server.purchase(product, "bob", region=EMBEDDED_REGIONS[1]))["order"]["id"]

@@ -32,6 +32,7 @@ from api.drops.operator_log import Action
 from api.drops.order_counts import OrderCounts
 from api.drops.processes import NO_GAUGES, Gauges
 from api.drops.product_changes import Change, change_product
+from api.drops.product_feed import ProductFeed
 from api.drops.product_reads import ProductReads
 from api.drops.products import Product
 from api.drops.requests import Purchase, RestockRequest
@@ -76,6 +77,7 @@ class Drops:
         self.known_products = KnownProducts(regions)
         self.product_reads = ProductReads(regions)
         self.family_reads = FamilyReads(regions)
+        self.product_feed = ProductFeed(regions)
         self.list_reads = ListReads(regions)
         self.drop_reads = DropReads(regions, self.product_reads, budget)
         self.held_units = HeldUnits(regions)
@@ -111,6 +113,7 @@ class Drops:
         """Answer every request in line, within `grace` seconds, and disconnect."""
         await self.lapsing.close()
         await self.publisher.close()
+        await self.product_feed.close()
         await self.known_products.close()
         await self.drop_reads.close()
         await self.product_reads.close()

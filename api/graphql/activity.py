@@ -114,6 +114,11 @@ class DropActivity:
         """A later event about the product replaces this one."""
         return self.product.id
 
+    @property
+    def is_kept(self) -> bool:
+        """A subscriber that joins later begins with it."""
+        return True
+
     @classmethod
     def of(cls, activity: activity_feed.DropActivity) -> "DropActivity":
         around = activity.around

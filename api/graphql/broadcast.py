@@ -55,6 +55,10 @@ class Event(Protocol):
         """What the event shows the present state of, such as a product. A later event replaces it. None for an event
         that shows what has happened: no other event replaces it."""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether a subscriber that joins later is sent it at once, if it is the latest of its subject."""
+
 
 class Subscriber(Protocol):
     """A watcher, as a broadcast sees it. Its methods must neither wait nor raise."""
@@ -123,7 +127,7 @@ class Broadcasts:
 
     @property
     def watchers(self) -> int:
-        """Subscribers to live stock now: those of the public broadcasts."""
+        """Subscribers to live stock and to changed products now: those of the public broadcasts."""
         public = (each for topic, each in self._under_way.items() if topic.caller is ANONYMOUS)
         return sum(len(broadcast.subscribers) for broadcast in public)
 
@@ -204,7 +208,7 @@ class Broadcasts:
 
 
 class Broadcast:
-    """One execution, its subscribers, and the latest response of each subject."""
+    """One execution, its subscribers, and the latest response of each subject, if it is kept."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -245,7 +249,7 @@ class Broadcast:
         subject = event.subject
         async with turns.turn() as end:
             response = SharedResponse(orjson.dumps(await subscription.respond(event)))
-            if subject is not None:
+            if subject is not None and event.is_kept:
                 self._latest[subject] = response
             # A subscriber that joins from here on is sent `_latest` by `add`.
             waiting = iter(list(self.subscribers))

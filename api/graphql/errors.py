@@ -1,6 +1,7 @@
 """Errors as clients get them: a message and a code of the contract, and no detail of the server."""
 
 import logging
+import random
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,6 +13,7 @@ from api.database.errors import Conflict, OutcomeUnknown, Unavailable
 from api.database.regions import UnknownRegion
 from api.drops.errors import AlreadyConfirmed, IdempotencyKeyReused, InvalidInput, NotFound, StaleRevision
 from api.drops.event_log import FellBehind
+from api.drops.product_feed import ProductsMissed
 from api.identity.claims import IssuerAway
 from api.identity.errors import BuyerMissing, Forbidden, RateLimited, Unauthenticated
 from api.tracing.request_trace import RequestTrace
@@ -50,7 +52,6 @@ _CLIENT_ERRORS: Mapping[type, ErrorCode] = {
     NotFound: ErrorCode.NOT_FOUND,
     Unauthenticated: ErrorCode.UNAUTHENTICATED,
     Forbidden: ErrorCode.FORBIDDEN,
-    IssuerAway: ErrorCode.SERVICE_UNAVAILABLE,
     IdempotencyKeyReused: ErrorCode.IDEMPOTENCY_KEY_REUSED,
     AlreadyConfirmed: ErrorCode.ALREADY_CONFIRMED,
     StaleRevision: ErrorCode.STALE_REVISION,
@@ -81,6 +82,10 @@ _PART_UNREAD = (
     "a mutation, its change was made: check before sending it again."
 )
 
+RETRY_AFTER_MS = 1_000
+"""Milliseconds until a request is sent again that failed since something is away, and up to half of it more. It is a
+guess, as long as the first pause of clients that reconnect."""
+
 MAX_MESSAGE = 500
 """Characters of a message. The messages of syntax and validation errors repeat what was sent, however long it was."""
 
@@ -108,8 +113,11 @@ def client_error(message: str) -> dict[str, Any]:
 
 
 def unavailable_error(message: str) -> dict[str, Any]:
-    """One entry of `errors` for a request that cannot be executed at this moment."""
-    return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+    """One entry of `errors` for a request that cannot be executed at this moment, and has changed nothing. It says when
+    to send the request again."""
+    entry = _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+    entry["extensions"]["retryAfterMs"] = round(RETRY_AFTER_MS * random.uniform(1, 1.5))  # noqa: S311
+    return entry
 
 
 def too_many_operations_error(message: str) -> dict[str, Any]:
@@ -126,10 +134,11 @@ def rate_limited_error(error: RateLimited) -> dict[str, Any]:
 
 def fell_behind_error() -> dict[str, Any]:
     """One entry of `errors` for a subscriber that has too many events waiting."""
-    return unavailable_error(
+    message = (
         "Events came faster than you read them, and this subscription has ended. Read on with orderEvents, after the "
         "last cursor that you got, and subscribe again."
     )
+    return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
 
 
 def internal_error(error: Exception, place: object, trace: RequestTrace | None = None) -> dict[str, Any]:
@@ -157,6 +166,8 @@ def _entry_of(error: GraphQLError, trace: RequestTrace, code: ErrorCode) -> dict
         return rate_limited_error(cause)
     if isinstance(cause, FellBehind):
         return fell_behind_error()
+    if isinstance(cause, IssuerAway | ProductsMissed):
+        return unavailable_error(str(cause))
     # A subclass is answered as its base: WakingUp, of a cluster that is waking up, as Unavailable.
     for kind in type(cause).__mro__:
         if kind in _CLIENT_ERRORS:
@@ -170,8 +181,11 @@ def _entry_of(error: GraphQLError, trace: RequestTrace, code: ErrorCode) -> dict
                 cause,
                 extra=trace.log_fields(),
             )
-            message = _DATABASE_ERRORS[kind] if len(error.path) == 1 else _PART_UNREAD
-            return _entry(message, ErrorCode.SERVICE_UNAVAILABLE)
+            if len(error.path) > 1:
+                return _entry(_PART_UNREAD, ErrorCode.SERVICE_UNAVAILABLE)
+            if kind is OutcomeUnknown:
+                return _entry(_DATABASE_ERRORS[kind], ErrorCode.SERVICE_UNAVAILABLE)
+            return unavailable_error(_DATABASE_ERRORS[kind])
     return internal_error(cause, error.path, trace)
 
 

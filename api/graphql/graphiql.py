@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 from starlette.responses import HTMLResponse
@@ -27,13 +28,14 @@ query ListProducts {
 }
 """
 _BUY_FOR_ANYONE = """\
-# Buys one for the buyer userRef, as this laptop lets anyone do. With a guest's token in Headers, leave userRef out.
+# Buys one for the buyer userRef, as this laptop lets anyone do. With a guest's token in Headers, remove userRef.
 """
 _BUY_AS_GUEST = """\
 # Buys one for the buyer whose token is in Headers, below. BecomeGuest, the fourth tab, makes one.
 """
 _BUY_ONE = """\
-# With an idempotencyKey in the input, sending it again would not buy a second one.
+# However often you run it, it buys one: the same idempotencyKey is the same purchase, and the answer then has
+# "replayed": true. To buy another one, write another key.
 mutation BuyOne($input: PurchaseInput!) {
   purchase(input: $input) {
     status
@@ -56,8 +58,8 @@ subscription WatchStock($productIds: [ID!]!) {
 }
 """
 _BECOME_GUEST = """\
-# Makes a new guest, a buyer without an account. Copy the token, and write below, under Headers, in each tab that is the
-# guest's: {"Authorization": "Bearer TOKEN"}. GraphiQL keeps no headers: after a reload they have to be written again.
+# Makes a new guest, a buyer without an account. Copy the token, and write it below, under Headers, in each tab that is
+# the guest's: {"Authorization": "Bearer TOKEN"}. GraphiQL keeps no headers: after a reload write them again.
 mutation BecomeGuest {
   guest { token subject expiresAt }
 }
@@ -66,6 +68,19 @@ _WHO_AM_I = """\
 # Who the server takes you for, by the token in Headers. Without one, you are nobody in particular.
 query WhoAmI {
   viewer { subject guest roles }
+}
+"""
+
+_OPERATE = """\
+# For the operator: the button that runs it lets you choose. Write the operator's token below, under Headers:
+# {"Authorization": "Bearer TOKEN"}. On a laptop the start of the server prints it.
+mutation CreateProduct($product: CreateProductInput!) {
+  createProduct(input: $product) { id name dropName stock limitPerBuyer opensAt }
+}
+
+# More units for a product. Under the same idempotencyKey they are added once.
+mutation Restock($units: RestockInput!) {
+  restock(input: $units) { id name stock stocked }
 }
 """
 
@@ -128,9 +143,20 @@ def _can_be_bought(product: Product) -> bool:
 
 
 def ready_tabs(product_id: str, *, open_to_anyone: bool) -> list[dict[str, str]]:
-    """GraphiQL's tabs: list the products, buy this product, watch its stock, become a guest, see who one is. The buyer
-    is named where the server is `open_to_anyone`, and is the caller elsewhere."""
-    purchase = {"productId": product_id} | ({"userRef": "graphiql"} if open_to_anyone else {})
+    """GraphiQL's tabs: list the products, buy this product, watch its stock, become a guest, see who one is, create and
+    restock products. The buyer is named where the server is `open_to_anyone`, and is the caller elsewhere. Keys are
+    new."""
+    purchase = {"productId": product_id, "quantity": 1, "idempotencyKey": str(uuid4())}
+    if open_to_anyone:
+        purchase["userRef"] = "graphiql"
+    product = {
+        "name": "Cap",
+        "dropName": "Second Light",
+        "stock": 50,
+        "limitPerBuyer": 2,
+        "idempotencyKey": str(uuid4()),
+    }
+    units = {"productId": product_id, "delta": 10, "idempotencyKey": str(uuid4())}
     buy_one = (_BUY_FOR_ANYONE if open_to_anyone else _BUY_AS_GUEST) + _BUY_ONE
     return [
         {"query": _LIST_PRODUCTS},
@@ -138,6 +164,7 @@ def ready_tabs(product_id: str, *, open_to_anyone: bool) -> list[dict[str, str]]
         {"query": _WATCH_STOCK, "variables": _json({"productIds": [product_id]})},
         {"query": _BECOME_GUEST},
         {"query": _WHO_AM_I},
+        {"query": _OPERATE, "variables": _json({"product": product, "units": units})},
     ]
 
 

@@ -42,6 +42,11 @@ class OrderEvent:
     def subject(self) -> None:
         """No later event replaces this one."""
 
+    @property
+    def is_kept(self) -> bool:
+        """A subscriber gets events from then on."""
+        return False
+
     @classmethod
     def of(cls, event: Event) -> "OrderEvent":
         return cls(

@@ -82,6 +82,16 @@ class Product:
     option: str | None = strawberry.field(description="What sets it apart in its family, such as a size or a colour.")
     stored: strawberry.Private[StoredProduct]
 
+    @property
+    def subject(self) -> str:
+        """As an event of `productsChanged`, a later one of the same product replaces it."""
+        return self.id
+
+    @property
+    def is_kept(self) -> bool:
+        """A subscriber to `productsChanged` gets changes from then on."""
+        return False
+
     @strawberry.field(description="Pictures of it, the first one foremost.", metadata=PUBLIC)
     def images(
         self,
@@ -91,7 +101,7 @@ class Product:
     ) -> list[Image]:
         most = MAX_IMAGES if first is None else first
         if most < 1:
-            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}")
+            raise InvalidInput(f"first must be between 1 and {MAX_IMAGES}, not {most}", "first")
         return [Image.of(image) for image in self.stored.images[:most]]
 
     @strawberry.field(

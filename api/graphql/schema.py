@@ -16,6 +16,7 @@ from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
 from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
 from api.graphql.product_changes import ProductChangeMutations
+from api.graphql.product_feed import ProductFeedSubscriptions
 from api.graphql.products import ProductMutations, ProductQueries
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
 from api.graphql.regions import RegionQueries
@@ -50,7 +51,7 @@ class Mutation(
     description="What the server sends by itself: over a websocket (graphql-transport-ws) or as server-sent events "
     "(graphql-sse)."
 )
-class Subscription(StockSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
+class Subscription(StockSubscriptions, ProductFeedSubscriptions, OrderEventSubscriptions, ActivitySubscriptions):
     pass
 
 

@@ -34,6 +34,11 @@ class StockChange:
         """A later change of the same product replaces this one."""
         return self.product_id
 
+    @property
+    def is_kept(self) -> bool:
+        """A subscriber that joins later begins with it."""
+        return True
+
     @classmethod
     def of(cls, change: Change) -> "StockChange":
         level = change.level

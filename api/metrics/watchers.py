@@ -21,16 +21,21 @@ class WatchersCollector(Collector):
         )
         self._publisher = drops.publisher
         self._events = drops.events
+        self._product_feed = drops.product_feed
         self._broadcasts = broadcasts
         self._sockets = sockets
 
     def collect(self) -> Iterator[Metric]:
         publisher, broadcasts, sockets = self._publisher, self._broadcasts, self._sockets
         yield GaugeMetricFamily(
-            "dropzero_watchers", "Subscribers to live stock and to orders now.", value=broadcasts.subscribers
+            "dropzero_watchers",
+            "Subscribers to stock, products and orders now.",
+            value=broadcasts.subscribers,
         )
         followers = 0 if self._events is None else self._events.log.followers
         yield GaugeMetricFamily("dropzero_order_followers", "Executions that follow orders now.", value=followers)
+        followers = self._product_feed.followers
+        yield GaugeMetricFamily("dropzero_product_followers", "Executions that follow products now.", value=followers)
         yield GaugeMetricFamily("dropzero_broadcasts", "Executions that they share.", value=len(broadcasts))
         yield GaugeMetricFamily("dropzero_sockets", "Websockets and event streams open now.", value=sockets.taken)
         yield GaugeMetricFamily("dropzero_sockets_limit", "As many as may be open at a time.", value=sockets.size)

@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from api.database.errors import DatabaseError
 from api.drops.drops import Drops
-from api.graphql.headers import Headers, headers_of
+from api.graphql.headers import headers_of
 from api.identity.clients import Clients
 from api.storefront.calendar import MEDIA_TYPE, calendar_of
 from api.storefront.drop_view import DropView
 from api.storefront.languages import value_in_query
+from api.storefront.missing_page import MissingPage
 from api.storefront.origin import origin_of
-from api.storefront.pages import DROP, MISSING
+from api.storefront.pages import DROP
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
 
@@ -49,10 +50,11 @@ _HEADERS = {
 class DropPage:
     """The endpoints of a product's page, and of the calendar entry of its opening."""
 
-    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering) -> None:
+    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering, missing: MissingPage) -> None:
         self._drops = drops
         self._clients = clients
         self._rendering = rendering
+        self._missing = missing
 
     async def answer(self, request: Request) -> Response:
         """The page in the reader's language."""
@@ -65,7 +67,7 @@ class DropPage:
             page = self._rendering.content(DROP, reader, view=None, outcome=None)
             return page.response(sent, headers, 503)
         if view is None:
-            return self._missing(sent, reader)
+            return await self._missing.answer(request)
         outcome = value_in_query(request.scope["query_string"], b"outcome")
         shown = OUTCOMES.get(outcome or "")
         values = {"view": view, "outcome": None if shown is None else (outcome, *shown)}
@@ -83,7 +85,7 @@ class DropPage:
         except (DatabaseError, TimeoutError):
             return Response(status_code=503, headers={"retry-after": "1"})
         if view is None or view.sale != "not_open_yet":
-            return self._missing(sent, reader)
+            return await self._missing.answer(request)
         entry = calendar_of(view.product, view.address + reader.link(""), datetime.now(UTC))
         disposition = {"content-disposition": f'attachment; filename="{view.product.id}.ics"'}
         return Response(entry, media_type=MEDIA_TYPE, headers=disposition)
@@ -100,6 +102,3 @@ class DropPage:
             variants = await self._drops.read_family(product.drop_name, family, client) if family else ()
         # The database's clock decides whether a purchase is accepted. This clock decides what the page says at first.
         return DropView.of(product, variants, datetime.now(UTC), origin_of(request.scope, self._clients))
-
-    def _missing(self, sent: Headers, reader: Reader) -> Response:
-        return self._rendering.content(MISSING, reader).response(sent, reader.headers, 404)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from api.storefront.pages import FOLDER, SCRIPTS, read_script
 
 STYLESHEETS = {
-    "storefront.css": ("base", "frame", "shared", "stock", "drop", "hold"),
+    "storefront.css": ("base", "frame", "shared", "stock", "drop", "hold", "print"),
     "list.css": ("cards",),
     "architecture.css": ("architecture", "race"),
     "orders.css": ("orders",),
@@ -18,9 +18,9 @@ are equally specific, the later one wins."""
 
 
 _COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
-_BLANKS = re.compile(rb"(?<=:)\s+|\s*([{};,])\s*")
-"""White space around punctuation. In a selector, white space before a colon has a meaning, and there is none behind
-it."""
+_UNNEEDED = re.compile(rb"(?<=:)\s+|\s*([{};,])\s*|(?<=[ (:,-])0(?=\.)| (>) ")
+"""White space around punctuation, and the zero before a decimal point. In a selector, white space before a colon has a
+meaning, and there is none behind it."""
 
 
 def stylesheet(styles: Iterable[str]) -> bytes:
@@ -29,8 +29,8 @@ def stylesheet(styles: Iterable[str]) -> bytes:
 
 
 def _sent(style: bytes) -> bytes:
-    """A stylesheet as it is sent: without comments, and without white space that means nothing."""
-    return _BLANKS.sub(rb"\1", _COMMENT.sub(b"", style)).replace(b";}", b"}")
+    """A stylesheet as it is sent: without comments, and without what means nothing."""
+    return _UNNEEDED.sub(rb"\1\2", _COMMENT.sub(b"", style)).replace(b";}", b"}")
 
 
 def read_files() -> dict[str, tuple[bytes, str | None]]:

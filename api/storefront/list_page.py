@@ -18,7 +18,8 @@ from api.identity.clients import Clients
 from api.storefront.cards import Block, blocks_of, cards_of
 from api.storefront.drop_page import DATABASE_TIMEOUT
 from api.storefront.languages import value_in_query
-from api.storefront.pages import MISSING, SHOP
+from api.storefront.missing_page import MissingPage
+from api.storefront.pages import SHOP
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
 
@@ -55,10 +56,11 @@ class Section:
 class ListPage:
     """The endpoint."""
 
-    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering) -> None:
+    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering, missing: MissingPage) -> None:
         self._drops = drops
         self._clients = clients
         self._rendering = rendering
+        self._missing = missing
 
     async def answer(self, request: Request) -> Response:
         """The list in the reader's language, from the place that the query string names on."""
@@ -72,7 +74,7 @@ class ListPage:
             headers = {**reader.headers, "retry-after": "1"}
             return self._rendering.content(SHOP, reader, sections=None, more=None).response(sent, headers, 503)
         if listed is None:
-            return self._rendering.content(MISSING, reader).response(sent, reader.headers, 404)
+            return await self._missing.answer(request)
         more = None if listed.after is None else "/?" + urlencode({"after": listed.after})
         cards = cards_of(product for product in listed.products if product.id != RACE.id)
         by_section = {heading: [card for card in cards if card.availability == heading] for heading in SECTIONS}
@@ -80,7 +82,8 @@ class ListPage:
         return self._rendering.content(SHOP, reader, sections=sections, more=more).response(sent, reader.headers)
 
     async def _sections(self, blocks: Mapping[str, Iterable[Block]], reader: Reader) -> tuple[Section, ...]:
-        """The sections that have any card. Cards that have changed are rendered, a few in one step of the event loop."""
+        """The sections that have any card. Cards that have changed are rendered, a few in one step of the event
+        loop."""
         sections, cards = [], 0
         for heading, of_heading in blocks.items():
             rows = []

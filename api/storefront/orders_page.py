@@ -21,8 +21,9 @@ from api.identity.guests import LIFETIME
 from api.storefront.content import Content
 from api.storefront.guest_cookie import GuestRefused, guest_of
 from api.storefront.languages import value_in_query
+from api.storefront.missing_page import MissingPage
 from api.storefront.order_view import OrderView, module_data
-from api.storefront.pages import MISSING, ORDER, ORDERS, Page
+from api.storefront.pages import ORDER, ORDERS, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
 
@@ -44,11 +45,14 @@ DAYS = LIFETIME // (24 * 3600)
 class OrdersPage:
     """The endpoints."""
 
-    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, rendering: Rendering) -> None:
+    def __init__(
+        self, drops: Drops, authenticator: Authenticator, clients: Clients, rendering: Rendering, missing: MissingPage
+    ) -> None:
         self._drops = drops
         self._authenticator = authenticator
         self._clients = clients
         self._rendering = rendering
+        self._missing = missing
 
     async def answer(self, request: Request) -> Response:
         """The orders of the browser's guest, newest first, from the place on that the query string names."""
@@ -64,7 +68,7 @@ class OrdersPage:
         except GuestRefused:
             return self._send(request, ORDERS, notice="orders_refused", **_list(after))
         except InvalidInput:  # the cursor is none of this list
-            return self._send(request, MISSING, 404)
+            return await self._missing.answer(request)
         except (DatabaseError, RateLimited) as error:
             return self._unanswered(request, ORDERS, error, **_list(after))
         more = page.items[-1].cursor.encode() if page.has_next else None

@@ -34,8 +34,9 @@ from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.identity.errors import RateLimited
 from api.storefront.guest_cookie import GuestRefused, guest_cookie, guest_of
+from api.storefront.missing_page import MissingPage
 from api.storefront.origin import is_from_another_site, is_secure
-from api.storefront.pages import MISSING, UNANSWERED
+from api.storefront.pages import UNANSWERED
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
 
@@ -73,11 +74,14 @@ class Guest:
 class PurchaseForm:
     """The endpoint. Only a page of the shop itself can have a browser buy: see is_from_another_site."""
 
-    def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, rendering: Rendering) -> None:
+    def __init__(
+        self, drops: Drops, authenticator: Authenticator, clients: Clients, rendering: Rendering, missing: MissingPage
+    ) -> None:
         self._drops = drops
         self._authenticator = authenticator
         self._clients = clients
         self._rendering = rendering
+        self._missing = missing
 
     async def answer(self, request: Request) -> Response:
         """Buy, and lead to the page of the order, or back to the product's with the reason. Without an outcome, answer
@@ -102,7 +106,7 @@ class PurchaseForm:
             answer = self._unanswered(request, reader, page, form, "answer_crowded", 429)
             answer.headers["retry-after"] = str(math.ceil(limit.retry_after))
         except NotFound:
-            answer = self._rendering.content(MISSING, reader).response(sent, reader.headers, 404)
+            answer = await self._missing.answer(request)
         except (InvalidInput, IdempotencyKeyReused) as error:
             code = "REFUSED" if isinstance(error, InvalidInput) else "KEY_REUSED"
             answer = _redirect(_with_outcome(page, code))

@@ -1,6 +1,6 @@
 """Rendering: templates become pages, each in the language of its reader."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
 import orjson
@@ -53,7 +53,7 @@ class Options:
     race: bool
     demo: bool
     guests: bool
-    shop: Shop = Shop()
+    shop: Shop = field(default_factory=Shop)
 
 
 class Rendering:

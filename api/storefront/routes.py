@@ -21,8 +21,10 @@ from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
+from api.storefront.missing_page import MissingPage
+from api.storefront.offers import Offers
 from api.storefront.orders_page import OrdersPage
-from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, MISSING, OPERATOR, PAYMENT, RACE, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.purchase_form import PurchaseForm
 from api.storefront.race_start import RaceStart
 from api.storefront.reader import Reader
@@ -48,22 +50,24 @@ class Storefront:
 
     def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
-        drop = DropPage(drops, clients, rendering)
-        form = PurchaseForm(drops, authenticator, clients, rendering)
+        missing = MissingPage(Offers(drops, rendering), clients, rendering)
+        drop = DropPage(drops, clients, rendering, missing)
+        form = PurchaseForm(drops, authenticator, clients, rendering, missing)
+        orders = OrdersPage(drops, authenticator, clients, rendering, missing)
         self._router = Router(
             [
                 Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
                 *([Route("/drop/{id:uuid}", form.answer, methods=["POST"])] if options.guests else []),
                 Route("/drop/{id:uuid}.ics", drop.answer_calendar),
-                Route("/", ListPage(drops, clients, rendering).answer),
+                Route("/", ListPage(drops, clients, rendering, missing).answer),
                 *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
-                *_orders_routes(drops, authenticator, clients, rendering),
+                *_orders_routes(orders, CancelForm(drops, authenticator, clients), options),
                 *_about_routes(rendering),
                 *installing_routes(options.shop),
                 _static_route(),
-                _page_route("/{path:path}", rendering, MISSING, status=404),
+                Route("/{path:path}", missing.answer),
             ]
         )
 
@@ -87,11 +91,10 @@ def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -
     return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
 
 
-def _orders_routes(drops: Drops, authenticator: Authenticator, clients: Clients, rendering: Rendering) -> list[Route]:
+def _orders_routes(page: OrdersPage, form: CancelForm, options: Options) -> list[Route]:
     """The pages of a buyer's orders, and their forms."""
-    page, form = OrdersPage(drops, authenticator, clients, rendering), CancelForm(drops, authenticator, clients)
     pages = [Route("/orders", page.answer), Route("/orders/{id:uuid}", page.answer_one)]
-    if not rendering.options.guests:
+    if not options.guests:
         return pages
     return [
         *pages,
@@ -101,12 +104,7 @@ def _orders_routes(drops: Drops, authenticator: Authenticator, clients: Clients,
 
 
 def _page_route(
-    path: str,
-    rendering: Rendering,
-    page: Page,
-    headers: dict[str, str] | None = None,
-    status: int = 200,
-    **values: object,
+    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, **values: object
 ) -> Route:
     """The route of a page that is the same for all readers of a language. `values` are for its template."""
 
@@ -114,7 +112,7 @@ def _page_route(
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
         content = rendering.content(page, reader, **values)
-        return content.response(sent, reader.headers | (headers or {}), status)
+        return content.response(sent, reader.headers | (headers or {}))
 
     return Route(path, answer)
 

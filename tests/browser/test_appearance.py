@@ -71,11 +71,12 @@ async def box(page: Page, selector: str) -> dict[str, float]:
 
 async def test_arabic_is_the_mirror_image_of_english(server: Server, visits: Visits) -> None:
     product_id = await server.create_product(stock=77, limitPerBuyer=2)
-    width = 1280
-    places = {}
+    places: dict[str, dict[str, dict[str, float]]] = {}
+    width = 0
     for language in ("en", "ar"):
-        page = (await visits.open(f"/drop/{product_id}?lang={language}", width=width)).page
+        page = (await visits.open(f"/drop/{product_id}?lang={language}", width=1280)).page
         await ready(page)
+        width = await page.evaluate("document.body.clientWidth")
         selectors = (".wordmark", ".languages", ".ticket", "#units", ".drop > header", ".connection", ".back a")
         places[language] = {selector: await box(page, selector) for selector in selectors}
         places[language]["inside"] = await box(page, "#buy")
@@ -236,7 +237,8 @@ async def test_a_page_is_small_and_sends_few_requests(server: Server, visits: Vi
     if path != "/architecture":
         await expect(page.locator("#connection")).to_have_text(english("live"))
 
-    over_the_network = [url for url in requested if not url.startswith("data:")]
+    # The icon is loaded after everything else, and once for all pages.
+    over_the_network = [url for url in requested if not url.startswith("data:") and not url.endswith("/icon.svg")]
     assert len(over_the_network) <= MAX_REQUESTS, over_the_network
     assert len(set(over_the_network)) == len(over_the_network), "nothing is requested twice"
     sizes = await page.evaluate("performance.getEntriesByType('resource').map((at) => [at.name, at.decodedBodySize])")
@@ -269,7 +271,8 @@ async def test_a_page_is_interactive_after_its_files_and_one_operation(
 
     await visit.page.goto(f"{server.url}{address}", wait_until="commit")
     await release(named)
-    await release({"/graphql"})
+    if path != "/architecture":
+        await release({"/graphql"})
     await ready(visit.page)
     await visit.page.unroute_all()
     for route in held:

@@ -1,4 +1,4 @@
-"""GraphiQL at /graphql, in a browser: five tabs that work as they are, and a token that is stored nowhere."""
+"""GraphiQL at /graphql, in a browser: six tabs that work as they are, and a token that is stored nowhere."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from api.database.pool import Pool
-from api.drops.sample import SAMPLE, create_sample_drop
+from api.drops.sample import SAMPLE, SIZES, create_sample_drop
 from tests.browser.drop_page import orders_of
 from tests.browser.visits import Visits
 from tests.patience import until
@@ -23,11 +23,11 @@ mutation CreateCap {
 
 
 async def graphiql(visits: Visits) -> Page:
-    """GraphiQL, with its five tabs."""
+    """GraphiQL, with its six tabs."""
     visit = await visits.blank()
     await visits.serve_packages(visit)
     await visit.goto("/graphql")
-    await expect(visit.page.get_by_role("tab")).to_have_count(5)
+    await expect(visit.page.get_by_role("tab")).to_have_count(6)
     return visit.page
 
 
@@ -79,13 +79,17 @@ async def stored(page: Page, expected: str) -> str:
 async def test_the_tabs_work_as_they_are_without_a_token(page: Page, server: Server) -> None:
     await expect(page.get_by_role("tab", name="ListProducts")).to_have_attribute("aria-selected", "true")
     await run(page)
-    [edge] = (await result(page, "edges"))["products"]["edges"]
-    assert (edge["node"]["name"], edge["node"]["stock"]) == ("Aurora Tee", 100)
+    edges = (await result(page, "edges"))["products"]["edges"]
+    assert [(edge["node"]["name"], edge["node"]["stock"]) for edge in edges] == [
+        ("Aurora Tee", size.stock) for size in reversed(SIZES)
+    ]
 
     await open_tab(page, "BuyOne")
     await run(page)
     bought = (await result(page, "purchase"))["purchase"]
-    assert (bought["status"], bought["remaining"]) == ("CONFIRMED", 99)
+    assert (bought["status"], bought["remaining"], bought["replayed"]) == ("CONFIRMED", 99, False)
+    await run(page)
+    assert (await result(page, '"replayed": true'))["purchase"]["order"] == bought["order"]
 
     await open_tab(page, "WatchStock")
     await run(page)
@@ -145,9 +149,24 @@ async def test_the_operators_token_works_in_the_headers_and_is_stored_nowhere(pa
     assert await result(page, "Cap") == {"createProduct": {"name": "Cap", "stock": 3}}
     # GraphiQL stores its tabs a little later. Once this tab is stored, the token would be stored as well.
     assert ADMIN_TOKEN not in await stored(page, "CreateCap")
+    tabs = await page.get_by_role("tab").all_inner_texts()
     await page.reload()
     await expect(page.get_by_role("tab", name="CreateCap")).to_be_visible()
+    assert await page.get_by_role("tab").all_inner_texts() == tabs, "the tabs are those from before"
+    await expect(page.locator(".graphiql-query-editor")).to_contain_text("CreateCap")
     assert ADMIN_TOKEN not in await page.content()
+
+
+async def test_the_operator_creates_a_product_in_the_tab_for_that_and_goes_back_to_the_shop(page: Page) -> None:
+    await open_tab(page, "CreateProduct")
+    await write_headers(page, ADMIN_TOKEN)
+
+    await page.get_by_role("button", name="Execute query").click()
+    await page.get_by_role("menuitem", name="CreateProduct").click()
+
+    assert (await result(page, "Second Light"))["createProduct"]["stock"] == 50
+    await page.get_by_role("link", name="Back to the shop").click()
+    await expect(page.get_by_role("heading", name="Cap")).to_be_visible()
 
 
 async def test_the_documentation_describes_the_schema(page: Page) -> None:

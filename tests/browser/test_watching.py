@@ -21,7 +21,7 @@ FIRST_PAUSE = 500
 
 
 def card(page: Page, name: str = "Tee") -> Locator:
-    return page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+    return page.locator(".card").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
 async def test_all_counters_of_the_page_share_one_subscription(server: Server, visits: Visits) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from api.database.backoff import Backoff
 from api.database.endpoint import Endpoint
 from api.database.errors import Conflict, OutcomeUnknown
 from api.database.pool import Pool
@@ -14,6 +15,9 @@ from tests.drops.happenings import all_events, buy, change, move_all
 from tests.drops.purchases import new_product
 from tests.faults import Faulty
 from tests.patience import PATIENT_TIMES
+
+LATE = Backoff(base=1e9, cap=1e9)
+"""Nothing that has failed is due again during a test, whatever the jitter."""
 
 
 @pytest.fixture
@@ -175,7 +179,7 @@ async def test_a_commit_that_got_no_answer_loses_no_event(
 ) -> None:
     await happen(pool, 4)
     async with Pool(Endpoint("here", faulty.url), 10, tokens, PATIENT_TIMES.pool) as fragile:
-        parcels = Parcels(fragile)
+        parcels = Parcels(fragile, LATE)
         setattr(faulty, fault, 1)
         with pytest.raises(OutcomeUnknown):
             await parcels.take(2)

@@ -26,6 +26,7 @@ from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
+from api.drops.product_feed import READ_CHANGES
 from api.drops.products import Product, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
@@ -293,6 +294,9 @@ EXPECTED = {
     ),
     "counts of holds": Expected(lambda shop: count_holds(shop.pool, shop.hot), {"orders_by_hold"}),
     "a history": Expected(lambda shop: read_history(shop.pool, shop.hot), {"activity_pkey"}, in_order=True),
+    "new changes of products": Expected(
+        lambda shop: shop.pool.fetch(READ_CHANGES, datetime.now(UTC), shop.hot), {"products_by_change"}
+    ),
     "new activity": Expected(lambda shop: shop.pool.fetch(READ_NEW, shop.hot, datetime.now(UTC)), {"activity_pkey"}),
     "an end of old activity": Expected(
         lambda shop: delete_old_activity(shop.pool), {"activity_by_time"}, in_order=True

@@ -104,11 +104,15 @@ async def test_an_existing_index_is_not_made_again_and_has_no_job(home: StandIn,
             await connection.execute(CREATE)
 
 
-async def test_every_open_session_gets_a_conflict_when_an_index_becomes_valid(home: StandIn, connect: Connect) -> None:
+async def test_every_open_session_gets_a_conflict_when_an_index_becomes_valid(
+    cluster: Cluster, home: StandIn, connect: Connect
+) -> None:
+    cluster.catalogue.run_jobs.clear()
     async with connect(home) as connection, connect(home) as reader:
         job_id = await connection.fetchval(CREATE)
         with pytest.raises(asyncpg.SerializationError, match="OC001"):
             await reader.fetch("SELECT * FROM t")
+        cluster.catalogue.run_jobs.set()
         await connection.execute(f"CALL sys.wait_for_job('{job_id}')")
         assert len(await connection.fetch("SELECT * FROM t")) == 2
         with pytest.raises(asyncpg.SerializationError, match="OC001"):

@@ -129,9 +129,14 @@ class TestFaultsOfTheDatabase:
             code: str = format_error(error)["extensions"]["code"]
             return code
 
+        def says_when_to_come_back(kind: type[Exception]) -> bool:
+            error = GraphQLError("wrapped", path=["purchase"], original_error=kind.__new__(kind))
+            return bool(1_000 <= format_error(error)["extensions"].get("retryAfterMs", 0) <= 1_500)
+
         faults, drops = set(all_of(DatabaseError)), set(all_of(DropError))
         assert {kind.__name__ for kind in faults} >= {"Conflict", "Unavailable", "WakingUp", "OutcomeUnknown"}
         assert {code_of(kind) for kind in faults} == {"SERVICE_UNAVAILABLE"}
+        assert {kind.__name__ for kind in faults if not says_when_to_come_back(kind)} == {"OutcomeUnknown"}
         assert "INTERNAL" not in {code_of(kind) for kind in drops}
 
 

@@ -52,6 +52,7 @@ mutation ($order: ID!) {
 """
 EVENTS_OF = "{ orderEvents(first: 1) { edges { cursor } } }"
 CHANGES = "subscription { ordersChanged { order { id } } }"
+PRODUCT_CHANGES = "subscription { productsChanged { id } }"
 CREATE = 'mutation { createProduct(input: { name: "Tee", dropName: "First Light", stock: 1 }) { name } }'
 HISTORY = "query ($product: ID!) { dropHistory(productId: $product) { at } }"
 ACTIVITY = "subscription ($product: ID!) { dropActivity(productId: $product) { at } }"
@@ -64,6 +65,10 @@ PAUSE, RESUME, ARCHIVE = (
 )
 LOG = "{ operatorLog(first: 1) { edges { cursor } } }"
 RESTOCK = "mutation ($product: ID!) { restock(input: { productId: $product, delta: 1 }) { name } }"
+
+
+CAUSED = ("ordersChanged", "productsChanged")
+"""Subscriptions without an event of their own at the beginning."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ TABLE = (
     Row("operatorLog", "", LOG, OPERATORS),
     Row("orderEvents", "", EVENTS_OF, OPERATORS | {SUE: DATA}),
     Row("stockChanged", "", WATCH, EVERYBODY),
+    Row("productsChanged", "", PRODUCT_CHANGES, EVERYBODY),
     Row("ordersChanged", "", CHANGES, OPERATORS | {SUE: DATA}),
     Row("dropHistory", "", HISTORY, OPERATORS | {SUE: DATA}),
     Row("dropActivity", "", ACTIVITY, OPERATORS | {SUE: DATA}),
@@ -218,15 +224,19 @@ async def bought(shop: Shop, product_id: str, buyer: str) -> str:
 
 
 @asynccontextmanager
-async def many_purchases(shop: Shop, product_id: str) -> AsyncIterator[None]:
-    """Buy one unit after the other until the block is left, so that every subscriber to orders gets an event."""
+async def events_of(shop: Shop, root: str, product_id: str) -> AsyncIterator[None]:
+    """Buy one unit after the other, or create products, until the block is left. So every subscriber to orders, or to
+    products, gets an event."""
 
-    async def buy() -> None:
+    async def cause() -> None:
         while True:
-            await bought(shop, product_id, BOB)
+            if root == "ordersChanged":
+                await bought(shop, product_id, BOB)
+            else:
+                await shop.server.create_product(1)
             await asyncio.sleep(0.05)
 
-    task = asyncio.create_task(buy())
+    task = asyncio.create_task(cause())
     try:
         yield
     finally:
@@ -270,14 +280,14 @@ async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transp
     expected = dict(row.expected)
     if shop.server.settings.open_to_anyone:
         expected |= row.laptop
-    if row.root in ("stockChanged", "ordersChanged", "dropActivity") and transport == HTTP:
+    if row.root in ("stockChanged", *CAUSED, "dropActivity") and transport == HTTP:
         expected = dict.fromkeys(CALLERS, MISSING)
 
-    async with many_purchases(shop, product_id) if row.root == "ordersChanged" else nullcontext():
-        got = {
-            caller: described(await asked(shop, transport, row.document, variables, shop.token(caller)), row.root)
-            for caller in CALLERS
-        }
+    async with events_of(shop, row.root, product_id) if row.root in CAUSED else nullcontext():
+        asking = [asked(shop, transport, row.document, variables, shop.token(caller)) for caller in CALLERS]
+        # A subscriber may have to wait for its first event, and the others wait beside it.
+        answers = await asyncio.gather(*asking) if row.root in CAUSED else [await each for each in asking]
+        got = {caller: described(answer, row.root) for caller, answer in zip(CALLERS, answers, strict=True)}
 
     assert got == expected
 

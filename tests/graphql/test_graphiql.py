@@ -63,24 +63,28 @@ async def test_the_tabs_name_the_newest_product_that_can_be_bought(server: Serve
     await server.create_product(stock=0)
     await server.create_product(stock=3, opensAt="2999-01-01T00:00:00Z")
 
-    listing, buying, watching, _, _ = tabs_of(await get_page(server))
+    listing, buying, watching, _, _, operating = tabs_of(await get_page(server))
+    purchase = json.loads(buying["variables"])["input"]
+    another = json.loads(tabs_of(await get_page(server))[1]["variables"])["input"]
 
     assert "variables" not in listing
-    assert json.loads(buying["variables"]) == {"input": {"productId": expected, "userRef": "graphiql"}}
+    assert (purchase["productId"], purchase["userRef"]) == (expected, "graphiql")
+    assert purchase["idempotencyKey"] != another["idempotencyKey"]
+    assert json.loads(operating["variables"])["units"]["productId"] == expected
     assert json.loads(watching["variables"]) == {"productIds": [expected]}
 
 
 async def test_a_purchase_names_no_buyer_where_the_buyer_must_be_the_caller(settings: Settings) -> None:
     async with serving(replace(settings, open_to_anyone=False, guest_keys=(GUEST_KEY,))) as server:
-        product_id = await server.create_product(stock=3)
-        _, buying, _, becoming, asking = tabs_of(await get_page(server))
+        await server.create_product(stock=3)
+        _, buying, _, becoming, asking, _ = tabs_of(await get_page(server))
 
         guest = (await server.data(becoming["query"]))["guest"]
         viewer = (await server.data(asking["query"], token=guest["token"]))["viewer"]
         variables = json.loads(buying["variables"])
         bought = (await server.data(buying["query"], variables, token=guest["token"]))["purchase"]
 
-    assert variables == {"input": {"productId": product_id}}
+    assert "userRef" not in variables["input"]
     assert viewer == {"subject": guest["subject"], "guest": True, "roles": []}
     assert bought["status"] == "CONFIRMED"
 

@@ -269,3 +269,13 @@ async def test_a_client_that_guesses_the_operators_token_has_to_wait(settings: S
         assert 0 < error["extensions"]["retryAfterMs"] <= 1000
         assert await server.data("{ __typename }") == {"__typename": "Query"}, "buying goes on"
         assert (await server.metrics())["dropzero_refused_tokens_total"] == FREE_GUESSES + 1
+
+
+async def test_a_slash_at_the_end_of_the_path_leads_to_the_path_without_it(server: Server) -> None:
+    there = f"{server.url}/graphql/?query={{__typename}}"
+    async with server.session.get(there, allow_redirects=False) as response:
+        assert (response.status, response.headers["location"]) == (308, "/graphql?query=%7B__typename%7D")
+        [error] = (await response.json())["errors"]
+        assert error["message"] == "GraphQL is at /graphql, without a slash at the end"
+    async with server.session.post(there, json={"query": "{ __typename }"}) as response:
+        assert await response.json() == {"data": {"__typename": "Query"}}

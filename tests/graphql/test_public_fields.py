@@ -43,7 +43,7 @@ FIELDS = {
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
         Mutation.updateProduct
-        Subscription.dropActivity Subscription.ordersChanged Subscription.stockChanged
+        Subscription.dropActivity Subscription.ordersChanged Subscription.productsChanged Subscription.stockChanged
         Product.held
         ActivityPoint.at ActivityPoint.attempts ActivityPoint.busy ActivityPoint.cancelled ActivityPoint.closed
         ActivityPoint.confirmed ActivityPoint.conflicts ActivityPoint.failed ActivityPoint.held
@@ -164,6 +164,8 @@ def test_every_field_is_decided_and_shared_only_if_it_is_public(schema: GraphQLS
         ("subscription { ordersChanged { id } }", False),
         ("mutation { guest { token } }", False),
         ('subscription { stockChanged(productIds: ["x"]) { stock } }', True),
+        ("subscription { productsChanged { name drop { slug } } }", True),
+        ("subscription { productsChanged { held } }", False),
         ("mutation { __typename }", False),
         ("{ __typename }", False),
         (get_introspection_query(), False),

@@ -58,6 +58,7 @@ type Mutation {
 type Subscription {
   stockChanged(productIds: [ID!]!): StockChange!
   ordersChanged(productId: ID): OrderEvent!
+  productsChanged: Product!
 }
 
 type Product {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.shop.shop import LegalPage, LegalText, Seller, Shop
-from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, ORDER, ORDERS, RACE, SHOP, UNANSWERED, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, ORDER, ORDERS, RACE, SHOP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -15,6 +15,7 @@ VALUES: dict[Page, dict[str, Any]] = {
     UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     ORDERS: {"notice": None, "views": (), "shown": None, "is_first": True, "more": None, "days": 180},
     ORDER: {"notice": "payment_missing", "view": None},
+    MISSING: {"offers": ()},
     ABOUT: {"legal": _TERMS},
     ARCHITECTURE: {"regions": ()},
     RACE: {"regions": ("one", "two")},

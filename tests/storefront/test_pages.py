@@ -26,6 +26,9 @@ MAX_CODE = 82_000
 MAX_OPERATOR_CODE = 75_000
 """Bytes of the scripts and the stylesheet that only the operator's page loads."""
 
+MAX_PICTURE = 5_000
+"""Bytes of a picture that is ours."""
+
 MAX_REQUESTS = 9
 """Requests of one page load, the websocket included. After the document a browser loads six files at once from one
 server: such as one stylesheet and five modules."""
@@ -83,7 +86,7 @@ def test_a_text_cannot_end_the_element_that_it_is_in(monkeypatch: pytest.MonkeyP
 @every_page
 def test_a_page_requests_nothing_from_other_hosts(page: Page) -> None:
     document = rendered(page).replace("http://www.w3.org/2000/svg", "")
-    code = "".join(content.decode() for content, _ in read_files().values())
+    code = "".join(content.decode() for name, (content, _) in read_files().items() if name.endswith((".js", ".css")))
     assert [link for link in re.findall(r'(?:href|src)="([^"]*)"', document) if "//" in link] == []
     assert re.findall(r"https?://|url\((?!#)", code) == []
 
@@ -105,11 +108,14 @@ def test_a_page_preloads_all_its_modules_with_few_requests(page: Page) -> None:
 def test_scripts_and_styles_are_small() -> None:
     scripts = {path.name for path in SCRIPTS.glob("*.js")}
     files = read_files()
-    assert files.keys() == scripts | STYLESHEETS.keys()
-    assert {path.name for path in SCRIPTS.iterdir()} == scripts
+    pictures = {path.name for path in SCRIPTS.glob("*.svg")}
+    assert files.keys() == scripts | pictures | STYLESHEETS.keys()
+    assert {path.name for path in SCRIPTS.iterdir()} == scripts | pictures
+    assert max(len(files[name][0]) for name in pictures) < MAX_PICTURE
     others = {name for page in PAGES if page is not OPERATOR for name in (*page.styles, *page.modules)}
-    assert sum(len(content) for name, (content, _) in files.items() if name in others) < MAX_CODE
-    assert sum(len(content) for name, (content, _) in files.items() if name not in others) < MAX_OPERATOR_CODE
+    sizes = {name: len(content) for name, (content, _) in files.items() if name not in pictures}
+    assert sum(size for name, size in sizes.items() if name in others) < MAX_CODE
+    assert sum(size for name, size in sizes.items() if name not in others) < MAX_OPERATOR_CODE
 
 
 def test_files_are_sent_without_the_comments_of_their_source() -> None:

@@ -87,11 +87,13 @@ function render() {
   const wait = state.isGone ? 0 : opensIn();
   const isOpen = wait <= 0 && saleState() === "open_now";
   rollText(parts.units, number(state.stock));
-  setText(parts.label, text(wait > 0 ? "units_to_sell" : "units_left", { count: state.stock }));
+  const isLow = isOpen && state.stock <= FEW; // then the line below the figure says it
+  const units = wait > 0 ? "units_to_sell" : "units_left";
+  setText(parts.label, isLow ? "" : text(units, { count: state.stock }));
   setText(parts.connection, connectionText());
   parts.drop.classList.toggle("live", state.live === true || state.live === "polled");
   parts.drop.classList.toggle("gone", state.stock === 0 || state.isGone === true);
-  parts.drop.classList.toggle("low", isOpen && state.stock <= FEW);
+  parts.drop.classList.toggle("low", isLow);
   parts.drop.classList.toggle("before", wait > 0);
   renderWait(wait, isOpen);
   renderButton(isOpen);
@@ -128,7 +130,7 @@ function renderButton(isOpen) {
     each.setAttribute("aria-disabled", String(!isEnabled));
   }
   setText(barUnits, number(state.stock));
-  setText(barLabel, parts.label.textContent);
+  setText(barLabel, text(opensIn() > 0 ? "units_to_sell" : "units_left", { count: state.stock }));
   quantity.max = String(most());
   parts.stepper.hidden = !hasGuests || state.product.limitPerBuyer === 1;
   parts.fewer.disabled = wanted() <= 1;
@@ -254,7 +256,6 @@ const readSoon = soon(async () => {
 
 function showProduct(product) {
   state.product = product;
-  document.title = `${product.name} · DROPZERO`;
   setText(parts["drop-name"], product.dropName);
   setText(parts.name, product.name);
   const lines = (product.description ?? "").split("\n").filter((line) => line.trim());
@@ -278,6 +279,7 @@ function showProduct(product) {
   setText(parts.limit, count === null ? text("no_limit") : text("limit", { count }));
   const seconds = product.holdSeconds;
   parts["hold-time"].hidden = !seconds;
+  parts.drop.classList.toggle("with-holds", Boolean(seconds));
   if (seconds) setText(parts["hold-time"], text("hold_time", { time: duration(seconds) }));
   parts.units.dataset.digits = number(product.stock).length;
 }

@@ -193,12 +193,12 @@ export class OwnOrders {
     document.getElementById("orders").replaceChildren(
       ...this.all.map((order) => {
         const item = template.cloneNode(true);
-        const put = (selector, content) => (item.querySelector(selector).textContent = content);
-        put("strong", text("units", { count: order.quantity }));
-        item.querySelector("li").dataset.status = order.status;
-        put(".order-state", text(STATES[order.status]));
-        put(".order-id bdi", order.reference);
-        item.querySelector("a").href = linkTo(`/orders/${order.id}`);
+        const [row, units, code, state] = item.querySelectorAll("li, strong, a, .order-state");
+        row.dataset.status = order.status;
+        units.textContent = text("units", { count: order.quantity });
+        code.textContent = order.reference;
+        code.href = linkTo(`/orders/${order.id}`);
+        state.textContent = text(STATES[order.status]);
         return item;
       }),
     );

@@ -12,9 +12,8 @@ const day = { weekday: "long", day: "numeric", month: "long", numberingSystem, c
 const time = { hour: "numeric", minute: "2-digit", timeZoneName: "short" };
 const moments = new Intl.DateTimeFormat(readersTag(), { ...day, ...time });
 const momentsOfOtherYears = new Intl.DateTimeFormat(readersTag(), { ...day, year: "numeric", ...time });
-const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 
-const LENGTHS = Object.entries({ day: 86_400, hour: 3600, minute: 60, second: 1 }); // of units, in seconds
+const LENGTHS = Object.entries({ hour: 3600, minute: 60, second: 1 }); // of units, in seconds
 const FEW = 10; // units; a stock that falls this low is announced
 const ANNOUNCED = 5; // announcements that stay in the page, where they can be read again
 const LEFT_TO_RIGHT = "\u2066";
@@ -92,14 +91,6 @@ export function times({ amount, currency }, count) {
   return { amount: fraction ? `${digits.slice(0, whole)}.${digits.slice(whole)}` : digits, currency };
 }
 
-// How long ago it was, in the largest unit that fits. Less than `shortest`, in ms, is just now.
-export function ago(milliseconds, shortest = 1000) {
-  if (milliseconds < shortest) return text("just_now");
-  const seconds = milliseconds / 1000;
-  const [unit, length] = LENGTHS.find(([, length]) => seconds >= length);
-  return ages.format(-Math.floor(seconds / length), unit);
-}
-
 // The time left: the number of days, and a clock of hours, minutes and seconds.
 export function countdown(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
@@ -109,7 +100,7 @@ export function countdown(milliseconds) {
 
 // A length of time in words, in the largest unit up to hours that it is a whole number of.
 export function duration(seconds) {
-  const [unit, length] = LENGTHS.slice(1).find(([, length]) => seconds % length === 0);
+  const [unit, length] = LENGTHS.find(([, length]) => seconds % length === 0);
   return new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "long" }).format(seconds / length);
 }
 

@@ -2,7 +2,7 @@
 
 import { Subscription, now } from "./api.js";
 import { Chart, condense } from "./chart.js";
-import { ago, number, setText, text } from "./locale.js";
+import { language, number, setText, text } from "./locale.js";
 import { emptyRow, fillRows, isolate } from "./operator_parts.js";
 import { ask, signOut, token } from "./operator_session.js";
 
@@ -41,8 +41,18 @@ const REFUSED = ["limitReached", "notOpen", "paused", "closed", "cancelled"];
 const FINAL_CODES = ["BAD_USER_INPUT", "FORBIDDEN", "NOT_FOUND"]; // of a subscription that is refused for good
 const KEPT = 2400; // points that the page keeps: more than an hour of two seconds each
 const QUIET = { ...Object.fromEntries(SUMS.map((key) => [key, 0])), at: 0, seconds: 0, p50Ms: null, p99Ms: null };
+const ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+const LENGTHS = Object.entries({ day: 86_400, hour: 3600, minute: 60, second: 1 }); // of units, in seconds
 const SHORTEST = 60_000; // ms that the charts show at least
 const RATE_OVER = 10_000; // ms over which the present rate of purchases is taken
+
+// How long ago it was, in the largest unit that fits. Less than a second is just now.
+function ago(milliseconds) {
+  if (milliseconds < 1000) return text("just_now");
+  const seconds = milliseconds / 1000;
+  const [unit, length] = LENGTHS.find(([, length]) => seconds >= length);
+  return ages.format(-Math.floor(seconds / length), unit);
+}
 
 const range = document.getElementById("range");
 const connection = document.getElementById("connection");

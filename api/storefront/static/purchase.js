@@ -22,16 +22,6 @@ const PURCHASE = `mutation Buy($input: PurchaseInput!) {
 fragment Bought on Order {
   id reference status quantity heldUntil product { name stock stocked version }
 }`;
-// A purchase refused with one of these codes can never succeed. After any other error its decision is unknown, except
-// after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
-const FINAL_CODES = [
-  "BAD_USER_INPUT",
-  "FORBIDDEN",
-  "GRAPHQL_PARSE_FAILED",
-  "GRAPHQL_VALIDATION_FAILED",
-  "IDEMPOTENCY_KEY_REUSED",
-  "NOT_FOUND",
-];
 const BUDGET = 120_000; // ms for which a purchase is sent again before the buyer has to decide
 const RECENT = 600_000; // ms
 const KEPT_GUEST = "dropzero.guest";
@@ -88,8 +78,6 @@ class Store {
 export const lasting = new Store("localStorage");
 export const visit = new Store("sessionStorage"); // survives a reload and the Back button, and ends with the tab
 
-lasting.removeItem("dropzero.buyer"); // the buyer of this browser before there were guests
-
 // randomUUID needs https, which a laptop on the local network does not have.
 export function randomKey() {
   if (crypto.randomUUID) return crypto.randomUUID();
@@ -121,14 +109,7 @@ export async function requestAsGuest(query, variables) {
 }
 
 // Whether this browser will know its guest when the page is opened again.
-export const isKept = () => lasting.isLasting || isCookieKept();
-
-function isCookieKept() {
-  writeCookie("dropzero_probe", "1", 60, "Strict");
-  const isIt = readCookie("dropzero_probe") !== null;
-  writeCookie("dropzero_probe", "", 0, "Strict");
-  return isIt;
-}
+export const isKept = () => lasting.isLasting || navigator.cookieEnabled;
 
 // The subject that a token names, or undefined. Whether the token is valid is for the server to say.
 function subjectOf(token) {
@@ -279,8 +260,8 @@ export async function decide(input, onWaiting = () => {}, token = null) {
       } else return purchase;
     } catch (error) {
       const { code } = error;
-      if (FINAL_CODES.includes(code)) return { status: "REFUSED", code };
       if (code === "UNAUTHENTICATED") return { status: "UNAUTHENTICATED", doubtful };
+      if (code in REFUSALS || code?.startsWith("GRAPHQL_")) return { status: "REFUSED", code };
       doubtful ||= code !== "RATE_LIMITED";
       onWaiting("CHECKING");
       wait = waitAfter(error, failures);
@@ -292,6 +273,8 @@ export async function decide(input, onWaiting = () => {}, token = null) {
 
 const waitAfter = ({ retryAfterMs = 0 }, failures) => Math.max(retryAfterMs, backoff(failures));
 
+// A purchase refused with one of these codes, or with one that begins with GRAPHQL_, can never succeed. After any other
+// error its decision is unknown, except after UNAUTHENTICATED and RATE_LIMITED: then the request was not executed.
 // The server's own message is in English, and written for developers.
 const REFUSALS = {
   BAD_USER_INPUT: "answer_refused_bad_user_input",
