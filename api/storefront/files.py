@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from api.storefront.pages import FOLDER, SCRIPTS, read_script
 
 STYLESHEETS = {
-    "storefront.css": ("base", "frame", "shared", "stock", "drop", "hold", "print"),
+    "storefront.css": ("base", "frame", "shared", "stock", "offer", "drop", "hold", "print"),
     "list.css": ("cards",),
     "architecture.css": ("architecture", "race"),
     "orders.css": ("orders",),

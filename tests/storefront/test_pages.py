@@ -20,7 +20,7 @@ from api.storefront.pages import (
 )
 from tests.storefront.rendered import rendered
 
-MAX_CODE = 82_000
+MAX_CODE = 87_000
 """Bytes of all scripts and stylesheets together."""
 
 MAX_OPERATOR_CODE = 75_000
@@ -121,11 +121,12 @@ def test_scripts_and_styles_are_small() -> None:
 def test_files_are_sent_without_the_comments_of_their_source() -> None:
     source = (SCRIPTS / "api.js").read_text()
     sent = read_files()["api.js"][0].decode()
-    lines = [line for line in source.splitlines() if not line.lstrip().startswith("//")]
-    assert sent.splitlines() == lines
-    assert len(lines) < len(source.splitlines())
+    lines = [line.partition(" // ")[0].strip() for line in source.splitlines() if not line.lstrip().startswith("//")]
+    assert sent.splitlines() == list(filter(None, lines))
+    assert len(sent.splitlines()) < len(source.splitlines())
     sheet, _ = read_files()["storefront.css"]
-    assert not re.search(rb"^ */\*", sheet, re.MULTILINE)
+    assert b"/*" not in sheet
+    assert b".drop h1{" in sheet
 
 
 def test_the_stylesheets_have_every_style_once() -> None:
