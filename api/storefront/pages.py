@@ -43,7 +43,7 @@ class Page:
 SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"), "list.css", place="/")
 DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 UNANSWERED = Page("unanswered.html", "drop_title", ("locale.js",))
-PAYMENT = Page("payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
+PAYMENT = Page("payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"), "orders.css")
 ARCHITECTURE = Page(
     "architecture.html",
     "architecture_title",

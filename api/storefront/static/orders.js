@@ -2,7 +2,7 @@
 // and it is in the element `shown`. Held orders have a clock, and every order shows what has become of it.
 
 import { isClockKnown, readFirst, request, soon } from "./api.js";
-import { clockOf, isHeld, readAgain, timeLeft } from "./hold.js";
+import { STATES, clockOf, isHeld, nodes, offerSharing, readAgain, timeLeft } from "./hold.js";
 import { announce, isolated, linkTo, moment, number, price, readCookie, setText, text, times } from "./locale.js";
 import { hasGuests, isKept, knownGuest } from "./purchase.js";
 
@@ -24,7 +24,6 @@ const CANCEL = `mutation CancelMine($id: ID!) {
 const RELEASE = `mutation ReleaseMine($id: ID!) {
   order: releaseOrder(orderId: $id) { status heldUntil }
 }`;
-const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const VERDICTS = {
   CONFIRMED: "answer_confirmed",
   HELD: "answer_held",
@@ -130,8 +129,7 @@ class Entry {
     this.#put(".failed", "");
     this.render();
     try {
-      const document_ = isHeld(this.order) ? RELEASE : CANCEL;
-      const { order } = await request(document_, { id: this.order.id }, knownGuest()?.token);
+      const { order } = await request(isHeld(this.order) ? RELEASE : CANCEL, { id: this.order.id }, knownGuest()?.token);
       this.#sending = false;
       changedAt = performance.now();
       this.show({ ...this.order, ...order });
@@ -148,9 +146,9 @@ class Entry {
 // Renders the clocks of held orders each time a second of theirs changes.
 function tick() {
   clearTimeout(ticking);
-  const held = [...entries.values()].filter(({ order }) => isHeld(order));
-  for (const entry of held) entry.render();
-  const left = held.map(({ order }) => timeLeft(order)).filter((time) => time > 0);
+  const held = heldOrders();
+  for (const order of held) entries.get(order.id).render();
+  const left = held.map(timeLeft).filter((time) => time > 0);
   if (left.length > 0) ticking = setTimeout(tick, Math.min(...left.map((time) => time % 1000 || 1000)) + 5);
 }
 
@@ -185,10 +183,10 @@ function elementOf(order) {
 
 function showReceipt(order) {
   receipt.classList.toggle("missing", !order);
-  for (const button of receipt.querySelectorAll(".tools button")) button.hidden = !order;
-  if (!order) return;
-  const share = document.getElementById("share");
-  share.hidden = order.status !== "CONFIRMED" || !(navigator.share || navigator.clipboard);
+  document.getElementById("print").hidden = !order;
+  const { name, id: product } = order?.product ?? {};
+  const address = new URL(`/drop/${product}`, location.href);
+  offerSharing(document.getElementById("share"), order?.status === "CONFIRMED", name, address.href);
 }
 
 function say(key) {
@@ -211,7 +209,7 @@ async function read() {
     refused = true;
   }
   if (at < changedAt) return null;
-  const orders = list ? (data.orders?.edges ?? []).map(({ node }) => node) : [data.order ?? []].flat();
+  const orders = list ? nodes(data.orders) : [data.order ?? []].flat();
   showOrders(orders);
   if (list) showMore(data.orders?.pageInfo);
   if (refused) return "orders_refused";
@@ -228,7 +226,10 @@ function showMore(page) {
   more.href = address.pathname + address.search;
 }
 
-const nextEnd = () => Math.min(...[...entries.values()].filter(({ order }) => isHeld(order)).map(({ order }) => timeLeft(order)));
+// Those that are held.
+const heldOrders = () => [...entries.values()].map(({ order }) => order).filter(isHeld);
+
+const nextEnd = () => Math.min(...heldOrders().map(timeLeft));
 const readNow = async () => say(await read());
 const followHolds = readAgain(readNow, nextEnd);
 const readSoon = soon(readNow);
@@ -238,27 +239,10 @@ function look() {
   if (document.visibilityState === "visible" && nextEnd() === Infinity) readSoon();
 }
 
-function addTools() {
-  const share = document.getElementById("share");
-  document.getElementById("print").addEventListener("click", () => print());
-  share.addEventListener("click", async () => {
-    const { order } = entries.get(id);
-    const { href: url } = new URL(`/drop/${order.product.id}`, location.href);
-    try {
-      if (navigator.share) return await navigator.share({ title: order.product.name, url });
-      await navigator.clipboard.writeText(url);
-      setText(share, text("copied"));
-      announce(text("copied"));
-    } catch {
-      // The buyer has changed their mind, or the browser does not allow it.
-    }
-  });
-}
-
 const rendered = readCookie("dropzero_guest"); // whose orders the server has rendered
 const token = hasGuests ? knownGuest()?.token : null;
 const shown = document.getElementById("shown");
-if (receipt) addTools();
+if (receipt) document.getElementById("print").onclick = () => print();
 else document.getElementById("browser-forgets").hidden = !hasGuests || isKept();
 if (shown && token === rendered) showOrders(JSON.parse(shown.textContent));
 else if (token) {
