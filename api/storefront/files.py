@@ -8,9 +8,10 @@ from rcssmin import cssmin
 from api.storefront.pages import FOLDER, SCRIPTS, read_script
 
 STYLESHEETS = {
-    "storefront.css": ("base", "frame", "shared", "stock", "offer", "drop", "hold"),
+    "storefront.css": ("base", "frame", "shared", "stock", "offer", "drop", "hold", "print"),
     "list.css": ("cards",),
     "architecture.css": ("architecture", "race"),
+    "orders.css": ("orders", "payment"),
     "operator.css": ("operator", "charts"),
 }
 """The stylesheets by name, and the styles of each in their order, the general before the particular: of two rules that

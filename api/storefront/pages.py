@@ -42,7 +42,9 @@ class Page:
 SHOP = Page("index.html", "shop_title", ("shop.js", "api.js", "locale.js"), "list.css", place="/")
 DROP = Page("drop.html", "drop_title", ("drop.js", "api.js", "hold.js", "locale.js", "purchase.js"))
 UNANSWERED = Page("unanswered.html", "drop_title", ("locale.js",))
-PAYMENT = Page("payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"))
+PAYMENT = Page(
+    "payment.html", "payment_title", ("payment.js", "api.js", "hold.js", "locale.js", "purchase.js"), "orders.css"
+)
 ARCHITECTURE = Page(
     "architecture.html",
     "architecture_title",
@@ -79,9 +81,17 @@ OPERATOR = Page(
     ),
     "operator.css",
 )
+ORDERS = Page(
+    "orders.html",
+    "orders_title",
+    ("orders.js", "api.js", "hold.js", "locale.js", "purchase.js"),
+    "orders.css",
+    "/orders",
+)
+ORDER = Page("order.html", "orders_title", ORDERS.modules, "orders.css")
 ABOUT = Page("about.html", "about_shop", ("locale.js",), place="/about")
 MISSING = Page("missing.html", "missing_title", ("locale.js",))
-PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ABOUT, MISSING)
+PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ORDERS, ORDER, ABOUT, MISSING)
 
 
 @cache
