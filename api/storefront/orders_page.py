@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -112,7 +113,7 @@ class OrdersPage:
         answer.headers["retry-after"] = "1"
         return answer
 
-    def _send(self, request: Request, page: Page, status: int = 200, **values: object) -> Response:
+    def _send(self, request: Request, page: Page, *, status: int = 200, **values: Any) -> Response:
         """A page as it is for this reader. It is not kept among the pages that many readers get."""
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
@@ -120,7 +121,7 @@ class OrdersPage:
         return content.response(sent, reader.headers | HEADERS, status)
 
 
-def _list(after: str | None = None, views: tuple[OrderView, ...] = (), more: str | None = None) -> dict[str, object]:
+def _list(after: str | None = None, views: tuple[OrderView, ...] = (), more: str | None = None) -> dict[str, Any]:
     """What the template of the list needs. `after`: the cursor before the first order; `more`: that of the last one."""
     return {
         "views": views,
