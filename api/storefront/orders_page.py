@@ -103,13 +103,13 @@ class OrdersPage:
         now = datetime.now(UTC)
         return tuple(OrderView(order, products[order.product_id], now) for order in orders)
 
-    def _unanswered(self, request: Request, page: Page, error: Exception, **values: object) -> Response:
+    def _unanswered(self, request: Request, page: Page, error: Exception, **values: Any) -> Response:
         """The page without orders: nobody knows them now. Its module goes on trying."""
         if isinstance(error, RateLimited):  # only a browser whose token is refused has to wait
-            answer = self._send(request, page, 429, notice="orders_refused", **values)
+            answer = self._send(request, page, status=429, notice="orders_refused", **values)
             answer.headers["retry-after"] = str(math.ceil(error.retry_after))
             return answer
-        answer = self._send(request, page, 503, notice="unreachable", **values)
+        answer = self._send(request, page, status=503, notice="unreachable", **values)
         answer.headers["retry-after"] = "1"
         return answer
 
