@@ -51,9 +51,10 @@ async def prepare(settings: Settings, *, embedded: bool) -> None:
             )
         if not embedded:
             return
-        sample = await again(partial(create_sample_drop, regions))
-        if sample is not None:
-            logger.info("created the sample drop %s: %d x %s", sample.drop_name, sample.stock, sample.name)
+        sizes = await again(partial(create_sample_drop, regions))
+        if sizes:
+            units = ", ".join(f"{size.stock} x {size.option}" for size in sizes)
+            logger.info("created the sample drop %s: %s, %s", sizes[0].drop_name, sizes[0].name, units)
 
 
 async def require_ready_database(regions: Regions) -> Schema:

@@ -126,7 +126,7 @@ async def test_it_announces_itself_stops_cleanly_and_finds_the_data_again(tmp_pa
 
         assert await server.stop(signal.SIGINT) == 0
         assert processes_on(data) == []
-        assert "created the sample drop First Light: 100 x Aurora Tee" in server.log
+        assert "created the sample drop First Light: Aurora Tee, 5 x S, 25 x M, 50 x L, 100 x XL" in server.log
         assert re.search(r"stopping; .*\n.*stopped\n$", server.log)
 
     async with dropzero_serve(data) as server:

@@ -142,12 +142,12 @@ class _TooManyErrors(Exception):
 class _Context(ValidationContext):
     """Suggests other names in the first errors only."""
 
-    found = 0
-    """Errors up to now."""
+    found: Sequence[GraphQLError] = ()
+    """The errors up to now."""
 
     @property
     def hide_suggestions(self) -> bool:
-        return self.found >= MAX_SUGGESTIONS
+        return len(self.found) >= MAX_SUGGESTIONS
 
 
 def _passes(tokens: int) -> Sequence[Sequence[type[ASTValidationRule]]]:
@@ -167,10 +167,10 @@ def _validate(
             errors.append(GraphQLError("Too many validation errors, error limit reached. Validation aborted."))
             raise _TooManyErrors
         errors.append(error)
-        context.found += 1
 
     type_info = TypeInfo(schema)
     context = _Context(schema, syntax_tree, type_info, add)
+    context.found = errors
     for definition in syntax_tree.definitions:
         if isinstance(definition, OperationDefinitionNode):
             context.get_recursive_variable_usages(definition)  # kept for the rules, which would find all in one step

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from api.database.pool import Pool
-from api.drops.sample import SAMPLE, create_sample_drop
+from api.drops.sample import SAMPLE, SIZES, create_sample_drop
 from tests.browser.drop_page import orders_of
 from tests.browser.visits import Visits
 from tests.patience import until
@@ -79,8 +79,10 @@ async def stored(page: Page, expected: str) -> str:
 async def test_the_tabs_work_as_they_are_without_a_token(page: Page, server: Server) -> None:
     await expect(page.get_by_role("tab", name="ListProducts")).to_have_attribute("aria-selected", "true")
     await run(page)
-    [edge] = (await result(page, "edges"))["products"]["edges"]
-    assert (edge["node"]["name"], edge["node"]["stock"]) == ("Aurora Tee", 100)
+    edges = (await result(page, "edges"))["products"]["edges"]
+    assert [(edge["node"]["name"], edge["node"]["stock"]) for edge in edges] == [
+        ("Aurora Tee", size.stock) for size in reversed(SIZES)
+    ]
 
     await open_tab(page, "BuyOne")
     await run(page)
