@@ -29,7 +29,7 @@ from tests.drops.recording import send_every_statement_about_activity
 from tests.graphql.transport import connected
 from tests.listener import accepting
 from tests.patience import PATIENT_TIMES, until
-from tests.server import ADMIN_TOKEN, serving
+from tests.server import ADMIN_TOKEN, Server, serving
 
 API = Path(__file__).parent.parent / "api"
 MODULES = sorted(API.rglob("*.py"))
@@ -159,6 +159,32 @@ def _filled(value: ast.expr, named: dict[str, str]) -> str:
 NAMED = constants(MODULES)
 
 
+async def read_pages(server: Server, product: str, reference: str) -> None:
+    """Read pages of each list in both directions, with each filter that has a statement of its own."""
+    lists = {
+        "products": (
+            *("", 'dropName: "First Light"', "sort: OPENS_AT", 'filter: { drop: "first-light" }, sort: OLDEST'),
+            'filter: { availability: ON_SALE, family: null, opensBefore: "2999-01-01T00:00:00Z" }',
+        ),
+        "drops": ("",),
+        "orders": (
+            *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
+            *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),
+            f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
+        ),
+    }
+    places = "after: $after, last: $last, before: $before"
+    for field, chosen in ((field, chosen) for field, filters in lists.items() for chosen in filters):
+        page = (
+            "query ($after: String, $last: Int, $before: String) "
+            f"{{ {field}({places}, {chosen}) {{ edges {{ cursor }} }} }}"
+        )
+        first = await server.data(page, token=ADMIN_TOKEN)
+        cursor = first[field]["edges"][0]["cursor"]
+        for variables in ({"after": cursor}, {"last": 2, "before": cursor}, {"after": cursor, "before": cursor}):
+            await server.data(page, variables, token=ADMIN_TOKEN)
+
+
 async def use_every_operation(settings: Settings) -> None:
     """Use everything that a server does with its database."""
     async with serving(replace(settings, events=True)) as server, connected(server) as watcher:
@@ -182,31 +208,7 @@ async def use_every_operation(settings: Settings) -> None:
         ):
             await server.data(operation, token=ADMIN_TOKEN)
         reference = reference_of(UUID(order))
-        pages = {
-            "products": ("", 'dropName: "First Light"'),
-            "drops": ("",),
-            "orders": (
-                *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
-                *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),
-                f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
-            ),
-        }
-        for field, filters in pages.items():
-            for chosen in filters:
-                places = "after: $after, last: $last, before: $before"
-                page = (
-                    "query ($after: String, $last: Int, $before: String) "
-                    f"{{ {field}({places}, {chosen}) {{ edges {{ cursor }} }} }}"
-                )
-                first = await server.data(page, token=ADMIN_TOKEN)
-                cursor = first[field]["edges"][0]["cursor"]
-                for variables in (
-                    {"after": cursor},
-                    {"last": 2, "before": cursor},
-                    {"after": cursor, "before": cursor},
-                ):
-                    await server.data(page, variables, token=ADMIN_TOKEN)
-
+        await read_pages(server, product, reference)
         for query in ("", f"?productId={product}&status=CONFIRMED"):
             headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
             async with server.session.get(f"{server.url}/operator/orders.csv{query}", headers=headers) as response:

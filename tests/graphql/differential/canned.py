@@ -138,7 +138,10 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "was paid": lambda: AlreadyConfirmed("refund this payment"),
 }
 
-READ_AT_ONCE = ("action", "changes", "id", "created_at", "status", "oldest", "newest", "position", "type", "data")
+READ_AT_ONCE = (
+    *("more", "last_moment", "last_id", "action", "changes", "id", "created_at", "status", "oldest", "newest"),
+    *("position", "type", "data"),
+)
 """Columns that the reading of rows itself uses."""
 
 ODD: dict[str, Callable[[Any], Any]] = {
@@ -197,7 +200,8 @@ class Shop:
             wanted = wanted if isinstance(wanted, list) else [str(wanted)]
             things = tuple(each for each in things if str(each.id) in wanted)
         columns = Product.__slots__ if table == "products" else Order.__slots__
-        return self._rows(place, [{name: getattr(each, name) for name in columns} for each in things])
+        reached = {"more": False, "last_moment": None, "last_id": None} if "AS reached" in statement else {}
+        return self._rows(place, [reached | {name: getattr(each, name) for name in columns} for each in things])
 
     async def fetchrow(self, statement: str, *arguments: Any) -> dict[str, Any] | None:
         rows = await self.fetch(statement, *arguments)
