@@ -159,9 +159,9 @@ def _filled(value: ast.expr, named: dict[str, str]) -> str:
 NAMED = constants(MODULES)
 
 
-async def read_pages(server: Server, product: str, reference: str) -> None:
-    """Read pages of each list in both directions, with each filter that has a statement of its own."""
-    lists = {
+async def read_every_page(server: Server, product: str, reference: str) -> None:
+    """Read the lists of products and orders with every filter, forward, backward, and between two places."""
+    pages = {
         "products": (
             *("", 'dropName: "First Light"', "sort: OPENS_AT", 'filter: { drop: "first-light" }, sort: OLDEST'),
             'filter: { availability: ON_SALE, family: null, opensBefore: "2999-01-01T00:00:00Z" }',
@@ -173,15 +173,12 @@ async def read_pages(server: Server, product: str, reference: str) -> None:
             f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
         ),
     }
-    places = "after: $after, last: $last, before: $before"
-    for field, chosen in ((field, chosen) for field, filters in lists.items() for chosen in filters):
-        page = (
-            "query ($after: String, $last: Int, $before: String) "
-            f"{{ {field}({places}, {chosen}) {{ edges {{ cursor }} }} }}"
-        )
-        first = await server.data(page, token=ADMIN_TOKEN)
-        cursor = first[field]["edges"][0]["cursor"]
-        for variables in ({"after": cursor}, {"last": 2, "before": cursor}, {"after": cursor, "before": cursor}):
+    definitions, places = "($after: String, $last: Int, $before: String)", "after: $after, last: $last, before: $before"
+    for field, chosen in ((field, chosen) for field, filters in pages.items() for chosen in filters):
+        page = f"query {definitions} {{ {field}({places}, {chosen}) {{ edges {{ cursor }} }} }}"
+        cursor = (await server.data(page, token=ADMIN_TOKEN))[field]["edges"][0]["cursor"]
+        both = {"after": cursor, "before": cursor}
+        for variables in ({"after": cursor}, {"last": 2, "before": cursor}, both):
             await server.data(page, variables, token=ADMIN_TOKEN)
 
 
@@ -207,8 +204,8 @@ async def use_every_operation(settings: Settings) -> None:
             f'{{ orderCounts(productId: "{product}") {{ held {{ orders }} }} orders(status: HELD) {{ __typename }} }}',
         ):
             await server.data(operation, token=ADMIN_TOKEN)
-        reference = reference_of(UUID(order))
-        await read_pages(server, product, reference)
+        await read_every_page(server, product, reference_of(UUID(order)))
+
         for query in ("", f"?productId={product}&status=CONFIRMED"):
             headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
             async with server.session.get(f"{server.url}/operator/orders.csv{query}", headers=headers) as response:

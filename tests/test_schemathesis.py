@@ -42,7 +42,7 @@ at load 18 they took more than 180."""
 
 QUERIES = {
     *("Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions", "Query.viewer"),
-    *("Query.drop", "Query.drops", "Query.node"),
+    *("Query.drop", "Query.drops", "Query.node", "Query.purchaseByKey"),
 }
 STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder", "Mutation.releaseOrder"}
 OPERATORS = {
@@ -69,7 +69,8 @@ class Answered:
 async def known_values(server: Server) -> dict[str, list[Any]]:
     """Values of arguments by name. Sells something first, so that orders have values too."""
     product_id, held_id = await server.create_product(1000), await server.create_product(1000, holdSeconds=600)
-    orders = [(await server.purchase(each, "ada"))["order"]["id"] for each in (product_id, product_id, held_id)]
+    bought = [(product_id, "click-1"), (product_id, None), (held_id, None)]
+    orders = [(await server.purchase(each, "ada", idempotencyKey=key))["order"]["id"] for each, key in bought]
     [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
     [entry, *_] = (await server.data(LOG, token=ADMIN_TOKEN))["operatorLog"]["edges"]
     [order, *_] = (await server.data(ORDERS, {"userRef": "ada"}))["orders"]["edges"]

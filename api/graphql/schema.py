@@ -21,6 +21,7 @@ from api.graphql.product_feed import ProductFeedSubscriptions
 from api.graphql.product_queries import ProductQueries
 from api.graphql.products import ProductMutations
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
+from api.graphql.purchase_by_key import PurchaseByKeyQueries
 from api.graphql.regions import RegionQueries
 from api.graphql.stock import StockSubscriptions
 from api.graphql.viewer import ViewerMutations, ViewerQueries
@@ -32,6 +33,7 @@ class Query(
     ProductQueries,
     DropQueries,
     OrderQueries,
+    PurchaseByKeyQueries,
     OrderEventQueries,
     OperatorLogQueries,
     ActivityQueries,

@@ -40,7 +40,7 @@ FIELDS = {
     """,
     "the caller's": """
         Query.dropHistory Query.node Query.nodes Query.operatorLog Query.order Query.orderCounts Query.orderEvents
-        Query.orders Query.viewer
+        Query.orders Query.purchaseByKey Query.viewer
         Mutation.cancelOrder Mutation.confirmOrder Mutation.createProduct Mutation.guest Mutation.purchase
         Mutation.archiveProduct Mutation.pauseProduct Mutation.releaseOrder Mutation.restock Mutation.resumeProduct
         Mutation.updateProduct
@@ -73,23 +73,26 @@ FIELDS = {
         OrderEventConnection.edges OrderEventConnection.nodes OrderEventConnection.pageInfo
         OrderEventEdge.cursor OrderEventEdge.node
         OrderGone.message OrderGone.order
-        PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.region PurchaseBusy.retryAfterMs PurchaseBusy.status
-        PurchaseCancelled.attempts PurchaseCancelled.message PurchaseCancelled.order PurchaseCancelled.region
-        PurchaseCancelled.status
-        PurchaseClosed.attempts PurchaseClosed.closedAt PurchaseClosed.message PurchaseClosed.region
-        PurchaseClosed.status
-        PurchaseConfirmed.attempts PurchaseConfirmed.message PurchaseConfirmed.order PurchaseConfirmed.region
-        PurchaseConfirmed.remaining PurchaseConfirmed.replayed PurchaseConfirmed.status
-        PurchaseHeld.attempts PurchaseHeld.heldUntil PurchaseHeld.message PurchaseHeld.order PurchaseHeld.region
-        PurchaseHeld.remaining PurchaseHeld.replayed PurchaseHeld.status
+        PurchaseBusy.attempts PurchaseBusy.message PurchaseBusy.product PurchaseBusy.region PurchaseBusy.retryAfterMs
+        PurchaseBusy.status
+        PurchaseCancelled.attempts PurchaseCancelled.message PurchaseCancelled.order PurchaseCancelled.product
+        PurchaseCancelled.region PurchaseCancelled.status
+        PurchaseClosed.attempts PurchaseClosed.closedAt PurchaseClosed.message PurchaseClosed.product
+        PurchaseClosed.region PurchaseClosed.status
+        PurchaseConfirmed.attempts PurchaseConfirmed.message PurchaseConfirmed.order PurchaseConfirmed.product
+        PurchaseConfirmed.region PurchaseConfirmed.remaining PurchaseConfirmed.replayed PurchaseConfirmed.status
+        PurchaseHeld.attempts PurchaseHeld.heldUntil PurchaseHeld.message PurchaseHeld.order PurchaseHeld.product
+        PurchaseHeld.region PurchaseHeld.remaining PurchaseHeld.replayed PurchaseHeld.status
         PurchaseLimitReached.attempts PurchaseLimitReached.held PurchaseLimitReached.limit PurchaseLimitReached.message
-        PurchaseLimitReached.region PurchaseLimitReached.status
-        PurchaseNotOpen.attempts PurchaseNotOpen.message PurchaseNotOpen.opensAt PurchaseNotOpen.region
-        PurchaseNotOpen.status
-        PurchasePaused.attempts PurchasePaused.message PurchasePaused.region PurchasePaused.status
-        PurchaseResult.attempts PurchaseResult.message PurchaseResult.region PurchaseResult.status
-        PurchaseSoldOut.attempts PurchaseSoldOut.message PurchaseSoldOut.region PurchaseSoldOut.remaining
-        PurchaseSoldOut.status
+        PurchaseLimitReached.product PurchaseLimitReached.region PurchaseLimitReached.status
+        PurchaseNotOpen.attempts PurchaseNotOpen.message PurchaseNotOpen.opensAt PurchaseNotOpen.product
+        PurchaseNotOpen.region PurchaseNotOpen.status
+        PurchasePaused.attempts PurchasePaused.message PurchasePaused.product PurchasePaused.region
+        PurchasePaused.status
+        PurchaseResult.attempts PurchaseResult.message PurchaseResult.product PurchaseResult.region
+        PurchaseResult.status
+        PurchaseSoldOut.attempts PurchaseSoldOut.message PurchaseSoldOut.product PurchaseSoldOut.region
+        PurchaseSoldOut.remaining PurchaseSoldOut.status
         StockChange.product StockChange.productId StockChange.revision StockChange.soldOut StockChange.stale
         StockChange.stock
         StockChange.version
@@ -101,9 +104,8 @@ a public one with `metadata=PUBLIC` if it has a resolver. When in doubt, it is t
 
 
 def arguments(field: GraphQLField) -> str:
-    required = [name for name, argument in field.args.items() if str(argument.type).endswith("!")]
-    given = [f'{name}: "x"' for name in required]
-    return f"({', '.join(given)})" if given else ""
+    required = [f'{name}: "1"' for name, argument in field.args.items() if str(argument.type).endswith("!")]
+    return f"({', '.join(required)})" if required else ""
 
 
 def shared_coordinates(schema: GraphQLSchema) -> set[str]:

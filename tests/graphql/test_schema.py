@@ -40,6 +40,7 @@ type Query {
   productsByIds(ids: [ID!]!): [Product]!
   node(id: ID!): Node
   nodes(ids: [ID!]!): [Node]!
+  purchaseByKey(productId: ID!, userRef: String, idempotencyKey: String!): PurchaseResult
   orders(first: Int, after: String, last: Int, before: String, userRef: String, productId: ID): OrderConnection!
   order(id: ID!): Order
   orderEvents(first: Int, after: String, last: Int, before: String): OrderEventConnection!
@@ -171,44 +172,46 @@ union ConfirmResult = OrderConfirmed | OrderGone
 type OrderConfirmed { order: Order! replayed: Boolean! }
 type OrderGone { order: Order! message: String! }
 
-interface PurchaseResult { status: PurchaseStatus! message: String! attempts: Int! region: String! }
+interface PurchaseResult {
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
+}
 
 enum PurchaseStatus { CONFIRMED HELD SOLD_OUT NOT_OPEN PAUSED CLOSED LIMIT_REACHED CANCELLED BUSY }
 
 type PurchaseConfirmed implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   order: Order! remaining: Int! replayed: Boolean!
 }
 type PurchaseHeld implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   order: Order! remaining: Int! heldUntil: DateTime! replayed: Boolean!
 }
 type PurchaseCancelled implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   order: Order!
 }
 
 type PurchaseSoldOut implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   remaining: Int!
 }
 type PurchaseNotOpen implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   opensAt: DateTime!
 }
 type PurchasePaused implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
 }
 type PurchaseClosed implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   closedAt: DateTime!
 }
 type PurchaseLimitReached implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   limit: Int! held: Int!
 }
 type PurchaseBusy implements PurchaseResult {
-  status: PurchaseStatus! message: String! attempts: Int! region: String!
+  status: PurchaseStatus! message: String! attempts: Int! region: String! product: Product
   retryAfterMs: Int!
 }
 """
