@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.database.errors import DatabaseError
 from api.drops.drops import Drops
+from api.drops.keyset import EARLIEST
 from api.drops.list_reads import ListPart
 from api.drops.race_product import RACE
 from api.graphql.headers import headers_of
@@ -30,6 +31,9 @@ SECTIONS = ("on_sale", "coming", "gone")
 PRODUCTS = 60
 """Products of a page at most: so many cards are 7 ms of the processor's time when they are rendered, and no more than
 100 can be watched over one subscription."""
+
+DROPS = 6
+"""Drops that the page offers to show alone: the newest."""
 
 EAGER = 4
 """Pictures that a browser loads before it knows where they are. The others wait until they come near the screen."""
@@ -67,23 +71,32 @@ class ListPage:
         """The list in the reader's language, from the place that the query string names on."""
         sent, query = headers_of(request.scope), request.scope["query_string"]
         reader = Reader.of(sent, query)
-        part = ListPart(PRODUCTS, value_in_query(query, b"after"))
+        after, slug = value_in_query(query, b"after"), value_in_query(query, b"drop")
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
-                listed = await self._drops.read_list(part, self._clients.of(request.scope))
+                client = self._clients.of(request.scope)
+                drops = await self._drops.list_reads.newest_drops(DROPS)
+                drop = None if slug is None else await self._drops.drop_reads.by_slug(slug)
+                name = None if drop is None else drop.name
+                listed = await self._drops.read_list(ListPart(PRODUCTS, after, name), client)
         except (DatabaseError, TimeoutError):
             headers = {**reader.headers, "retry-after": "1"}
-            return self._rendering.content(SHOP, reader, sections=None, more=None).response(sent, headers, 503)
-        if listed is None:
+            page = self._rendering.content(SHOP, reader, sections=None, more=None, drops=(), drop=None)
+            return page.response(sent, headers, 503)
+        if listed is None or (slug is not None and drop is None):
             return await self._missing.answer(request)
-        more = None if listed.after is None else "/?" + urlencode({"after": listed.after})
+        parameters = {} if slug is None else {"drop": slug}
+        here = "/" if slug is None else "/?" + urlencode(parameters)
+        more = None if listed.after is None else "/?" + urlencode({**parameters, "after": listed.after})
         cards = cards_of(product for product in listed.products if product.id != RACE.id)
+        cards.sort(key=lambda card: card.opens_at or EARLIEST)
         by_section = {heading: [card for card in cards if card.availability == heading] for heading in SECTIONS}
         sections = await self._sections({heading: blocks_of(cards) for heading, cards in by_section.items()}, reader)
         # A place in the list is nothing to find: it shows other drops tomorrow.
-        place: dict[str, str] = {} if part.after else {"here": "/", "origin": origin_of(request.scope, self._clients)}
-        page = self._rendering.content(SHOP, reader, sections=sections, more=more, **place)
-        return page.response(sent, reader.headers)
+        origin = None if after else origin_of(request.scope, self._clients)
+        shown = tuple(each for each in drops if each.name != RACE.drop_name)
+        values = {"sections": sections, "more": more, "drops": shown, "drop": drop, "here": here, "origin": origin}
+        return self._rendering.content(SHOP, reader, **values).response(sent, reader.headers)
 
     async def _sections(self, blocks: Mapping[str, Iterable[Block]], reader: Reader) -> tuple[Section, ...]:
         """The sections that have any card. Cards that have changed are rendered, a few in one step of the event

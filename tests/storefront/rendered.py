@@ -12,7 +12,7 @@ _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 VALUES: dict[Page, dict[str, Any]] = {
     DROP: {"view": None, "outcome": None},
     UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
-    SHOP: {"sections": None, "more": None},
+    SHOP: {"sections": None, "more": None, "drops": (), "drop": None},
     MISSING: {"offers": ()},
     ABOUT: {"legal": _TERMS},
     ARCHITECTURE: {"regions": ()},
