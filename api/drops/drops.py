@@ -5,7 +5,7 @@ that takes the database: list_products(drops.regions, ...).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
@@ -130,7 +130,7 @@ class Drops:
 
     def _committed(self, product: Product, shards: Sequence[Shard]) -> None:
         """Publish what a transaction of this process has just committed."""
-        self.publisher.publish(product.id, shards, product.revision)
+        self.publisher.publish(product.id, shards, product.revision, product)
         if self.events is not None:
             self.events.relay.wake()
 
@@ -171,6 +171,10 @@ class Drops:
     async def read_family(self, drop_name: str, family: str, client: str = "") -> tuple[Variant, ...]:
         """See FamilyReads.get. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.family_reads.get((drop_name, family)))
+
+    async def read_products(self, ids: Iterable[UUID], client: str = "") -> dict[UUID, Product]:
+        """See ProductReads.get_several. One statement answers many clients, and each goes on in its turn."""
+        return await self._in_turn(client, self.product_reads.get_several(ids))
 
     async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
         """See ListReads.get. One statement answers many clients, and each goes on in its turn."""

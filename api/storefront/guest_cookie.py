@@ -5,7 +5,11 @@ No other site can make a browser send it (SameSite=Strict), and GraphQL does not
 
 import re
 
-from api.graphql.headers import Headers, text_of
+from starlette.types import Scope
+
+from api.graphql.headers import Headers, headers_of, text_of
+from api.identity.authenticator import Authenticator
+from api.identity.clients import Clients
 from api.identity.guests import LIFETIME
 from api.identity.signed_token import MAX_TOKEN
 from api.storefront.languages import MAX_COOKIES
@@ -25,3 +29,18 @@ def guest_token(headers: Headers) -> str | None:
 def guest_cookie(token: str, *, secure: bool) -> str:
     """The value of Set-Cookie for a new guest. The pages' modules read and write the cookie, so it is not HttpOnly."""
     return f"{NAME}={token}; Max-Age={LIFETIME}; Path=/; SameSite=Strict{'; Secure' if secure else ''}"
+
+
+class GuestRefused(Exception):
+    """The cookie's token is no valid token of a guest: it has expired, or its key has been replaced."""
+
+
+async def guest_of(scope: Scope, authenticator: Authenticator, clients: Clients) -> str | None:
+    """The subject of the browser's guest; None if the browser has none. Raises GuestRefused, RateLimited."""
+    token = guest_token(headers_of(scope))
+    if token is None:
+        return None
+    caller = await authenticator.identify(f"Bearer {token}", clients.of(scope))
+    if not caller.guest:
+        raise GuestRefused
+    return caller.subject

@@ -3,6 +3,7 @@
 import math
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -32,7 +33,7 @@ from api.graphql.requests import Refusal, read_body
 from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.identity.errors import RateLimited
-from api.storefront.guest_cookie import guest_cookie, guest_token
+from api.storefront.guest_cookie import GuestRefused, guest_cookie, guest_of
 from api.storefront.missing_page import MissingPage
 from api.storefront.origin import is_from_another_site, is_secure
 from api.storefront.pages import UNANSWERED
@@ -120,13 +121,11 @@ class PurchaseForm:
 
     async def _guest(self, request: Request) -> Guest:
         """The guest of the browser's cookie, or a new one. Raises RateLimited."""
-        client = self._clients.of(request.scope)
-        token = guest_token(headers_of(request.scope))
-        if token is not None:
-            caller = await self._authenticator.identify(f"Bearer {token}", client)
-            if caller.guest:
-                return Guest(caller.subject)
-        made = self._authenticator.new_guest(client)
+        with suppress(GuestRefused):
+            subject = await guest_of(request.scope, self._authenticator, self._clients)
+            if subject is not None:
+                return Guest(subject)
+        made = self._authenticator.new_guest(self._clients.of(request.scope))
         return Guest(made.subject, made.token)
 
     async def _buy(self, request: Request, product_id: UUID, subject: str, form: Form) -> Outcome:

@@ -15,6 +15,7 @@ from api.graphql.headers import headers_of
 from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
 from api.shop.shop import LegalPage
+from api.storefront.cancel_form import CancelForm
 from api.storefront.content import Content
 from api.storefront.crawling import Crawling
 from api.storefront.drop_page import DropPage
@@ -23,6 +24,7 @@ from api.storefront.installing import installing_routes
 from api.storefront.list_page import ListPage
 from api.storefront.missing_page import MissingPage
 from api.storefront.offers import Offers
+from api.storefront.orders_page import OrdersPage
 from api.storefront.origin import origin_of
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.purchase_form import PurchaseForm
@@ -38,8 +40,8 @@ _HEADERS = {
     # Nothing from elsewhere runs or loads but pictures, and no text becomes markup. No other site may put the Buy
     # button into a frame. Of inline scripts, only the one with this hash runs.
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
-    "img-src 'self' data: https:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; "
+    "img-src 'self' data: https:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
@@ -54,6 +56,7 @@ class Storefront:
         drop = DropPage(drops, clients, rendering, missing)
         form = PurchaseForm(drops, authenticator, clients, rendering, missing)
         crawling = Crawling(drops, clients, options.shop)
+        orders = OrdersPage(drops, authenticator, clients, rendering, missing)
         self._router = Router(
             [
                 Route("/drop/{id:uuid}", drop.answer, methods=["GET"]),
@@ -63,6 +66,7 @@ class Storefront:
                 *_architecture_routes(drops, clients, rendering),
                 _page_route("/operator", rendering, clients, OPERATOR, {"x-robots-tag": "noindex"}),
                 *([_page_route("/demo/pay/{id:uuid}", rendering, clients, PAYMENT)] if options.demo else []),
+                *_orders_routes(orders, CancelForm(drops, authenticator, clients), options),
                 *_about_routes(rendering, clients),
                 Route("/robots.txt", crawling.answer_robots),
                 Route("/sitemap.xml", crawling.answer_sitemap),
@@ -90,6 +94,18 @@ def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -
     regions = tuple(pool.region for pool in drops.regions)
     page = _page_route("/architecture", rendering, clients, RACE, regions=regions)
     return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
+
+
+def _orders_routes(page: OrdersPage, form: CancelForm, options: Options) -> list[Route]:
+    """The pages of a buyer's orders, and their forms."""
+    pages = [Route("/orders", page.answer), Route("/orders/{id:uuid}", page.answer_one)]
+    if not options.guests:
+        return pages
+    return [
+        *pages,
+        Route("/orders/{id:uuid}/cancel", form.cancel, methods=["POST"]),
+        Route("/orders/{id:uuid}/release", form.release, methods=["POST"]),
+    ]
 
 
 def _page_route(

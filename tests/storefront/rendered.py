@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.shop.shop import LegalPage, LegalText, Seller, Shop
-from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, RACE, SHOP, UNANSWERED, Page
+from api.storefront.pages import ABOUT, ARCHITECTURE, DROP, MISSING, ORDER, ORDERS, RACE, SHOP, UNANSWERED, Page
 from api.storefront.reader import Reader
 from api.storefront.rendering import Options, Rendering
 
@@ -11,8 +11,10 @@ _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 
 VALUES: dict[Page, dict[str, Any]] = {
     DROP: {"view": None, "outcome": None},
-    UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     SHOP: {"sections": None, "more": None, "drops": (), "drop": None},
+    UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
+    ORDERS: {"notice": None, "views": (), "shown": None, "is_first": True, "more": None, "days": 180},
+    ORDER: {"notice": "payment_missing", "view": None},
     MISSING: {"offers": ()},
     ABOUT: {"legal": _TERMS},
     ARCHITECTURE: {"regions": ()},

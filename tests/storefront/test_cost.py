@@ -15,7 +15,10 @@ from api.database.retry import RetryBudget
 from api.drops.drops import Drops
 from api.drops.group_policy import GroupPolicy
 from api.drops.stock import PollingTimes
+from api.identity.authenticator import Authenticator
 from api.identity.clients import Clients
+from api.identity.operator_tokens import OperatorTokens
+from api.identity.refusals import Refusals
 from api.storefront.rendering import Options
 from api.storefront.routes import Storefront
 
@@ -69,7 +72,9 @@ async def cost_of(storefront: Storefront, **head: Any) -> float:
 async def test_a_page_costs_about_the_same_whatever_its_head_repeats(head: dict[str, Any]) -> None:
     drops = unused_drops()
     await drops.open()
-    storefront = Storefront(drops, Clients(()), Options(graphiql=False, race=False, demo=True, guests=True))
+    authenticator = Authenticator(OperatorTokens(None, {}), Refusals())
+    options = Options(graphiql=False, race=False, demo=True, guests=True)
+    storefront = Storefront(drops, authenticator, Clients(()), options)
     # The page of an address without one reads what is on sale.
     usual = await cost_of(storefront, path="/none" if "path" in head else "/architecture")
     assert await cost_of(storefront, **head) < 20 * usual

@@ -97,7 +97,7 @@ def test_a_locale_is_translated(language: str) -> None:
         return
     english = read_messages("en")
     # Words that are the same in some other language, a unit, and a name.
-    alike = {"drop", "drops", "drop_title", "stock", "milliseconds", "race_version", "contact"}
+    alike = {"drop", "drops", "drop_title", "stock", "milliseconds", "race_version", "contact", "total"}
     same = {key for key, message in read_messages(language).items() if message == english[key]}
     assert same <= alike
 
@@ -110,6 +110,7 @@ def test_every_text_that_a_page_names_exists_and_every_text_is_named() -> None:
     literally = set(re.findall(r"\btext\(\s*\"(\w+)\"", scripts)) | set(re.findall(r"\bshowNotice\(\"(\w+)\"", scripts))
     titles = {page.title for page in PAGES}
     assert in_templates | literally | titles <= keys
-    # A template names some texts by texts["key"], or by a key of a mapping.
-    quoted = set(re.findall(r"[\"'](\w+)[\"']", templates + scripts))
+    # A template names some texts by texts["key"], or by the value of a variable.
+    python = "".join(path.read_text() for path in FOLDER.glob("*.py"))
+    quoted = set(re.findall(r"[\"'](\w+)[\"']", templates + scripts + python))
     assert in_templates | titles | (quoted & keys) == keys

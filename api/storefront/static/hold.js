@@ -11,7 +11,7 @@ const ORDERS = `query Mine($id: ID!) {
 const LET_GO = `mutation LetGo($id: ID!) {
   releaseOrder(orderId: $id) { id reference status quantity heldUntil }
 }`;
-const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
+export const STATES = { CONFIRMED: "confirmed", HELD: "held", CANCELLED: "cancelled", LAPSED: "lapsed" };
 const SHORTEST = 2000; // ms between two readings, at least
 const LONGEST = 15_000; // ms between two readings, at most
 const LAST_MINUTE = 60_000; // ms
@@ -218,13 +218,17 @@ export function showWon(order, status, { name, option }) {
   const { stocked, stock } = status === "CONFIRMED" ? (order.product ?? {}) : {};
   setText(among, stocked ? text("gone_with_yours", { gone: stocked - stock, stocked }) : "");
   receipt.href = linkTo(`/orders/${order.id}`);
-  share.hidden = status !== "CONFIRMED" || !(navigator.share || navigator.clipboard);
-  share.onclick = async () => {
-    const url = document.querySelector("[rel=canonical]")?.href ?? location.href;
+  offerSharing(share, status === "CONFIRMED", name, document.querySelector("[rel=canonical]")?.href ?? location.href);
+}
+
+// Lets a button share the address of a page, or copy it where the browser shares nothing. It is hidden unless `isOffered`.
+export function offerSharing(button, isOffered, title, url) {
+  button.hidden = !isOffered || !(navigator.share || navigator.clipboard);
+  button.onclick = async () => {
     try {
-      if (navigator.share) return await navigator.share({ title: name, url });
+      if (navigator.share) return await navigator.share({ title, url });
       await navigator.clipboard.writeText(url);
-      setText(share, text("copied"));
+      setText(button, text("copied"));
       announce(text("copied"));
     } catch {
       // The buyer has changed their mind, or the browser does not allow it.
