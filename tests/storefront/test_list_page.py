@@ -6,10 +6,11 @@ import struct
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from api.database.database import Database
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Record
 from api.drops.list_reads import ListPart, ListReads
@@ -20,6 +21,7 @@ from api.settings import Settings
 from api.shop.reading import read_shop
 from api.storefront.languages import LANGUAGES
 from tests.faults import Faulty
+from tests.patience import PATIENCE
 from tests.server import Server, serving
 
 LATER, LATEST = "2998-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
@@ -32,9 +34,9 @@ class Counting:
         self._pool = pool
         self.fetched = 0
 
-    async def fetch(self, statement: str, *arguments: object) -> list[Record]:
+    async def fetch(self, statement: str, *arguments: Any, timeout: float = PATIENCE) -> list[Record]:
         self.fetched += 1
-        return await self._pool.fetch(statement, *arguments)
+        return await self._pool.fetch(statement, *arguments, timeout=timeout)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
@@ -141,7 +143,8 @@ async def test_a_list_whose_database_does_not_answer_is_still_a_page(settings: S
 
 async def test_readers_of_a_moment_share_its_reads(pool: Pool) -> None:
     await create_product(pool, SAMPLE)
-    reads = ListReads(counting := Counting(pool))
+    counting = Counting(pool)
+    reads = ListReads(cast("Database", counting))
     listed = await asyncio.gather(*(reads.get(ListPart(60)) for _ in range(50)))
     assert counting.fetched == 1
     assert all(each is not None and each.products[0].id == SAMPLE.id for each in listed)
