@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -28,7 +29,7 @@ MAX_WATCHED = 100
 
 _READ_SHARDS = """
 SELECT product_id, json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text AS shards,
-    (SELECT coalesce(revision, 0) FROM products WHERE id = product_id) AS revision
+    (SELECT coalesce(revision, 0) FROM products WHERE id = product_id) AS revision, now() AS read_at
 FROM stock_shards WHERE product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
 """
 _READ_PRODUCTS = f"""
@@ -134,11 +135,16 @@ class StockPublisher:
             self._leave(watcher, ids)
 
     def publish(
-        self, product_id: UUID, shards: Sequence[Shard], revision: int = 0, product: Product | None = None
+        self,
+        product_id: UUID,
+        shards: Sequence[Shard],
+        revision: int = 0,
+        product: Product | None = None,
+        read_at: datetime | None = None,
     ) -> None:
         """Send a product's stock to its watchers. The shards and the revision were read, or this process has just
         committed them. With each revision all versions rise, so that watchers are sent it. `product`: with its fields
-        at the revision, if they are known."""
+        at the revision, if they are known. `read_at`: when the shards were read; None for those of the product."""
         watched = self._watched.get(product_id)
         if watched is None:
             return
@@ -146,7 +152,8 @@ class StockPublisher:
         watched.revision = max(watched.revision, revision)
         if product is not None and (watched.product is None or watched.product.revision < revision):
             watched.product = product
-        level, last = StockLevel.of(product_id, watched.shards, watched.revision), watched.change
+        read_at = product.read_at if read_at is None and product is not None else read_at
+        level, last = StockLevel.of(product_id, watched.shards, watched.revision, read_at), watched.change
         if last is None or level.version > last.level.version or (level.version == last.level.version and last.stale):
             self._send(watched, watched.changed(level, stale=False))
 
@@ -235,7 +242,7 @@ class StockPublisher:
             if watched is not None and watched.lacks_fields(revision):
                 unknown.append(product_id)
             else:
-                self.publish(product_id, shards, revision)
+                self.publish(product_id, shards, revision, read_at=row["read_at"])
         for start in range(0, len(unknown), MAX_PRODUCTS):
             await self._read_fields(unknown[start : start + MAX_PRODUCTS])
         return levels

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from time import perf_counter
 from uuid import UUID
 
@@ -13,19 +14,22 @@ from api.drops.shards import Shard
 @dataclass(frozen=True, slots=True)
 class StockLevel:
     """The stock of a product at one version; a higher version is a later stock. `revision` and `stocked`: of the
-    product, see Product."""
+    product, see Product. `read_at`: when it was read, by the database's clock; None if that is not known."""
 
     product_id: UUID
     stock: int
     version: int
     revision: int = 0
     stocked: int = field(default=0, compare=False)
+    read_at: datetime | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, product_id: UUID, shards: Sequence[Shard], revision: int = 0) -> "StockLevel":
+    def of(
+        cls, product_id: UUID, shards: Sequence[Shard], revision: int = 0, read_at: datetime | None = None
+    ) -> "StockLevel":
         """The sums over the shards of a product."""
         stock, version = sum(shard.stock for shard in shards), sum(shard.version for shard in shards)
-        return cls(product_id, stock, version, revision, sum(shard.stocked for shard in shards))
+        return cls(product_id, stock, version, revision, sum(shard.stocked for shard in shards), read_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ class StockChange:
     def product(self) -> Product:
         """The product at exactly the level's version. Only a watcher with products has it."""
         assert self.fields is not None, "the watcher was sent the product"
-        level = self.level
-        return replace(self.fields, stock=level.stock, stocked=level.stocked, version=level.version)
+        level, read_at = self.level, self.level.read_at or self.fields.read_at
+        return replace(self.fields, stock=level.stock, stocked=level.stocked, version=level.version, read_at=read_at)
 
 
 class Watcher:
