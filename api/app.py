@@ -26,6 +26,7 @@ from api.drops.processes import Gauges
 from api.graphql.broadcast import Broadcasts
 from api.graphql.documents import Documents
 from api.graphql.engine import Engine, respond
+from api.graphql.event_session import EventSessions
 from api.graphql.execution import Executor
 from api.graphql.graphiql import GraphiQL
 from api.graphql.http import GraphQLHTTP
@@ -134,7 +135,9 @@ def create_app(settings: Settings, admission: Admission, figures: Path | None = 
             Mount("/", Storefront(drops, authenticator, admission.clients, _storefront(settings))),
         ],
     )
-    return _checked(Routing(GraphQLHTTP(engine, graphiql, times.comment), others), settings, identity, admission)
+    sessions = EventSessions(engine, times.initialise) if figures is None else None
+    http = GraphQLHTTP(engine, graphiql, sessions, times.comment)
+    return _checked(Routing(http, others), settings, identity, admission)
 
 
 def _drops(settings: Settings, identity: WebIdentity | None, admission: Admission, webhook: Webhook | None) -> Drops:

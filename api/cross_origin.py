@@ -17,6 +17,8 @@ SENT_HEADERS = (
     "apollographql-client-version",
     "x-apollo-operation-id",
     "x-apollo-operation-name",
+    # graphql-sse with all operations on one stream.
+    "x-graphql-event-stream-token",
     # Traces: W3C Trace Context and Baggage, as OpenTelemetry, Sentry and Elastic send them, and Sentry's own header.
     "baggage",
     "sentry-trace",
@@ -65,7 +67,7 @@ class CrossOrigin:
         self._cors = CORSMiddleware(
             app,
             allow_origin_regex=allowed.pattern,
-            allow_methods=["GET", "POST"],
+            allow_methods=["DELETE", "GET", "POST", "PUT"],
             allow_headers=SENT_HEADERS,
             expose_headers=READ_HEADERS,
             max_age=PREFLIGHT_AGE,

@@ -39,11 +39,11 @@ def record(monkeypatch: pytest.MonkeyPatch, *methods: tuple[Sender, str]) -> lis
     def record_method(sender: Sender, name: str) -> None:
         original = getattr(sender, name)
 
-        async def recorded(self: Pool | Regions | Transaction, text: str, *arguments: Any) -> Any:
+        async def recorded(self: Pool | Regions | Transaction, text: str, *arguments: Any, **more: Any) -> Any:
             task = asyncio.current_task()
             if task is None or task.get_name() not in BACKGROUND:
                 sent.append(Statement(text, arguments))
-            return await original(self, text, *arguments)
+            return await original(self, text, *arguments, **more)
 
         monkeypatch.setattr(sender, name, recorded)
 

@@ -17,7 +17,7 @@ import hypothesis
 import requests
 import schemathesis
 
-KNOWN = 0.8
+KNOWN = 0.95
 """Share of the arguments that get a known value. An operation with random ids and names is nearly always refused."""
 
 
@@ -31,12 +31,19 @@ def main() -> None:
 
 
 def configuration(values: Mapping[str, Sequence[str | int]]) -> schemathesis.Config:
-    """Give arguments, and fields of the argument `input`, a known value of their name most of the time."""
-    places = {place: name for name in values for place in (f"*.*.{name}", f"*.*.input.{name}")}
+    """Give arguments, and fields of the argument `input`, a known value of their name most of the time. A name with a
+    dot is an argument of one field alone."""
+    places = {
+        place: name
+        for name in values
+        for place in ([f"*.{name}"] if "." in name else [f"*.*.{name}", f"*.*.input.{name}"])
+    }
     return schemathesis.Config.from_dict(
         {
-            "dictionaries": {name: {"values": known} for name, known in values.items()},
-            "parameters": {place: {"dictionary": name, "probability": KNOWN} for place, name in places.items()},
+            "dictionaries": {name.replace(".", "-"): {"values": known} for name, known in values.items()},
+            "parameters": {
+                place: {"dictionary": name.replace(".", "-"), "probability": KNOWN} for place, name in places.items()
+            },
         }
     )
 

@@ -29,7 +29,7 @@ from tests.drops.recording import send_every_statement_about_activity
 from tests.graphql.transport import connected
 from tests.listener import accepting
 from tests.patience import PATIENT_TIMES, until
-from tests.server import ADMIN_TOKEN, serving
+from tests.server import ADMIN_TOKEN, Server, serving
 
 API = Path(__file__).parent.parent / "api"
 MODULES = sorted(API.rglob("*.py"))
@@ -159,11 +159,34 @@ def _filled(value: ast.expr, named: dict[str, str]) -> str:
 NAMED = constants(MODULES)
 
 
+async def read_every_page(server: Server, product: str, reference: str) -> None:
+    """Read the lists of products and orders with every filter, forward, backward, and between two places."""
+    pages = {
+        "products": ("", 'dropName: "First Light"'),
+        "drops": ("",),
+        "orders": (
+            *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
+            *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),
+            f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
+        ),
+    }
+    definitions, places = "($after: String, $last: Int, $before: String)", "after: $after, last: $last, before: $before"
+    for field, chosen in ((field, chosen) for field, filters in pages.items() for chosen in filters):
+        page = f"query {definitions} {{ {field}({places}, {chosen}) {{ edges {{ cursor }} }} }}"
+        cursor = (await server.data(page, token=ADMIN_TOKEN))[field]["edges"][0]["cursor"]
+        both = {"after": cursor, "before": cursor}
+        for variables in ({"after": cursor}, {"last": 2, "before": cursor}, both):
+            await server.data(page, variables, token=ADMIN_TOKEN)
+
+
 async def use_every_operation(settings: Settings) -> None:
     """Use everything that a server does with its database."""
     async with serving(replace(settings, events=True)) as server, connected(server) as watcher:
-        product = await server.create_product(stock=5, limitPerBuyer=2)
-        await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ stock version }} }}')
+        product = await server.create_product(stock=5, limitPerBuyer=2, family="Tee", option="S")
+        for page in ("/", f"/drop/{product}", "/sitemap.xml"):
+            async with server.session.get(f"{server.url}{page}") as response:
+                assert response.status == 200
+        await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ product {{ stock }} }} }}')
         await watcher.next()
         await watcher.subscribe("subscription { productsChanged { id } }", id="2")
         for buyer, quantity, key in (("ada", 1, "k"), ("ada", 1, "k"), ("ada", 1, None), ("ada", 2, None)):
@@ -172,30 +195,16 @@ async def use_every_operation(settings: Settings) -> None:
         for operation in (
             f'{{ product(id: "{product}") {{ stock }} order(id: "{order}") {{ product {{ stock }} }} }}',
             "{ regions { healthy } products { edges { node { drop { id } } } } }",
-            '{ drop(slug: "first-light") { opensAt products { edges { cursor } } } }',
+            '{ drop(slug: "first-light") { opensAt products { totalCount edges { cursor } } } }',
             f'mutation {{ cancelOrder(input: {{ orderId: "{order}", userRef: "bob" }}) {{ __typename }} }}',
             f'mutation {{ restock(input: {{ productId: "{product}", delta: 2 }}) {{ stock }} }}',
-            f'{{ product(id: "{product}") {{ held }} }}',
+            f'{{ product(id: "{product}") {{ held }} nodes(ids: ["{order}"]) {{ id }} products {{ totalCount }} }}',
             f'mutation {{ pauseProduct(productId: "{product}") {{ pausedAt }} }}',
             f'{{ operatorLog(productId: "{product}") {{ edges {{ cursor }} }} }}',
             f'{{ orderCounts(productId: "{product}") {{ held {{ orders }} }} orders(status: HELD) {{ __typename }} }}',
         ):
             await server.data(operation, token=ADMIN_TOKEN)
-        reference = reference_of(UUID(order))
-        pages = {
-            "products": ("", 'dropName: "First Light"'),
-            "drops": ("",),
-            "orders": (
-                *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),
-                *(f'productId: "{product}", status: {status}' for status in ("CONFIRMED", "CANCELLED")),
-                f'since: "2000-01-01T00:00:00Z", reference: "{reference}"',
-            ),
-        }
-        for field, filters in pages.items():
-            for chosen in filters:
-                page = f"query ($after: String) {{ {field}(after: $after, {chosen}) {{ edges {{ cursor }} }} }}"
-                first = await server.data(page, token=ADMIN_TOKEN)
-                await server.data(page, {"after": first[field]["edges"][0]["cursor"]}, token=ADMIN_TOKEN)
+        await read_every_page(server, product, reference_of(UUID(order)))
 
         for query in ("", f"?productId={product}&status=CONFIRMED"):
             headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ logger = logging.getLogger("dropzero.database")
 
 SYSTEM_USER = "pgserver"
 """The user that root runs PostgreSQL as, unless the database belongs to another user. It is made if it is missing."""
+
+MAKE_USER_TIMEOUT = 30.0
+"""Seconds to wait for another process that makes the user. useradd waits 15 s for its own lock."""
+
+_USERS_LOCK = "/etc/.pwd.lock"
+"""The file that useradd locks, which only root can open. useradd uses lockf and does not see a lock by flock."""
 
 COPIES = Path("/var/lib/dropzero")
 """Where root keeps its copies of PostgreSQL's programs, 30 MB each: one per installed version that the account cannot
@@ -80,8 +87,7 @@ def account_for(data: Path) -> Account | None:
         found = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         try:
-            # Another process may do the same: it is enough that the user exists afterwards.
-            subprocess.run(["useradd", "--system", SYSTEM_USER], capture_output=True, check=False)  # noqa: S603, S607
+            _make_system_user()
             found = pwd.getpwnam(SYSTEM_USER)
         except (OSError, KeyError):
             raise EmbeddedUnavailable(
@@ -89,6 +95,33 @@ def account_for(data: Path) -> Account | None:
                 "run dropzero as another user"
             ) from None
     return Account(found.pw_uid, found.pw_gid)
+
+
+def _make_system_user() -> None:
+    """Make the system user, unless another process has made it meanwhile. Raises OSError; also when another process
+    takes longer than MAKE_USER_TIMEOUT.
+
+    useradd looks for the user before it waits for its lock. Of two at once, the second gives the user another id, and
+    the database of the first process would belong to nobody. So one process at a time runs useradd.
+    """
+    import fcntl  # not on Windows, where this module is imported but not used
+    import pwd
+
+    deadline = time.monotonic() + MAKE_USER_TIMEOUT
+    with open(_USERS_LOCK, "a", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="ascii") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                break
+        try:
+            pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            subprocess.run(["useradd", "--system", SYSTEM_USER], capture_output=True, check=False)  # noqa: S603, S607
 
 
 def packages_for(account: Account, packages: Path, copies: Path = COPIES) -> Path:

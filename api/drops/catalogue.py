@@ -10,7 +10,7 @@ from uuid import UUID
 
 from api.database.database import Database
 from api.database.pool import Record, Transaction
-from api.drops.keyset import Cursor, Page, keyset_query
+from api.drops.keyset import Cursor, Page, Paging, keyset_query, window_of
 
 MAX_SLUG = 60
 """Characters of a slug at most."""
@@ -76,12 +76,19 @@ async def write_drop(transaction: Transaction, name: str) -> None:
     await transaction.execute(_INSERT_DROP, drop_id(name), slug, longer_slug_of(name, slug), name)
 
 
-async def list_drops(database: Database, first: int, after: str | None = None) -> Page[Drop]:
+async def list_drops(
+    database: Database,
+    first: int | None = None,
+    after: str | None = None,
+    *,
+    last: int | None = None,
+    before: str | None = None,
+) -> Page[Drop]:
     """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
-    cursor = None if after is None else Cursor.decode(after, "drops")
-    statement, arguments = keyset_query(_SELECT_DROPS, "drops", {}, cursor, first)
+    window = window_of("drops", Paging(first, after, last, before))
+    statement, arguments = keyset_query(_SELECT_DROPS, "drops", {}, window)
     rows = await database.fetch(statement, *arguments)
-    return Page([_drop_of(row) for row in rows[:first]], has_next=len(rows) > first)
+    return window.page(map(_drop_of, rows), lambda drop: drop.cursor.place, descending=True)
 
 
 async def drops_by_id(database: Database, ids: Iterable[UUID]) -> dict[UUID, Drop]:

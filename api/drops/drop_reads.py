@@ -1,7 +1,7 @@
 """Reads of single drops, and of what each drop of a page has: those that wait at the same time share one statement."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,15 +13,15 @@ from api.database.database import Database
 from api.database.retry import RetryBudget, run_again
 from api.drops.catalogue import Drop, drop_id, drops_by_id, drops_by_slug, write_drop
 from api.drops.gathering import Gathering
-from api.drops.keyset import LAST_ID, LATEST, Cursor, Page, checked_first
+from api.drops.keyset import Page, Paging, Place, Window, bounds, window_of
 from api.drops.product_reads import ProductReads
-from api.drops.products import Product
+from api.drops.products import MAX_COUNTED, Product
 
 MAX_DROPS = 100
 """Drops of one statement, at most: as many as a page has."""
 
 MAX_PAGES = 20
-"""Pages of products whose ids one statement reads, at most: 2,000 ids."""
+"""Pages of products whose ids one statement reads, at most: some 2,000 ids."""
 
 MAX_KNOWN = 10_000
 """Drops that are remembered. Each takes about 700 bytes."""
@@ -36,29 +36,43 @@ SELECT wanted.name, EXISTS (
     ) AS opens_at
 FROM unnest($1::text[]) AS wanted (name)
 """
-# The conditions and the order name all columns of the index: see keyset_clauses.
-_READ_PAGES = """
-SELECT wanted.number, (
-    SELECT json_agg(page.id ORDER BY page.created_at DESC, page.id DESC)::text FROM (
-        SELECT created_at, id FROM products
-        WHERE drop_name >= wanted.name AND (drop_name, created_at, id) < (wanted.name, wanted.created_at, wanted.id)
-            AND archived_at IS NULL
-        ORDER BY drop_name DESC, created_at DESC, id DESC LIMIT wanted.rows
-    ) AS page
-) AS ids
-FROM unnest($1::text[], $2::text[]::timestamptz[], $3::text[]::uuid[], $4::text[]::integer[])
-    WITH ORDINALITY AS wanted (name, created_at, id, rows, number)
+_COUNT_PRODUCTS = f"""
+SELECT wanted.name, (
+    SELECT count(*) FROM (
+        SELECT id FROM products WHERE drop_name = wanted.name AND archived_at IS NULL
+        ORDER BY created_at, id LIMIT {MAX_COUNTED}
+    ) AS found
+) AS products
+FROM unnest($1::text[]) AS wanted (name)
+"""
+# The conditions and the order name all columns of the index: see keyset_query.
+_FIND = """
+SELECT id FROM products
+WHERE (drop_name, created_at, id) < (wanted.name, wanted.newer_at, wanted.newer_id)
+    AND (drop_name, created_at, id) >= (wanted.name, wanted.older_at, wanted.older_id) AND archived_at IS NULL
+"""
+_READ_PAGES = f"""
+SELECT wanted.page, CASE WHEN wanted.backward THEN (
+        SELECT json_agg(found.id) FROM (
+            {_FIND} ORDER BY drop_name, created_at, id LIMIT wanted.rows
+        ) AS found
+    ) ELSE (
+        SELECT json_agg(found.id) FROM (
+            {_FIND} ORDER BY drop_name DESC, created_at DESC, id DESC LIMIT wanted.rows
+        ) AS found
+    ) END::text AS ids
+FROM unnest($1::text[]::integer[], $2::text[], $3::text[]::timestamptz[], $4::text[]::uuid[],
+            $5::text[]::timestamptz[], $6::text[]::uuid[], $7::text[]::integer[], $8::text[]::boolean[])
+    AS wanted (page, name, newer_at, newer_id, older_at, older_id, rows, backward)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class DropPage:
-    """A page of the products of one drop: `first` of them behind a place in the list."""
+    """A page of the products of one drop, newest first."""
 
     name: str
-    first: int
-    created_at: datetime
-    id: UUID
+    window: Window[Place]
 
 
 class DropReads:
@@ -74,6 +88,7 @@ class DropReads:
         self._unwritten = Gathering(self._write, MAX_DROPS)
         self._openings = Gathering(partial(read_openings, database), MAX_DROPS)
         self._pages = Gathering(partial(read_pages, database), MAX_PAGES)
+        self._counts = Gathering(partial(count_products_of_drops, database), MAX_PAGES)
 
     def known(self, name: str) -> Drop | None:
         """The drop of a name, if this process has read it before."""
@@ -106,18 +121,21 @@ class DropReads:
         or if all are archived. Raises Conflict, Unavailable."""
         return (await self._openings.get((drop.name,)))[drop.name]
 
-    async def products(self, drop: Drop, first: int, after: str | None) -> Page[Product]:
-        """One page of the products of the drop that are not archived, newest first. Raises InvalidInput, Conflict,
-        Unavailable."""
-        cursor = None if after is None else Cursor.decode(after, "products")
-        place = (LATEST, LAST_ID) if cursor is None else (cursor.created_at, cursor.id)
-        page = DropPage(drop.name, checked_first(first), *place)
+    async def products(self, drop: Drop, paging: Paging) -> Page[Product]:
+        """One page of the products of the drop that are not archived, newest first, as list_products returns it. Raises
+        InvalidInput, Conflict, Unavailable."""
+        page = DropPage(drop.name, window_of("products", paging))
         ids = (await self._pages.get((page,)))[page]
-        products = await self._product_reads.get_several(ids[:first]) if ids else {}
-        return Page([products[product_id] for product_id in ids[:first]], has_next=len(ids) > first)
+        products = await self._product_reads.get_several(ids) if ids else {}
+        return page.window.page(products.values(), lambda product: product.cursor.place, descending=True)
+
+    async def count_products(self, name: str) -> int:
+        """The number of the products of a drop that are not archived, MAX_COUNTED at most. Raises Conflict,
+        Unavailable."""
+        return (await self._counts.get((name,)))[name]
 
     async def close(self) -> None:
-        gatherings = (self._by_id, self._by_slug, self._unwritten, self._openings, self._pages)
+        gatherings = (self._by_id, self._by_slug, self._unwritten, self._openings, self._pages, self._counts)
         await asyncio.gather(*(gathering.close() for gathering in gatherings))
 
     def _remember(self, drop: Drop) -> None:
@@ -144,14 +162,23 @@ async def read_openings(database: Database, names: Iterable[str]) -> dict[str, d
     return {row["name"]: None if row["open_from_the_start"] else row["opens_at"] for row in rows}
 
 
-async def read_pages(database: Database, pages: list[DropPage]) -> dict[DropPage, list[UUID]]:
-    """The ids of the products of each page, and of one more if more follow. Raises Conflict, Unavailable."""
-    rows = await database.fetch(
-        _READ_PAGES,
-        [page.name for page in pages],
-        [page.created_at.isoformat() for page in pages],
-        [str(page.id) for page in pages],
-        [str(page.first + 1) for page in pages],
-    )
-    ids = {row["number"]: orjson.loads(row["ids"] or "[]") for row in rows}
-    return {page: [UUID(each) for each in ids[number]] for number, page in enumerate(pages, start=1)}
+async def count_products_of_drops(database: Database, names: Iterable[str]) -> dict[str, int]:
+    """The number of the products of each drop that are not archived, MAX_COUNTED at most. Raises Conflict,
+    Unavailable."""
+    rows = await database.fetch(_COUNT_PRODUCTS, list(names))
+    return {row["name"]: row["products"] for row in rows}
+
+
+async def read_pages(database: Database, pages: Sequence[DropPage]) -> dict[DropPage, list[UUID]]:
+    """The ids of the products of all stretches of each page. Raises Conflict, Unavailable."""
+    wanted = []
+    for number, page in enumerate(pages):
+        for stretch in page.window.stretches():
+            (newer_at, newer_id), (older_at, older_id) = bounds(stretch)
+            places = (newer_at.isoformat(), str(newer_id), older_at.isoformat(), str(older_id))
+            wanted.append((str(number), page.name, *places, str(stretch.limit), str(stretch.backward)))
+    rows = await database.fetch(_READ_PAGES, *map(list, zip(*wanted, strict=True)))
+    found: dict[DropPage, list[UUID]] = {page: [] for page in pages}
+    for row in rows:
+        found[pages[row["page"]]] += map(UUID, orjson.loads(row["ids"] or "[]"))
+    return found

@@ -130,7 +130,7 @@ class Drops:
 
     def _committed(self, product: Product, shards: Sequence[Shard]) -> None:
         """Publish what a transaction of this process has just committed."""
-        self.publisher.publish(product.id, shards, product.revision)
+        self.publisher.publish(product.id, shards, product.revision, product)
         if self.events is not None:
             self.events.relay.wake()
 

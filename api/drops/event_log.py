@@ -6,7 +6,7 @@ import binascii
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -17,7 +17,7 @@ from api.database.errors import DatabaseError
 from api.database.pool import Record
 from api.drops.errors import InvalidInput
 from api.drops.events import Event, EventType
-from api.drops.keyset import Page, checked_first
+from api.drops.keyset import Page, Paging, Stretch, union
 
 logger = logging.getLogger("dropzero.events")
 
@@ -32,15 +32,11 @@ MAX_PAGES = 4
 
 _KIND = "events"
 
+_BEYOND = 2**63 - 1
+"""A position that no event will have."""
+
 _COLUMNS = "position, id, type, occurred_at, product_id, order_id, data"
-_READ_PAGE = f"""
-SELECT bounds.oldest, bounds.newest, page.*
-FROM (SELECT (SELECT min(position) FROM events) AS oldest, (SELECT max(position) FROM events) AS newest) AS bounds
-LEFT JOIN (
-    SELECT {_COLUMNS} FROM events WHERE position > $1 AND order_id IS NOT NULL ORDER BY position LIMIT $2
-) AS page ON true
-ORDER BY page.position
-"""
+_BOUNDS = "(SELECT min(position) FROM events) AS oldest, (SELECT max(position) FROM events) AS newest"
 _READ_NEWEST = "SELECT coalesce(max(position), 0) AS newest FROM events"
 
 
@@ -58,8 +54,8 @@ def encode_position(position: int) -> str:
     return base64.urlsafe_b64encode(f"{_KIND}:{position}".encode()).decode()
 
 
-def decode_position(text: str) -> int:
-    """Raises InvalidInput for a text that is no cursor of an event."""
+def decode_position(text: str, name: str = "after") -> int:
+    """Raises InvalidInput for a text that is no cursor of an event. `name`: of the argument."""
     try:
         kind, position = base64.b64decode(text, altchars=b"-_", validate=True).decode().split(":")
         if kind != _KIND or not 0 < int(position) < 2**63:
@@ -67,31 +63,60 @@ def decode_position(text: str) -> int:
         return int(position)
     except (ValueError, binascii.Error):
         raise InvalidInput(
-            "after is not a cursor of events; pass the cursor of an event, or leave it out to begin with the oldest",
-            "after",
+            f"{name} is not a cursor of events; pass the cursor of an event, or leave it out for the "
+            f"{'oldest' if name == 'after' else 'newest'} ones",
+            name,
         ) from None
 
 
-async def read_events(database: Database, first: int, after: str | None = None) -> Page[Event]:
+async def read_events(
+    database: Database,
+    first: int | None = None,
+    after: str | None = None,
+    *,
+    last: int | None = None,
+    before: str | None = None,
+) -> Page[Event]:
     """One page of the events of orders, oldest first. An event that is committed later has a higher position, so that
     no event is ever missed by going on from the last cursor.
 
     Raises InvalidInput, also when events after the cursor are no longer kept, Conflict, Unavailable.
     """
-    checked_first(first)
-    position = 0 if after is None else decode_position(after)
-    rows = await database.fetch(_READ_PAGE, position, first + 1)
+    window = Paging(first, after, last, before).window(lambda name, text: decode_position(text, name))
+    rows = await _read(database, window.stretches())
     oldest, newest = rows[0]["oldest"] or 1, rows[0]["newest"] or 0
-    if after is not None and position + 1 < oldest:
+    if window.after is not None and window.after + 1 < oldest:
         raise InvalidInput(
             "after is too old: events behind it are no longer kept. Read the orders once, and go on from the first "
             "event, without after",
             "after",
         )
-    if position > newest:
-        raise InvalidInput("after is a cursor of another database: this one has no event there", "after")
+    for name, position in (("after", window.after), ("before", window.before)):
+        if position is not None and position > newest:
+            raise InvalidInput(f"{name} is a cursor of another database: this one has no event there", name)
     events = [event_of(row) for row in rows if row["position"] is not None]
-    return Page(events[:first], has_next=len(events) > first)
+    return window.page(events, lambda event: event.position, descending=False)
+
+
+async def _read(database: Database, stretches: Sequence[Stretch[int]]) -> list[Record]:
+    """The events of the stretches by their positions, each with the oldest and the newest position of all events. One
+    row with nothing but these if there are no events. Raises Conflict, Unavailable."""
+    places: list[int] = []
+    page = f"({union([_select_events(stretch, places) for stretch in stretches])}) AS page"
+    statement = f"SELECT bounds.*, page.* FROM (SELECT {_BOUNDS}) AS bounds LEFT JOIN {page} ON true ORDER BY position"
+    return await database.fetch(statement, *places)
+
+
+def _select_events(stretch: Stretch[int], places: list[int]) -> str:
+    """The statement for the events of a stretch. Appends its arguments to `places`."""
+    equal, order = "=" if stretch.inclusive else "", "DESC" if stretch.backward else "ASC"
+    places += [stretch.after or 0, _BEYOND if stretch.before is None else stretch.before]
+    between = f"position >{equal} ${len(places) - 1} AND position <{equal} ${len(places)}"
+    in_order = f"position {order}"
+    return (
+        f"SELECT {_COLUMNS} FROM events WHERE {between} AND order_id IS NOT NULL "
+        f"ORDER BY {in_order} LIMIT {stretch.limit}"
+    )
 
 
 def event_of(row: Record) -> Event:
@@ -227,7 +252,7 @@ class EventLog:
         """Send the events after a position, and return the position to go on from. Raises Conflict, Unavailable."""
         newest: int = position
         for _ in range(MAX_PAGES):
-            rows = await self._database.fetch(_READ_PAGE, position, PAGE)
+            rows = await _read(self._database, [Stretch(PAGE, after=position)])
             newest = max(rows[0]["newest"] or 0, position)
             events = [event_of(row) for row in rows if row["position"] is not None]
             for event in events:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
@@ -27,6 +27,9 @@ _FIRST_JOINING = "\u0600"
 
 MAX_DESCRIPTION = 5_000
 """Characters of a product's description."""
+
+MAX_IDS = 100
+"""Ids of one read: as many as a page has items."""
 
 MAX_UNITS = 2**31 - 1
 """Units of stock: GraphQL's Int and PostgreSQL's integer."""
@@ -131,6 +134,13 @@ def checked_id(name: str, value: str) -> UUID:
             f"{name} must be a UUID, such as 6f1c0d0e-3c57-4c5a-9d57-0d8f4c1b2a3e, not {value[:50]!r}", name
         )
     return _uuid(value)
+
+
+def checked_ids(name: str, values: Sequence[str]) -> list[UUID]:
+    """The UUIDs that the texts spell, 1 to MAX_IDS. Raises InvalidInput."""
+    if not 1 <= len(values) <= MAX_IDS:
+        raise InvalidInput(f"{name} must name 1 to {MAX_IDS} ids, not {len(values)}")
+    return [checked_id(name, value) for value in values]
 
 
 @lru_cache(maxsize=1_000)

@@ -10,7 +10,7 @@ import orjson
 
 from api.database.database import Database
 from api.database.pool import Transaction
-from api.drops.keyset import Cursor, Page, keyset_query
+from api.drops.keyset import Cursor, Page, Paging, keyset_query, window_of
 
 
 class Action(StrEnum):
@@ -90,11 +90,17 @@ async def write_steps(transaction: Transaction, steps: Sequence[Step]) -> None:
 
 
 async def list_log(
-    database: Database, first: int, after: str | None = None, product_id: UUID | None = None
+    database: Database,
+    first: int | None = None,
+    after: str | None = None,
+    product_id: UUID | None = None,
+    *,
+    last: int | None = None,
+    before: str | None = None,
 ) -> Page[LogEntry]:
     """One page of the log, newest first; of one product, or of all. Raises InvalidInput, Conflict, Unavailable."""
-    cursor = None if after is None else Cursor.decode(after, "operatorLog")
-    statement, arguments = keyset_query(_SELECT_ENTRIES, "operator_log", {"product_id": product_id}, cursor, first)
+    window = window_of("operatorLog", Paging(first, after, last, before))
+    statement, arguments = keyset_query(_SELECT_ENTRIES, "operator_log", {"product_id": product_id}, window)
     rows = await database.fetch(statement, *arguments)
     entries = [
         LogEntry(
@@ -110,7 +116,7 @@ async def list_log(
         )
         for row in rows
     ]
-    return Page(entries[:first], has_next=len(entries) > first)
+    return window.page(entries, lambda entry: entry.cursor.place, descending=True)
 
 
 def _encoded(changes: Sequence[FieldChange]) -> str:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from api.database.database import Database
 from api.drops.errors import InvalidInput
-from api.drops.keyset import EARLIEST, FIRST_ID, LAST_ID, LATEST, Cursor, Page, checked_first
+from api.drops.keyset import FIRST_ID, Page, Paging, Place, Stretch, bounds, union, window_of
 from api.drops.limits import checked_moment, checked_text
 from api.drops.orders import SELECT_ORDERS, Order, OrderStatus, order_of
 from api.drops.reference import ids_of
@@ -42,31 +42,46 @@ class OrderSearch:
 
 
 async def list_orders(
-    database: Database, first: int, after: str | None = None, search: OrderSearch = OrderSearch()
+    database: Database,
+    first: int | None = None,
+    after: str | None = None,
+    search: OrderSearch = OrderSearch(),
+    *,
+    last: int | None = None,
+    before: str | None = None,
 ) -> Page[Order]:
     """One page, newest first. Raises InvalidInput, Conflict, Unavailable."""
-    limit = checked_first(first) + 1
-    query = _Query(search.checked(), None if after is None else Cursor.decode(after, "orders"))
-    rows = await database.fetch(f"{query.statement(limit)} LIMIT {limit}", *query.arguments)
-    return Page([order_of(row) for row in rows[:first]], has_next=len(rows) > first)
+    window, search = window_of("orders", Paging(first, after, last, before)), search.checked()
+    arguments: list[object] = []
+    statements = [_Query(search, stretch, arguments).statement() for stretch in window.stretches()]
+    rows = await database.fetch(union(statements), *arguments)
+    return window.page(map(order_of, rows), lambda order: order.cursor.place, descending=True)
 
 
 class _Query:
-    """The statement for one page of a search, without its LIMIT, and its arguments.
+    """The statement for one stretch of a search. It appends its arguments to `arguments`.
 
     Only the conditions that are set become part of it, so that each search has a plan through its own index.
     """
 
-    def __init__(self, search: OrderSearch, after: Cursor | None) -> None:
+    def __init__(self, search: OrderSearch, stretch: Stretch[Place], arguments: list[object]) -> None:
         self._search = search
-        # The page begins behind this place, which is before the newest order of all.
-        self._place = (LATEST, LAST_ID) if after is None else (after.created_at, after.id)
+        self._limit = stretch.limit
+        self._newer, self._older = bounds(stretch)
         if search.until is not None:
-            self._place = min(self._place, (search.until, FIRST_ID))
-        self.arguments: list[object] = []
+            self._newer = min(self._newer, (search.until, FIRST_ID))
+        if search.since is not None:
+            self._older = max(self._older, (search.since, FIRST_ID))
+        self._backward = stretch.backward
+        self._order = "ASC" if stretch.backward else "DESC"
+        self._by_time = f"created_at {self._order}, id {self._order}"
+        self._arguments = arguments
 
-    def statement(self, limit: int) -> str:
+    def statement(self) -> str:
         """Raises InvalidInput for a status that no index finds without a buyer or a product."""
+        return f"{self._unlimited()} LIMIT {self._limit}"
+
+    def _unlimited(self) -> str:
         search = self._search
         if search.reference is not None:
             return self._of_reference(search.reference)
@@ -80,7 +95,7 @@ class _Query:
             raise InvalidInput(
                 f"the status {search.status.value} needs a productId or a userRef as well: add one", "status"
             )
-        return self._of_all_products(limit)
+        return self._of_all_products()
 
     def _of_reference(self, reference: str) -> str:
         """The orders of one reference, hardly ever more than one, through two ranges of the primary key."""
@@ -94,7 +109,7 @@ class _Query:
             return self._in_range("user_ref", user_ref)
         buyer = self._add(user_ref)
         return self._chosen(
-            f"{SELECT_ORDERS} WHERE user_ref = {buyer} AND {self._in_time()} ORDER BY created_at DESC, id DESC",
+            f"{SELECT_ORDERS} WHERE user_ref = {buyer} AND {self._in_time()} ORDER BY {self._by_time}",
             "product_id",
             "status",
         )
@@ -109,14 +124,15 @@ class _Query:
         orders_returned; of confirmed ones, the others of the product are read and skipped."""
         return self._in_range("product_id", product_id)
 
-    def _of_all_products(self, limit: int) -> str:
+    def _of_all_products(self) -> str:
         """The orders of all products.
 
         No index has all orders by time: its entries would cost every purchase as much as the orders themselves.
-        Instead the pages of single products are merged, each through orders_by_product. `newest` has the newest order
+        Instead the pages of single products are merged, each through orders_by_product. `nearest` has the newest order
         of each product. The page's `limit` orders are all of the `limit` products whose newest orders are newest, the
         `candidates`. None is older than the oldest of these newest orders, so the reading of each candidate ends there,
-        at `earliest`, or after `limit` orders. Fewer candidates with orders give no such bound.
+        at the `farthest` moment, or after `limit` orders. Fewer candidates with orders give no such bound. A page that
+        is read backward begins with the oldest orders in the same way.
 
         The conditions and the order name all columns of the index. With `product_id = ...` a plan is made for the
         average product, and for few orders it sorts all of a product, which can be a hot one.
@@ -124,45 +140,43 @@ class _Query:
         A page costs two index accesses for each product, and 2 * limit * limit index entries at most. With 1,000
         products and 200,000 orders on PostgreSQL, pages of 100 took 7 to 23 ms.
         """
-        place = f"{self._add(self._place[0])}, {self._add(self._place[1])}"
-        since = "'-infinity'" if self._search.since is None else self._add(self._search.since)
-        key = "(orders.product_id, orders.created_at, orders.id)"
-        newest_first = "orders.product_id DESC, orders.created_at DESC, orders.id DESC"
-        of_product = f"FROM orders WHERE orders.product_id >= products.id AND {key} < (products.id, {place})"
-        of_candidate = f"""FROM orders WHERE {key} < (candidates.product_id, {place})
+        newer, older = self._places()
+        limit, order = self._limit, self._order
+        in_order = ", ".join(f"orders.{column} {order}" for column in ("product_id", "created_at", "id"))
+        of_product = f"FROM orders WHERE {self._between('products.id', newer, older)}"
+        nearest_first = f"created_at {order} NULLS LAST, id {order}"
+        least_or_most, end, towards = ("max", "infinity", "<=") if self._backward else ("min", "-infinity", ">=")
+        of_candidate = f"""FROM orders WHERE {self._between("candidates.product_id", newer, older)}
                            AND (orders.product_id, orders.created_at)
-                               >= (candidates.product_id, (SELECT earliest.created_at FROM earliest))"""
+                               {towards} (candidates.product_id, (SELECT farthest.created_at FROM farthest))"""
         return f"""
-WITH newest AS (
+WITH nearest AS (
     SELECT products.id AS product_id,
-           (SELECT orders.created_at {of_product} ORDER BY {newest_first} LIMIT 1) AS created_at,
-           (SELECT orders.id {of_product} ORDER BY {newest_first} LIMIT 1) AS id
+           (SELECT orders.created_at {of_product} ORDER BY {in_order} LIMIT 1) AS created_at,
+           (SELECT orders.id {of_product} ORDER BY {in_order} LIMIT 1) AS id
     FROM products
 ), candidates AS (
-    SELECT product_id, created_at FROM newest ORDER BY created_at DESC NULLS LAST, id DESC LIMIT {limit}
-), earliest AS (
-    SELECT greatest(CASE WHEN count(created_at) = {limit} THEN min(created_at) END, {since}) AS created_at
+    SELECT product_id, created_at FROM nearest ORDER BY {nearest_first} LIMIT {limit}
+), farthest AS (
+    SELECT coalesce(CASE WHEN count(created_at) = {limit} THEN {least_or_most}(created_at) END, '{end}') AS created_at
     FROM candidates
 ), page AS (
-    SELECT unnest(ARRAY(SELECT orders.created_at {of_candidate} ORDER BY {newest_first} LIMIT {limit})) AS created_at,
-           unnest(ARRAY(SELECT orders.id {of_candidate} ORDER BY {newest_first} LIMIT {limit})) AS id
-    FROM candidates ORDER BY created_at DESC, id DESC LIMIT {limit}
+    SELECT unnest(ARRAY(SELECT orders.created_at {of_candidate} ORDER BY {in_order} LIMIT {limit})) AS created_at,
+           unnest(ARRAY(SELECT orders.id {of_candidate} ORDER BY {in_order} LIMIT {limit})) AS id
+    FROM candidates ORDER BY {self._by_time} LIMIT {limit}
 )
-{SELECT_ORDERS} WHERE id = ANY(ARRAY(SELECT page.id FROM page)) ORDER BY created_at DESC, id DESC
+{SELECT_ORDERS} WHERE id = ANY(ARRAY(SELECT page.id FROM page)) ORDER BY {self._by_time}
 """
 
     def _in_range(self, column: str, value: object) -> str:
         """The orders with this value, read in their order from an index that begins with the column.
 
-        The conditions and the order name every column of the index: see keyset_clauses.
+        The conditions and the order name every column of the index: see keyset_query.
         """
-        number, since = self._add(value), self._add(self._search.since or EARLIEST)
-        place = f"{self._add(self._place[0])}, {self._add(self._place[1])}"
+        within = self._between(self._add(value), *self._places(), column)
         status = "true" if self._search.status is None else CONDITIONS[self._search.status]
-        return f"""
-{SELECT_ORDERS} WHERE ({column}, created_at) >= ({number}, {since}) AND ({column}, created_at, id) < ({number}, {place})
-AND {status} ORDER BY {column} DESC, created_at DESC, id DESC
-"""
+        in_order = ", ".join(f"{each} {self._order}" for each in (column, "created_at", "id"))
+        return f"{SELECT_ORDERS} WHERE {within} AND {status} ORDER BY {in_order}"
 
     def _chosen(self, few: str, *columns: str) -> str:
         """The orders of a statement that reads few, with the conditions of the search on these columns and on time.
@@ -177,13 +191,23 @@ AND {status} ORDER BY {column} DESC, created_at DESC, id DESC
         }
         equal = [f"{column} = {self._add(wanted[column])}" for column in columns if wanted[column] is not None]
         conditions, few = " AND ".join([self._in_time(), *equal]), f"({few} OFFSET 0)"
-        return f"SELECT * FROM {few} AS few WHERE {conditions} ORDER BY created_at DESC, id DESC"
+        return f"SELECT * FROM {few} AS few WHERE {conditions} ORDER BY {self._by_time}"
 
     def _in_time(self) -> str:
-        before = f"(created_at, id) < ({self._add(self._place[0])}, {self._add(self._place[1])})"
-        return before if self._search.since is None else f"{before} AND created_at >= {self._add(self._search.since)}"
+        newer, older = self._places()
+        return f"(created_at, id) < ({newer}) AND (created_at, id) >= ({older})"
+
+    def _between(self, value: str, newer: str, older: str, column: str = "product_id") -> str:
+        """The condition for the orders of the stretch whose `column` has this value."""
+        key = f"orders.{column}, orders.created_at, orders.id"
+        return f"({key}) < ({value}, {newer}) AND ({key}) >= ({value}, {older})"
+
+    def _places(self) -> tuple[str, str]:
+        """The bounds of the stretch, as arguments of the statement."""
+        newer, older = (f"{self._add(moment)}, {self._add(id_)}" for moment, id_ in (self._newer, self._older))
+        return newer, older
 
     def _add(self, argument: object) -> str:
         """Add an argument, and return its number in the statement."""
-        self.arguments.append(argument)
-        return f"${len(self.arguments)}"
+        self._arguments.append(argument)
+        return f"${len(self._arguments)}"

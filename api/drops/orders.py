@@ -1,5 +1,6 @@
 """Orders: what they are, and reading single ones. `api/drops/order_search.py` has the lists."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -84,6 +85,12 @@ async def get_order(database: Database, order_id: UUID) -> Order | None:
     """The order; None if there is no such order. Raises Conflict, Unavailable."""
     row = await database.fetchrow(f"{SELECT_ORDERS} WHERE id = $1", order_id)
     return None if row is None else order_of(row)
+
+
+async def get_orders(database: Database, ids: Iterable[UUID]) -> list[Order]:
+    """Those of the orders that exist, in one read. Raises Conflict, Unavailable."""
+    rows = await database.fetch(f"{SELECT_ORDERS} WHERE id = ANY($1::text[]::uuid[])", [str(each) for each in ids])
+    return [order_of(row) for row in rows]
 
 
 async def find_order(database: Database, order_id: UUID, user_ref: str | None, budget: RetryBudget) -> Order:

@@ -19,7 +19,7 @@ from api.drops.details import (
     decode_images,
 )
 from api.drops.errors import InvalidInput, NotFound
-from api.drops.keyset import Cursor, Page, keyset_clauses
+from api.drops.keyset import Cursor, Page, Paging, keyset_query, window_of
 from api.drops.limits import checked_name, checked_units
 
 MIN_HOLD, MAX_HOLD = 30, 86_400
@@ -119,38 +119,66 @@ PRODUCT_COLUMNS = (
 """What `product_of` needs of a row of the table."""
 
 
-def _select_products(clauses: str) -> str:
-    """The statement for the products that the clauses choose, newest first. They are found first, so that only their
-    shards are read. The sums over the shards of each product are in one column, as JSON: a join with the shards would
-    be grouped by the products' columns, and to compare 100 long descriptions took PostgreSQL 50 ms."""
+_SELECT_FOUND = f"SELECT {PRODUCT_COLUMNS} FROM products"
+
+
+def _select_products(found: str) -> str:
+    """The statement for the products that the statement `found` selects, in any order. They are found first, so that
+    only their shards are read. The sums over the shards of each product are in one column, as JSON: a join with the
+    shards would be grouped by the products' columns, and to compare 100 long descriptions took PostgreSQL 50 ms."""
+    products = f"({found}) AS found"
     return f"""
 SELECT {", ".join(_COLUMNS)},
     (SELECT json_build_array(sum(stock), sum(stocked), sum(version), count(*))::text
      FROM stock_shards WHERE product_id = found.id) AS sums
-FROM (SELECT {PRODUCT_COLUMNS} FROM products {clauses}) AS found
-ORDER BY created_at DESC, id DESC
+FROM {products}
 """
 
 
-_PRODUCTS_BY_ID = _select_products("WHERE id = ANY($1::text[]::uuid[])")
+_PRODUCTS_BY_ID = _select_products(f"{_SELECT_FOUND} WHERE id = ANY($1::text[]::uuid[])")
+
+MAX_COUNTED = 1_000
+"""Products that are counted at most. Anybody may ask for the count, and it reads an index entry for each."""
 
 
 async def list_products(
     database: Database,
-    first: int,
+    first: int | None = None,
     after: str | None = None,
     drop_name: str | None = None,
     *,
     archived: bool = False,
+    last: int | None = None,
+    before: str | None = None,
 ) -> Page[Product]:
     """One page, newest first: of the products that are archived, or of all others. Raises InvalidInput, Conflict,
     Unavailable."""
-    cursor = None if after is None else Cursor.decode(after, "products")
+    window = window_of("products", Paging(first, after, last, before))
     drop_name = None if drop_name is None else checked_name("dropName", drop_name)
-    condition = f"archived_at IS {'NOT ' if archived else ''}NULL"
-    clauses, arguments = keyset_clauses("products", {"drop_name": drop_name}, cursor, first, condition)
-    rows = await database.fetch(_select_products(clauses), *arguments)
-    return Page([_product_of(row) for row in rows[:first]], has_next=len(rows) > first)
+    found, arguments = keyset_query(
+        _SELECT_FOUND, "products", {"drop_name": drop_name}, window, _archived_or_not(archived)
+    )
+    rows = await database.fetch(_select_products(found), *arguments)
+    return window.page(map(_product_of, rows), lambda product: product.cursor.place, descending=True)
+
+
+async def count_products(
+    database: Database, drop_name: str | None = None, *, archived: bool = False, most: int = MAX_COUNTED
+) -> int:
+    """The number of the products that `list_products` lists, or `most` if there are more. Raises InvalidInput,
+    Conflict, Unavailable."""
+    condition, arguments = _archived_or_not(archived), list[object]()
+    if drop_name is not None:
+        condition, arguments = f"drop_name = $1 AND {condition}", [checked_name("dropName", drop_name)]
+    # In the order of an index. Without it, a plan may read the table from its beginning, where archived products are.
+    some = f"(SELECT id FROM products WHERE {condition} ORDER BY created_at, id LIMIT {most}) AS found"
+    [row] = await database.fetch(f"SELECT count(*) AS products FROM {some}", *arguments)
+    count: int = row["products"]
+    return count
+
+
+def _archived_or_not(archived: bool) -> str:
+    return f"archived_at IS {'NOT ' if archived else ''}NULL"
 
 
 async def get_products(database: Database | Transaction, ids: Iterable[UUID]) -> dict[UUID, Product]:

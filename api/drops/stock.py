@@ -7,16 +7,19 @@ import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 from uuid import UUID
 
 from api.database.backoff import Backoff
 from api.database.database import Database
 from api.database.errors import DatabaseError, Unavailable
+from api.database.pool import Record
 from api.drops.errors import InvalidInput, NotFound
 from api.drops.gathering import Gathering
 from api.drops.histogram import SECONDS, Histogram
+from api.drops.product_reads import MAX_PRODUCTS
+from api.drops.products import PRODUCT_COLUMNS, Product, product_of
 from api.drops.shards import Shard
+from api.drops.stock_changes import StockChange, StockLevel, Watcher
 
 logger = logging.getLogger("dropzero.stock")
 
@@ -27,6 +30,12 @@ _READ_SHARDS = """
 SELECT product_id, json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text AS shards,
     (SELECT coalesce(revision, 0) FROM products WHERE id = product_id) AS revision
 FROM stock_shards WHERE product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
+"""
+_READ_PRODUCTS = f"""
+SELECT {PRODUCT_COLUMNS},
+    (SELECT json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text
+     FROM stock_shards WHERE product_id = products.id) AS shards
+FROM products WHERE id = ANY($1::text[]::uuid[])
 """
 
 
@@ -49,67 +58,28 @@ class PollingTimes:
         return Backoff(base=self.interval, cap=self.max_backoff)
 
 
-@dataclass(frozen=True, slots=True)
-class StockLevel:
-    """The stock of a product at one version; a higher version is a later stock. `revision`: of the product, see
-    Product."""
-
-    product_id: UUID
-    stock: int
-    version: int
-    revision: int = 0
-
-    @classmethod
-    def of(cls, product_id: UUID, shards: Sequence[Shard], revision: int = 0) -> "StockLevel":
-        """The sums over the shards of a product."""
-        stock, version = sum(shard.stock for shard in shards), sum(shard.version for shard in shards)
-        return cls(product_id, stock, version, revision)
-
-
-@dataclass(frozen=True, slots=True)
-class StockChange:
-    """What a watcher is sent. `stale`: the database does not answer, and this is the last value known. `since`: when
-    this process has read or committed it, or the watcher came, by perf_counter."""
-
-    level: StockLevel
-    stale: bool
-    since: float = field(default_factory=perf_counter, compare=False)
-
-
-class Watcher:
-    """The slots of one subscriber, one per product. A later change replaces a change that was not taken yet."""
-
-    def __init__(self) -> None:
-        self._slots: dict[UUID, StockChange] = {}
-        self._filled = asyncio.Event()
-
-    def put(self, change: StockChange) -> None:
-        self._slots[change.level.product_id] = change
-        self._filled.set()
-
-    async def take(self) -> list[StockChange]:
-        """Wait for a change, and return all that wait: at most one per product, in the order in which they came."""
-        while not self._slots:
-            self._filled.clear()
-            await self._filled.wait()
-        changes = list(self._slots.values())
-        self._slots.clear()
-        return changes
-
-    def latest(self, taken: StockChange) -> StockChange:
-        """The change itself, or a later change of the same product that came since it was taken."""
-        return self._slots.pop(taken.level.product_id, taken)
-
-
 @dataclass(slots=True)
 class _Watched:
     """A product that has watchers. `shards`: the latest of each. `change`: what the watchers were sent last. Both are
-    empty before the first reading. `revision`: the latest."""
+    empty before the first reading. `revision`: the latest. `product`: with the fields of the latest revision that was
+    read or committed here; None if none was. `with_products`: watchers that must have the product."""
 
     shards: Sequence[Shard] = ()
     revision: int = 0
+    product: Product | None = None
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
+    with_products: int = 0
+
+    def lacks_fields(self, revision: int) -> bool:
+        """Whether watchers must have the product's fields of this revision, which are not known."""
+        return self.with_products > 0 and (self.product is None or self.product.revision < revision)
+
+    def changed(self, level: StockLevel, *, stale: bool) -> StockChange:
+        """The change to this level, with the product if it is known at the level's revision."""
+        product = self.product
+        known = product is not None and product.revision == level.revision
+        return StockChange(level, stale, fields=product if known else None)
 
 
 class StockPublisher:
@@ -141,8 +111,9 @@ class StockPublisher:
         return len(self._watched)
 
     @asynccontextmanager
-    async def watch(self, product_ids: Iterable[UUID]) -> AsyncIterator[Watcher]:
-        """A watcher that finds the current stock of each product at once, and then every change.
+    async def watch(self, product_ids: Iterable[UUID], *, with_products: bool = False) -> AsyncIterator[Watcher]:
+        """A watcher that finds the current stock of each product at once, and then every change. `with_products`: each
+        change has the product, whose fields are read once for each of its revisions, unless this process has made it.
 
         Raises InvalidInput, NotFound; and Conflict or Unavailable when the first reading fails, but not for a later
         reading.
@@ -150,29 +121,34 @@ class StockPublisher:
         ids = list(dict.fromkeys(product_ids))
         if not 1 <= len(ids) <= MAX_WATCHED:
             raise InvalidInput(f"productIds must name 1 to {MAX_WATCHED} products, not {len(ids)}", "productIds")
-        watcher = Watcher()
+        watcher = Watcher(with_products=with_products)
         # A product stays watched from joining to leaving. So each change meanwhile reaches this watcher too: of a
         # reading under way, of a purchase, of another watcher's first reading.
         self._join(watcher, ids)
         try:
-            await self._read_first(ids)
+            await self._read_first(watcher, ids)
             if self._polling is None:
                 self._polling = asyncio.create_task(self._poll(), name="stock publisher")
             yield watcher
         finally:
             self._leave(watcher, ids)
 
-    def publish(self, product_id: UUID, shards: Sequence[Shard], revision: int = 0) -> None:
+    def publish(
+        self, product_id: UUID, shards: Sequence[Shard], revision: int = 0, product: Product | None = None
+    ) -> None:
         """Send a product's stock to its watchers. The shards and the revision were read, or this process has just
-        committed them. With each revision all versions rise, so that watchers are sent it."""
+        committed them. With each revision all versions rise, so that watchers are sent it. `product`: with its fields
+        at the revision, if they are known."""
         watched = self._watched.get(product_id)
         if watched is None:
             return
         watched.shards = _latest(watched.shards, shards)
         watched.revision = max(watched.revision, revision)
+        if product is not None and (watched.product is None or watched.product.revision < revision):
+            watched.product = product
         level, last = StockLevel.of(product_id, watched.shards, watched.revision), watched.change
         if last is None or level.version > last.level.version or (level.version == last.level.version and last.stale):
-            self._send(watched, StockChange(level, stale=False))
+            self._send(watched, watched.changed(level, stale=False))
 
     async def close(self) -> None:
         """End the readings. Watchers get no more changes; their tasks have to be cancelled by their owners."""
@@ -186,28 +162,35 @@ class StockPublisher:
         for product_id in ids:
             watched = self._watched.setdefault(product_id, _Watched())
             watched.watchers.add(watcher)
+            watched.with_products += watcher.with_products
             if watched.change is not None:
-                watcher.put(StockChange(watched.change.level, watched.change.stale))
+                watcher.put(watched.changed(watched.change.level, stale=watched.change.stale))
 
     def _leave(self, watcher: Watcher, ids: list[UUID]) -> None:
         self.watchers -= 1
         for product_id in ids:
             watched = self._watched[product_id]
             watched.watchers.remove(watcher)
+            watched.with_products -= watcher.with_products
             if not watched.watchers:
                 del self._watched[product_id]
         if not self._watched and self._polling is not None:
             self._polling.cancel()
             self._polling = None
 
-    async def _read_first(self, ids: list[UUID]) -> None:
-        """Read the products that had no watchers before. Raises NotFound, Conflict, Unavailable."""
-        unknown = [product_id for product_id in ids if self._watched[product_id].change is None]
+    async def _read_first(self, watcher: Watcher, ids: list[UUID]) -> None:
+        """Read the products of which the watcher's first change is not known. Raises NotFound, Conflict,
+        Unavailable."""
+        unknown = [product_id for product_id in ids if not watcher.has(product_id)]
         if unknown:
             await self._readings.get(unknown)
         for product_id in unknown:
-            if self._watched[product_id].change is None:
+            watched = self._watched[product_id]
+            if watched.change is None:
                 raise NotFound(f"there is no product {product_id}")
+            if not watcher.has(product_id):  # the stock was known, and the product was not
+                watcher.put(watched.changed(watched.change.level, stale=watched.change.stale))
+            assert watcher.has(product_id), "the reading has found the product at its latest revision"
 
     async def _poll(self) -> None:
         """Read the watched products once per interval. The last watcher to leave cancels this task."""
@@ -241,23 +224,41 @@ class StockPublisher:
         """Read the stock of those products that exist, and send it to their watchers. Raises Conflict,
         Unavailable."""
         self.readings += 1
-        try:
-            async with asyncio.timeout(self._times.timeout):
-                rows = await self._database.fetch(_READ_SHARDS, [str(product_id) for product_id in product_ids])
-        except TimeoutError:
-            raise Unavailable(f"no answer within {self._times.timeout:g} seconds") from None
+        rows = await self._fetch(_READ_SHARDS, product_ids)
         levels: dict[UUID, StockLevel] = {}
+        unknown: list[UUID] = []
         for row in rows:
             product_id, revision = row["product_id"], row["revision"]
-            shards = [Shard(*columns) for columns in json.loads(row["shards"])]
-            self.publish(product_id, shards, revision)
+            watched = self._watched.get(product_id)
+            shards = _shards_of(row)
             levels[product_id] = StockLevel.of(product_id, shards, revision)
+            if watched is not None and watched.lacks_fields(revision):
+                unknown.append(product_id)
+            else:
+                self.publish(product_id, shards, revision)
+        for start in range(0, len(unknown), MAX_PRODUCTS):
+            await self._read_fields(unknown[start : start + MAX_PRODUCTS])
         return levels
+
+    async def _read_fields(self, product_ids: list[UUID]) -> None:
+        """Read products with all their fields, and send them to their watchers. Raises Conflict, Unavailable."""
+        for row in await self._fetch(_READ_PRODUCTS, product_ids):
+            shards = _shards_of(row)
+            level = StockLevel.of(row["id"], shards, row["revision"])
+            product = product_of(row, level.stock, level.stocked, level.version, len(shards))
+            self.publish(product.id, shards, product.revision, product)
+
+    async def _fetch(self, statement: str, product_ids: list[UUID]) -> list[Record]:
+        try:
+            async with asyncio.timeout(self._times.timeout):
+                return await self._database.fetch(statement, [str(product_id) for product_id in product_ids])
+        except TimeoutError:
+            raise Unavailable(f"no answer within {self._times.timeout:g} seconds") from None
 
     def _mark_stale(self) -> None:
         for watched in self._watched.values():
             if watched.change is not None and not watched.change.stale:
-                self._send(watched, StockChange(watched.change.level, stale=True))
+                self._send(watched, watched.changed(watched.change.level, stale=True))
 
     @staticmethod
     def _send(watched: _Watched, change: StockChange) -> None:
@@ -265,6 +266,10 @@ class StockPublisher:
         watched.change = change
         for watcher in watched.watchers:
             watcher.put(change)
+
+
+def _shards_of(row: Record) -> list[Shard]:
+    return [Shard(*columns) for columns in json.loads(row["shards"])]
 
 
 def _latest(known: Sequence[Shard], found: Sequence[Shard]) -> Sequence[Shard]:

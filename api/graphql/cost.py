@@ -16,13 +16,17 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
+    NullValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
     get_named_type,
     get_nullable_type,
 )
 
+from api.drops.keyset import DEFAULT_PAGE
 from api.graphql.compiled.resolvers import strawberry_field
 
 MAX_COST = 2_000
@@ -35,29 +39,45 @@ LONG: Mapping[str, int] = {"cost": 20}
 of 5,000 Japanese characters are 9 MB, and took 19 ms in one step; those of one operation are 1.5 MB at most."""
 
 MAX_ROWS = 100
-"""Rows of a page at most: the limit of `first`."""
+"""Rows of a page at most: the limit of `first` and `last`, and of `ids`."""
 
 UNPAGED_ROWS = 10
 """Rows that are assumed for a list that no argument bounds, such as the list of Regions."""
 
-PAGE_ARGUMENT = "first"
-"""The argument that bounds the rows of a field's list."""
+PAGE_ARGUMENTS = ("first", "last", "ids")
+"""The arguments that bound the rows of a field's list: by their number, or by the length of a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Rows that a variable of the operation asks for. `default` applies where the variable is left out."""
+    """Rows that a variable of the operation asks for. `default` applies where the variable is left out; None where it
+    has none."""
 
     name: str
-    default: int
+    default: int | None
 
-    def rows(self, variables: Mapping[str, Any]) -> int:
-        """The rows, MAX_ROWS at most. Execution refuses a larger page, and a value of another type."""
+    def rows(self, variables: Mapping[str, Any]) -> int | None:
+        """The rows, MAX_ROWS at most; None if the variable asks for none. Execution refuses a larger page, and a value
+        of another type."""
         value = variables.get(self.name, self.default)
-        return _bounded(value if isinstance(value, int) else MAX_ROWS)
+        if value is None or isinstance(value, int):
+            return None if value is None else _bounded(value)
+        return _bounded(len(value)) if isinstance(value, list) else MAX_ROWS
 
 
-Rows: TypeAlias = int | Variable
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The rows that several arguments ask for, of which one is a variable."""
+
+    rows: "tuple[int | Variable, ...]"
+
+    def of(self, variables: Mapping[str, Any]) -> int:
+        """The most that one of them asks for; MAX_ROWS if none does."""
+        each = [rows if isinstance(rows, int) else rows.rows(variables) for rows in self.rows]
+        return max((rows for rows in each if rows is not None), default=MAX_ROWS)
+
+
+Rows: TypeAlias = int | Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +91,7 @@ class Cost:
         """The number of fields with these variables."""
         fields = self.fields
         for rows, each in self.lists:
-            fields += (rows if isinstance(rows, int) else rows.rows(variables)) * each.of(variables)
+            fields += (rows if isinstance(rows, int) else rows.of(variables)) * each.of(variables)
         return fields
 
 
@@ -84,16 +104,15 @@ class Costs:
 
     def of(self, operation: OperationDefinitionNode) -> Cost:
         defaults = {
-            definition.variable.name.value: definition.default_value.value
+            definition.variable.name.value: _literal_rows(definition.default_value)
             for definition in operation.variable_definitions or ()
-            if isinstance(definition.default_value, IntValueNode)
         }
         root = self._schema.get_root_type(operation.operation)
         assert root is not None  # the document is valid
         return self._of(operation.selection_set, root, UNPAGED_ROWS, defaults)
 
     def _of(
-        self, selections: SelectionSetNode, parent: GraphQLNamedType, rows: Rows, defaults: Mapping[str, str]
+        self, selections: SelectionSetNode, parent: GraphQLNamedType, rows: Rows, defaults: Mapping[str, int | None]
     ) -> Cost:
         fields, lists = 0, list[tuple[Rows, Cost]]()
         for selection in selections.selections:
@@ -111,12 +130,14 @@ class Costs:
             lists.extend(inner.lists)
         return Cost(fields, tuple(lists))
 
-    def _of_field(self, node: FieldNode, parent: GraphQLNamedType, rows: Rows, defaults: Mapping[str, str]) -> Cost:
+    def _of_field(
+        self, node: FieldNode, parent: GraphQLNamedType, rows: Rows, defaults: Mapping[str, int | None]
+    ) -> Cost:
         field = self._schema.get_field(cast("GraphQLObjectType", parent), node.name.value)
         if field is None or node.selection_set is None:
             return Cost(1 if field is None else _cost_of(field))
-        if PAGE_ARGUMENT in field.args:
-            rows = _rows_of(node, defaults, field.args[PAGE_ARGUMENT].default_value)
+        if not field.args.keys().isdisjoint(PAGE_ARGUMENTS):
+            rows = _rows_of(node, defaults, field)
         of_list = _is_list(field.type)
         # The page's argument bounds its own list. Lists within its rows are bounded by nothing again.
         inner_rows = UNPAGED_ROWS if of_list else rows
@@ -133,16 +154,35 @@ def _cost_of(field: GraphQLField) -> int:
     return 1 if definition is None else int(definition.metadata.get("cost", 1))
 
 
-def _rows_of(node: FieldNode, defaults: Mapping[str, str], default: Any) -> Rows:
-    """The rows that a field's PAGE_ARGUMENT asks for, or `default` of the schema."""
+def _rows_of(node: FieldNode, defaults: Mapping[str, int | None], field: GraphQLField) -> Rows:
+    """The rows that a field's PAGE_ARGUMENTS ask for. Without one, the default of the schema, or of all lists."""
+    sizes: list[int | Variable] = []
     for argument in node.arguments or ():
-        if argument.name.value == PAGE_ARGUMENT:
-            if isinstance(argument.value, IntValueNode):
-                return _bounded(int(argument.value.value))
-            if isinstance(argument.value, VariableNode):
-                name = argument.value.name.value
-                return Variable(name, _bounded(int(defaults[name])) if name in defaults else MAX_ROWS)
-    return _bounded(default if isinstance(default, int) else MAX_ROWS)
+        if argument.name.value in PAGE_ARGUMENTS:
+            value = argument.value
+            if isinstance(value, VariableNode):
+                sizes.append(Variable(value.name.value, defaults[value.name.value]))
+            elif (rows := _literal_rows(value)) is not None:
+                sizes.append(rows)
+    if any(isinstance(size, Variable) for size in sizes):
+        return Size(tuple(sizes))
+    if sizes:
+        return max(size for size in sizes if isinstance(size, int))
+    default = field.args["first"].default_value if "first" in field.args else None
+    return _bounded(default if isinstance(default, int) else DEFAULT_PAGE)
+
+
+def _literal_rows(value: ValueNode | None) -> int | None:
+    """The rows that a value of one of PAGE_ARGUMENTS asks for; None for null."""
+    match value:
+        case None | NullValueNode():
+            return None
+        case IntValueNode():
+            return _bounded(int(value.value))
+        case ListValueNode():
+            return _bounded(len(value.values))
+        case _:
+            return MAX_ROWS
 
 
 def _bounded(rows: int) -> int:

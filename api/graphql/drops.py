@@ -9,15 +9,17 @@ import strawberry
 from api.drops.catalogue import Drop as StoredDrop
 from api.drops.catalogue import list_drops
 from api.drops.drop_reads import DropReads
+from api.drops.keyset import Page, Paging
 from api.drops.products import Product as StoredProduct
 from api.graphql.context import Info
-from api.graphql.pagination import PageInfo, page_info
-from api.graphql.products import DEFAULT_PAGE, ProductConnection
+from api.graphql.node import Node
+from api.graphql.pagination import After, Before, First, Last, PageInfo
+from api.graphql.product_queries import ProductConnection
 from api.graphql.public import PUBLIC
 
 
 @strawberry.type(description="What products with one `dropName` belong to. It is created with its first product.")
-class Drop:
+class Drop(Node):
     id: strawberry.ID = strawberry.field(description="A UUID; derived from the name.")
     slug: str = strawberry.field(
         description="Its name in addresses: 1 to 60 characters of a-z, 0-9 and hyphens. It never changes."
@@ -40,16 +42,10 @@ class Drop:
         metadata=PUBLIC,
     )
     async def products(
-        self,
-        info: Info,
-        first: Annotated[int | None, strawberry.argument(description="Products in the page, 1 to 100.")] = DEFAULT_PAGE,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="The `endCursor` of the previous page; the newest products if left out."),
-        ] = None,
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> ProductConnection:
-        size = DEFAULT_PAGE if first is None else first
-        return ProductConnection.of(await info.context.drops.drop_reads.products(self.stored, size, after), after)
+        page = await info.context.drops.drop_reads.products(self.stored, Paging(first, after, last, before))
+        return ProductConnection.of(page, self.name, archived=False)
 
     @classmethod
     def of(cls, drop: StoredDrop) -> "Drop":
@@ -70,32 +66,34 @@ async def _read_drop_of(product: StoredProduct, reads: DropReads) -> Drop:
 
 @strawberry.type(description="A drop and its place in the list.")
 class DropEdge:
-    cursor: str = strawberry.field(description="The drop's place in the list; pass it as `after`.")
+    cursor: str = strawberry.field(description="The drop's place in the list; pass it as `after` or `before`.")
     node: Drop = strawberry.field(description="The drop.")
 
 
 @strawberry.type(description="A page of drops, newest first.")
 class DropConnection:
-    edges: list[DropEdge] = strawberry.field(description="The drops of this page.")
+    edges: list[DropEdge] = strawberry.field(description="The drops of this page, with their cursors.")
+    nodes: list[Drop] = strawberry.field(description="The drops of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
+
+    @classmethod
+    def of(cls, page: Page[StoredDrop]) -> "DropConnection":
+        cursors = [drop.cursor.encode() for drop in page.items]
+        nodes = [Drop.of(drop) for drop in page.items]
+        return cls(
+            edges=[DropEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)],
+            nodes=nodes,
+            page_info=PageInfo.of(page, cursors),
+        )
 
 
 @strawberry.type
 class DropQueries:
     @strawberry.field(description="Drops, newest first, in pages (Relay cursor connections).", metadata=PUBLIC)
     async def drops(
-        self,
-        info: Info,
-        first: Annotated[int | None, strawberry.argument(description="Drops in the page, 1 to 100.")] = DEFAULT_PAGE,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="The `endCursor` of the previous page; the newest drops if left out."),
-        ] = None,
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> DropConnection:
-        page = await list_drops(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after)
-        cursors = [drop.cursor for drop in page.items]
-        edges = [DropEdge(cursor=drop.cursor.encode(), node=Drop.of(drop)) for drop in page.items]
-        return DropConnection(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
+        return DropConnection.of(await list_drops(info.context.drops.regions, first, after, last=last, before=before))
 
     @strawberry.field(description="One drop; null when no drop has this slug.", metadata=PUBLIC)
     async def drop(

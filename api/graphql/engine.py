@@ -38,12 +38,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The parameters of a GraphQL request, of the right types. `query` or `document_id` is not None."""
+    """The parameters of a GraphQL request, of the right types. `query` or `document_id` is not None. `operation_id`
+    names the operation among those of one event stream."""
 
     query: str | None
     operation_name: str | None
     variables: dict[str, Any] | None
     document_id: DocumentId | None = None
+    operation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

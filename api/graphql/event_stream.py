@@ -1,4 +1,5 @@
 """GraphQL over server-sent events, for networks that block websockets: npm's graphql-sse in distinct connections mode.
+Its other mode is in event_session.py.
 
 The rules are those of its PROTOCOL.md. Its clients reconnect when a stream ends without `complete`.
 """
@@ -17,6 +18,9 @@ from api.graphql.outlet import Outlet
 from api.graphql.shared_response import SharedResponse
 
 MEDIA_TYPE = "text/event-stream"
+
+Parts = tuple[bytes, ...]
+"""A message as its parts, which are joined when it is sent."""
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -92,7 +96,7 @@ async def _receive(receive: Receive) -> None:
     await receive()
 
 
-async def _send_parts(send: Send, parts: tuple[bytes, ...]) -> None:
+async def _send_parts(send: Send, parts: Parts) -> None:
     """Join the parts and send them. They are joined only now, so that waiting events share the response."""
     await send({"type": "http.response.body", "body": b"".join(parts), "more_body": True})
 

@@ -16,12 +16,13 @@ from starlette.types import Receive, Scope, Send
 from api.graphql.departure import EXTENSION, Departure
 from api.graphql.engine import Engine, Refused, Request, Run, Watch
 from api.graphql.errors import client_error, internal_error, rate_limited_error, unavailable_error
+from api.graphql.event_session import DISTINCT, EventSessions, token_of
 from api.graphql.event_stream import MEDIA_TYPE as EVENT_STREAM
 from api.graphql.event_stream import EventStream, send_events, send_response
 from api.graphql.graphiql import GraphiQL
 from api.graphql.headers import Headers, headers_of, text_of
 from api.graphql.negotiation import GRAPHQL_RESPONSE, JSON, negotiate, takes_events, takes_gzip
-from api.graphql.requests import Refusal, read_body, read_request
+from api.graphql.requests import Refusal, names_document, read_body, read_request
 from api.graphql.response import Response
 from api.graphql.tracing import begin_request, ended_with, executed, noting_status
 from api.identity.errors import RateLimited
@@ -35,7 +36,6 @@ _NO_STORE = (b"cache-control", b"no-store")
 """The answer to a GET is of this moment, and can be one buyer's."""
 _GZIP = (b"content-encoding", b"gzip")
 _VARY = (b"vary", b"accept-encoding")
-_NAMES_OF_DOCUMENTS = (b"query=", b"extensions=", b"documentId=", b"doc_id=")
 
 
 class _Answer(NamedTuple):
@@ -49,10 +49,14 @@ class _Answer(NamedTuple):
 class GraphQLHTTP:
     """The ASGI application behind POST and GET /graphql."""
 
-    def __init__(self, engine: Engine, graphiql: GraphiQL | None, comment_interval: float) -> None:
-        """`comment_interval` in seconds, of event streams."""
+    def __init__(
+        self, engine: Engine, graphiql: GraphiQL | None, sessions: EventSessions | None, comment_interval: float
+    ) -> None:
+        """`sessions`: those of many operations on one event stream; None where another process could get their
+        requests. `comment_interval` in seconds, of event streams."""
         self._engine = engine
         self._graphiql = graphiql
+        self._sessions = sessions
         self._comment_interval = comment_interval
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -80,6 +84,10 @@ class GraphQLHTTP:
             client = self._engine.admission.clients.of(scope)
             accepted = negotiate(accept)
             media_type = JSON if accepted is EVENT_STREAM else accepted
+            token = token_of(scope, headers)
+            if token is not None or scope["method"] == "PUT":
+                await self._answer_session(scope, receive, send, headers, token)
+                return
             request = await read_request(scope, headers, receive)
             prepared = await self._prepare(request, scope["method"], headers, client)
             if isinstance(prepared, Watch):
@@ -110,6 +118,31 @@ class GraphQLHTTP:
         except Exception as error:
             answer = self._answer_to(error, scope["path"], trace)
         await _send(send, answer, media_type, trace.known_id)
+
+    async def _answer_session(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, token: str | None
+    ) -> None:
+        """Answer a request of an event stream of many operations. Raises Refusal, QuotaSpent, RateLimited,
+        ClientDisconnect."""
+        if self._sessions is None:
+            raise Refusal(405, DISTINCT, allow="GET, POST")
+        address = self._engine.admission.clients.of(scope)
+        authorization = text_of(headers, b"authorization")
+        if scope["method"] == "PUT":
+            reserved = await self._sessions.reserve(authorization, address)
+            await _send_plain(send, 201, reserved.encode())
+            return
+        session = self._sessions.find(token)
+        match scope["method"]:
+            case "GET":
+                await read_body(headers, receive)  # so that the next message received is the disconnect
+                await session.serve(send, receive, self._comment_interval)
+            case "DELETE":
+                session.end(scope["query_string"])
+                await _send_plain(send, 200, b"")
+            case _:
+                await session.start(await read_request(scope, headers, receive), authorization, address)
+                await _send_plain(send, 202, b"")
 
     async def _prepare(self, request: Request, method: str, headers: Headers, client: str) -> Run | Watch:
         """The Run of a query or a mutation; the Watch of a subscription, which a stream joins. Raises Refusal, Refused,
@@ -171,7 +204,13 @@ def _wants_page(scope: Scope, accept: str) -> bool:
     """Whether a browser asks for the page of the IDE, and not for the answer to a query."""
     if scope["method"] != "GET" or "text/html" not in accept:
         return False
-    return not any(name in scope["query_string"] for name in _NAMES_OF_DOCUMENTS)
+    return not names_document(scope["query_string"])
+
+
+async def _send_plain(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)), _NO_STORE]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _send(send: Send, answer: _Answer, media_type: str, request_id: str | None) -> None:

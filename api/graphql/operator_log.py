@@ -10,8 +10,7 @@ from api.drops.limits import checked_id
 from api.drops.operator_log import FieldChange as StoredChange
 from api.drops.operator_log import LogEntry, list_log
 from api.graphql.context import Info
-from api.graphql.pagination import PageInfo, page_info
-from api.graphql.products import DEFAULT_PAGE
+from api.graphql.pagination import After, Before, First, Last, PageInfo
 from api.identity.caller import Role
 
 
@@ -65,13 +64,14 @@ class OperatorLogEntry:
 
 @strawberry.type(description="An entry and its place in the log.")
 class OperatorLogEdge:
-    cursor: str = strawberry.field(description="The entry's place in the log; pass it as `after`.")
+    cursor: str = strawberry.field(description="The entry's place in the log; pass it as `after` or `before`.")
     node: OperatorLogEntry = strawberry.field(description="The entry.")
 
 
 @strawberry.type(description="A page of the log, newest first.")
 class OperatorLogConnection:
-    edges: list[OperatorLogEdge] = strawberry.field(description="The entries of this page.")
+    edges: list[OperatorLogEdge] = strawberry.field(description="The entries of this page, with their cursors.")
+    nodes: list[OperatorLogEntry] = strawberry.field(description="The entries of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the log.")
 
 
@@ -84,23 +84,18 @@ class OperatorLogQueries:
     async def operator_log(
         self,
         info: Info,
-        first: Annotated[int | None, strawberry.argument(description="Entries in the page, 1 to 100.")] = DEFAULT_PAGE,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="The `endCursor` of the previous page; the newest entries if left out."),
-        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
         product_id: Annotated[
             strawberry.ID | None, strawberry.argument(description="Only what was done to this product and its orders.")
         ] = None,
     ) -> OperatorLogConnection:
         info.context.caller.require(Role.OPERATOR)
         only = None if product_id is None else checked_id("productId", product_id)
-        page = await list_log(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after, only)
-        cursors = [entry.cursor for entry in page.items]
-        return OperatorLogConnection(
-            edges=[
-                OperatorLogEdge(cursor=cursor.encode(), node=OperatorLogEntry.of(entry))
-                for cursor, entry in zip(cursors, page.items, strict=True)
-            ],
-            page_info=page_info(cursors, has_next=page.has_next, after=after),
-        )
+        page = await list_log(info.context.drops.regions, first, after, only, last=last, before=before)
+        cursors = [entry.cursor.encode() for entry in page.items]
+        nodes = [OperatorLogEntry.of(entry) for entry in page.items]
+        edges = [OperatorLogEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
+        return OperatorLogConnection(edges=edges, nodes=nodes, page_info=PageInfo.of(page, cursors))

@@ -15,8 +15,7 @@ from api.drops.limits import checked_id
 from api.graphql.context import Context, Info
 from api.graphql.expiry import before_expiry
 from api.graphql.orders import Order
-from api.graphql.pagination import PageInfo
-from api.graphql.products import DEFAULT_PAGE
+from api.graphql.pagination import After, Before, First, Last, PageInfo
 from api.identity.caller import Role
 
 
@@ -60,13 +59,14 @@ class OrderEvent:
 
 @strawberry.type(description="An event and its place in the list.")
 class OrderEventEdge:
-    cursor: str = strawberry.field(description="The event's place in the list; pass it as `after`.")
+    cursor: str = strawberry.field(description="The event's place in the list; pass it as `after` or `before`.")
     node: OrderEvent = strawberry.field(description="The event.")
 
 
 @strawberry.type(description="A page of events, oldest first.")
 class OrderEventConnection:
-    edges: list[OrderEventEdge] = strawberry.field(description="The events of this page.")
+    edges: list[OrderEventEdge] = strawberry.field(description="The events of this page, with their cursors.")
+    nodes: list[OrderEvent] = strawberry.field(description="The events of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
 
 
@@ -80,24 +80,17 @@ class OrderEventQueries:
     async def order_events(
         self,
         info: Info,
-        first: Annotated[int | None, strawberry.argument(description="Events in the page, 1 to 100.")] = DEFAULT_PAGE,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="A cursor of an event; the oldest event that is kept if left out."),
-        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
     ) -> OrderEventConnection:
         _require_log(info.context)
-        page = await read_events(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after)
+        page = await read_events(info.context.drops.regions, first, after, last=last, before=before)
         events = [OrderEvent.of(event) for event in page.items]
-        return OrderEventConnection(
-            edges=[OrderEventEdge(cursor=event.cursor, node=event) for event in events],
-            page_info=PageInfo(
-                has_next_page=page.has_next,
-                has_previous_page=after is not None,
-                start_cursor=events[0].cursor if events else None,
-                end_cursor=events[-1].cursor if events else None,
-            ),
-        )
+        edges = [OrderEventEdge(cursor=event.cursor, node=event) for event in events]
+        page_info = PageInfo.of(page, [event.cursor for event in events])
+        return OrderEventConnection(edges=edges, nodes=events, page_info=page_info)
 
 
 @strawberry.type

@@ -1,9 +1,11 @@
 """Orders: the type, its connection, the queries, the cancellation and the release."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -12,12 +14,13 @@ from api.drops.limits import checked_id, checked_text
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order as StoredOrder
 from api.drops.orders import OrderStatus as StoredStatus
-from api.drops.orders import get_order
+from api.drops.orders import get_orders
 from api.drops.products import Product as StoredProduct
-from api.graphql.context import Info
+from api.graphql.context import Context, Info
 from api.graphql.details import Price
-from api.graphql.pagination import PageInfo, page_info
-from api.graphql.products import DEFAULT_PAGE, Product
+from api.graphql.node import Node
+from api.graphql.pagination import After, Before, First, Last, PageInfo
+from api.graphql.products import Product
 from api.identity.caller import Role
 
 logger = logging.getLogger("dropzero.operator")
@@ -32,7 +35,7 @@ class OrderStatus(Enum):
 
 
 @strawberry.type(description="Units of one product that one buyer bought.")
-class Order:
+class Order(Node):
     id: strawberry.ID = strawberry.field(description="A UUID; derived from the idempotency key, if there was one.")
     user_ref: str = strawberry.field(description="The buyer: the subject of the caller who bought, see `viewer`.")
     quantity: int = strawberry.field(description="Units bought.")
@@ -93,21 +96,22 @@ class Order:
 
 @strawberry.type(description="An order and its place in the list.")
 class OrderEdge:
-    cursor: str = strawberry.field(description="The order's place in the list; pass it as `after`.")
+    cursor: str = strawberry.field(description="The order's place in the list; pass it as `after` or `before`.")
     node: Order = strawberry.field(description="The order.")
 
 
 @strawberry.type(description="A page of orders, newest first.")
 class OrderConnection:
-    edges: list[OrderEdge] = strawberry.field(description="The orders of this page.")
+    edges: list[OrderEdge] = strawberry.field(description="The orders of this page, with their cursors.")
+    nodes: list[Order] = strawberry.field(description="The orders of this page.")
     page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
 
     @classmethod
-    def of(cls, page: Page[StoredOrder], after: str | None) -> "OrderConnection":
-        """`after`: the cursor that the page follows."""
-        cursors = [order.cursor for order in page.items]
-        edges = [OrderEdge(cursor=order.cursor.encode(), node=Order.of(order)) for order in page.items]
-        return cls(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
+    def of(cls, page: Page[StoredOrder]) -> "OrderConnection":
+        cursors = [order.cursor.encode() for order in page.items]
+        nodes = [Order.of(order) for order in page.items]
+        edges = [OrderEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)]
+        return cls(edges=edges, nodes=nodes, page_info=PageInfo.of(page, cursors))
 
 
 @strawberry.input(description="An order to cancel, and the buyer who cancels it.")
@@ -116,6 +120,14 @@ class CancelOrderInput:
     user_ref: str | None = strawberry.field(
         default=None, description="The buyer who placed it: the caller if left out. Another's is for the operator."
     )
+
+
+async def visible_orders(context: Context, ids: Sequence[UUID]) -> list[StoredOrder]:
+    """Those of the orders that exist and that the caller may see, in one read. Raises Unauthenticated, IssuerAway,
+    Conflict, Unavailable."""
+    context.caller.require_valid_token()  # to a buyer whose token has expired, no order would seem to be there
+    orders = await get_orders(context.drops.regions, ids)
+    return [order for order in orders if context.caller.may_see(order.user_ref)]
 
 
 @strawberry.type
@@ -127,11 +139,10 @@ class OrderQueries:
     async def orders(
         self,
         info: Info,
-        first: Annotated[int | None, strawberry.argument(description="Orders in the page, 1 to 100.")] = DEFAULT_PAGE,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="The `endCursor` of the previous page; the newest orders if left out."),
-        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
         user_ref: Annotated[
             str | None, strawberry.argument(description="The buyer: the caller if left out, or all for the operator.")
         ] = None,
@@ -167,17 +178,14 @@ class OrderQueries:
             since,
             until,
         )
-        page = await list_orders(info.context.drops.regions, DEFAULT_PAGE if first is None else first, after, search)
-        return OrderConnection.of(page, after)
+        page = await list_orders(info.context.drops.regions, first, after, search, last=last, before=before)
+        return OrderConnection.of(page)
 
     @strawberry.field(description="One order; null when the caller has no order of this id.")
     async def order(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The order's UUID.")]
     ) -> Order | None:
-        info.context.caller.require_valid_token()  # to a buyer whose token has expired, no order would seem to be there
-        order = await get_order(info.context.drops.regions, checked_id("id", id))
-        visible = order is not None and info.context.caller.may_see(order.user_ref)
-        return Order.of(order) if order is not None and visible else None
+        return next((Order.of(order) for order in await visible_orders(info.context, [checked_id("id", id)])), None)
 
 
 @strawberry.type

@@ -1,4 +1,4 @@
-"""Products: the type, its connection, the queries and the operator's mutations."""
+"""Products: the type, and the operator's mutations."""
 
 import logging
 from datetime import datetime
@@ -9,10 +9,9 @@ import strawberry
 
 from api.drops.details import MAX_DESCRIPTIONS, MAX_IMAGES, described_in
 from api.drops.errors import InvalidInput
-from api.drops.keyset import Page
 from api.drops.limits import MAX_DESCRIPTION, checked_id
 from api.drops.new_product import NewProduct
-from api.drops.products import MAX_HOLD, MIN_HOLD, list_products
+from api.drops.products import MAX_HOLD, MIN_HOLD
 from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
@@ -27,7 +26,7 @@ from api.graphql.details import (
     PriceInput,
     checked_details,
 )
-from api.graphql.pagination import PageInfo, page_info
+from api.graphql.node import Node
 from api.graphql.public import PUBLIC
 from api.identity.caller import Role
 
@@ -36,11 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dropzero.operator")
 
-DEFAULT_PAGE = 20
-
 
 @strawberry.type(description="Something that is sold in a drop, with its stock at the moment of reading.")
-class Product:
+class Product(Node):
     id: strawberry.ID = strawberry.field(description="A UUID.")
     name: str = strawberry.field(description="What is sold, 1 to 200 characters.")
     drop_name: str = strawberry.field(description="The drop it belongs to, 1 to 200 characters.")
@@ -164,25 +161,6 @@ class Product:
         )
 
 
-@strawberry.type(description="A product and its place in the list.")
-class ProductEdge:
-    cursor: str = strawberry.field(description="The product's place in the list; pass it as `after`.")
-    node: Product = strawberry.field(description="The product.")
-
-
-@strawberry.type(description="A page of products, newest first.")
-class ProductConnection:
-    edges: list[ProductEdge] = strawberry.field(description="The products of this page.")
-    page_info: PageInfo = strawberry.field(description="The place of this page in the list.")
-
-    @classmethod
-    def of(cls, page: Page[StoredProduct], after: str | None) -> "ProductConnection":
-        """`after`: the cursor that the page follows."""
-        cursors = [product.cursor for product in page.items]
-        edges = [ProductEdge(cursor=product.cursor.encode(), node=Product.of(product)) for product in page.items]
-        return cls(edges=edges, page_info=page_info(cursors, has_next=page.has_next, after=after))
-
-
 @strawberry.input(description="A new product.")
 class CreateProductInput:
     name: str = strawberry.field(description="1 to 200 characters.")
@@ -241,43 +219,6 @@ class RestockInput:
         description="1 to 200 characters. The same key for the same product is the same restock, however often it is "
         "sent.",
     )
-
-
-@strawberry.type
-class ProductQueries:
-    @strawberry.field(description="Products, newest first, in pages (Relay cursor connections).", metadata=PUBLIC)
-    async def products(
-        self,
-        info: Info,
-        first: Annotated[int | None, strawberry.argument(description="Products in the page, 1 to 100.")] = DEFAULT_PAGE,
-        after: Annotated[
-            str | None,
-            strawberry.argument(description="The `endCursor` of the previous page; the newest products if left out."),
-        ] = None,
-        drop_name: Annotated[str | None, strawberry.argument(description="Only the products of this drop.")] = None,
-        archived: Annotated[
-            bool | None, strawberry.argument(description="Only products that are archived, in place of all others.")
-        ] = False,
-    ) -> ProductConnection:
-        database, first = info.context.drops.regions, DEFAULT_PAGE if first is None else first
-        page = await list_products(database, first, after, drop_name, archived=bool(archived))
-        return ProductConnection.of(page, after)
-
-    @strawberry.field(description="One product; null when no product has this id.", metadata=PUBLIC)
-    async def product(
-        self,
-        info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The product's UUID.")],
-        region: Annotated[
-            str | None,
-            strawberry.argument(
-                description="The regional endpoint to read through; the server's home Region if left out."
-            ),
-        ] = None,
-    ) -> Product | None:
-        context = info.context
-        product = await context.drops.read_product(checked_id("id", id), region, context.client)
-        return None if product is None else Product.of(product)
 
 
 @strawberry.type

@@ -27,11 +27,12 @@ from api.drops.decisions import (
 from api.drops.limits import checked_id, checked_text
 from api.drops.orders import Order as StoredOrder
 from api.drops.orders import OrderStatus as StoredStatus
-from api.drops.products import Product
+from api.drops.products import Product as StoredProduct
 from api.drops.requests import Purchase
 from api.drops.ticket import Busy, Outcome
 from api.graphql.context import Info
 from api.graphql.orders import Order
+from api.graphql.products import Product
 
 
 @strawberry.enum(description="What became of a purchase.")
@@ -58,6 +59,19 @@ class PurchaseResult:
     message: str = strawberry.field(description="The outcome in an English sentence.")
     attempts: int = strawberry.field(description="Transactions that this purchase went through.")
     region: str = strawberry.field(description="The regional endpoint that decided it.")
+    read_product: strawberry.Private[StoredProduct | None]
+
+    @strawberry.field(
+        description="The product as the deciding transaction left it, which may have served other buyers too; of "
+        "`purchaseByKey`, as it is now. Null only with BUSY, when no transaction has read it."
+    )
+    def product(self) -> Product | None:
+        return None if self.read_product is None else Product.of(self.read_product)
+
+    @classmethod
+    def is_type_of(cls, value: object, _: object) -> bool:
+        """Whether the value is of this type. Strawberry's own check, of every object, takes three times as long."""
+        return isinstance(value, cls)
 
     @classmethod
     def resolve_type(cls, outcome: "PurchaseResult", *_: object) -> str:
@@ -206,12 +220,13 @@ class PurchaseMutations:
         )
         with context.departure.cancels():
             outcome = await context.drops.purchase(purchase, input.region, context.client, context.span)
-        return _result(outcome)
+        return result_of(outcome)
 
 
-def _result(outcome: Outcome) -> PurchaseResult:
+def result_of(outcome: Outcome) -> PurchaseResult:
+    """The outcome of a purchase as clients get it."""
     product = outcome.product
-    common: dict[str, Any] = {"attempts": outcome.attempts, "region": outcome.region}
+    common: dict[str, Any] = {"attempts": outcome.attempts, "region": outcome.region, "read_product": product}
     match outcome.decision:
         case Confirmed(order, remaining):
             message = f"Confirmed: {order.quantity} bought."
@@ -274,7 +289,7 @@ def _confirmed(
 
 
 def _held(
-    order: StoredOrder, product: Product | None, remaining: int, common: dict[str, Any], *, replayed: bool
+    order: StoredOrder, product: StoredProduct | None, remaining: int, common: dict[str, Any], *, replayed: bool
 ) -> PurchaseHeld:
     assert order.held_until is not None, "a hold runs out"
     until = f"until {order.held_until.isoformat(timespec='seconds')}, and for good once the order is paid."
@@ -289,7 +304,7 @@ def _held(
     )
 
 
-def _cancelled(order: StoredOrder, product: Product | None, common: dict[str, Any]) -> PurchaseCancelled:
+def _cancelled(order: StoredOrder, product: StoredProduct | None, common: dict[str, Any]) -> PurchaseCancelled:
     since = "its hold has run out" if order.status is StoredStatus.LAPSED else "it has been cancelled"
     return PurchaseCancelled(
         status=PurchaseStatus.CANCELLED,

@@ -26,6 +26,8 @@ BLANKS = " \t"
 """The white space around values (RFC 9110, section 5.6.3). Python's `strip` alone removes more: with a no-break space,
 `application/json\\xa0` is another media type."""
 
+_NAMES_OF_DOCUMENTS = (b"query=", b"extensions=", b"documentId=", b"doc_id=")
+
 _CHARSET = re.compile(r';[ \t]*charset[ \t]*=[ \t]*"?([^";]*)', re.IGNORECASE)
 
 
@@ -91,9 +93,18 @@ def _request(parameters: Any) -> Request:
     variables = parameters.get("variables")
     if not isinstance(variables, dict | None):
         raise Refusal(400, "variables must be an object, or null")
-    if not isinstance(parameters.get("extensions"), dict | None):
+    extensions = parameters.get("extensions")
+    if not isinstance(extensions, dict | None):
         raise Refusal(400, "extensions must be an object, or null")
-    return Request(query, operation_name, variables, document_id)
+    operation_id = (extensions or {}).get("operationId")
+    if not isinstance(operation_id, str | None):
+        raise Refusal(400, "extensions.operationId must be a string")
+    return Request(query, operation_name, variables, document_id, operation_id)
+
+
+def names_document(query_string: bytes) -> bool:
+    """Whether a query string has a document, or the id of one."""
+    return any(name in query_string for name in _NAMES_OF_DOCUMENTS)
 
 
 def parse_post(headers: Headers, body: bytes) -> Request:

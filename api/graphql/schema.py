@@ -10,6 +10,7 @@ from api.graphql.activity import ActivityQueries, ActivitySubscriptions
 from api.graphql.clock import ClockQueries
 from api.graphql.date_time import DATE_TIME
 from api.graphql.drops import DropQueries
+from api.graphql.nodes import NodeQueries
 from api.graphql.operator_log import OperatorLogQueries
 from api.graphql.order_counts import OrderCountQueries
 from api.graphql.order_events import OrderEventQueries, OrderEventSubscriptions
@@ -17,8 +18,10 @@ from api.graphql.orders import OrderMutations, OrderQueries
 from api.graphql.payments import PaymentMutations
 from api.graphql.product_changes import ProductChangeMutations
 from api.graphql.product_feed import ProductFeedSubscriptions
-from api.graphql.products import ProductMutations, ProductQueries
+from api.graphql.product_queries import ProductQueries
+from api.graphql.products import ProductMutations
 from api.graphql.purchase import PURCHASE_RESULTS, PurchaseMutations
+from api.graphql.purchase_by_key import PurchaseByKeyQueries
 from api.graphql.regions import RegionQueries
 from api.graphql.stock import StockSubscriptions
 from api.graphql.viewer import ViewerMutations, ViewerQueries
@@ -26,9 +29,11 @@ from api.graphql.viewer import ViewerMutations, ViewerQueries
 
 @strawberry.type(description="What can be read.")
 class Query(
+    NodeQueries,
     ProductQueries,
     DropQueries,
     OrderQueries,
+    PurchaseByKeyQueries,
     OrderEventQueries,
     OperatorLogQueries,
     ActivityQueries,

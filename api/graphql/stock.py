@@ -1,16 +1,19 @@
 """The live stock subscription."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from time import perf_counter
 from typing import Annotated
 
 import strawberry
 from graphql import located_error
+from strawberry.types.nodes import SelectedField, Selection
 
 from api.drops.limits import checked_id
-from api.drops.stock import StockChange as Change
+from api.drops.stock_changes import StockChange as Change
 from api.graphql.context import Info
+from api.graphql.expiry import before_expiry
+from api.graphql.products import Product
 from api.graphql.public import PUBLIC
 
 PAUSE = 0.1
@@ -28,6 +31,14 @@ class StockChange:
         description="Rises when an operator changes the product, or pauses its sale: read the product again then."
     )
     stale: bool = strawberry.field(description="Whether this is the last known stock, because the database is away.")
+    change: strawberry.Private[Change]
+
+    @strawberry.field(
+        description="The product at exactly this version. Select its `id`, and a normalised cache has the new stock.",
+        metadata=PUBLIC,
+    )
+    def product(self) -> Product:
+        return Product.of(self.change.product)
 
     @property
     def subject(self) -> str:
@@ -49,6 +60,7 @@ class StockChange:
             version=level.version,
             revision=level.revision,
             stale=change.stale,
+            change=change,
         )
 
 
@@ -67,9 +79,11 @@ class StockSubscriptions:
         try:
             ids = [checked_id("productIds", product_id) for product_id in product_ids]
             publisher = info.context.drops.publisher
-            async with publisher.watch(ids) as watcher:
+            with_products = any(_selects(field.selections, "product") for field in info.selected_fields)
+            async with publisher.watch(ids, with_products=with_products) as watcher:
                 while True:
-                    for change in await watcher.take():
+                    # The caller matters if fields of the product are not public, such as the units that are held.
+                    for change in await before_expiry(info.context.caller, watcher.take()):
                         # Sending the previous change to thousands took a while; a newer one may have come since.
                         latest = watcher.latest(change)
                         yield StockChange.of(latest)
@@ -79,3 +93,12 @@ class StockSubscriptions:
         except Exception as error:
             # graphql-core adds the field to the errors that it raises itself, not to those of a source of events.
             raise located_error(error, path=info.path.as_list()) from error
+
+
+def _selects(selections: Iterable[Selection], name: str) -> bool:
+    """Whether a field of this name is among the selections, those of fragments included, whatever @skip and @include
+    say."""
+    return any(
+        selection.name == name if isinstance(selection, SelectedField) else _selects(selection.selections, name)
+        for selection in selections
+    )

@@ -19,6 +19,7 @@ from api.storefront.cards import Block, blocks_of, cards_of
 from api.storefront.drop_page import DATABASE_TIMEOUT
 from api.storefront.languages import value_in_query
 from api.storefront.missing_page import MissingPage
+from api.storefront.origin import origin_of
 from api.storefront.pages import SHOP
 from api.storefront.reader import Reader
 from api.storefront.rendering import Rendering
@@ -79,7 +80,10 @@ class ListPage:
         cards = cards_of(product for product in listed.products if product.id != RACE.id)
         by_section = {heading: [card for card in cards if card.availability == heading] for heading in SECTIONS}
         sections = await self._sections({heading: blocks_of(cards) for heading, cards in by_section.items()}, reader)
-        return self._rendering.content(SHOP, reader, sections=sections, more=more).response(sent, reader.headers)
+        # A place in the list is nothing to find: it shows other drops tomorrow.
+        place: dict[str, str] = {} if part.after else {"here": "/", "origin": origin_of(request.scope, self._clients)}
+        page = self._rendering.content(SHOP, reader, sections=sections, more=more, **place)
+        return page.response(sent, reader.headers)
 
     async def _sections(self, blocks: Mapping[str, Iterable[Block]], reader: Reader) -> tuple[Section, ...]:
         """The sections that have any card. Cards that have changed are rendered, a few in one step of the event

@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -102,17 +103,17 @@ class OrdersPage:
         now = datetime.now(UTC)
         return tuple(OrderView(order, products[order.product_id], now) for order in orders)
 
-    def _unanswered(self, request: Request, page: Page, error: Exception, **values: object) -> Response:
+    def _unanswered(self, request: Request, page: Page, error: Exception, **values: Any) -> Response:
         """The page without orders: nobody knows them now. Its module goes on trying."""
         if isinstance(error, RateLimited):  # only a browser whose token is refused has to wait
-            answer = self._send(request, page, 429, notice="orders_refused", **values)
+            answer = self._send(request, page, status=429, notice="orders_refused", **values)
             answer.headers["retry-after"] = str(math.ceil(error.retry_after))
             return answer
-        answer = self._send(request, page, 503, notice="unreachable", **values)
+        answer = self._send(request, page, status=503, notice="unreachable", **values)
         answer.headers["retry-after"] = "1"
         return answer
 
-    def _send(self, request: Request, page: Page, status: int = 200, **values: object) -> Response:
+    def _send(self, request: Request, page: Page, *, status: int = 200, **values: Any) -> Response:
         """A page as it is for this reader. It is not kept among the pages that many readers get."""
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
@@ -120,7 +121,7 @@ class OrdersPage:
         return content.response(sent, reader.headers | HEADERS, status)
 
 
-def _list(after: str | None = None, views: tuple[OrderView, ...] = (), more: str | None = None) -> dict[str, object]:
+def _list(after: str | None = None, views: tuple[OrderView, ...] = (), more: str | None = None) -> dict[str, Any]:
     """What the template of the list needs. `after`: the cursor before the first order; `more`: that of the last one."""
     return {
         "views": views,

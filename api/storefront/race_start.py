@@ -6,8 +6,9 @@ from starlette.responses import JSONResponse, Response
 from api.database.errors import DatabaseError
 from api.drops.drops import Drops
 from api.drops.race_product import RACE, prepare_race
-from api.graphql.headers import headers_of, text_of
+from api.graphql.headers import headers_of
 from api.identity.clients import Clients
+from api.storefront.origin import is_from_another_site
 
 
 class RaceStart:
@@ -19,7 +20,7 @@ class RaceStart:
 
     async def answer(self, request: Request) -> Response:
         """Answers with `productId`. Other sites cannot have their readers' laptops race."""
-        if text_of(headers_of(request.scope), b"sec-fetch-site", "same-origin") != "same-origin":
+        if is_from_another_site(headers_of(request.scope)):
             return JSONResponse({"error": "only a page of this server can start a race"}, 403)
         try:
             await prepare_race(self._drops, self._clients.of(request.scope))

@@ -97,7 +97,8 @@ class Rendering:
 
     def render(self, page: Page, reader: Reader, **values: object) -> str:
         """The page's whole HTML document. Its language, direction and texts are right before any script runs. `here`
-        among the values: the page's address without a language, where it has parameters."""
+        among the values: the path and the parameters of the page, without a language. `origin`: of the shop, for a page
+        that search engines and messengers are to know."""
         language, shop = reader.language, self.options.shop
         return TEMPLATES.get_template(page.template).render(
             page=page,
@@ -114,5 +115,5 @@ class Rendering:
             is_ours=shop.name == NAME,
             has_theme=shop.theme != Theme(),
             theme_colours=self._theme_colours,
-            **{"here": "", **values},
+            **{"here": "", "origin": None, **values},
         )

@@ -17,6 +17,7 @@ from api.identity.clients import Clients
 from api.shop.shop import LegalPage
 from api.storefront.cancel_form import CancelForm
 from api.storefront.content import Content
+from api.storefront.crawling import Crawling
 from api.storefront.drop_page import DropPage
 from api.storefront.files import read_files
 from api.storefront.installing import installing_routes
@@ -24,6 +25,7 @@ from api.storefront.list_page import ListPage
 from api.storefront.missing_page import MissingPage
 from api.storefront.offers import Offers
 from api.storefront.orders_page import OrdersPage
+from api.storefront.origin import origin_of
 from api.storefront.pages import ABOUT, ARCHITECTURE, LOAD_AGAIN, OPERATOR, PAYMENT, RACE, Page
 from api.storefront.purchase_form import PurchaseForm
 from api.storefront.race_start import RaceStart
@@ -38,8 +40,8 @@ _HEADERS = {
     # Nothing from elsewhere runs or loads but pictures, and no text becomes markup. No other site may put the Buy
     # button into a frame. Of inline scripts, only the one with this hash runs.
     "content-security-policy": f"default-src 'none'; script-src 'self' 'sha256-{_LOAD_AGAIN_HASH}'; style-src 'self'; "
-    "img-src 'self' data: https:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; "
+    "img-src 'self' data: https:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "referrer-policy": "no-referrer",
 }
@@ -53,6 +55,7 @@ class Storefront:
         missing = MissingPage(Offers(drops, rendering), clients, rendering)
         drop = DropPage(drops, clients, rendering, missing)
         form = PurchaseForm(drops, authenticator, clients, rendering, missing)
+        crawling = Crawling(drops, clients, options.shop)
         orders = OrdersPage(drops, authenticator, clients, rendering, missing)
         self._router = Router(
             [
@@ -61,10 +64,12 @@ class Storefront:
                 Route("/drop/{id:uuid}.ics", drop.answer_calendar),
                 Route("/", ListPage(drops, clients, rendering, missing).answer),
                 *_architecture_routes(drops, clients, rendering),
-                _page_route("/operator", rendering, OPERATOR, {"x-robots-tag": "noindex"}),
-                *([_page_route("/demo/pay/{id:uuid}", rendering, PAYMENT)] if options.demo else []),
+                _page_route("/operator", rendering, clients, OPERATOR, {"x-robots-tag": "noindex"}),
+                *([_page_route("/demo/pay/{id:uuid}", rendering, clients, PAYMENT)] if options.demo else []),
                 *_orders_routes(orders, CancelForm(drops, authenticator, clients), options),
-                *_about_routes(rendering),
+                *_about_routes(rendering, clients),
+                Route("/robots.txt", crawling.answer_robots),
+                Route("/sitemap.xml", crawling.answer_sitemap),
                 *installing_routes(options.shop),
                 _static_route(),
                 Route("/{path:path}", missing.answer),
@@ -85,9 +90,9 @@ class Storefront:
 def _architecture_routes(drops: Drops, clients: Clients, rendering: Rendering) -> list[Route]:
     """The page about the architecture, with the race where there is one."""
     if not rendering.options.race:
-        return [_page_route("/architecture", rendering, ARCHITECTURE, regions=())]
+        return [_page_route("/architecture", rendering, clients, ARCHITECTURE, regions=())]
     regions = tuple(pool.region for pool in drops.regions)
-    page = _page_route("/architecture", rendering, RACE, regions=regions)
+    page = _page_route("/architecture", rendering, clients, RACE, regions=regions)
     return [page, Route("/race", RaceStart(drops, clients).answer, methods=["POST"])]
 
 
@@ -104,27 +109,34 @@ def _orders_routes(page: OrdersPage, form: CancelForm, options: Options) -> list
 
 
 def _page_route(
-    path: str, rendering: Rendering, page: Page, headers: dict[str, str] | None = None, **values: object
+    path: str,
+    rendering: Rendering,
+    clients: Clients,
+    page: Page,
+    headers: dict[str, str] | None = None,
+    **values: object,
 ) -> Route:
     """The route of a page that is the same for all readers of a language. `values` are for its template."""
 
     async def answer(request: Request) -> Response:
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
-        content = rendering.content(page, reader, **values)
+        place = {"here": path, "origin": origin_of(request.scope, clients)} if page.place else {}
+        content = rendering.content(page, reader, **values, **place)
         return content.response(sent, reader.headers | (headers or {}))
 
     return Route(path, answer)
 
 
-def _about_routes(rendering: Rendering) -> list[Route]:
+def _about_routes(rendering: Rendering, clients: Clients) -> list[Route]:
     """The routes of the pages of the shop's own words."""
 
     def route(legal: LegalPage) -> Route:
         async def answer(request: Request) -> Response:
             sent = headers_of(request.scope)
             reader = Reader.of(sent, request.scope["query_string"])
-            page = rendering.content(ABOUT, reader, legal=legal.text(reader.language))
+            place = {"here": f"/about/{legal.name}", "origin": origin_of(request.scope, clients)}
+            page = rendering.content(ABOUT, reader, legal=legal.text(reader.language), **place)
             return page.response(sent, reader.headers)
 
         return Route(f"/about/{legal.name}", answer)

@@ -8,11 +8,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -21,7 +19,8 @@ from playwright.async_api import Browser, async_playwright, expect
 from api.database.endpoint import Endpoint
 from api.drops.stock import PollingTimes
 from api.settings import Settings, read_settings
-from tests.browser.visits import CHROMIUM_FLAGS, PATIENCE, Tabs, Visits, visiting
+from tests.browser.visits import CHROMIUM_FLAGS, PATIENCE, Tabs, Visits, find_chromium, visiting
+from tests.databases import Databases
 from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.programs import cannot_run
 from tests.regions import HOME, PEER
@@ -32,9 +31,7 @@ PACKAGES = ("react@18.2.0", "react-dom@18.2.0", "graphiql@3.8.3", "axe-core@4.14
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        cannot_run("there is no chromium; on Debian: apt-get install chromium")
+    chromium = find_chromium()
     expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS, timeout=PATIENCE)
@@ -68,16 +65,11 @@ def tabs(browser: Browser, packages: Path) -> Tabs:
 
 
 @pytest.fixture(scope="module")
-async def postgres_url(postgres: str, template: str) -> AsyncIterator[str]:
+async def postgres_url(databases: Databases) -> AsyncIterator[str]:
     """The URL of a database of this module's own, with the schema and no rows."""
-    name = f"browser_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(postgres)
-    try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-        yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+    name = await databases.take()
+    yield databases.at(name)
+    await databases.give_back(name)
 
 
 @pytest.fixture(scope="module")

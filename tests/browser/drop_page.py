@@ -23,7 +23,7 @@ class DropPage:
         self.connection = page.locator("#connection")
         self.verdict = page.locator("#answer .verdict")
         self.detail = page.locator("#answer .detail")
-        self.order_number = page.locator("#answer > .order bdi")
+        self.order_number = page.locator("#answer .won .order bdi")
         self.hold = page.locator(".hold")
         self.held_number = page.locator(".hold .order bdi")
         self.clock = page.locator(".hold [role=timer]")

@@ -5,7 +5,6 @@ DIRECTORY/LANGUAGE/PAGE-SCHEME-WIDTH.png, of a server with drops in every state 
 
 import asyncio
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -22,7 +21,7 @@ from api.database.migrations import load_migrations, migrate, migrations_directo
 from api.database.pool import Pool
 from api.settings import read_settings
 from api.storefront.languages import LANGUAGES
-from tests.browser.visits import CHROMIUM_FLAGS
+from tests.browser.visits import CHROMIUM_FLAGS, find_chromium
 from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 
 Scheme = Literal["light", "dark"]
@@ -138,7 +137,7 @@ async def main(directory: Path, postgres_url: str) -> None:
         async_playwright() as playwright,
     ):
         views = await stock_up(server)
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
         await take(browser, server, views, directory)
         await browser.close()
 

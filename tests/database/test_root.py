@@ -64,6 +64,50 @@ def users_of(pids: Iterable[int]) -> set[int]:
     return users
 
 
+MAKE_USER = """
+import sys
+from pathlib import Path
+from api.database import account
+
+account.SYSTEM_USER = sys.argv[1]
+print("ready", flush=True)
+sys.stdin.readline()
+print(account.account_for(Path("/none-yet")))
+"""
+
+
+@pytest.fixture
+def new_user() -> Iterator[str]:
+    """The name of a system user that does not exist yet."""
+    name = f"dropzero-{os.getpid()}"
+    yield name
+    subprocess.run(["userdel", name], check=True)
+
+
+def test_processes_that_start_at_once_make_the_system_user_once(new_user: str, tmp_path: Path) -> None:
+    """useradd, run twice at once, gives the user a second id, and the first process's database to nobody."""
+    useradd = tmp_path / "useradd"
+    useradd.write_text(
+        f"#!/bin/sh\necho run >> {tmp_path}/runs\nsleep 0.2\nPATH=/usr/sbin:/sbin:/usr/bin exec useradd $@\n"
+    )
+    useradd.chmod(0o755)
+    there = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    program, pipe = [sys.executable, "-c", MAKE_USER, new_user], subprocess.PIPE
+    processes = [subprocess.Popen(program, env=there, stdin=pipe, stdout=pipe, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    accounts = {process.communicate(timeout=PATIENCE)[0] for process in processes}
+
+    assert (tmp_path / "runs").read_text() == "run\n"
+    assert len(accounts) == 1
+    assert "Account(user=" in accounts.pop()
+
+
 async def test_the_modes_of_folders_above_the_data_and_the_programs_stay(tmp_path: Path) -> None:
     directory = tmp_path / "private" / "inner" / "data"
     (tmp_path / "private").mkdir(mode=0o700)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from api.database.pool import Pool
-from api.drops.event_log import EventLog, read_events
+from api.drops.event_log import EventLog, encode_position, read_events
 from api.drops.old_events import delete_old_events
 from api.drops.parcels import Parcels, Results
 from api.drops.relay import MAX_EVENTS, Relay
@@ -29,7 +29,9 @@ async def send_every_statement_about_events(pool: Pool, owner: Pool) -> None:
     while not (await relay.move()).complete:
         pass
 
-    assert len((await read_events(pool, 2)).items) == 2
+    page = await read_events(pool, 2)
+    assert len(page.items) == 2
+    await read_events(pool, last=2, before=encode_position(page.items[1].position))
     log = EventLog(pool)
     async with log.follow():
         pass

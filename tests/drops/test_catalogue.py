@@ -13,11 +13,12 @@ from api.database.regions import Regions
 from api.database.tokens import AuthTokens
 from api.drops.catalogue import Drop, drop_id, list_drops, longer_slug_of, slug_of
 from api.drops.drop_reads import DropReads
+from api.drops.keyset import Paging
 from api.drops.new_product import NewProduct, create_product
 from api.drops.operator_log import Action
 from api.drops.product_changes import archive, change_product
 from api.drops.product_reads import ProductReads
-from api.drops.products import Product, list_products
+from api.drops.products import Product, count_products, list_products
 from tests.engines import on_both_engines
 from tests.patience import PATIENT_BUDGET, PATIENT_TIMES
 from tests.plans import Statement, record
@@ -144,15 +145,16 @@ async def test_pages_of_several_drops_are_those_of_the_list(
         if number % 7 == 0:
             await change_product(pool, product.id, archive, "ada", Action.PRODUCT_ARCHIVED, PATIENT_BUDGET)
     drops = (await list_drops(pool, 10)).items
-    after: dict[str, str | None] = dict.fromkeys(drop.name for drop in drops)
-    more = True
-    while more:
+    middle = (await list_products(pool, 2, drop_name="Drop 1")).items[-1].cursor.encode()
+    for paging in (Paging(2), Paging(2, middle), Paging(last=2), Paging(last=2, before=middle), Paging(100)):
         sent.clear()
-        pages = await asyncio.gather(*(reads.products(drop, 2, after[drop.name]) for drop in drops))
+        pages = await asyncio.gather(*(reads.products(drop, paging) for drop in drops))
         assert len(sent) == 2, "one for the pages, and one for their products"
         for drop, page in zip(drops, pages, strict=True):
-            assert page == await list_products(pool, 2, after[drop.name], drop.name)
-            after[drop.name] = page.items[-1].cursor.encode() if page.items else after[drop.name]
-        more = any(page.has_next for page in pages)
-    nothing = await reads.products(Drop(UUID(int=1), "x", "x", OPENING), 2, None)
+            assert page == await list_products(
+                pool, paging.first, paging.after, drop.name, last=paging.last, before=paging.before
+            )
+    for drop in drops:
+        assert await reads.count_products(drop.name) == await count_products(pool, drop.name)
+    nothing = await reads.products(Drop(UUID(int=1), "x", "x", OPENING), Paging(2))
     assert nothing == await list_products(pool, 2, None, "x")

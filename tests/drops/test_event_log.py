@@ -75,6 +75,24 @@ async def test_pages_follow_each_other_without_a_gap(pool: Pool) -> None:
     assert (await read_events(pool, 10, encode_position(25))).items == []
 
 
+async def test_pages_are_read_backward_too(pool: Pool) -> None:
+    await happen(pool, 25)
+    page = await read_events(pool, last=10)
+    found = page.items
+    assert not page.has_next
+    while page.has_previous:
+        page = await read_events(pool, last=10, before=encode_position(page.items[0].position))
+        assert page.has_next
+        found = [*page.items, *found]
+
+    assert found == await all_events(pool)
+    middle = await read_events(pool, 2, encode_position(5), before=encode_position(9))
+    assert [event.position for event in middle.items] == [6, 7]
+    assert (middle.has_previous, middle.has_next) == (True, True)
+    with pytest.raises(InvalidInput, match="before is a cursor of another database"):
+        await read_events(pool, before=encode_position(26))
+
+
 async def test_events_of_products_are_not_in_the_pages(pool: Pool) -> None:
     product_id = await new_product(pool, stock=2)
     await buy(pool, product_id, 1)

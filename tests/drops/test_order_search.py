@@ -60,6 +60,35 @@ def is_bounded(search: OrderSearch) -> bool:
     return search.status in (None, OrderStatus.HELD) or any(value is not None for value in filters)
 
 
+def cursor_of(order: Order | None) -> str | None:
+    return None if order is None else order.cursor.encode()
+
+
+async def assert_a_window_is_right(pool: Pool, chance: random.Random, search: OrderSearch, orders: list[Order]) -> None:
+    """A page in one of the directions has the right orders of the search, and says rightly whether the list goes on at
+    its ends. Its cursors can be those of orders that the search does not find."""
+    size, backward = chance.choice([1, 7, 100]), chance.random() < 0.5
+    after, before = (chance.choice([None, chance.choice(orders)]) for _ in range(2))
+    behind = [order for order in orders if matches(search, order)]
+    ahead = [order for order in behind if after is not None and order.cursor.place >= after.cursor.place]
+    beyond = [order for order in behind if before is not None and order.cursor.place <= before.cursor.place]
+    inside = [order for order in behind if order not in ahead and order not in beyond]
+    page = await list_orders(
+        pool,
+        None if backward else size,
+        cursor_of(after),
+        search,
+        last=size if backward else None,
+        before=cursor_of(before),
+    )
+    assert page.items == (inside[-size:] if backward else inside[:size])
+    more = len(inside) > size
+    assert (page.has_previous, page.has_next) == (
+        bool(ahead) or (more and backward),
+        bool(beyond) or (more and not backward),
+    )
+
+
 async def all_pages(pool: Pool, search: OrderSearch, first: int) -> list[Order]:
     page = await list_orders(pool, first, None, search)
     found = page.items
@@ -90,7 +119,9 @@ async def test_a_search_finds_exactly_its_orders(pool: Pool) -> None:
                 await list_orders(pool, 5, None, search)
             continue
         expected = [order for order in orders if matches(search, order)]
-        assert await all_pages(pool, search, chance.choice([1, 7, 100])) == expected, f"seed {seed}: {search}"
+        print(f"seed {seed}: {search}")  # noqa: T201
+        assert await all_pages(pool, search, chance.choice([1, 7, 100])) == expected
+        await assert_a_window_is_right(pool, chance, search, orders)
 
 
 async def test_the_counts_are_those_of_the_lists(pool: Pool) -> None:

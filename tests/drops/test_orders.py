@@ -118,6 +118,8 @@ async def test_orders_that_come_later_do_not_shift_the_next_page(pool: Pool) -> 
 
 @pytest.mark.parametrize("first", [0, -1, 101])
 async def test_a_page_has_a_size_within_the_bounds(pool: Pool, first: int) -> None:
+    with pytest.raises(InvalidInput, match=f"last must be between 1 and 100, not {first}"):
+        await list_orders(pool, last=first)
     with pytest.raises(InvalidInput, match=f"first must be between 1 and 100, not {first}"):
         await list_orders(pool, first)
     with pytest.raises(InvalidInput, match=f"first must be between 1 and 100, not {first}"):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
@@ -14,20 +15,20 @@ from api.database.regions import Regions
 from api.drops.activity import delete_old_activity
 from api.drops.activity_feed import READ_NEW
 from api.drops.catalogue import Drop, drop_id, drops_by_id, drops_by_slug, list_drops
-from api.drops.drop_reads import DropPage, read_openings, read_pages
+from api.drops.drop_reads import DropPage, count_products_of_drops, read_openings, read_pages
 from api.drops.history import read_history
 from api.drops.holds import count_holds, held_units
-from api.drops.keyset import Page
+from api.drops.keyset import Page, Window
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
 from api.drops.new_product import NewProduct, create_product
-from api.drops.operator_log import Action, list_log
+from api.drops.operator_log import Action, LogEntry, list_log
 from api.drops.order_search import OrderSearch, list_orders
 from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
 from api.drops.product_feed import READ_CHANGES
-from api.drops.products import Product, get_products, list_products
+from api.drops.products import Product, count_products, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
 from api.drops.reference import reference_of
@@ -130,14 +131,20 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     return record(monkeypatch, (Pool, "fetch"), *((Transaction, method) for method in methods))
 
 
-async def two_pages(turn: Callable[[str | None], Awaitable[Page[Order] | Page[Product] | Page[Drop]]]) -> None:
-    """Read the first page and the page after it."""
-    page = await turn(None)
-    await turn(page.items[-1].cursor.encode())
+Read: TypeAlias = Callable[..., Awaitable[Page[Order] | Page[Product] | Page[Drop] | Page[LogEntry]]]
+
+
+async def in_both_directions(read: Read, size: int = 2) -> None:
+    """Read the first two pages, the last page, and the page before a place in the middle."""
+    page = await read(first=size)
+    cursor = page.items[-1].cursor.encode()
+    await read(first=size, after=cursor)
+    await read(last=size)
+    await read(last=size, before=cursor)
 
 
 async def orders(shop: Shop, search: OrderSearch = ALL) -> None:
-    await two_pages(lambda after: list_orders(shop.pool, 2, after, search))
+    await in_both_directions(partial(list_orders, shop.pool, search=search))
 
 
 async def last_week(shop: Shop, search: OrderSearch = ALL) -> None:
@@ -151,15 +158,17 @@ def of_hot(shop: Shop, status: OrderStatus) -> OrderSearch:
 
 
 async def products(shop: Shop, drop_name: str | None = None) -> None:
-    await two_pages(lambda after: list_products(shop.pool, 20, after, drop_name))
+    await in_both_directions(partial(list_products, shop.pool, drop_name=drop_name), size=20)
 
 
 async def drops(shop: Shop) -> None:
-    await two_pages(lambda after: list_drops(shop.pool, 20, after))
+    await in_both_directions(partial(list_drops, shop.pool))
 
 
 async def pages_of_drops(shop: Shop) -> None:
-    await read_pages(shop.pool, [DropPage(name, 20, datetime.now(UTC), shop.hot) for name in (DROP, "Drop 8")])
+    place = (datetime.now(UTC), shop.hot)
+    windows = [Window(20, place, None, backward=False), Window(20, None, place, backward=True)]
+    await read_pages(shop.pool, [DropPage(name, window) for name in (DROP, "Drop 8") for window in windows])
 
 
 async def group(shop: Shop, *requests: Request) -> None:
@@ -167,8 +176,11 @@ async def group(shop: Shop, *requests: Request) -> None:
     assert batch.committed
 
 
-async def watch(shop: Shop) -> None:
-    async with publishing(shop.pool, SELDOM) as publisher, publisher.watch([shop.hot, shop.cold]) as watcher:
+async def watch(shop: Shop, *, with_products: bool = False) -> None:
+    async with (
+        publishing(shop.pool, SELDOM) as publisher,
+        publisher.watch([shop.hot, shop.cold], with_products=with_products) as watcher,
+    ):
         await next_change(watcher)
 
 
@@ -248,7 +260,7 @@ EXPECTED = {
     "one order": Expected(lambda shop: get_order(shop.pool, shop.order_id), {"orders_pkey"}, in_order=True),
     "products": Expected(products, {"products_current", "stock_shards_pkey"}, in_order=True),
     "archived products": Expected(
-        lambda shop: two_pages(lambda after: list_products(shop.pool, 2, after, archived=True)),
+        lambda shop: in_both_directions(partial(list_products, shop.pool, archived=True)),
         {"products_archived", "stock_shards_pkey"},
         in_order=True,
     ),
@@ -263,6 +275,9 @@ EXPECTED = {
         {"products_of_drop_by_opening", "products_of_drop_open_at_once"},
         in_order=True,
     ),
+    "counts of products of drops": Expected(
+        lambda shop: count_products_of_drops(shop.pool, [DROP, "Drop 8"]), {"products_of_drop_current"}
+    ),
     "pages of drops": Expected(pages_of_drops, {"products_of_drop_current"}),
     "products by id": Expected(
         lambda shop: get_products(shop.pool, [shop.hot, shop.cold]), {"products_pkey", "stock_shards_pkey"}
@@ -276,11 +291,28 @@ EXPECTED = {
         lambda shop: change_product(shop.pool, shop.cold, pause, "ada", Action.PRODUCT_PAUSED, PATIENT_BUDGET),
         {"products_pkey", "stock_shards_pkey", "operator_log_by_product"},
     ),
-    "the operator log": Expected(lambda shop: list_log(shop.pool, 20), {"operator_log_pkey"}, in_order=True),
+    "the operator log": Expected(
+        lambda shop: in_both_directions(partial(list_log, shop.pool)), {"operator_log_pkey"}, in_order=True
+    ),
     "the operator log of a product": Expected(
-        lambda shop: list_log(shop.pool, 20, product_id=shop.cold), {"operator_log_by_product"}, in_order=True
+        lambda shop: in_both_directions(partial(list_log, shop.pool, product_id=shop.cold)),
+        {"operator_log_by_product"},
+        in_order=True,
+    ),
+    # In a small catalogue it can be cheaper to read the table.
+    "a count of products": Expected(
+        lambda shop: count_products(shop.pool, most=50), {"products_current"}, in_order=True
+    ),
+    "a count of archived products": Expected(
+        lambda shop: count_products(shop.pool, archived=True, most=50), {"products_archived"}, in_order=True
+    ),
+    "a count of a drop's products": Expected(
+        lambda shop: count_products(shop.pool, DROP), {"products_of_drop_current"}
     ),
     "live stock": Expected(watch, {"stock_shards_pkey", "products_pkey"}),
+    "live stock with products": Expected(
+        lambda shop: watch(shop, with_products=True), {"stock_shards_pkey", "products_pkey"}
+    ),
     "purchases": Expected(lambda shop: group(shop, *purchases(shop)), PURCHASE),
     "a cancellation": Expected(
         lambda shop: group(shop, CancelRequest(shop.order_id, shop.hot, shop.buyer, None)), PURCHASE

@@ -15,7 +15,8 @@ import pytest
 from api.database.backoff import Backoff
 from api.database.errors import Unavailable
 from api.database.pool import Pool
-from api.drops.stock import PollingTimes, StockChange, StockLevel, StockPublisher, Watcher
+from api.drops.stock import PollingTimes, StockPublisher
+from api.drops.stock_changes import StockChange, StockLevel, Watcher
 from tests.drops.purchases import new_product, restock
 from tests.drops.watching import (
     CountingPool,

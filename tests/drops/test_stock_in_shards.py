@@ -9,7 +9,8 @@ import pytest
 
 from api.database.pool import Pool
 from api.drops.shards import Shard, split_stock
-from api.drops.stock import StockPublisher, Watcher
+from api.drops.stock import StockPublisher
+from api.drops.stock_changes import Watcher
 from tests.drops.purchases import new_product
 from tests.drops.watching import assert_nothing_sent, current, next_change
 

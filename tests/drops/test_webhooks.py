@@ -18,6 +18,7 @@ from tests.patience import until
 from tests.server import ADMIN_TOKEN, Server, serving
 from tests.webhooks.receiver import SECRET, Receiver, receiving
 
+PRICE = {"amount": "48.00", "currency": "EUR"}
 CONFIRM = 'mutation ($id: ID!) { confirmOrder(orderId: $id, paymentRef: "pi_1") { __typename } }'
 
 
@@ -40,7 +41,7 @@ def ids(receiver: Receiver) -> Counter[str]:
 @on_both_engines
 async def test_a_hold_its_payment_and_the_end_of_the_stock_reach_the_receiver(settings: Settings) -> None:
     async with receiving() as receiver, shop(settings, receiver) as server:
-        product = await server.create_product(stock=1, holdSeconds=600)
+        product = await server.create_product(stock=1, holdSeconds=600, price=PRICE)
         bought = await server.data(
             f'mutation {{ purchase(input: {{ productId: "{product}", userRef: "ada", quantity: 1 }}) '
             "{ ... on PurchaseHeld { order { id reference } } } }"
@@ -56,6 +57,7 @@ async def test_a_hold_its_payment_and_the_end_of_the_stock_reach_the_receiver(se
     held = next(body for body in bodies if body["type"] == "order.held")
     assert held["data"]["order"]["reference"] == order["reference"]
     assert held["data"]["order"]["status"] == "HELD"
+    assert {body["data"]["order"]["price"]["amount"] for body in bodies if "order" in body["data"]} == {"48.00"}
     assert bodies[2]["data"]["order"]["paymentRef"] == "pi_1"
     assert set(ids(receiver).values()) == {1}
     assert metrics["dropzero_events_total"] == 3

@@ -12,7 +12,8 @@ from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Record
 from api.database.tokens import AuthTokens
 from api.drops.shards import Shard
-from api.drops.stock import PollingTimes, StockChange, StockLevel, StockPublisher, Watcher
+from api.drops.stock import PollingTimes, StockPublisher
+from api.drops.stock_changes import StockChange, StockLevel, Watcher
 from tests.patience import PATIENCE, PATIENT_TIMES
 
 SELDOM = PollingTimes(interval=100 * PATIENCE, timeout=PATIENCE)

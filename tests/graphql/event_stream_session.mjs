@@ -58,8 +58,30 @@ async function untilNobodyWatches() {
 }
 
 {
-  const client = createClient({ url, singleConnection: true, retryAttempts: 0 });
-  saw('a single connection for all operations', await outcome(client, HELLO));
+  let restarted;
+  let connections = 0;
+  const count = () => (connections += 1);
+  const client = createClient({ url, singleConnection: true, retry: () => restarted, on: { connected: count } });
+  const first = run(client, watch(productId));
+  saw('the current stock, on a stream of many operations', await first.take());
+  saw('a query on it', await outcome(client, HELLO));
+  saw('a mutation on it', await outcome(client, buy(productId)));
+  saw('a change on it', await first.take());
+  saw('an invalid operation on it', await outcome(client, INVALID));
+  saw('an unknown product on it', await outcome(client, watch(unknownId)));
+  const second = run(client, watch(productId));
+  saw('the current stock, to a second subscription on it', await second.take());
+  second.stop();
+  saw('a subscription on it that its caller stops', await second.take());
+  while ((await watchers()) > 1) await sleep(10);
+  await outcome(client, buy(productId));
+  saw('a change on it, to the other subscription', await first.take());
+  restarted = perform('restart');
+  saw('the current stock on it, after the server has restarted', await first.take());
+  saw('streams', connections);
+  first.stop();
+  await untilNobodyWatches();
+  client.dispose();
 }
 
 {

@@ -27,12 +27,23 @@ query ($user: String, $product: ID) {
 }
 """
 ORDER = "query ($order: ID!) { order(id: $order) { id userRef } }"
+NODE = "query ($order: ID!) { node(id: $order) { id ... on Order { userRef } } }"
+NODES = """
+query ($order: ID!, $product: ID!) { nodes(ids: [$product, $order]) { id ... on Order { userRef } } }
+"""
 COUNTS = "query ($product: ID!) { orderCounts(productId: $product) { confirmed { units } } }"
 PURCHASE = """
-mutation ($product: ID!, $user: String) {
-  purchase(input: { productId: $product, userRef: $user }) {
+mutation ($product: ID!, $user: String, $key: String) {
+  purchase(input: { productId: $product, userRef: $user, idempotencyKey: $key }) {
     ... on PurchaseConfirmed { order { id userRef } }
     ... on PurchaseHeld { order { id userRef } }
+  }
+}
+"""
+BY_KEY = """
+query ($product: ID!, $user: String, $key: String!) {
+  purchaseByKey(productId: $product, userRef: $user, idempotencyKey: $key) {
+    ... on PurchaseConfirmed { order { id userRef } }
   }
 }
 """
@@ -76,7 +87,7 @@ class Row:
     """A field and what each caller gets, with an endpoint configured. `laptop`: where the laptop's rules differ.
 
     DATA is followed by the buyers that it names. The operation's `$product` has the order `$order` of ada and one of
-    bob; they are held if `held`.
+    bob, both bought under KEY; they are held if `held`.
     """
 
     root: str
@@ -93,6 +104,7 @@ class Row:
 
 OF_ADA, OF_BOB, OF_BOTH = f"{DATA} of {ADA}", f"{DATA} of {BOB}", f"{DATA} of {ADA}, {BOB}"
 FOR_ADA = {"user": ADA}
+KEY = {"key": "click"}
 
 OWN = {caller: f"{DATA} of {caller}" for caller in CALLERS} | {ANONYMOUS: UNKNOWN, OPERATOR: MISSING}
 """Everybody's own, which callers without a subject do not have."""
@@ -107,6 +119,7 @@ TABLE = (
         EVERYBODY,
     ),
     Row("drop", "", '{ drop(slug: "first-light") { opensAt } }', EVERYBODY),
+    Row("productsByIds", "", "query ($ids: [ID!]!) { productsByIds(ids: $ids) { id } }", EVERYBODY),
     Row("regions", "", "{ regions { name } }", EVERYBODY),
     Row("now", "", "{ now }", EVERYBODY),
     Row("viewer", "", "{ viewer { subject roles guest } }", OWN | {ANONYMOUS: DATA, OPERATOR: DATA}),
@@ -132,6 +145,21 @@ TABLE = (
         dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
         {ANONYMOUS: OF_ADA},
     ),
+    Row(
+        "node",
+        "of ada's order",
+        NODE,
+        dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+    ),
+    Row("node", "of a product", NODE.replace("$order", "$product"), EVERYBODY),
+    Row(
+        "nodes",
+        "of a product and of ada's order",
+        NODES,
+        EVERYBODY | {ADA: OF_ADA, SUE: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+    ),
     Row("orderCounts", "", COUNTS, OPERATORS | {SUE: DATA}),
     Row("order", "of nobody", ORDER, dict.fromkeys(CALLERS, NULL), {}, {"order": UNKNOWN_ID}),
     Row("purchase", "without a buyer", PURCHASE, OWN, {ANONYMOUS: MISSING}),
@@ -142,6 +170,22 @@ TABLE = (
         OPERATORS | {ADA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
         {ANONYMOUS: OF_ADA},
         FOR_ADA,
+    ),
+    Row(
+        "purchaseByKey",
+        "without a buyer",
+        BY_KEY,
+        dict.fromkeys(CALLERS, NULL) | {ADA: OF_ADA, BOB: OF_BOB, ANONYMOUS: UNKNOWN, OPERATOR: MISSING},
+        {ANONYMOUS: MISSING},
+        KEY,
+    ),
+    Row(
+        "purchaseByKey",
+        "of ada",
+        BY_KEY,
+        OPERATORS | {ADA: OF_ADA, OLGA: OF_ADA, OPERATOR: OF_ADA},
+        {ANONYMOUS: OF_ADA},
+        FOR_ADA | KEY,
     ),
     Row(
         "cancelOrder",
@@ -215,9 +259,9 @@ async def asked(shop: Shop, transport: str, document: str, variables: dict[str, 
         return message["payload"] if message["type"] == "next" else {"errors": message["payload"]}
 
 
-async def bought(shop: Shop, product_id: str, buyer: str) -> str:
+async def bought(shop: Shop, product_id: str, buyer: str, **key: str) -> str:
     """The id of an order that the operator has placed for the buyer."""
-    variables = {"product": product_id, "user": buyer}
+    variables = {"product": product_id, "user": buyer, **key}
     data = await shop.server.data(PURCHASE, variables, token=shop.token(OPERATOR))
     order_id: str = data["purchase"]["order"]["id"]
     return order_id
@@ -273,8 +317,8 @@ def described(answer: dict[str, Any], name: str) -> str:
 @pytest.mark.parametrize("row", TABLE, ids=str)
 async def test_each_caller_gets_what_the_table_says(shop: Shop, row: Row, transport: str) -> None:
     product_id = await shop.server.create_product(10_000, holdSeconds=600 if row.held else None)
-    order_id = await bought(shop, product_id, ADA)
-    await bought(shop, product_id, BOB)
+    order_id = await bought(shop, product_id, ADA, **KEY)
+    await bought(shop, product_id, BOB, **KEY)
     given = {"product": product_id, "order": order_id, "ids": [product_id], **row.variables}
     variables = {name: value for name, value in given.items() if f"${name}" in row.document}
     expected = dict(row.expected)

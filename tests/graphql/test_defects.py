@@ -41,7 +41,7 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
     documents = Documents(schema, admission.turns)
     authenticator = Authenticator(OperatorTokens(None), admission.refusals)
     engine = Engine(None, executor, documents, None, None, authenticator, admission)  # type: ignore[arg-type]
-    handler = GraphQLHTTP(engine, None, 12.0)
+    handler = GraphQLHTTP(engine, None, None, 12.0)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -54,6 +54,7 @@ async def test_a_defect_of_the_handler_is_answered_with_a_reference_to_the_log(
         "type": "http",
         "method": "POST",
         "path": "/graphql",
+        "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
     }
     await handler(scope, receive, send)

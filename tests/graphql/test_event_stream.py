@@ -127,13 +127,6 @@ async def test_a_mutation_by_get_is_405(server: Server) -> None:
         assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_the_single_connection_mode_is_405(server: Server, method: str) -> None:
-    headers = {"accept": EVENTS, "x-graphql-event-stream-token": "x"}
-    async with server.session.request(method, f"{server.url}/graphql", headers=headers) as response:
-        assert (response.status, response.headers["allow"]) == (405, "GET, POST")
-
-
 async def test_a_stream_without_changes_gets_comments(commenting: Settings) -> None:
     async with serving(commenting) as server:
         product_id = await server.create_product()

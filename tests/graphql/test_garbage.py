@@ -18,6 +18,7 @@ import pytest
 from api.graphql.documents import KEPT_LENGTH
 from tests.graphql.garbage import LEFT, VISITS, servers_objects
 from tests.graphql.subscriptions import BUY, WATCH, streaming, until_metrics
+from tests.graphql.test_event_session import reserved
 from tests.graphql.transport import connected
 from tests.patience import until
 from tests.server import Server
@@ -53,6 +54,15 @@ async def break_the_protocol(server: Server, product_id: str) -> None:
 async def watch_over_events(server: Server, product_id: str) -> None:
     async with streaming(server, WATCH, {"ids": [product_id]}) as stream:
         await stream.next()
+
+
+async def watch_and_ask_over_one_stream(server: Server, product_id: str) -> None:
+    page = await reserved(server)
+    async with page.stream() as stream:
+        await page.post(WATCH, {"ids": [product_id]}, id="watch")
+        await page.post(unkept("{ __typename }"))
+        for _ in range(3):
+            await stream.event()
 
 
 def unkept(document: str) -> str:
@@ -92,6 +102,7 @@ async def reset(server: Server, product_id: str) -> None:
         send_a_new_document,
         break_the_protocol,
         watch_over_events,
+        watch_and_ask_over_one_stream,
         reset,
     ],
 )

@@ -242,7 +242,7 @@ class TestPost:
             await post(server, half())
         await assert_serves(server)
 
-    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+    @pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "TRACE"])
     async def test_other_methods_are_405(self, server: Server, method: str) -> None:
         async with server.session.request(method, f"{server.url}/graphql", json={"query": CREATE}) as response:
             assert response.status == 405

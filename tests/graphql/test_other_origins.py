@@ -134,7 +134,7 @@ async def test_a_page_may_send_what_frontends_send(server: Server, headers: str)
 async def test_the_answer_to_a_preflight_is_kept_for_each_origin_by_itself(server: Server) -> None:
     headers = (await answer_to_preflight(server)).headers
     assert headers["access-control-max-age"] == str(PREFLIGHT_AGE)
-    assert headers["access-control-allow-methods"] == "GET, POST"
+    assert headers["access-control-allow-methods"] == "DELETE, GET, POST, PUT"
     assert "Origin" in headers["vary"]
     assert "access-control-allow-credentials" not in headers
 

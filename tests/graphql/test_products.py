@@ -12,9 +12,10 @@ from tests.plans import Statement
 from tests.server import ADMIN_TOKEN, Server, serving
 
 PAGE = """
-query ($first: Int, $after: String, $dropName: String) {
-  products(first: $first, after: $after, dropName: $dropName) {
+query ($first: Int, $after: String, $last: Int, $before: String, $dropName: String) {
+  products(first: $first, after: $after, last: $last, before: $before, dropName: $dropName) {
     edges { cursor node { id name dropName stock soldOut opensAt limitPerBuyer createdAt } }
+    nodes { id }
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
   }
 }
@@ -63,7 +64,9 @@ async def page(server: Server, **variables: Any) -> dict[str, Any]:
     cursors = [edge["cursor"] for edge in products["edges"]]
     info = products["pageInfo"]
     assert (info["startCursor"], info["endCursor"]) == ((cursors[0], cursors[-1]) if cursors else (None, None))
-    assert info["hasPreviousPage"] == ("after" in variables)
+    assert [node["id"] for node in products["nodes"]] == [edge["node"]["id"] for edge in products["edges"]]
+    if "before" not in variables and "last" not in variables:
+        assert info["hasPreviousPage"] == ("after" in variables)
     return products
 
 
@@ -112,6 +115,64 @@ async def test_a_page_has_twenty_products_by_default_and_at_most_a_hundred(
     most = await page(server, first=100)
     assert len(most["edges"]) == 100
     assert most["pageInfo"]["hasNextPage"]
+
+
+async def test_pages_are_read_backward_too(server: Server, pool: Pool, drop: str) -> None:
+    await fill(pool, drop, 12)
+    of_drop = {"dropName": f"{drop}0"}
+    every = names(await page(server, first=12, **of_drop))
+
+    found = await page(server, last=5, **of_drop)
+    seen = names(found)
+    assert (found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"]) == (True, False)
+    while found["pageInfo"]["hasPreviousPage"]:
+        found = await page(server, last=5, before=found["pageInfo"]["startCursor"], **of_drop)
+        assert found["pageInfo"]["hasNextPage"]
+        seen = names(found) + seen
+    assert seen == every
+
+    middle = await page(server, first=3, after=found["pageInfo"]["endCursor"], **of_drop)
+    assert names(await page(server, before=middle["pageInfo"]["startCursor"], **of_drop)) == every[:2]
+    between = await page(
+        server, first=9, after=middle["edges"][0]["cursor"], before=middle["edges"][2]["cursor"], **of_drop
+    )
+    assert names(between) == names(middle)[1:2]
+    assert between["pageInfo"]["hasNextPage"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("first: 2, last: 2", "first and last cannot be combined: send first with after to go on in the list"),
+        ("last: 0", "last must be between 1 and 100, not 0"),
+        ("last: 101", "last must be between 1 and 100, not 101"),
+        ("first: -1", "first must be between 1 and 100, not -1"),
+        ('last: 2, before: "x"', "before is not a cursor of products; pass the startCursor of a later page"),
+    ],
+)
+async def test_a_page_that_cannot_be_is_refused_with_what_to_send(server: Server, arguments: str, message: str) -> None:
+    for field in ("products", "orders"):
+        user = ', userRef: "ada"' if field == "orders" else ""
+        code, text = await server.refusal(f"{{ {field}({arguments}{user}) {{ nodes {{ id }} }} }}")
+        assert code == "BAD_USER_INPUT"
+        assert text.startswith(message.replace("products", field))
+
+
+async def test_the_products_of_a_list_are_counted_up_to_a_bound_and_only_on_demand(
+    server: Server, pool: Pool, drop: str, statements: list[Statement]
+) -> None:
+    await fill(pool, drop, 1_100, drops=1)
+    await fill(pool, f"{drop} few ", 3)
+    count = "query ($drop: String) {{ products(first: 1, dropName: $drop) {{ {} }} }}"
+    statements.clear()
+
+    for name, total in ((f"{drop}0", 1_000), (f"{drop} few 0", 3), ("no such drop", 0), (None, 1_000)):
+        found = await server.data(count.format("totalCount"), {"drop": name})
+        assert found == {"products": {"totalCount": total}}
+    assert len(statements) == 2 * 4
+    statements.clear()
+    await server.data(count.format("nodes { id }"), {"drop": f"{drop}0"})
+    assert len(statements) == 1
 
 
 async def test_a_drop_name_filters_the_products(server: Server, pool: Pool, drop: str) -> None:

@@ -51,7 +51,14 @@ def unused_drops() -> Drops:
 
 async def cost_of(storefront: Storefront, **head: Any) -> float:
     """Return the seconds of processor time for the answer to a GET, the least of ten."""
-    scope = {"type": "http", "method": "GET", "path": "/architecture", "query_string": b"", "headers": []} | head
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "method": "GET",
+        "path": "/architecture",
+        "query_string": b"",
+        "headers": [],
+    } | head
 
     async def receive() -> Message:
         return await asyncio.Future()
@@ -70,12 +77,11 @@ async def cost_of(storefront: Storefront, **head: Any) -> float:
 
 @pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
 async def test_a_page_costs_about_the_same_whatever_its_head_repeats(head: dict[str, Any]) -> None:
-    drops, clients = unused_drops(), Clients(())
+    drops = unused_drops()
     await drops.open()
-    authenticator = Authenticator(OperatorTokens(None), Refusals())
-    storefront = Storefront(
-        drops, authenticator, clients, Options(graphiql=False, race=False, demo=True, guests=True)
-    )
+    authenticator = Authenticator(OperatorTokens(None, {}), Refusals())
+    options = Options(graphiql=False, race=False, demo=True, guests=True)
+    storefront = Storefront(drops, authenticator, Clients(()), options)
     # The page of an address without one reads what is on sale.
     usual = await cost_of(storefront, path="/none" if "path" in head else "/architecture")
     assert await cost_of(storefront, **head) < 20 * usual

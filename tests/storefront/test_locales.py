@@ -105,12 +105,12 @@ def test_a_locale_is_translated(language: str) -> None:
 def test_every_text_that_a_page_names_exists_and_every_text_is_named() -> None:
     templates = "".join(path.read_text() for path in (FOLDER / "templates").glob("*.html"))
     scripts = "".join(path.read_text() for path in SCRIPTS.glob("*.js"))
-    forms = "".join((FOLDER / name).read_text() for name in ("drop_page.py", "purchase_form.py"))
     keys = set(read_messages("en"))
     in_templates = set(re.findall(r"\btexts\.(\w+)", templates))
     literally = set(re.findall(r"\btext\(\s*\"(\w+)\"", scripts)) | set(re.findall(r"\bshowNotice\(\"(\w+)\"", scripts))
     titles = {page.title for page in PAGES}
     assert in_templates | literally | titles <= keys
-    # A template names some texts by texts["key"], or by a key of a mapping.
-    quoted = set(re.findall(r"[\"'](\w+)[\"']", templates + scripts + forms))
+    # A template names some texts by texts["key"], or by the value of a variable.
+    python = "".join(path.read_text() for path in FOLDER.glob("*.py"))
+    quoted = set(re.findall(r"[\"'](\w+)[\"']", templates + scripts + python))
     assert in_templates | titles | (quoted & keys) == keys

@@ -121,6 +121,7 @@ const clockHasDrifted = () => Math.abs(drift() - clock.drift) > MAX_DRIFT;
 //   attempt to connect has failed, the machine slept, or the browser shows the page out of its cache.
 // - `onPolled` is called when such a reading has succeeded in place of a connection.
 // - `onEnd` gets the payload of the message by which the server ends the subscription, and returns whether for good.
+// - `also` is a second subscription over the same websocket. An event stream does without.
 export class Subscription {
   #failures = 0;
   #blocked = 0; // sockets in a row that failed before they were acknowledged
@@ -130,8 +131,8 @@ export class Subscription {
   #polling;
   #close;
 
-  constructor(query, { onData, onLost, onMissed, onPolled, onEnd, payload }) {
-    Object.assign(this, { query, onData, onLost, onPolled, onEnd, payload });
+  constructor(query, { onData, onLost, onMissed, onPolled, onEnd, payload, also }) {
+    Object.assign(this, { query, onData, onLost, onPolled, onEnd, payload, also });
     this.onMissed = () => onMissed().then(() => true, () => false);
     const look = () => {
       if (document.visibilityState === "hidden") return this.#stream === "open" && this.#rest();
@@ -150,6 +151,11 @@ export class Subscription {
     this.#variables = variables;
     this.#close?.();
     this.#connect();
+  }
+
+  // Whether events come over a websocket, or will when it is open.
+  get hasSocket() {
+    return this.#stream === null;
   }
 
   #connect() {
@@ -189,6 +195,7 @@ export class Subscription {
         clearTimeout(connecting);
         this.#blocked = 0;
         if (clockHasDrifted()) this.onMissed();
+        if (this.also) send({ id: "2", type: "subscribe", payload: { query: this.also } });
         send({ id: "1", type: "subscribe", payload: { query: this.query, variables: this.#variables } });
       } else if (type === "next" && payload.data) this.#take(payload.data);
       else if (type === "ping") send({ type: "pong" });
@@ -292,13 +299,16 @@ async function* eventsOf(reader) {
 }
 
 // Watches the stock of products. `onChange` gets every change. Versions never fall, even over several connections: an
-// older one is of a Region that is behind, or of another database, so that the page reads.
+// older one is of a Region that is behind, or of another database, so that the page reads. `onOther` gets the events of
+// the other subscription.
 export class StockWatch extends Subscription {
   #versions = new Map();
   #levels = new Map(); // the last levels by product: `at`, in ms of performance.now(), and `stock`
 
-  constructor({ onChange, ...others }) {
-    const onData = ({ stockChanged: change }) => {
+  constructor({ onChange, onOther, ...others }) {
+    const onData = (data) => {
+      const change = data.stockChanged;
+      if (!change) return onOther(data);
       const known = this.#versions.get(change.productId) ?? 0;
       if (change.version < known) return void this.onMissed();
       this.#versions.set(change.productId, change.version);

@@ -1,16 +1,21 @@
 // The list of drops. The server has rendered it. This keeps the stock and the states live, and shows what is new.
 
-import { StockWatch, isClosed, pause, backoff, readFirst, request, soon, until } from "./api.js";
+import { StockWatch, Subscription, isClosed, readFirst, request, soon, until } from "./api.js";
 import { announce, announceStock, moment, number, setText, text } from "./locale.js";
 
 const PRODUCTS = `query Drops {
   now
   products(first: 100) { edges { node { id stock opensAt closesAt pausedAt archivedAt revision } } }
 }`;
+const NEWS = `subscription News {
+  productsChanged { id stock opensAt closesAt pausedAt archivedAt revision }
+}`;
 const STATES = ["open_now", "paused", "coming", "sold_out", "closed"]; // a card has the first that its products have
 const SECTIONS = { open_now: "on_sale", paused: "on_sale", coming: "coming" }; // of a state; else gone
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
 const DEADLINE = 20_000; // ms for the page
+const CHECK_PAUSE = 5000; // ms until an empty list is loaded again: a drop can have come before the subscription
+const SELDOM = 30_000; // ms between two looks for new drops without a subscription
 
 const drops = document.getElementById("drops");
 const connection = document.getElementById("connection");
@@ -71,20 +76,21 @@ class Card {
     else setText(this.state, text(section === "on_sale" && this.live === false ? "last_known" : state));
   }
 
-  // A stock that was read may be older than a live one: then it does not count.
+  // A stock that was read may be older than a live one: then it does not count. The card keeps the revision that the
+  // server has rendered, until it is replaced.
   showRead(product) {
-    const known = this.products.get(product.id);
-    this.products.set(product.id, { ...product, stock: this.live ? known.stock : product.stock });
+    const { stock, revision } = this.products.get(product.id);
+    this.products.set(product.id, { ...product, stock: this.live ? stock : product.stock, revision });
     this.awaitOpening();
+    if (product.revision > revision && !product.archivedAt) renewSoon();
   }
 
-  showLive({ productId, stock, stale, revision }) {
+  showLive({ productId, stock, stale }) {
     const product = this.products.get(productId);
     const before = this.stock();
     product.stock = stock;
     this.live = !stale;
     this.render();
-    if (revision > product.revision) renewSoon();
     announceStock(this.name, before, this.stock());
   }
 }
@@ -97,8 +103,11 @@ function showConnection(state) {
   if (lost || again) announce(text(state));
 }
 
+let isChecked = false; // whether the page has read what changed between its rendering and its subscription
+
 const watch = new StockWatch({
   onChange(change) {
+    if (!isChecked) checkOnce();
     cards.get(change.productId)?.showLive(change);
     showConnection(change.stale ? "reconnecting" : "live");
   },
@@ -109,11 +118,16 @@ const watch = new StockWatch({
       card.render();
     }
   },
-  async onMissed() {
-    await read();
-    await renew();
-  },
+  onMissed: () => read(),
+  also: NEWS,
+  onOther: showNews,
 });
+
+// Shows what an operator has created or changed.
+function showNews({ productsChanged: product }) {
+  if (cards.has(product.id)) cards.get(product.id).showRead(product);
+  else if (!product.archivedAt) renewSoon();
+}
 
 // Takes the cards that are in the page now.
 function takeCards() {
@@ -127,8 +141,13 @@ function takeCards() {
   if (cards.size > 0) watch.watch([...cards.keys()]);
 }
 
-// Reads the products of the page. The sale of one that no longer exists has ended, and it is not watched any more: a
-// subscription with its id would fail for all.
+function checkOnce() {
+  isChecked = true;
+  read().catch(() => (isChecked = false));
+}
+
+// Reads the products of the page, and whether there is a newer one. The sale of a product that no longer exists has
+// ended, and it is not watched any more: a subscription with its id would fail for all.
 async function read() {
   const { products } = await request(PRODUCTS);
   const found = new Map(products.edges.map(({ node }) => [node.id, node]));
@@ -142,6 +161,8 @@ async function read() {
     }
   }
   if (cards.size > 0 && cards.size < watched) watch.watch([...cards.keys()]);
+  const [newest] = found.keys();
+  if (newest && !cards.has(newest)) renewSoon();
 }
 
 // The page as the server renders it now.
@@ -210,8 +231,10 @@ newDrops.addEventListener("click", () => {
 setText(connection, text("connecting"));
 takeCards();
 performance.mark("interactive");
-for (let looks = 0; cards.size === 0; looks += 1) {
-  if (looks > 0) await pause(backoff(looks));
-  await readFirst(renew);
+if (cards.size === 0) {
+  new Subscription(NEWS, { onData: showNews, onLost() {}, onMissed: renew }).start();
+  setTimeout(renewSoon, CHECK_PAUSE);
 }
-await read().catch(() => {}); // the clock of the database, and what has changed since the page was rendered
+// Where websockets are blocked, no news comes.
+setInterval(() => watch.hasSocket || document.visibilityState === "hidden" || renewSoon(), SELDOM);
+if (drops.childElementCount === 0) await readFirst(renew); // the server had no answer from the database

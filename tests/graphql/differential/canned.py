@@ -187,13 +187,16 @@ class Shop:
             return self._rows(await self._place(f"log {arguments}"), [dict(row) for row in LOG])
         if "FROM drops" in statement:
             return self._rows(await self._place(f"drops {arguments}"), rows_of_drops())
+        if "count(*) AS products" in statement:
+            return self._rows(await self._place(f"count {arguments}"), [{"products": len(PRODUCTS)}])
         table = "products" if "stock_shards" in statement else "orders"
         place = await self._place(f"{table} {self.region} {arguments}")
         things: tuple[Any, ...] = PRODUCTS if table == "products" else ORDERS
         if len(arguments) == 1:
-            [wanted] = arguments
-            wanted = wanted if isinstance(wanted, list) else [str(wanted)]
+            wanted = arguments[0] if isinstance(arguments[0], list) else [str(arguments[0])]
             things = tuple(each for each in things if str(each.id) in wanted)
+            if isinstance(arguments[0], UUID) and arguments[0].version == 5:  # of an idempotency key
+                things = (ORDERS[arguments[0].int % len(ORDERS)],)
         columns = Product.__slots__ if table == "products" else Order.__slots__
         return self._rows(place, [{name: getattr(each, name) for name in columns} for each in things])
 

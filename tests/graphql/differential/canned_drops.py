@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from api.drops.catalogue import Drop, drop_id
-from api.drops.keyset import Page
+from api.drops.keyset import Page, Paging, window_of
 from api.drops.products import Product
 from tests.graphql.differential.canned_rows import NOW
 
@@ -42,6 +42,11 @@ class CannedDropReads:
         await self.place(f"opening of {drop.slug}")
         return NOW
 
-    async def products(self, drop: Drop, first: int, after: str | None) -> Page[Product]:
-        await self.place(f"products of {drop.slug} {first} {after}")
-        return Page(list(self.listed[:first]), has_next=False)
+    async def products(self, drop: Drop, paging: Paging) -> Page[Product]:
+        await self.place(f"products of {drop.slug} {paging}")
+        window = window_of("products", paging)
+        return window.page(self.listed[: window.size], lambda product: product.cursor.place, descending=True)
+
+    async def count_products(self, name: str) -> int:
+        await self.place(f"count of {name}")
+        return len(self.listed)

@@ -1,5 +1,6 @@
 """The events of a subscription are answered alike both ways."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import orjson
@@ -7,9 +8,11 @@ import pytest
 
 from api.drops.events import Event, EventType, order_data
 from api.drops.orders import Order
+from api.drops.stock_changes import StockChange as Change
+from api.drops.stock_changes import StockLevel
 from api.graphql.order_events import OrderEvent
 from api.graphql.stock import StockChange
-from tests.graphql.differential.canned import ORDERS, in_a_shop
+from tests.graphql.differential.canned import ORDERS, PRODUCTS, in_a_shop
 from tests.graphql.differential.canned_rows import NOW
 from tests.graphql.differential.script import Plan
 from tests.graphql.differential.ways import Request, Ways, without_references
@@ -18,6 +21,7 @@ DOCUMENTS = [
     'subscription { stockChanged(productIds: ["a"]) { productId stock soldOut version stale } }',
     "subscription S($ids: [ID!]!, $no: Boolean = false) { change: stockChanged(productIds: $ids) { __typename "
     "stock @include(if: $no) ...F ... @skip(if: $no) { v: version } } } fragment F on StockChange { stale }",
+    'subscription { stockChanged(productIds: ["a"]) { stock product { id name stock soldOut version held } } }',
 ]
 
 ORDERS_CHANGED = (
@@ -25,7 +29,17 @@ ORDERS_CHANGED = (
     "confirmedAt product { name held } } } }"
 )
 
-GOOD = {"product_id": "a", "stock": 5, "sold_out": False, "version": 3, "revision": 1, "stale": False}
+CHANGE = Change(StockLevel(PRODUCTS[0].id, 5, 3, 1, 10), stale=False, fields=PRODUCTS[0])
+
+GOOD = {
+    "product_id": "a",
+    "stock": 5,
+    "sold_out": False,
+    "version": 3,
+    "revision": 1,
+    "stale": False,
+    "change": CHANGE,
+}
 
 CHANGES: list[dict[str, object]] = [
     {},
@@ -33,6 +47,7 @@ CHANGES: list[dict[str, object]] = [
     {"stock": 2**31},
     {"stale": ValueError("a defect")},
     {"product_id": None, "sold_out": 1},
+    {"change": replace(CHANGE, fields=None)},
 ]
 
 
