@@ -185,7 +185,10 @@ async def read_every_page(server: Server, product: str, reference: str) -> None:
 async def use_every_operation(settings: Settings) -> None:
     """Use everything that a server does with its database."""
     async with serving(replace(settings, events=True)) as server, connected(server) as watcher:
-        product = await server.create_product(stock=5, limitPerBuyer=2)
+        product = await server.create_product(stock=5, limitPerBuyer=2, family="Tee", option="S")
+        for page in ("/", f"/drop/{product}", "/sitemap.xml"):
+            async with server.session.get(f"{server.url}{page}") as response:
+                assert response.status == 200
         await watcher.subscribe(f'subscription {{ stockChanged(productIds: ["{product}"]) {{ product {{ stock }} }} }}')
         await watcher.next()
         await watcher.subscribe("subscription { productsChanged { id } }", id="2")

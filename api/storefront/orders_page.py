@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -80,15 +81,15 @@ class OrdersPage:
         """The receipt. An order of another buyer is answered as one that does not exist: by 404."""
         order_id: UUID = request.path_params["id"]
         if not self._rendering.options.guests:
-            return self._send(request, ORDER, 404, notice=None, view=None)
+            return self._send(request, ORDER, status=404, notice=None, view=None)
         try:
             subject = await guest_of(request.scope, self._authenticator, self._clients)
             order = None if subject is None else await get_order(self._drops.regions, order_id)
             if order is None or order.user_ref != subject:
-                return self._send(request, ORDER, 404, notice="payment_missing", view=None)
+                return self._send(request, ORDER, status=404, notice="payment_missing", view=None)
             [view] = await self._views(request, [order])
         except GuestRefused:
-            return self._send(request, ORDER, 404, notice="orders_refused", view=None)
+            return self._send(request, ORDER, status=404, notice="orders_refused", view=None)
         except (DatabaseError, RateLimited) as error:
             return self._unanswered(request, ORDER, error, view=None)
         outcome = value_in_query(request.scope["query_string"], b"outcome")
@@ -102,17 +103,17 @@ class OrdersPage:
         now = datetime.now(UTC)
         return tuple(OrderView(order, products[order.product_id], now) for order in orders)
 
-    def _unanswered(self, request: Request, page: Page, error: Exception, **values: object) -> Response:
+    def _unanswered(self, request: Request, page: Page, error: Exception, **values: Any) -> Response:
         """The page without orders: nobody knows them now. Its module goes on trying."""
         if isinstance(error, RateLimited):  # only a browser whose token is refused has to wait
-            answer = self._send(request, page, 429, notice="orders_refused", **values)
+            answer = self._send(request, page, status=429, notice="orders_refused", **values)
             answer.headers["retry-after"] = str(math.ceil(error.retry_after))
             return answer
-        answer = self._send(request, page, 503, notice="unreachable", **values)
+        answer = self._send(request, page, status=503, notice="unreachable", **values)
         answer.headers["retry-after"] = "1"
         return answer
 
-    def _send(self, request: Request, page: Page, status: int = 200, **values: object) -> Response:
+    def _send(self, request: Request, page: Page, *, status: int = 200, **values: Any) -> Response:
         """A page as it is for this reader. It is not kept among the pages that many readers get."""
         sent = headers_of(request.scope)
         reader = Reader.of(sent, request.scope["query_string"])
@@ -120,7 +121,7 @@ class OrdersPage:
         return content.response(sent, reader.headers | HEADERS, status)
 
 
-def _list(after: str | None = None, views: tuple[OrderView, ...] = (), more: str | None = None) -> dict[str, object]:
+def _list(after: str | None = None, views: tuple[OrderView, ...] = (), more: str | None = None) -> dict[str, Any]:
     """What the template of the list needs. `after`: the cursor before the first order; `more`: that of the last one."""
     return {
         "views": views,

@@ -51,7 +51,14 @@ def unused_drops() -> Drops:
 
 async def cost_of(storefront: Storefront, **head: Any) -> float:
     """Return the seconds of processor time for the answer to a GET, the least of ten."""
-    scope = {"type": "http", "method": "GET", "path": "/architecture", "query_string": b"", "headers": []} | head
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "method": "GET",
+        "path": "/architecture",
+        "query_string": b"",
+        "headers": [],
+    } | head
 
     async def receive() -> Message:
         return await asyncio.Future()
