@@ -63,11 +63,13 @@ class PollingTimes:
 class _Watched:
     """A product that has watchers. `shards`: the latest of each. `change`: what the watchers were sent last. Both are
     empty before the first reading. `revision`: the latest. `product`: with the fields of the latest revision that was
-    read or committed here; None if none was. `with_products`: watchers that must have the product."""
+    read or committed here; None if none was. `read_at`: the latest moment of the database's clock at which the stock
+    was this. `with_products`: watchers that must have the product."""
 
     shards: Sequence[Shard] = ()
     revision: int = 0
     product: Product | None = None
+    read_at: datetime | None = None
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
     with_products: int = 0
@@ -80,7 +82,7 @@ class _Watched:
         """The change to this level, with the product if it is known at the level's revision."""
         product = self.product
         known = product is not None and product.revision == level.revision
-        return StockChange(level, stale, fields=product if known else None)
+        return StockChange(level, stale, fields=product if known else None, read_at=self.read_at)
 
 
 class StockPublisher:
@@ -144,16 +146,18 @@ class StockPublisher:
     ) -> None:
         """Send a product's stock to its watchers. The shards and the revision were read, or this process has just
         committed them. With each revision all versions rise, so that watchers are sent it. `product`: with its fields
-        at the revision, if they are known. `read_at`: when the shards were read; None for those of the product."""
+        at the revision, if they are known. `read_at`: the moment by the database's clock, if there is no `product`."""
         watched = self._watched.get(product_id)
         if watched is None:
             return
         watched.shards = _latest(watched.shards, shards)
         watched.revision = max(watched.revision, revision)
+        read_at = read_at if product is None else product.read_at
+        if read_at is not None and (watched.read_at is None or watched.read_at < read_at):
+            watched.read_at = read_at
         if product is not None and (watched.product is None or watched.product.revision < revision):
             watched.product = product
-        read_at = product.read_at if read_at is None and product is not None else read_at
-        level, last = StockLevel.of(product_id, watched.shards, watched.revision, read_at), watched.change
+        level, last = StockLevel.of(product_id, watched.shards, watched.revision), watched.change
         if last is None or level.version > last.level.version or (level.version == last.level.version and last.stale):
             self._send(watched, watched.changed(level, stale=False))
 

@@ -14,41 +14,46 @@ from api.drops.shards import Shard
 @dataclass(frozen=True, slots=True)
 class StockLevel:
     """The stock of a product at one version; a higher version is a later stock. `revision` and `stocked`: of the
-    product, see Product. `read_at`: when it was read, by the database's clock; None if that is not known."""
+    product, see Product."""
 
     product_id: UUID
     stock: int
     version: int
     revision: int = 0
     stocked: int = field(default=0, compare=False)
-    read_at: datetime | None = field(default=None, compare=False)
 
     @classmethod
-    def of(
-        cls, product_id: UUID, shards: Sequence[Shard], revision: int = 0, read_at: datetime | None = None
-    ) -> "StockLevel":
+    def of(cls, product_id: UUID, shards: Sequence[Shard], revision: int = 0) -> "StockLevel":
         """The sums over the shards of a product."""
         stock, version = sum(shard.stock for shard in shards), sum(shard.version for shard in shards)
-        return cls(product_id, stock, version, revision, sum(shard.stocked for shard in shards), read_at)
+        return cls(product_id, stock, version, revision, sum(shard.stocked for shard in shards))
 
 
 @dataclass(frozen=True, slots=True)
 class StockChange:
     """What a watcher is sent. `stale`: the database does not answer, and this is the last value known. `since`: when
     this process has read or committed it, or the watcher came, by perf_counter. `fields`: the product at the level's
-    revision, with the stock of any moment; None if it is not known."""
+    revision, with the stock of any moment; None if it is not known. `read_at`: the latest moment by the database's
+    clock at which the level was known to be the product's; None if it is not known."""
 
     level: StockLevel
     stale: bool
     since: float = field(default_factory=perf_counter, compare=False)
     fields: Product | None = field(default=None, compare=False)
+    read_at: datetime | None = field(default=None, compare=False)
 
     @property
     def product(self) -> Product:
         """The product at exactly the level's version. Only a watcher with products has it."""
         assert self.fields is not None, "the watcher was sent the product"
-        level, read_at = self.level, self.level.read_at or self.fields.read_at
-        return replace(self.fields, stock=level.stock, stocked=level.stocked, version=level.version, read_at=read_at)
+        fields, level = self.fields, self.level
+        return replace(
+            fields,
+            stock=level.stock,
+            stocked=level.stocked,
+            version=level.version,
+            read_at=self.read_at or fields.read_at,
+        )
 
 
 class Watcher:
