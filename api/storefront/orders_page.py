@@ -81,15 +81,15 @@ class OrdersPage:
         """The receipt. An order of another buyer is answered as one that does not exist: by 404."""
         order_id: UUID = request.path_params["id"]
         if not self._rendering.options.guests:
-            return self._send(request, ORDER, 404, notice=None, view=None)
+            return self._send(request, ORDER, status=404, notice=None, view=None)
         try:
             subject = await guest_of(request.scope, self._authenticator, self._clients)
             order = None if subject is None else await get_order(self._drops.regions, order_id)
             if order is None or order.user_ref != subject:
-                return self._send(request, ORDER, 404, notice="payment_missing", view=None)
+                return self._send(request, ORDER, status=404, notice="payment_missing", view=None)
             [view] = await self._views(request, [order])
         except GuestRefused:
-            return self._send(request, ORDER, 404, notice="orders_refused", view=None)
+            return self._send(request, ORDER, status=404, notice="orders_refused", view=None)
         except (DatabaseError, RateLimited) as error:
             return self._unanswered(request, ORDER, error, view=None)
         outcome = value_in_query(request.scope["query_string"], b"outcome")
