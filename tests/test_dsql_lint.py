@@ -162,7 +162,10 @@ NAMED = constants(MODULES)
 async def read_every_page(server: Server, product: str, reference: str) -> None:
     """Read the lists of products and orders with every filter, forward, backward, and between two places."""
     pages = {
-        "products": ("", 'dropName: "First Light"'),
+        "products": (
+            *("", 'dropName: "First Light"', "sort: OPENS_AT", 'filter: { drop: "first-light" }, sort: OLDEST'),
+            'filter: { availability: ON_SALE, family: null, opensBefore: "2999-01-01T00:00:00Z" }',
+        ),
         "drops": ("",),
         "orders": (
             *("", 'userRef: "ada"', f'productId: "{product}"', f'userRef: "ada", productId: "{product}"'),

@@ -90,6 +90,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
         "shards": [1, 16],
         "idempotencyKey": ["click-1", "click-2"],
         "slug": ["first-light"],
+        "drop": ["first-light"],
         "region": [endpoint.region for endpoint in server.settings.endpoints],
         **{
             f"{field}.{name}": [page["cursor"]]

@@ -14,12 +14,12 @@ class Availability(StrEnum):
 _IS_COMING = "opens_at IS NOT NULL AND opens_at > now()"
 _HAS_BEGUN = "(opens_at IS NULL OR opens_at <= now())"
 _IS_OPEN = "(closes_at IS NULL OR closes_at > now())"
-_HAS_UNITS = "EXISTS (SELECT 1 FROM stock_shards WHERE product_id = {id} AND stock > 0)"
+_HAS_UNITS = "(SELECT sum(stock) FROM stock_shards WHERE product_id = {id}) > 0"
 
 CONDITIONS = {
     Availability.ON_SALE: f"{_HAS_BEGUN} AND {_IS_OPEN} AND {_HAS_UNITS}",
     Availability.COMING: _IS_COMING,
     Availability.GONE: f"{_HAS_BEGUN} AND NOT ({_IS_OPEN} AND {_HAS_UNITS})",
 }
-"""The condition of each in SQL, for a product that is not archived. `{id}`: the column that has its id. No shard has
-less than 0 units, so that a product has units if one of its shards has some."""
+"""The condition of each in SQL, for a product that is not archived. `{id}`: the column that has its id. A sum is looked
+up for each product; for EXISTS, a plan may read the shards of all products."""

@@ -85,6 +85,11 @@ class Product:
         return self.archived_at
 
     @property
+    def opening(self) -> datetime:
+        """When buying begins: with the creation if no moment is set."""
+        return self.created_at if self.opens_at is None else self.opens_at
+
+    @property
     def availability(self) -> Availability:
         """Whether it could be bought when it was read."""
         if self.archived_at is None and self.opens_at is not None and self.opens_at > self.read_at:
@@ -119,10 +124,10 @@ PRODUCT_COLUMNS = (
 """What `product_of` needs of a row of the table."""
 
 
-_SELECT_FOUND = f"SELECT {PRODUCT_COLUMNS} FROM products"
+SELECT_FOUND = f"SELECT {PRODUCT_COLUMNS} FROM products"
 
 
-def _select_products(found: str) -> str:
+def select_products(found: str) -> str:
     """The statement for the products that the statement `found` selects, in any order. They are found first, so that
     only their shards are read. The sums over the shards of each product are in one column, as JSON: a join with the
     shards would be grouped by the products' columns, and to compare 100 long descriptions took PostgreSQL 50 ms."""
@@ -135,7 +140,7 @@ FROM {products}
 """
 
 
-_PRODUCTS_BY_ID = _select_products(f"{_SELECT_FOUND} WHERE id = ANY($1::text[]::uuid[])")
+_PRODUCTS_BY_ID = select_products(f"{SELECT_FOUND} WHERE id = ANY($1::text[]::uuid[])")
 
 MAX_COUNTED = 1_000
 """Products that are counted at most. Anybody may ask for the count, and it reads an index entry for each."""
@@ -156,10 +161,10 @@ async def list_products(
     window = window_of("products", Paging(first, after, last, before))
     drop_name = None if drop_name is None else checked_name("dropName", drop_name)
     found, arguments = keyset_query(
-        _SELECT_FOUND, "products", {"drop_name": drop_name}, window, _archived_or_not(archived)
+        SELECT_FOUND, "products", {"drop_name": drop_name}, window, _archived_or_not(archived)
     )
-    rows = await database.fetch(_select_products(found), *arguments)
-    return window.page(map(_product_of, rows), lambda product: product.cursor.place, descending=True)
+    rows = await database.fetch(select_products(found), *arguments)
+    return window.page(map(read_product, rows), lambda product: product.cursor.place, descending=True)
 
 
 async def count_products(
@@ -184,7 +189,7 @@ def _archived_or_not(archived: bool) -> str:
 async def get_products(database: Database | Transaction, ids: Iterable[UUID]) -> dict[UUID, Product]:
     """Those of the ids that exist, by id, in one read. Raises Conflict, Unavailable."""
     rows = await database.fetch(_PRODUCTS_BY_ID, [str(product_id) for product_id in set(ids)])
-    return {row["id"]: _product_of(row) for row in rows}
+    return {row["id"]: read_product(row) for row in rows}
 
 
 async def get_product(database: Database, product_id: UUID) -> Product:
@@ -221,8 +226,8 @@ def checked_hold(seconds: int) -> int:
     return seconds
 
 
-def _product_of(row: Record) -> Product:
-    """A product from a row of _select_products."""
+def read_product(row: Record) -> Product:
+    """A product from a row of select_products."""
     return product_of(row, *orjson.loads(row["sums"]))
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from api.database.backoff import Backoff
@@ -28,7 +29,7 @@ MAX_WATCHED = 100
 
 _READ_SHARDS = """
 SELECT product_id, json_agg(json_build_array(stock, stocked, version) ORDER BY shard)::text AS shards,
-    (SELECT coalesce(revision, 0) FROM products WHERE id = product_id) AS revision
+    (SELECT coalesce(revision, 0) FROM products WHERE id = product_id) AS revision, now() AS read_at
 FROM stock_shards WHERE product_id = ANY($1::text[]::uuid[]) GROUP BY product_id
 """
 _READ_PRODUCTS = f"""
@@ -62,11 +63,13 @@ class PollingTimes:
 class _Watched:
     """A product that has watchers. `shards`: the latest of each. `change`: what the watchers were sent last. Both are
     empty before the first reading. `revision`: the latest. `product`: with the fields of the latest revision that was
-    read or committed here; None if none was. `with_products`: watchers that must have the product."""
+    read or committed here; None if none was. `read_at`: the latest moment of the database's clock at which the stock
+    was this. `with_products`: watchers that must have the product."""
 
     shards: Sequence[Shard] = ()
     revision: int = 0
     product: Product | None = None
+    read_at: datetime | None = None
     change: StockChange | None = None
     watchers: set[Watcher] = field(default_factory=set)
     with_products: int = 0
@@ -79,7 +82,7 @@ class _Watched:
         """The change to this level, with the product if it is known at the level's revision."""
         product = self.product
         known = product is not None and product.revision == level.revision
-        return StockChange(level, stale, fields=product if known else None)
+        return StockChange(level, stale, fields=product if known else None, read_at=self.read_at)
 
 
 class StockPublisher:
@@ -134,16 +137,24 @@ class StockPublisher:
             self._leave(watcher, ids)
 
     def publish(
-        self, product_id: UUID, shards: Sequence[Shard], revision: int = 0, product: Product | None = None
+        self,
+        product_id: UUID,
+        shards: Sequence[Shard],
+        revision: int = 0,
+        product: Product | None = None,
+        read_at: datetime | None = None,
     ) -> None:
         """Send a product's stock to its watchers. The shards and the revision were read, or this process has just
         committed them. With each revision all versions rise, so that watchers are sent it. `product`: with its fields
-        at the revision, if they are known."""
+        at the revision, if they are known. `read_at`: the moment by the database's clock, if there is no `product`."""
         watched = self._watched.get(product_id)
         if watched is None:
             return
         watched.shards = _latest(watched.shards, shards)
         watched.revision = max(watched.revision, revision)
+        read_at = read_at if product is None else product.read_at
+        if read_at is not None and (watched.read_at is None or watched.read_at < read_at):
+            watched.read_at = read_at
         if product is not None and (watched.product is None or watched.product.revision < revision):
             watched.product = product
         level, last = StockLevel.of(product_id, watched.shards, watched.revision), watched.change
@@ -235,7 +246,7 @@ class StockPublisher:
             if watched is not None and watched.lacks_fields(revision):
                 unknown.append(product_id)
             else:
-                self.publish(product_id, shards, revision)
+                self.publish(product_id, shards, revision, read_at=row["read_at"])
         for start in range(0, len(unknown), MAX_PRODUCTS):
             await self._read_fields(unknown[start : start + MAX_PRODUCTS])
         return levels

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from time import perf_counter
 from uuid import UUID
 
@@ -32,19 +33,27 @@ class StockLevel:
 class StockChange:
     """What a watcher is sent. `stale`: the database does not answer, and this is the last value known. `since`: when
     this process has read or committed it, or the watcher came, by perf_counter. `fields`: the product at the level's
-    revision, with the stock of any moment; None if it is not known."""
+    revision, with the stock of any moment; None if it is not known. `read_at`: the latest moment by the database's
+    clock at which the level was known to be the product's; None if it is not known."""
 
     level: StockLevel
     stale: bool
     since: float = field(default_factory=perf_counter, compare=False)
     fields: Product | None = field(default=None, compare=False)
+    read_at: datetime | None = field(default=None, compare=False)
 
     @property
     def product(self) -> Product:
         """The product at exactly the level's version. Only a watcher with products has it."""
         assert self.fields is not None, "the watcher was sent the product"
-        level = self.level
-        return replace(self.fields, stock=level.stock, stocked=level.stocked, version=level.version)
+        fields, level = self.fields, self.level
+        return replace(
+            fields,
+            stock=level.stock,
+            stocked=level.stocked,
+            version=level.version,
+            read_at=self.read_at or fields.read_at,
+        )
 
 
 class Watcher:

@@ -15,6 +15,7 @@ from api.drops.products import MAX_HOLD, MIN_HOLD
 from api.drops.products import Product as StoredProduct
 from api.drops.requests import RestockRequest
 from api.drops.shards import DEFAULT_SHARDS, MAX_SHARDS
+from api.graphql.catalogue import Availability
 from api.graphql.context import Info
 from api.graphql.cost import LONG
 from api.graphql.details import (
@@ -129,6 +130,12 @@ class Product(Node):
             return None
         # An awaitable, which is awaited. An `async` resolver would make a task for each row of a stranger's page, too.
         return cast("int | None", info.context.drops.held_units.of(UUID(self.id)))
+
+    @strawberry.field(
+        description="Whether it can be bought at the moment of reading, by the database's clock.", metadata=PUBLIC
+    )
+    def availability(self) -> Availability:
+        return Availability(self.stored.availability.value)
 
     @strawberry.field(description="The drop that it belongs to.", metadata=PUBLIC)
     def drop(self, info: Info) -> Annotated["Drop", strawberry.lazy("api.graphql.drops")]:

@@ -1,7 +1,7 @@
 """The list of drops: rendered with what the database says of them, in the order in which a buyer looks for them."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from api.database.errors import DatabaseError
 from api.drops.drops import Drops
+from api.drops.keyset import EARLIEST
 from api.drops.list_reads import ListPart
 from api.drops.race_product import RACE
 from api.graphql.headers import headers_of
 from api.identity.clients import Clients
-from api.storefront.cards import Block, blocks_of, cards_of
+from api.storefront.cards import Block, Card, blocks_of, cards_of
 from api.storefront.drop_page import DATABASE_TIMEOUT
 from api.storefront.languages import value_in_query
 from api.storefront.missing_page import MissingPage
@@ -30,6 +31,9 @@ SECTIONS = ("on_sale", "coming", "gone")
 PRODUCTS = 60
 """Products of a page at most: so many cards are 7 ms of the processor's time when they are rendered, and no more than
 100 can be watched over one subscription."""
+
+DROPS = 6
+"""Drops that the page offers to show alone: the newest."""
 
 EAGER = 4
 """Pictures that a browser loads before it knows where they are. The others wait until they come near the screen."""
@@ -67,37 +71,48 @@ class ListPage:
         """The list in the reader's language, from the place that the query string names on."""
         sent, query = headers_of(request.scope), request.scope["query_string"]
         reader = Reader.of(sent, query)
-        part = ListPart(PRODUCTS, value_in_query(query, b"after"))
+        after, slug = value_in_query(query, b"after"), value_in_query(query, b"drop")
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
-                listed = await self._drops.read_list(part, self._clients.of(request.scope))
+                client = self._clients.of(request.scope)
+                drops = await self._drops.list_reads.newest_drops(DROPS)
+                drop = None if slug is None else await self._drops.drop_reads.by_slug(slug)
+                name = None if drop is None else drop.name
+                listed = await self._drops.read_list(ListPart(PRODUCTS, after, name), client)
         except (DatabaseError, TimeoutError):
             headers = {**reader.headers, "retry-after": "1"}
-            return self._rendering.content(SHOP, reader, sections=None, more=None).response(sent, headers, 503)
-        if listed is None:
+            page = self._rendering.content(SHOP, reader, sections=None, more=None, drops=(), drop=None)
+            return page.response(sent, headers, 503)
+        if listed is None or (slug is not None and drop is None):
             return await self._missing.answer(request)
-        more = None if listed.after is None else "/?" + urlencode({"after": listed.after})
+        parameters = {} if slug is None else {"drop": slug}
+        here = "/" if slug is None else "/?" + urlencode(parameters)
+        more = None if listed.after is None else "/?" + urlencode({**parameters, "after": listed.after})
         cards = cards_of(product for product in listed.products if product.id != RACE.id)
+        cards.sort(key=lambda card: card.opens_at or EARLIEST)
         by_section = {heading: [card for card in cards if card.availability == heading] for heading in SECTIONS}
-        sections = await self._sections({heading: blocks_of(cards) for heading, cards in by_section.items()}, reader)
+        sections = await self._sections(by_section, reader, is_one_drop=drop is not None)
         # A place in the list is nothing to find: it shows other drops tomorrow.
-        place: dict[str, str] = {} if part.after else {"here": "/", "origin": origin_of(request.scope, self._clients)}
-        page = self._rendering.content(SHOP, reader, sections=sections, more=more, **place)
-        return page.response(sent, reader.headers)
+        origin = None if after else origin_of(request.scope, self._clients)
+        shown = tuple(each for each in drops if each.name != RACE.drop_name)
+        values = {"sections": sections, "more": more, "drops": shown, "drop": drop, "here": here, "origin": origin}
+        return self._rendering.content(SHOP, reader, **values).response(sent, reader.headers)
 
-    async def _sections(self, blocks: Mapping[str, Iterable[Block]], reader: Reader) -> tuple[Section, ...]:
-        """The sections that have any card. Cards that have changed are rendered, a few in one step of the event
-        loop."""
-        sections, cards = [], 0
-        for heading, of_heading in blocks.items():
+    async def _sections(
+        self, cards: Mapping[str, list[Card]], reader: Reader, *, is_one_drop: bool
+    ) -> tuple[Section, ...]:
+        """The sections that have any card. Cards that have changed are rendered, a few in one step of the event loop.
+        `is_one_drop`: the page's own heading names the drop of all cards."""
+        sections, count = [], 0
+        for heading, of_heading in cards.items():
             rows = []
-            for block in of_heading:
+            for block in (Block(None, tuple(of_heading)),) if is_one_drop and of_heading else blocks_of(of_heading):
                 level, rendered = (3 if block.name is None else 4), []
                 for card in block.cards:
-                    eager = cards < EAGER
-                    rendered.append(self._rendering.card(card, reader, level, named=level == 4, eager=eager))
-                    cards += 1
-                    if cards % PAUSE == 0:
+                    named, eager = is_one_drop or block.name is not None, count < EAGER
+                    rendered.append(self._rendering.card(card, reader, level, named=named, eager=eager))
+                    count += 1
+                    if count % PAUSE == 0:
                         await asyncio.sleep(0)
                 rows.append(Row(block.name, tuple(rendered)))
             if rows:

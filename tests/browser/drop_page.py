@@ -1,10 +1,13 @@
 """The page of one drop, as a buyer sees it."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
-from playwright.async_api import Page, Request, expect
+from playwright.async_api import Page, Request, Route, expect
 
 from api.storefront.pages import read_messages
 from tests.browser.visits import Look, Visit, Visits
@@ -83,3 +86,25 @@ async def orders_of(server: Server, product_id: str) -> list[dict[str, Any]]:
     """Return all buyers' orders of a product."""
     found = await server.data(ORDERS, {"id": product_id}, token=ADMIN_TOKEN)
     return [edge["node"] for edge in found["orders"]["edges"]]
+
+
+@asynccontextmanager
+async def nothing_moves(page: DropPage) -> AsyncIterator[None]:
+    """Buy, and check that what becomes of it in the block moves nothing since the click: the answer has room then."""
+    released = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        if is_purchase(route.request):
+            await released.wait()
+        await route.continue_()
+
+    await page.page.route("**/graphql", wait)
+    button = await page.button.bounding_box()
+    await page.buy()
+    await page.expect_button("buying", enabled=False)
+    before = {selector: await page.page.locator(selector).bounding_box() for selector in ("#buy", ".ticket", "footer")}
+    assert before["#buy"] == button
+    released.set()
+    yield
+    after = {selector: await page.page.locator(selector).bounding_box() for selector in before}
+    assert after == before

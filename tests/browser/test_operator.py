@@ -249,7 +249,7 @@ async def test_axe_finds_nothing_serious(
 
     async def is_clean() -> None:
         assert await violations(visit.page, axe) == []
-        assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width  # a scrollbar has its place
 
     await expect(page.sign_in_form).to_be_visible()
     await is_clean()

@@ -84,9 +84,9 @@ def test_one_accent_in_two_forms_is_one_text() -> None:
     ],
     ids=lambda character: f"U+{ord(character):04X}",
 )
-@pytest.mark.parametrize("around", ["{}", "ada{}", "{}ada", "a{}b", "尺{}尺"])
-def test_an_invisible_character_is_refused_in_any_position(checked: Checked, character: str, around: str) -> None:
-    assert f"it must not have the character U+{ord(character):04X}" in refusal(checked, around.format(character))
+def test_an_invisible_character_is_refused_in_any_position(checked: Checked, character: str) -> None:
+    for around in ("{}", "ada{}", "{}ada", "a{}b", "尺{}尺"):
+        assert f"it must not have the character U+{ord(character):04X}" in refusal(checked, around.format(character))
 
 
 @pytest.mark.parametrize("character", [ZWNJ, ZWJ, "\ufe0f", "\ufe00", "\U000e0100", "\u180b", "\u2800", "\u0378"])

@@ -4,21 +4,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TypeAlias
-from uuid import UUID
+from typing import Any, TypeAlias
 
 import pytest
 
-from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Transaction
 from api.database.regions import Regions
 from api.drops.activity import delete_old_activity
 from api.drops.activity_feed import READ_NEW
+from api.drops.availability import Availability
 from api.drops.catalogue import Drop, drop_id, drops_by_id, drops_by_slug, list_drops
 from api.drops.drop_reads import DropPage, count_products_of_drops, read_openings, read_pages
 from api.drops.history import read_history
 from api.drops.holds import count_holds, held_units
-from api.drops.keyset import Page, Window
+from api.drops.keyset import Page, Paging, Window
 from api.drops.known_products import KnownProducts
 from api.drops.lapsing import READ_HOLDS
 from api.drops.new_product import NewProduct, create_product
@@ -28,100 +27,25 @@ from api.drops.orders import Order, OrderStatus, get_order
 from api.drops.processes import OwnProcess, list_processes
 from api.drops.product_changes import change_product, pause
 from api.drops.product_feed import READ_CHANGES
+from api.drops.product_search import ProductSearch, ProductSort, search_products
 from api.drops.products import Product, count_products, get_products, list_products
 from api.drops.purchase import execute_group
 from api.drops.recorder import Recorder, RecorderTimes
 from api.drops.reference import reference_of
 from api.drops.requests import CancelRequest, ConfirmRequest, Purchase, Request, RestockRequest
 from api.drops.tally import Tally
+from tests.drops.filled_shop import BUYER, DROP, Shop, filled_shop
 from tests.drops.watching import SELDOM, next_change, publishing
 from tests.patience import PATIENCE, PATIENT_BUDGET, PATIENT_TIMES
 from tests.plans import Statement, plans, record
 
-DROP, BUYER = "Drop 7", "many 7"
-
 ALL = OrderSearch()
-
-FILL = (
-    """
-    INSERT INTO products (id, name, drop_name, created_at, opens_at, changed_at)
-    SELECT gen_random_uuid(), 'Tee', 'Drop ' || n % 500, now() - n / 3 * interval '1 minute',
-        CASE WHEN n % 3 > 0 THEN now() + (n % 400 - 300) * interval '1 hour' END, now() - n / 3 * interval '1 minute'
-    FROM generate_series(1, 5000) AS n
-    """,
-    """
-    INSERT INTO drops (id, slug, name, created_at)
-    SELECT md5('Drop ' || n)::uuid, 'drop-' || n, 'Drop ' || n, now() - n * interval '1 minute'
-    FROM generate_series(1, 2000) AS n ON CONFLICT DO NOTHING
-    """,
-    """
-    INSERT INTO stock_shards (product_id, shard, stock, stocked, version)
-    SELECT id, shard, 5, 5, 1 FROM products, generate_series(0, 15) AS shard
-    ON CONFLICT (product_id, shard) DO NOTHING
-    """,
-    """
-    INSERT INTO orders (id, product_id, user_ref, quantity, status, region, created_at)
-    SELECT gen_random_uuid(), products.id, 'many ' || n % 4000, 1 + n % 2, 'CONFIRMED', 'here',
-           now() - n / 3 * interval '1 minute'
-    FROM products, generate_series(1, CASE name WHEN 'hot' THEN 12000 WHEN 'cold' THEN 3000 ELSE 1 END) AS n
-    """,
-    "INSERT INTO holdings (product_id, user_ref, units) "
-    "SELECT product_id, user_ref, sum(quantity) FROM orders GROUP BY product_id, user_ref",
-    """
-    UPDATE orders SET held_until = now() + interval '1 minute'
-    WHERE id IN (SELECT id FROM orders ORDER BY created_at LIMIT 200)
-    """,
-    "INSERT INTO operator_log (id, operator, action, product_id, changes) "
-    "SELECT gen_random_uuid(), 'ada', 'PRODUCT_PAUSED', id, '[]' FROM products, generate_series(1, 5)",
-    """
-    INSERT INTO activity (product_id, at, process, seconds, data)
-    SELECT products.id, now() - n * interval '5 minutes', gen_random_uuid(), 2,
-        '{"outcomes": {}, "transactions": {}, "attempts": 0, "seconds": []}'
-    FROM products, generate_series(1, CASE name WHEN 'hot' THEN 12000 WHEN 'cold' THEN 3000 ELSE 1 END) AS n
-    """,
-    """
-    INSERT INTO processes (id, name, version, started_at, seen_at, data)
-    SELECT gen_random_uuid(), 'host:' || n, '1.0', now(), now() - interval '1 minute', '{}'
-    FROM generate_series(1, 2000) AS n
-    """,
-    """
-    UPDATE orders SET status = 'CANCELLED', lapsed_at = CASE WHEN quantity % 2 = 0 THEN now() END
-    WHERE id IN (SELECT id FROM orders ORDER BY created_at DESC LIMIT 2000)
-    """,
-    "INSERT INTO restocks (id, product_id, delta) SELECT gen_random_uuid(), id, 1 FROM products",
-    "UPDATE products SET archived_at = now() WHERE name = 'Tee' AND created_at < now() - interval '5 hours'",
-    "ANALYZE",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Shop:
-    """Its `hot` product has a limit and 12,000 orders, `cold` has 3,000, and 5,000 others have one each. The buyers
-    are `many 0` to `many 3999`. `order_id` is an order of `hot` and of `buyer`; `held_id` is another, which is held."""
-
-    pool: Pool
-    hot: UUID
-    cold: UUID
-    order_id: UUID
-    held_id: UUID
-    buyer: str
 
 
 @pytest.fixture(scope="module")
 async def shop(shared_database_url: str) -> AsyncIterator[Shop]:
-    async with Pool(Endpoint("here", shared_database_url), size=5, times=PATIENT_TIMES.pool) as pool:
-        new = [
-            NewProduct.checked(name=name, drop_name=DROP, stock=100, limit_per_buyer=limit)
-            for name, limit in (("hot", 20), ("cold", None))
-        ]
-        hot, cold = [(await create_product(pool, product)).id for product in new]
-        for statement in FILL:
-            await pool.execute(statement)
-        [order] = await pool.fetch(
-            "SELECT id, user_ref FROM orders WHERE product_id = $1 AND held_until IS NULL LIMIT 1", hot
-        )
-        [held] = await pool.fetch("SELECT id FROM orders WHERE product_id = $1 AND held_until IS NOT NULL LIMIT 1", hot)
-        yield Shop(pool, hot, cold, order["id"], held["id"], order["user_ref"])
+    async with filled_shop(shared_database_url) as shop:
+        yield shop
 
 
 @pytest.fixture
@@ -159,6 +83,15 @@ def of_hot(shop: Shop, status: OrderStatus) -> OrderSearch:
 
 async def products(shop: Shop, drop_name: str | None = None) -> None:
     await in_both_directions(partial(list_products, shop.pool, drop_name=drop_name), size=20)
+
+
+async def search(shop: Shop, drop_name: str | None = None, **more: Any) -> None:
+    """Two pages of a search in both directions."""
+    wanted = ProductSearch(drop_names=() if drop_name is None else (drop_name,), **more)
+    found = await search_products(shop.pool, wanted, Paging(2))
+    assert found.end is not None
+    await search_products(shop.pool, wanted, Paging(2, found.end.encode()))
+    await search_products(shop.pool, wanted, Paging(last=2, before=found.end.encode()))
 
 
 async def drops(shop: Shop) -> None:
@@ -266,6 +199,36 @@ EXPECTED = {
     ),
     "products of a drop": Expected(
         lambda shop: products(shop, DROP), {"products_of_drop_current", "stock_shards_pkey"}
+    ),
+    "a search": Expected(
+        partial(search, availability=Availability.ON_SALE),
+        {"products_current", "products_pkey", "stock_shards_pkey"},
+    ),
+    "a search in another order": Expected(
+        partial(search, availability=Availability.GONE, sort=ProductSort.OLDEST),
+        {"products_current", "products_pkey", "stock_shards_pkey"},
+    ),
+    "a search in the order of openings": Expected(
+        partial(search, availability=Availability.GONE, sort=ProductSort.OPENS_AT),
+        {"products_by_opening", "products_open_at_once", "products_pkey", "stock_shards_pkey"},
+    ),
+    "a search of what is coming": Expected(
+        partial(search, availability=Availability.COMING, sort=ProductSort.OPENS_AT),
+        {"products_by_opening", "products_pkey", "stock_shards_pkey"},
+    ),
+    "a search in a drop": Expected(
+        partial(search, drop_name=DROP, opens_before=datetime.max.replace(tzinfo=UTC)),
+        {"products_of_drop_current", "products_pkey", "stock_shards_pkey"},
+    ),
+    "a search in a drop in the order of openings": Expected(
+        partial(search, drop_name=DROP, sort=ProductSort.OPENS_AT),
+        {"products_of_drop_by_opening", "products_of_drop_open_at_once", "products_pkey", "stock_shards_pkey"},
+    ),
+    "a search of archived products": Expected(
+        partial(search, family="Tee", archived=True), {"products_archived", "products_pkey", "stock_shards_pkey"}
+    ),
+    "a search of a drop's archived products": Expected(
+        partial(search, drop_name="Drop 400", archived=True), {"products_by_drop", "products_pkey", "stock_shards_pkey"}
     ),
     "drops": Expected(drops, {"drops_by_time"}, in_order=True),
     "drops by id": Expected(lambda shop: drops_by_id(shop.pool, [drop_id(DROP)]), {"drops_pkey"}),

@@ -3,11 +3,13 @@
 import asyncio
 import random
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from api.database.pool import Pool
+from api.drops.availability import Availability
 from api.drops.operator_log import Action
 from api.drops.product_changes import ProductUpdate, change_product
 from api.drops.products import Product, get_product
@@ -55,6 +57,25 @@ async def test_a_change_has_the_product_as_it_is_at_its_version(pool: Pool, ofte
         assert (await next_change(watcher)).product == await get_product(pool, product_id)
         renamed = await rename(pool, product_id, "Hoodie")
         assert replace((await next_change(watcher)).product, limit_changed_at=None) == renamed
+
+
+async def test_the_availability_of_a_product_follows_the_clock_of_its_changes(
+    pool: Pool, seldom: StockPublisher
+) -> None:
+    opens_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    product_id = await new_product(pool, opens_at=opens_at, shards=1)
+    product = await get_product(pool, product_id)
+    second = timedelta(seconds=1)
+
+    async with seldom.watch([product_id], with_products=True) as watcher:
+        assert (await next_change(watcher)).product.availability is Availability.COMING
+        seldom.publish(product_id, one_shard(9, 2), read_at=opens_at + second)
+        assert (await next_change(watcher)).product.availability is Availability.ON_SALE
+        seldom.publish(product_id, one_shard(0, 3), 0, replace(product, read_at=opens_at + 2 * second))
+        sold_out = (await next_change(watcher)).product
+        assert (sold_out.availability, sold_out.read_at) == (Availability.GONE, opens_at + 2 * second)
+        async with seldom.watch([product_id], with_products=True) as another:
+            assert (await next_change(another)).product == sold_out
 
 
 async def test_the_fields_are_read_once_for_each_revision_that_another_process_makes(

@@ -17,7 +17,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from api.graphql.cost import LONG, MAX_COST, MAX_ROWS, UNPAGED_ROWS
+from api.graphql.cost import LONG, MAX_COST, MAX_ROWS, SEARCHED, UNPAGED_ROWS
 from api.graphql.documents import Documents
 from api.identity.turns import Turns
 from api.storefront.pages import documents as storefront_documents
@@ -47,6 +47,11 @@ def server(shared_server: Server) -> Server:
 def test_lists_in_the_rows_of_a_list_count_for_each_row(documents: Documents) -> None:
     text = "{ drops(first: 7) { nodes { slug products(last: 3) { nodes { name } } } } }"
     assert cost(documents, text) == 2 + 7 * (2 + 1 + 3)
+
+
+def test_a_filter_counts_as_many_fields(documents: Documents) -> None:
+    text = "{ products(first: 2, filter: { family: null }) { nodes { name } } }"
+    assert cost(documents, text) == 2 + SEARCHED["argument_costs"]["filter"] + 2
 
 
 def test_a_long_text_counts_as_many_fields(documents: Documents) -> None:

@@ -27,8 +27,8 @@ FIELDS = {
         PageInfo.endCursor PageInfo.hasNextPage PageInfo.hasPreviousPage PageInfo.startCursor
         Drop.createdAt Drop.id Drop.name Drop.opensAt Drop.products Drop.slug
         DropConnection.edges DropConnection.nodes DropConnection.pageInfo DropEdge.cursor DropEdge.node
-        Product.archivedAt Product.closesAt Product.createdAt Product.description Product.drop Product.dropName
-        Product.holdSeconds
+        Product.archivedAt Product.availability Product.closesAt Product.createdAt Product.description Product.drop
+        Product.dropName Product.holdSeconds
         Product.id Product.limitPerBuyer Product.name Product.opensAt Product.pausedAt Product.revision Product.soldOut
         Product.descriptions Product.family Product.images Product.option Product.price Product.stock Product.stocked
         Product.version

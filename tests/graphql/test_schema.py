@@ -30,7 +30,10 @@ scalar DateTime
 
 type Query {
   viewer: Viewer!
-  products(first: Int, after: String, last: Int, before: String, dropName: String): ProductConnection!
+  products(
+    first: Int after: String last: Int before: String dropName: String archived: Boolean = false filter: ProductFilter
+    sort: ProductSort
+  ): ProductConnection!
   product(id: ID!): Product
   drops(first: Int, after: String, last: Int, before: String): DropConnection!
   drop(slug: String!): Drop
@@ -84,6 +87,13 @@ type Product implements Node {
   archivedAt: DateTime
   revision: Int!
   drop: Drop!
+  availability: Availability!
+}
+
+enum Availability { ON_SALE COMING GONE }
+enum ProductSort { NEWEST OLDEST OPENS_AT }
+input ProductFilter {
+  availability: Availability drop: String family: String opensBefore: DateTime opensAfter: DateTime
 }
 
 type Drop implements Node {

@@ -121,7 +121,7 @@ async def upgrade(server: Server, origin: str) -> Answer:
 @pytest.mark.parametrize(
     ("method", "headers"),
     [
-        ("PUT", "content-type"),
+        ("PATCH", "content-type"),
         ("DELETE", ""),
         ("POST", "cookie"),
         ("POST", "x-http-method-override"),

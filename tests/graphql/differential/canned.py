@@ -138,7 +138,10 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "was paid": lambda: AlreadyConfirmed("refund this payment"),
 }
 
-READ_AT_ONCE = ("action", "changes", "id", "created_at", "status", "oldest", "newest", "position", "type", "data")
+READ_AT_ONCE = (
+    *("more", "last_moment", "last_id", "action", "changes", "id", "created_at", "status", "oldest", "newest"),
+    *("position", "type", "data"),
+)
 """Columns that the reading of rows itself uses."""
 
 ODD: dict[str, Callable[[Any], Any]] = {
@@ -198,7 +201,8 @@ class Shop:
             if isinstance(arguments[0], UUID) and arguments[0].version == 5:  # of an idempotency key
                 things = (ORDERS[arguments[0].int % len(ORDERS)],)
         columns = Product.__slots__ if table == "products" else Order.__slots__
-        return self._rows(place, [{name: getattr(each, name) for name in columns} for each in things])
+        reached = {"more": False, "last_moment": None, "last_id": None} if "AS reached" in statement else {}
+        return self._rows(place, [reached | {name: getattr(each, name) for name in columns} for each in things])
 
     async def fetchrow(self, statement: str, *arguments: Any) -> dict[str, Any] | None:
         rows = await self.fetch(statement, *arguments)

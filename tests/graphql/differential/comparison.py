@@ -1,5 +1,6 @@
 """Executes one operation both ways, and checks that the answers are the same."""
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +26,9 @@ def both(
     order in both executions, so no error is earlier than another by chance.
     """
     request = Request(ways.prepare(document) if isinstance(document, str) else document, name, variables)
+    random.seed(plan.seed)  # retryAfterMs is random
     expected = ways.theirs(request, context(plan))
+    random.seed(plan.seed)
     actual = ways.ours(request, context(plan))
     what = f"{request.document.text}\n{variables} {name} {plan}"
     assert actual == expected, f"{what}\ngraphql-core: {expected.body!r}\nours:         {actual.body!r}"

@@ -42,6 +42,7 @@ USEFUL = {
     "userRef": ('"ada"', '"ada"', '"bob"', "null"),
     "dropName": ('"First Light"',),
     "slug": ('"first-light"',),
+    "drop": ('"first-light"',),
     "name": ('"Tee"',),
     "first": ("1", "2", "12", "100", "null"),
     "last": ("null", "null", "2"),
