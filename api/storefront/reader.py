@@ -31,7 +31,7 @@ class Reader:
 
     def canonical(self, address: str) -> str:
         """The address under which search engines know the page at this address: with its language if the reader's
-        request named one. Without, it is in the language of whoever requests it."""
+        request named one. Without, its language is each reader's own."""
         return _with_language(address, self.language) if self.named_language else address
 
     @property
