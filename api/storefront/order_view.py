@@ -26,7 +26,7 @@ VERDICTS = {
     OrderStatus.CANCELLED: "answer_cancelled",
     OrderStatus.LAPSED: "answer_lapsed",
 }
-"""The keys of the texts that tell the buyer so on the receipt."""
+"""The keys of the texts in which the receipt says it to the buyer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
         "ids": [product_id],
         "buyer": guest["subject"],
         "known": True,
+        "single": True,
         "one": EMBEDDED_REGIONS[0],
         "two": EMBEDDED_REGIONS[1],
     }

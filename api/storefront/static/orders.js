@@ -6,10 +6,10 @@ import { STATES, clockOf, isHeld, nodes, offerSharing, readAgain, timeLeft } fro
 import { announce, isolated, linkTo, moment, number, price, readCookie, setText, text, times } from "./locale.js";
 import { hasGuests, isKept, knownGuest } from "./purchase.js";
 
-const READ = `query MyOrders($id: ID!, $one: Boolean!, $after: String) {
+const READ = `query MyOrders($id: ID!, $single: Boolean!, $after: String) {
   now
-  order(id: $id) @include(if: $one) { ...Whole }
-  orders(first: 10, after: $after) @skip(if: $one) {
+  order(id: $id) @include(if: $single) { ...Whole }
+  orders(first: 10, after: $after) @skip(if: $single) {
     edges { node { ...Whole } }
     pageInfo { hasNextPage endCursor }
   }
@@ -203,7 +203,7 @@ async function read() {
   let refused = false;
   let data = {};
   try {
-    if (token) data = await request(READ, { id, one: !list, after }, token);
+    if (token) data = await request(READ, { id, single: !list, after }, token);
   } catch (error) {
     if (error.code !== "UNAUTHENTICATED") throw error;
     refused = true;
