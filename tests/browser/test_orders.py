@@ -79,8 +79,9 @@ class Buyer:
     async def keep(self, *, cookie: bool = True) -> None:
         """Have the browser keep the guest: in its cookie, or as the module alone did."""
         if cookie:
-            kept = {"name": COOKIE, "value": self.guest["token"], "url": self.server.url}
-            await self.page.context.add_cookies([{**kept, "sameSite": "Strict"}])
+            await self.page.context.add_cookies(
+                [{"name": COOKIE, "value": self.guest["token"], "url": self.server.url, "sameSite": "Strict"}]
+            )
             return
         await self.visit.goto("/healthz")
         await self.page.evaluate("(kept) => localStorage.setItem('dropzero.guest', kept)", json.dumps(self.guest))

@@ -120,7 +120,7 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
                 await client.subscribe(document, sent)
                 assert (await client.next())["stockChanged"]["stock"] == 2
             continue
-        if "rder(id: $id)" in document or "rder(orderId: $id)" in document:
+        if "rder(id: $id)" in document or "rderId: $id" in document:
             sent["id"] = order_id
         elif "$input" in document:
             cancels = "CancelOrderInput" in document
