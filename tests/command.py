@@ -1,6 +1,7 @@
 """Runs the `dropzero` command as its users do: as a process of its own, with an environment of its own.
 
-Most of a short command's time is the start of Python. So commands that only call a server can also run in a thread.
+Most of a short command's time is imports. So processes are forks of one that has imported the command already, but for
+those that `started` starts; and commands that only call a server can also run in a thread.
 """
 
 import asyncio
@@ -10,21 +11,25 @@ import os
 import re
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest import mock
 
 import aiohttp
 
 from api import cli
 from api.settings import read_settings
+from tests.forks import Fork, ForkServer
 from tests.patience import PATIENCE
 from tests.server import ADMIN_TOKEN, Server
 
-DROPZERO = (sys.executable, "-m", "api.cli")
+DROPZERO = (sys.executable, "-m", "api")
+
+FORKS = ForkServer()
+"""For all commands of this process of the run, which closes it at its end."""
 
 GRACE = 20.0
 """Seconds that a process has to end after SIGTERM, before it is killed."""
@@ -51,11 +56,11 @@ class Run:
 
 async def dropzero(*arguments: str, **variables: str) -> Run:
     """Run the command as a process to its end. Raises TimeoutError if it does not end."""
-    async with started(*DROPZERO, *arguments, env=environment(variables), stdout=PIPE, stderr=PIPE) as process:
+    async with forked(arguments, variables) as process:
         return await ended(process)
 
 
-async def ended(process: Process) -> Run:
+async def ended(process: Process | Fork) -> Run:
     """Wait for a process to end. Raises TimeoutError when it does not end."""
     async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
@@ -73,7 +78,20 @@ async def started(program: str | Path, *arguments: str | Path, **options: Any) -
         await asyncio.shield(asyncio.create_task(_end(process)))
 
 
-async def _end(process: Process) -> None:
+@contextlib.asynccontextmanager
+async def forked(
+    arguments: Sequence[str], variables: Mapping[str, str], stderr: IO[bytes] | None = None
+) -> AsyncIterator[Fork]:
+    """Yield a new process of the command. It has ended when the block is left, as that of `started`. Its standard
+    error is a pipe unless a file is given."""
+    async with FORKS.started(arguments, environment(variables), stderr) as process:
+        try:
+            yield process
+        finally:
+            await asyncio.shield(asyncio.create_task(_end(process)))
+
+
+async def _end(process: Process | Fork) -> None:
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):
@@ -119,7 +137,7 @@ async def operator(server: Server, *arguments: str, **variables: str) -> Run:
 class Serving(Server):
     """`dropzero serve` as a process that listens, with its announcement and its log file."""
 
-    process: Process
+    process: Process | Fork
     announced: str
     log_file: Path
     token: str
@@ -146,12 +164,10 @@ async def dropzero_serve(data: Path, *arguments: str, **variables: str) -> Async
     Raises TimeoutError if it does not print its announcement, and AssertionError if it ends before.
     """
     log_file = data.with_suffix(".log")
-    serve = [*DROPZERO, "serve", "--port", "0", *arguments]
     # Without the drain at the end of a server that has endpoints of its own.
-    there = environment({"DROPZERO_DATA": str(data), "DROPZERO_DRAIN_S": "0", **variables})
+    there = {"DROPZERO_DATA": str(data), "DROPZERO_DRAIN_S": "0", **variables}
     with log_file.open("ab") as log:
-        async with started(*serve, env=there, stdout=PIPE, stderr=log) as process:
-            assert process.stdout is not None
+        async with forked(["serve", "--port", "0", *arguments], there, log) as process:
             try:
                 async with asyncio.timeout(PATIENCE):
                     announced = (await process.stdout.readuntil(b"Regions")).decode()

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import time
 from collections.abc import Awaitable, Callable
 
 from api.database.connect import ConnectTimes
@@ -16,8 +17,8 @@ FACTOR = float(os.environ.get("TEST_TIME_FACTOR", "1"))
 PATIENCE = 60.0 * FACTOR
 """Seconds to wait for an event that must come, on a machine that is also busy with other work."""
 
-STEP = 0.005
-"""Seconds between two checks of a condition."""
+STEP, LONGEST_STEP = 0.005, 0.05
+"""Seconds between two checks of a condition, at first and at last. Many checks are requests to what is waited for."""
 
 PATIENT_TIMES = RegionTimes(
     ping_timeout=PATIENCE,
@@ -39,9 +40,10 @@ def short(seconds: float) -> float:
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], timeout: float = PATIENCE) -> None:
     """Wait until the condition, a function or a coroutine function, is true. Raises TimeoutError after `timeout` s."""
+    begun = time.monotonic()
     async with asyncio.timeout(timeout):
         while True:
             met = condition()
             if await met if inspect.isawaitable(met) else met:
                 return
-            await asyncio.sleep(STEP)
+            await asyncio.sleep(min(max(STEP, (time.monotonic() - begun) / 20), LONGEST_STEP))

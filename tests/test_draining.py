@@ -73,10 +73,10 @@ async def kept_connection(server: Serving) -> AsyncIterator[aiohttp.ClientSessio
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_server_that_drains_is_not_ready_and_goes_on_selling(tmp_path: Path, workers: str) -> None:
+async def test_a_server_that_drains_is_not_ready_and_goes_on_selling(data: Path, workers: str) -> None:
     variables = {"DROPZERO_DRAIN_S": LONG, "DROPZERO_WORKERS": workers}
     async with (
-        dropzero_serve(tmp_path / "data", **variables) as server,
+        dropzero_serve(data, **variables) as server,
         kept_connection(server) as kept,
         connected(server) as watcher,
     ):
@@ -100,9 +100,9 @@ async def test_a_server_that_drains_is_not_ready_and_goes_on_selling(tmp_path: P
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_when_it_has_drained_it_stops_listening_and_ends(tmp_path: Path, workers: str) -> None:
+async def test_when_it_has_drained_it_stops_listening_and_ends(data: Path, workers: str) -> None:
     variables = {"DROPZERO_DRAIN_S": "1", "DROPZERO_WORKERS": workers}
-    async with dropzero_serve(tmp_path / "data", **variables) as server:
+    async with dropzero_serve(data, **variables) as server:
         server.process.send_signal(signal.SIGTERM)
         await until(lambda: is_refused(server))
         async with asyncio.timeout(PATIENCE):
@@ -117,17 +117,17 @@ async def test_when_it_has_drained_it_stops_listening_and_ends(tmp_path: Path, w
         assert "Traceback" not in server.log
 
 
-async def test_ctrl_c_skips_the_drain_and_a_laptop_has_none(tmp_path: Path) -> None:
+async def test_ctrl_c_skips_the_drain_and_a_laptop_has_none(data: Path) -> None:
     for how, drain in ((signal.SIGINT, LONG), (signal.SIGTERM, "0")):
-        async with dropzero_serve(tmp_path / "data", DROPZERO_DRAIN_S=drain) as server:
+        async with dropzero_serve(data, DROPZERO_DRAIN_S=drain) as server:
             async with asyncio.timeout(PATIENCE):
                 assert await server.stop(how) == 0
             assert "draining" not in server.log
 
 
-async def test_a_request_on_its_way_when_the_listening_socket_closes_is_answered(tmp_path: Path) -> None:
+async def test_a_request_on_its_way_when_the_listening_socket_closes_is_answered(data: Path) -> None:
     """A request on an open connection is answered, and no new connection is accepted."""
-    async with dropzero_serve(tmp_path / "data", DROPZERO_DRAIN_S="1") as server:
+    async with dropzero_serve(data, DROPZERO_DRAIN_S="1") as server:
         address = urlsplit(server.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         await buy(server, "so that the connection before is accepted")
@@ -143,9 +143,9 @@ async def test_a_request_on_its_way_when_the_listening_socket_closes_is_answered
         assert await server.process.wait() == 0
 
 
-async def test_workers_that_are_replaced_one_by_one_lose_no_purchase(tmp_path: Path) -> None:
+async def test_workers_that_are_replaced_one_by_one_lose_no_purchase(data: Path) -> None:
     """Buyers keep their connections and buy without a pause, while SIGHUP replaces both workers."""
-    async with dropzero_serve(tmp_path / "data", "--workers", "2") as server:
+    async with dropzero_serve(data, "--workers", "2") as server:
         replaced = asyncio.Event()
         outcomes: Counter[str] = Counter()
 

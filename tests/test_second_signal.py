@@ -99,10 +99,7 @@ async def until_stopping(server: Serving) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(
-    tmp_path: Path, workers: int, first: signal.Signals
-) -> None:
-    data = tmp_path / "data"
+async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(data: Path, workers: int, first: signal.Signals) -> None:
     async with dropzero_serve(data, "--workers", str(workers), **DEADLINE) as server, stuck(server, data):
         server.process.send_signal(first)
         await until_stopping(server)
@@ -121,9 +118,8 @@ async def test_a_second_ctrl_c_breaks_off_what_is_in_flight(
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("skipped", [True, False])
 async def test_ctrl_c_first_skips_the_drain_and_then_breaks_off_what_is_in_flight(
-    tmp_path: Path, workers: int, skipped: bool
+    data: Path, workers: int, skipped: bool
 ) -> None:
-    data = tmp_path / "data"
     variables = {**DEADLINE, "DROPZERO_DRAIN_S": str(int(2 * PATIENCE)) if skipped else "1"}
     async with dropzero_serve(data, "--workers", str(workers), **variables) as server, stuck(server, data):
         server.process.send_signal(signal.SIGTERM)
@@ -141,8 +137,7 @@ async def test_ctrl_c_first_skips_the_drain_and_then_breaks_off_what_is_in_fligh
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_the_terminals_ctrl_c_reaches_all_processes_and_can_come_often(tmp_path: Path, workers: int) -> None:
-    data = tmp_path / "data"
+async def test_the_terminals_ctrl_c_reaches_all_processes_and_can_come_often(data: Path, workers: int) -> None:
     async with dropzero_serve(data, "--workers", str(workers), **DEADLINE) as server, stuck(server, data):
         processes = [server.process.pid, *worker_pids(server)]
         while server.process.returncode is None:
@@ -162,8 +157,7 @@ def worker_pids(server: Serving) -> list[int]:
     return [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
-async def test_the_terminals_first_ctrl_c_leaves_workers_the_time_to_answer(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+async def test_the_terminals_first_ctrl_c_leaves_workers_the_time_to_answer(data: Path) -> None:
     async with dropzero_serve(data, "--workers", "2", DROPZERO_COMMIT_DELAY_MS="100") as server:
         purchases = [asyncio.create_task(server.purchase(SAMPLE, f"buyer-{number}")) for number in range(20)]
         await asyncio.wait(purchases, return_when=asyncio.FIRST_COMPLETED)
@@ -176,9 +170,8 @@ async def test_the_terminals_first_ctrl_c_leaves_workers_the_time_to_answer(tmp_
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_second_sigterm_changes_nothing(tmp_path: Path, workers: int) -> None:
+async def test_a_second_sigterm_changes_nothing(data: Path, workers: int) -> None:
     """Some supervisors send SIGTERM to a group of processes, each of which passes it on: it arrives more than once."""
-    data = tmp_path / "data"
     async with dropzero_serve(data, "--workers", str(workers), DROPZERO_COMMIT_DELAY_MS="100") as server:
         purchases = [asyncio.create_task(server.purchase(SAMPLE, f"buyer-{number}")) for number in range(20)]
         await asyncio.wait(purchases, return_when=asyncio.FIRST_COMPLETED)

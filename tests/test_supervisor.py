@@ -133,9 +133,9 @@ async def has_waiting(server: Serving, number: int) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_worker_drains_on_however_often_sigterm_arrives(tmp_path: Path) -> None:
+async def test_a_worker_drains_on_however_often_sigterm_arrives(data: Path) -> None:
     """Some service managers send SIGTERM to every process, and the supervisor passes it on."""
-    async with dropzero_serve(tmp_path / "data", "--workers", "2", DROPZERO_DRAIN_S=LONG) as server:
+    async with dropzero_serve(data, "--workers", "2", DROPZERO_DRAIN_S=LONG) as server:
         processes = worker_pids(server)
         for pid in (*processes, server.process.pid):
             os.kill(pid, signal.SIGTERM)
@@ -153,10 +153,10 @@ async def test_a_worker_drains_on_however_often_sigterm_arrives(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_a_server_can_be_stopped_while_a_worker_starts(tmp_path: Path, how: signal.Signals) -> None:
+async def test_a_server_can_be_stopped_while_a_worker_starts(tmp_path: Path, data: Path, how: signal.Signals) -> None:
     gate = tmp_path / "gate"
     (tmp_path / "sitecustomize.py").write_text(GATE.format(gate=str(gate)))
-    async with dropzero_serve(tmp_path / "data", "--workers", "2", PYTHONPATH=python_path(tmp_path)) as server:
+    async with dropzero_serve(data, "--workers", "2", PYTHONPATH=python_path(tmp_path)) as server:
         before = worker_pids(server)
         gate.touch()
         os.kill(before[0], signal.SIGKILL)

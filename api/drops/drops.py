@@ -176,9 +176,9 @@ class Drops:
         """See ProductReads.get_several. One statement answers many clients, and each goes on in its turn."""
         return await self._in_turn(client, self.product_reads.get_several(ids))
 
-    async def read_list(self, part: ListPart, client: str = "") -> Listed | None:
+    async def read_lists(self, parts: Iterable[ListPart], client: str = "") -> dict[ListPart, Listed]:
         """See ListReads.get. One statement answers many clients, and each goes on in its turn."""
-        return await self._in_turn(client, self.list_reads.get(part))
+        return await self._in_turn(client, self.list_reads.get(parts))
 
     async def restock(self, request: RestockRequest, client: str = "") -> Product:
         """See restocking.restock. Looking up a product that is not known yet counts towards the deadline."""

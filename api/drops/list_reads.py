@@ -8,25 +8,29 @@ from api.database.database import Database
 from api.drops.catalogue import Drop, list_drops
 from api.drops.errors import InvalidInput
 from api.drops.gathering import Gathering
-from api.drops.products import Product, list_products
+from api.drops.keyset import Paging
+from api.drops.product_search import ProductSearch, search_products
+from api.drops.products import Product
 
-MAX_LISTS = 10
+MAX_LISTS = 12
 """Lists that one read has, at most. Each is a statement of its own."""
+
+MAX_STEPS = 4
+"""Pages of a search that a read puts together, at most: each examines a bounded number of rows, and can be short."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListPart:
-    """A part of a list: `first` products behind the cursor `after`, newest first. None: the list's begin. `drop_name`:
-    of the drop that all of them belong to; None for all drops."""
+    """A part of a list: `first` products of a search behind the cursor `after`. None: the list's begin."""
 
+    search: ProductSearch
     first: int
     after: str | None = None
-    drop_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The products of a part. `after`: the cursor of the last of them; None if no more follow."""
+    """The products of a part. `after`: the cursor to go on from; None if no more follow."""
 
     products: tuple[Product, ...]
     after: str | None
@@ -40,9 +44,10 @@ class ListReads:
         self._reads = Gathering(self._read, MAX_LISTS)
         self._newest = Gathering(self._read_newest, MAX_LISTS)
 
-    async def get(self, part: ListPart) -> Listed | None:
-        """The part, read after this call. None if `after` is no cursor of this list. Raises Conflict, Unavailable."""
-        return (await self._reads.get((part,))).get(part)
+    async def get(self, parts: Iterable[ListPart]) -> dict[ListPart, Listed]:
+        """The parts, read after this call. A part is missing if its `after` is no cursor of its list. Raises Conflict,
+        Unavailable."""
+        return await self._reads.get(parts)
 
     async def newest_drops(self, count: int) -> tuple[Drop, ...]:
         """The newest drops, at most so many, read after this call. Raises Conflict, Unavailable."""
@@ -56,10 +61,20 @@ class ListReads:
         found = {}
         for part in parts:
             with suppress(InvalidInput):  # of one reader's cursor, while the others get what they wait for
-                page = await list_products(self._database, part.first, part.after, part.drop_name)
-                after = page.items[-1].cursor.encode() if page.has_next else None
-                found[part] = Listed(tuple(page.items), after)
+                found[part] = await self._read_part(part)
         return found
+
+    async def _read_part(self, part: ListPart) -> Listed:
+        products: list[Product] = []
+        after = part.after
+        for _ in range(MAX_STEPS):
+            paging = Paging(part.first - len(products), after)
+            page = await search_products(self._database, part.search, paging)
+            products += page.items
+            after = page.end.encode() if page.has_next and page.end is not None else None
+            if after is None or len(products) == part.first:
+                break
+        return Listed(tuple(products), after)
 
     async def _read_newest(self, counts: Iterable[int]) -> dict[int, tuple[Drop, ...]]:
         return {count: tuple((await list_drops(self._database, count)).items) for count in counts}

@@ -10,6 +10,7 @@ from api.database.errors import DatabaseError
 from api.drops.drops import Drops
 from api.drops.keyset import MAX_PAGE
 from api.drops.list_reads import ListPart
+from api.drops.product_search import ProductSearch
 from api.drops.race_product import RACE
 from api.identity.clients import Clients
 from api.shop.shop import Shop
@@ -17,6 +18,8 @@ from api.storefront.drop_page import DATABASE_TIMEOUT
 from api.storefront.origin import origin_of
 
 _ROBOTS = "User-agent: *\nDisallow: /graphql\nDisallow: /demo/\nDisallow: /orders\nSitemap: {origin}/sitemap.xml\n"
+
+_PART = ListPart(ProductSearch(), MAX_PAGE)
 
 
 class Crawling:
@@ -34,10 +37,10 @@ class Crawling:
         """The pages, and the newest MAX_PAGE products. Older ones are found through the list."""
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
-                listed = await self._drops.read_list(ListPart(MAX_PAGE), self._clients.of(request.scope))
+                listed = await self._drops.read_lists((_PART,), self._clients.of(request.scope))
         except (DatabaseError, TimeoutError):
             return Response(status_code=503, headers={"retry-after": "1"})
-        products = [product for product in listed.products if product.id != RACE.id] if listed else []
+        products = [product for product in listed[_PART].products if product.id != RACE.id]
         paths = (*self._paths, *(f"/drop/{product.id}" for product in products))
         origin = escape(origin_of(request.scope, self._clients))
         urls = "".join(f"<url><loc>{origin}{path}</loc></url>\n" for path in paths)

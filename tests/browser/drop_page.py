@@ -90,7 +90,7 @@ async def orders_of(server: Server, product_id: str) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def nothing_moves(page: DropPage) -> AsyncIterator[None]:
-    """Buy, and check that what becomes of it in the block moves nothing since the click: the answer has room then."""
+    """Buy, and check that the answer, which comes in the block, moves nothing: it has room from the click on."""
     released = asyncio.Event()
 
     async def wait(route: Route) -> None:

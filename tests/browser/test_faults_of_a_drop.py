@@ -35,6 +35,7 @@ async def test_an_offline_page_says_so_at_once_and_is_live_again_by_itself(serve
     await visit.page.context.set_offline(False)
 
     await page.expect_live("4")
+    await expect(page.announced).to_have_text([english("offline"), english("live")])
     visit.problems.clear()
 
 

@@ -15,6 +15,7 @@ from api.drops.activity_feed import READ_NEW
 from api.drops.availability import Availability
 from api.drops.catalogue import Drop, drop_id, drops_by_id, drops_by_slug, list_drops
 from api.drops.drop_reads import DropPage, count_products_of_drops, read_openings, read_pages
+from api.drops.families import FamilyReads
 from api.drops.history import read_history
 from api.drops.holds import count_holds, held_units
 from api.drops.keyset import Page, Paging, Window
@@ -242,6 +243,9 @@ EXPECTED = {
         lambda shop: count_products_of_drops(shop.pool, [DROP, "Drop 8"]), {"products_of_drop_current"}
     ),
     "pages of drops": Expected(pages_of_drops, {"products_of_drop_current"}),
+    "the products of a family": Expected(
+        lambda shop: FamilyReads(shop.pool).get((DROP, "a family")), {"products_of_drop_current", "stock_shards_pkey"}
+    ),
     "products by id": Expected(
         lambda shop: get_products(shop.pool, [shop.hot, shop.cold]), {"products_pkey", "stock_shards_pkey"}
     ),

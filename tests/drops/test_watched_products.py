@@ -52,9 +52,12 @@ async def test_a_change_has_the_product_as_it_is_at_its_version(pool: Pool, ofte
     product_id = await new_product(pool, stock=7, shards=2)
 
     async with often.watch([product_id], with_products=True) as watcher:
-        assert (await next_change(watcher)).product == await get_product(pool, product_id)
+        first = (await next_change(watcher)).product
+        assert first == await get_product(pool, product_id)
         await restock(pool, product_id, 3)
-        assert (await next_change(watcher)).product == await get_product(pool, product_id)
+        restocked = (await next_change(watcher)).product
+        assert restocked == await get_product(pool, product_id)
+        assert restocked.read_at > first.read_at, "its availability is that of the change's moment"
         renamed = await rename(pool, product_id, "Hoodie")
         assert replace((await next_change(watcher)).product, limit_changed_at=None) == renamed
 

@@ -101,13 +101,13 @@ def total(figures: dict[str, float], metric: str) -> float:
 
 
 @asynccontextmanager
-async def two_workers(tmp_path: Path) -> AsyncIterator[Serving]:
-    async with dropzero_serve(tmp_path / "data", "--workers", "2") as server:
+async def two_workers(data: Path) -> AsyncIterator[Serving]:
+    async with dropzero_serve(data, "--workers", "2") as server:
         yield server
 
 
-async def test_every_scrape_is_the_sum_of_the_workers_and_no_counter_goes_down(tmp_path: Path) -> None:
-    async with two_workers(tmp_path) as server:
+async def test_every_scrape_is_the_sum_of_the_workers_and_no_counter_goes_down(data: Path) -> None:
+    async with two_workers(data) as server:
         scrapes = Scrapes(server)
         buying = asyncio.create_task(buy(server, 200))
         while not buying.done():
@@ -140,8 +140,8 @@ async def test_every_scrape_is_the_sum_of_the_workers_and_no_counter_goes_down(t
     assert "Traceback" not in server.log
 
 
-async def test_a_worker_that_is_killed_keeps_its_counts_and_loses_its_gauges(tmp_path: Path) -> None:
-    async with two_workers(tmp_path) as server:
+async def test_a_worker_that_is_killed_keeps_its_counts_and_loses_its_gauges(data: Path) -> None:
+    async with two_workers(data) as server:
         scrapes = Scrapes(server)
         await buy(server, 100)
         await until(lambda: scrapes.shows(100))
@@ -166,8 +166,8 @@ async def limits(scrapes: Scrapes) -> bool:
         return False  # the killed worker had accepted the connection
 
 
-async def test_workers_that_are_replaced_on_request_take_their_last_counts_along(tmp_path: Path) -> None:
-    async with two_workers(tmp_path) as server:
+async def test_workers_that_are_replaced_on_request_take_their_last_counts_along(data: Path) -> None:
+    async with two_workers(data) as server:
         scrapes = Scrapes(server)
         before = workers(server)
         await buy(server, 100)
@@ -178,8 +178,7 @@ async def test_workers_that_are_replaced_on_request_take_their_last_counts_along
     assert "Traceback" not in server.log
 
 
-async def test_workers_that_are_replaced_count_until_they_have_answered(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+async def test_workers_that_are_replaced_count_until_they_have_answered(data: Path) -> None:
     async with dropzero_serve(data, "--workers", "2", DROPZERO_DEADLINE_MS="120000") as server:
         scrapes = Scrapes(server)
         before = workers(server)
@@ -220,8 +219,8 @@ async def waiting(scrapes: Scrapes, number: int) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_the_folder_of_the_figures_is_removed_with_the_server(tmp_path: Path, how: signal.Signals) -> None:
-    async with two_workers(tmp_path) as server:
+async def test_the_folder_of_the_figures_is_removed_with_the_server(data: Path, how: signal.Signals) -> None:
+    async with two_workers(data) as server:
         folders = {Path(path) for path in open_folders(min(workers(server)))}
         assert len(folders) == 1
         assert await server.stop(how) == 0

@@ -11,7 +11,7 @@ _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 
 VALUES: dict[Page, dict[str, Any]] = {
     DROP: {"view": None, "outcome": None},
-    SHOP: {"sections": None, "more": None, "drops": (), "drop": None},
+    SHOP: {"sections": None, "drops": (), "drop": None},
     UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     ORDERS: {"notice": None, "views": (), "shown": None, "is_first": True, "more": None, "days": 180},
     ORDER: {"notice": "payment_missing", "view": None},

@@ -13,8 +13,10 @@ import pytest
 from api.database.database import Database
 from api.database.endpoint import Endpoint
 from api.database.pool import Pool, Record
+from api.drops.availability import Availability
 from api.drops.list_reads import ListPart, ListReads
 from api.drops.new_product import create_product
+from api.drops.product_search import ProductSearch
 from api.drops.race_product import RACE
 from api.drops.sample import SAMPLE
 from api.settings import Settings
@@ -89,7 +91,7 @@ async def test_a_family_is_one_card_that_leads_to_what_can_be_bought(server: Ser
 async def test_a_drop_can_be_shown_alone_and_a_long_list_goes_on(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.storefront.list_page.PRODUCTS", 2)
+    monkeypatch.setattr("api.storefront.list_page.PRODUCTS", dict.fromkeys(Availability, 2))
     await server.create_product(name="Lamp", dropName="Interiors")
     for name in ("Tee", "Cap", "Tote"):
         await server.create_product(name=name)
@@ -104,7 +106,7 @@ async def test_a_drop_can_be_shown_alone_and_a_long_list_goes_on(
     rest = await read(server, more)
     assert outline(rest)[1:] == ["On sale", "Tee", "Open now"]
     assert 'class="more"' not in rest
-    for unknown in ("/?drop=nothing", "/?after=nothing", "/?after=" + "a" * 5_000):
+    for unknown in ("/?drop=nothing", "/?show=nothing", "/?show=gone&after=nothing", "/?after=" + "a" * 5_000):
         async with server.session.get(f"{server.url}{unknown}") as response:
             assert response.status == 404
 
@@ -145,10 +147,10 @@ async def test_readers_of_a_moment_share_its_reads(pool: Pool) -> None:
     await create_product(pool, SAMPLE)
     counting = Counting(pool)
     reads = ListReads(cast("Database", counting))
-    listed = await asyncio.gather(*(reads.get(ListPart(60)) for _ in range(50)))
+    part, wrong = ListPart(ProductSearch(), 60), ListPart(ProductSearch(), 60, "no cursor")
+    listed = await asyncio.gather(*(reads.get((part, wrong)) for _ in range(50)))
     assert counting.fetched == 1
-    assert all(each is not None and each.products[0].id == SAMPLE.id for each in listed)
-    assert await reads.get(ListPart(60, "no cursor")) is None
+    assert all(each.keys() == {part} and each[part].products[0].id == SAMPLE.id for each in listed)
 
 
 SHOP = '''

@@ -198,7 +198,8 @@ function takeLevel({ stock, stocked, version }) {
 function showLive({ productId, stock, version, stale, revision }) {
   if (productId !== id) return showOption(productId, stock);
   const before = state.stock;
-  Object.assign(state, { stock, version, live: !stale, isGone: false });
+  Object.assign(state, { stock, version, isGone: false });
+  if (state.live !== !stale) showConnection(!stale)();
   tick();
   if (revision > state.product.revision || stock > before) readSoon();
   announceStock(state.product.name, before, stock);
@@ -310,8 +311,10 @@ quantity.addEventListener("change", step(0));
 new IntersectionObserver(([{ isIntersecting }]) => (parts.bar.hidden = isIntersecting)).observe(button);
 
 const showConnection = (live) => () => {
+  const isNews = live !== state.live && state.live !== null;
   state.live = live;
   render();
+  if (isNews) announce(connectionText());
 };
 const watch = new StockWatch({
   onChange: showLive,

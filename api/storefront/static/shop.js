@@ -3,9 +3,10 @@
 import { StockWatch, Subscription, isClosed, readFirst, request, soon, until } from "./api.js";
 import { announce, announceStock, moment, number, setText, text } from "./locale.js";
 
-const PRODUCTS = `query Drops {
+const PRODUCTS = `query Drops($ids: [ID!]!) {
   now
-  products(first: 100) { edges { node { id stock opensAt closesAt pausedAt archivedAt revision } } }
+  productsByIds(ids: $ids) { id stock opensAt closesAt pausedAt archivedAt revision }
+  products(first: 1) { nodes { id } }
 }`;
 const NEWS = `subscription News {
   productsChanged { id stock opensAt closesAt pausedAt archivedAt revision }
@@ -149,8 +150,8 @@ function checkOnce() {
 // Reads the products of the page, and whether there is a newer one. The sale of a product that no longer exists has
 // ended, and it is not watched any more: a subscription with its id would fail for all.
 async function read() {
-  const { products } = await request(PRODUCTS);
-  const found = new Map(products.edges.map(({ node }) => [node.id, node]));
+  const { productsByIds, products } = await request(PRODUCTS, { ids: [...cards.keys()] });
+  const found = new Map(productsByIds.filter(Boolean).map((product) => [product.id, product]));
   const watched = cards.size;
   for (const [id, card] of [...cards]) {
     if (found.has(id)) card.showRead(found.get(id));
@@ -161,8 +162,7 @@ async function read() {
     }
   }
   if (cards.size > 0 && cards.size < watched) watch.watch([...cards.keys()]);
-  const [newest] = found.keys();
-  if (newest && !cards.has(newest)) renewSoon();
+  if (products.nodes.some(({ id }) => !cards.has(id))) renewSoon();
 }
 
 // The page as the server renders it now.
