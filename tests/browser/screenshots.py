@@ -63,6 +63,12 @@ async def at_payment(page: Page) -> None:
     await expect(page.locator("#pay[aria-disabled=false]")).to_be_visible()
 
 
+async def at_receipt(page: Page) -> None:
+    """The receipt of the newest order, which an earlier view has placed."""
+    await page.locator("a.receipt").first.click()
+    await expect(page.locator("#print")).to_be_visible()
+
+
 async def raced(page: Page) -> None:
     await page.locator("#race button[aria-disabled=false]").click()
     await expect(page.locator("#sum dd").last).not_to_have_text("–")
@@ -105,6 +111,8 @@ async def stock_up(server: Server) -> list[View]:
         View("drop-sold-out", f"/drop/{gone}", live),
         View("drop-held", f"/drop/{holds}", held),
         View("payment", f"/drop/{holds}", at_payment),
+        View("orders", "/orders", nothing),
+        View("receipt", "/orders", at_receipt),
         View("architecture", "/architecture", raced),
         View("operator", "/operator", signed_in),
         View("operator-drop", f"/operator?product={open_}", run),

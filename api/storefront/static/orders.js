@@ -247,6 +247,7 @@ else document.getElementById("browser-forgets").hidden = !hasGuests || isKept();
 if (shown && token === rendered) showOrders(JSON.parse(shown.textContent));
 else if (token) {
   let key = null;
+  notice.hidden = notice.textContent !== text("unreachable"); // the server has not known this guest
   await readFirst(async () => (key = await read()));
   say(key);
 }
