@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from datetime import UTC, datetime
 from uuid import UUID
 
 from starlette.requests import Request
@@ -92,7 +91,7 @@ class DropPage:
             return Response(status_code=503, headers={"retry-after": "1"})
         if view is None or view.sale != "not_open_yet":
             return await self._missing.answer(request)
-        entry = calendar_of(view.product, view.address + reader.link(""), datetime.now(UTC))
+        entry = calendar_of(view.product, view.address + reader.link(""))
         disposition = {"content-disposition": f'attachment; filename="{view.product.id}.ics"'}
         return Response(entry, media_type=MEDIA_TYPE, headers=disposition)
 
@@ -106,5 +105,4 @@ class DropPage:
                 return None
             family = product.family
             variants = await self._drops.read_family(product.drop_name, family, client) if family else ()
-        # The database's clock decides whether a purchase is accepted. This clock decides what the page says at first.
-        return DropView.of(product, variants, datetime.now(UTC), origin_of(request.scope, self._clients))
+        return DropView.of(product, variants, origin_of(request.scope, self._clients))

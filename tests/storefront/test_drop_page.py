@@ -136,7 +136,7 @@ async def test_the_opening_is_an_entry_for_a_calendar(server: Server) -> None:
 def test_long_lines_of_an_entry_are_folded_between_characters() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     product = new_product_row(name="長い名前" * 40, opens_at=now, price=Price("1", "EUR"))
-    entry = calendar_of(product, "https://shop.example/drop/1", now)
+    entry = calendar_of(product, "https://shop.example/drop/1")
     assert all(len(line) <= LONGEST_LINE for line in entry.split(b"\r\n"))
     assert f"SUMMARY:{product.name}\r\n" in entry.decode().replace("\r\n ", "")
 
