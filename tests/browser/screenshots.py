@@ -101,11 +101,18 @@ async def stock_up(server: Server) -> list[View]:
     holds = await server.create_product(
         name="Studio Tote", dropName="Second Light", stock=80, limitPerBuyer=2, holdSeconds=600
     )
-    open_ = await server.create_product(name="Aurora Tee", dropName="First Light", stock=128)
+    image = {"url": "/static/aurora-tee.svg", "alt": "White tee with the aurora", "width": 800, "height": 1000}
+    look = {"dropName": "First Light", "images": [image], "price": {"amount": "48", "currency": "EUR"}}
+    for option, stock in (("S", 5), ("L", 0)):
+        await server.create_product(
+            name=f"Aurora Tee {option}", family="Aurora Tee", option=option, stock=stock, **look
+        )
+    open_ = await server.create_product(name="Aurora Tee M", family="Aurora Tee", option="M", stock=128, **look)
     await asyncio.gather(*(server.purchase(open_, f"buyer {number}") for number in range(28)))
     await server.create_product(name="Halo Lamp, brushed aluminium", dropName="Interiors", stock=1250)
     return [
         View("drops", "/", live),
+        View("drops-of-one", "/?drop=after-hours", live),
         View("drop-bought", f"/drop/{open_}", bought),
         View("drop-soon", f"/drop/{later}", live),
         View("drop-sold-out", f"/drop/{gone}", live),
