@@ -47,24 +47,24 @@ PERSISTED = {"requests": ["hash", "query", "query"]}
 """A client that sends hashes of queries sends one, learns that the server takes none, and sends queries ever after."""
 
 
-@awaited
+
 async def test_a_shop_on_apollo_client_goes_as_expected(shop: Shop, node: Node) -> None:
     assert await shop.session(node, "apollo.mjs") == SESSION | PERSISTED
 
 
-@awaited
+
 async def test_a_shop_on_urql_goes_as_expected(shop: Shop, node: Node) -> None:
     assert await shop.session(node, "urql.mjs") == SESSION | PERSISTED | {"warnings of the cache": []}
 
 
-@awaited
+
 async def test_a_shop_on_relay_goes_as_expected(shop: Shop, node: Node) -> None:
     await node.command("node_modules/.bin/relay-compiler")
 
     assert await shop.session(node, "relay.mjs") == SESSION
 
 
-@awaited
+
 async def test_a_shop_with_the_types_of_gql_tada_goes_as_expected(shop: Shop, node: Node) -> None:
     await node.command("node_modules/.bin/gql.tada", "generate-output", "--tsconfig", "tada/tsconfig.json")
     await node.command("node_modules/.bin/tsc", "--project", "tada")

@@ -114,12 +114,12 @@ for (const product of ['held', 'later', 'paused', 'closed'] as const) {
 saw('limited', await buy({ productId: products.limited, quantity: 2 }));
 saw('last', await buy({ productId: products.last, quantity: 2 }));
 
-const { errors } = await request(Buy, { input: { productId: products.open, quantity: 0 } });
+const { errors } = await request(Buy, { input: { productId: products.open, userRef: 'ada', quantity: 0 } });
 saw('no quantity', errors?.map(({ path, extensions }) => [extensions.code, path, extensions.field]));
 
 // What the types refuse.
 // @ts-expect-error: a product has no such field
-readFragment(Card, null as never).colour;
+() => readFragment(Card, null as never).colour;
 // @ts-expect-error: a price can be missing
 (): string => readFragment(Card, null as never).price.amount;
 // @ts-expect-error: a quantity is a number
