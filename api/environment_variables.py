@@ -246,8 +246,7 @@ RACE: Variable[bool] = Variable(
     "DROPZERO_RACE",
     False,
     _switch,
-    "the race on `/architecture`, which buys of the drops on sale for made-up buyers and cancels the orders again; "
-    "refused with endpoints",
+    "the race on `/architecture`, which sells a product of its own to made-up buyers; refused with endpoints",
     "`on`, or `off` with endpoints",
 )
 DEMO: Variable[bool] = Variable(

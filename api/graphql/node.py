@@ -3,9 +3,7 @@
 import strawberry
 
 
-@strawberry.interface(
-    description="Something with an id of its own, which no other product or order has. `node` reads it again."
-)
+@strawberry.interface(description="Something with an id of its own, which nothing else has. `node` reads it again.")
 class Node:
     id: strawberry.ID = strawberry.field(description="A UUID.")
 

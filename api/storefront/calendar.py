@@ -13,7 +13,7 @@ LONGEST_LINE = 75
 """Bytes of a line without its end (RFC 5545, section 3.1)."""
 
 
-def calendar_of(product: Product, address: str, now: datetime) -> bytes:
+def calendar_of(product: Product, address: str) -> bytes:
     """Return the entry for the opening of a product that has one. `address`: of its page."""
     assert product.opens_at is not None, "it opens"
     name = _escaped(product.name)
@@ -24,7 +24,7 @@ def calendar_of(product: Product, address: str, now: datetime) -> bytes:
         "BEGIN:VEVENT",
         f"UID:{product.id}@dropzero",
         f"SEQUENCE:{product.revision}",  # a newer file replaces the entry
-        f"DTSTAMP:{_moment(now)}",
+        f"DTSTAMP:{_moment(product.read_at)}",
         f"DTSTART:{_moment(product.opens_at)}",
         "DURATION:PT15M",
         f"SUMMARY:{name}",

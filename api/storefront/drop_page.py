@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from datetime import UTC, datetime
 from uuid import UUID
 
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from api.storefront.calendar import MEDIA_TYPE, calendar_of
 from api.storefront.drop_view import DropView
 from api.storefront.languages import value_in_query
 from api.storefront.missing_page import MissingPage
+from api.storefront.offers import Offers
 from api.storefront.origin import origin_of
 from api.storefront.pages import DROP
 from api.storefront.reader import Reader
@@ -50,11 +50,14 @@ _HEADERS = {
 class DropPage:
     """The endpoints of a product's page, and of the calendar entry of its opening."""
 
-    def __init__(self, drops: Drops, clients: Clients, rendering: Rendering, missing: MissingPage) -> None:
+    def __init__(
+        self, drops: Drops, clients: Clients, rendering: Rendering, missing: MissingPage, offers: Offers
+    ) -> None:
         self._drops = drops
         self._clients = clients
         self._rendering = rendering
         self._missing = missing
+        self._offers = offers
 
     async def answer(self, request: Request) -> Response:
         """The page in the reader's language."""
@@ -64,13 +67,15 @@ class DropPage:
             view = await self._read(request)
         except (DatabaseError, TimeoutError):
             headers = {**reader.headers, "retry-after": "1"}
-            page = self._rendering.content(DROP, reader, view=None, outcome=None)
+            page = self._rendering.content(DROP, reader, view=None, outcome=None, offers=())
             return page.response(sent, headers, 503)
         if view is None:
             return await self._missing.answer(request)
         outcome = value_in_query(request.scope["query_string"], b"outcome")
         shown = OUTCOMES.get(outcome or "")
-        values = {"view": view, "outcome": None if shown is None else (outcome, *shown)}
+        is_gone, client = view.sale in ("sold_out", "closed"), self._clients.of(request.scope)
+        offers = await self._offers.get(reader, client, without=view.product.id) if is_gone else ()
+        values = {"view": view, "outcome": None if shown is None else (outcome, *shown), "offers": offers}
         headers = {**reader.headers, **_HEADERS}
         if not self._rendering.options.guests:
             return self._rendering.content(DROP, reader, **values).response(sent, headers)
@@ -86,7 +91,7 @@ class DropPage:
             return Response(status_code=503, headers={"retry-after": "1"})
         if view is None or view.sale != "not_open_yet":
             return await self._missing.answer(request)
-        entry = calendar_of(view.product, view.address + reader.link(""), datetime.now(UTC))
+        entry = calendar_of(view.product, view.address + reader.link(""))
         disposition = {"content-disposition": f'attachment; filename="{view.product.id}.ics"'}
         return Response(entry, media_type=MEDIA_TYPE, headers=disposition)
 
@@ -100,5 +105,4 @@ class DropPage:
                 return None
             family = product.family
             variants = await self._drops.read_family(product.drop_name, family, client) if family else ()
-        # The database's clock decides whether a purchase is accepted. This clock decides what the page says at first.
-        return DropView.of(product, variants, datetime.now(UTC), origin_of(request.scope, self._clients))
+        return DropView.of(product, variants, origin_of(request.scope, self._clients))

@@ -23,11 +23,11 @@ AVAILABILITY = {
 """schema.org's availability, by the state of the sale."""
 
 
-def sale_of(product: Product, now: datetime) -> str:
-    """The state of the sale: the key of its text, and of AVAILABILITY."""
-    if product.closed_at(now) is not None:
+def sale_of(product: Product) -> str:
+    """The state of the sale when the product was read: the key of its text, and of AVAILABILITY."""
+    if product.closed_at(product.read_at) is not None:
         return "closed"
-    if product.opens_at is not None and product.opens_at > now:
+    if product.opens_at is not None and product.opens_at > product.read_at:
         return "not_open_yet"
     if product.stock <= 0:
         return "sold_out"
@@ -47,9 +47,10 @@ class DropView:
     origin: str
 
     @classmethod
-    def of(cls, product: Product, variants: tuple[Variant, ...], now: datetime, origin: str) -> "DropView":
-        year = now.replace(month=1, day=2, hour=0, minute=0, second=0, microsecond=0)
-        return cls(product, variants, sale_of(product, now), year, origin)
+    def of(cls, product: Product, variants: tuple[Variant, ...], origin: str) -> "DropView":
+        """The view of the moment at which the product was read, by the database's clock."""
+        year = product.read_at.replace(month=1, day=2, hour=0, minute=0, second=0, microsecond=0)
+        return cls(product, variants, sale_of(product), year, origin)
 
     @property
     def address(self) -> str:

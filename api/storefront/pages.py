@@ -90,7 +90,7 @@ ORDERS = Page(
 )
 ORDER = Page("order.html", "orders_title", ORDERS.modules, "orders.css")
 ABOUT = Page("about.html", "about_shop", ("locale.js",), place="/about")
-MISSING = Page("missing.html", "missing_title", ("locale.js",))
+MISSING = Page("missing.html", "missing_title", ("locale.js",), "list.css")
 PAGES = (SHOP, DROP, UNANSWERED, PAYMENT, ARCHITECTURE, RACE, OPERATOR, ORDERS, ORDER, ABOUT, MISSING)
 
 

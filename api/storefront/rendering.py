@@ -106,6 +106,7 @@ class Rendering:
             languages=LANGUAGES,
             direction="rtl" if language in RIGHT_TO_LEFT else "ltr",
             link=reader.link,
+            canonical=reader.canonical,
             texts=read_messages(language),
             formats=formats_of(language),
             script_texts=as_json(orjson.dumps(script_texts(page, language)).decode()),

@@ -52,8 +52,9 @@ class Storefront:
 
     def __init__(self, drops: Drops, authenticator: Authenticator, clients: Clients, options: Options) -> None:
         rendering = Rendering(options)
-        missing = MissingPage(Offers(drops, rendering), clients, rendering)
-        drop = DropPage(drops, clients, rendering, missing)
+        offers = Offers(drops, rendering)
+        missing = MissingPage(offers, clients, rendering)
+        drop = DropPage(drops, clients, rendering, missing, offers)
         form = PurchaseForm(drops, authenticator, clients, rendering, missing)
         crawling = Crawling(drops, clients, options.shop)
         orders = OrdersPage(drops, authenticator, clients, rendering, missing)

@@ -10,7 +10,7 @@ from api.storefront.rendering import Options, Rendering
 _TERMS = LegalText("en", "Terms", ("You buy from us.", "Not from others."))
 
 VALUES: dict[Page, dict[str, Any]] = {
-    DROP: {"view": None, "outcome": None},
+    DROP: {"view": None, "outcome": None, "offers": ()},
     SHOP: {"sections": None, "drops": (), "drop": None},
     UNANSWERED: {"verdict": "answer_busy", "page_link": "/", "quantity": 1, "key": ""},
     ORDERS: {"notice": None, "views": (), "shown": None, "is_first": True, "more": None, "days": 180},

@@ -63,7 +63,7 @@ SELECTIONS = {
     "an inner name of Python": ("{ __class__ }", "Cannot query field '__class__'"),
     "a subgraph's schema": ("{ _service { sdl } }", "Cannot query field '_service'"),
     "a subgraph's entities": ("{ _entities(representations: []) { __typename } }", "Cannot query field '_entities'"),
-    "any node": ('{ node(id: "x") { id } }', "Cannot query field 'node'"),
+    "any entity": ("{ _entities { id } }", "Cannot query field '_entities'"),
 }
 VARIABLES = {
     "not defined": ("{ product(id: $id) { id } }", "Variable '$id' is not defined"),

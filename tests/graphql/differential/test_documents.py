@@ -42,6 +42,8 @@ VALUES = {
     "String": "ada",
     "DateTime": "2026-12-01T10:00:00Z",
     "OrderStatus": "CONFIRMED",
+    "Availability": "ON_SALE",
+    "ProductSort": "NEWEST",
 }
 NAMED = {
     "orderId": str(ORDERS[0].id),
