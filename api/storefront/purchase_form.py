@@ -100,7 +100,7 @@ class PurchaseForm:
             return Response(f"{refusal}\n", refusal.status, media_type="text/plain")
         guest: Guest | None = None
         try:
-            guest = await self._guest(request)
+            guest = await self._guest(request, form)
             outcome = await self._buy(request, product_id, guest.subject, form)
         except RateLimited as limit:
             answer = self._unanswered(request, reader, page, form, "answer_crowded", 429)
@@ -119,13 +119,14 @@ class PurchaseForm:
             answer.headers["set-cookie"] = guest_cookie(guest.made, secure=secure)
         return answer
 
-    async def _guest(self, request: Request) -> Guest:
-        """The guest of the browser's cookie, or a new one. Raises RateLimited."""
+    async def _guest(self, request: Request, form: Form) -> Guest:
+        """The guest of the browser's cookie, or a new one. A form that is sent twice without a cookie, by a double
+        click or after an answer that was lost, is of one new guest: it is one purchase. Raises RateLimited."""
         with suppress(GuestRefused):
             subject = await guest_of(request.scope, self._authenticator, self._clients)
             if subject is not None:
                 return Guest(subject)
-        made = self._authenticator.new_guest(self._clients.of(request.scope))
+        made = self._authenticator.new_guest(self._clients.of(request.scope), form.key)
         return Guest(made.subject, made.token)
 
     async def _buy(self, request: Request, product_id: UUID, subject: str, form: Form) -> Outcome:

@@ -17,7 +17,11 @@ PACKAGES = ("html-validate@10.9.0", "lighthouse@12.8.2", "pa11y@9.1.1", "puppete
 
 OWN = Shop(
     seller=Seller("Aurora Goods", "Here 1\nBerlin", "hello@shop.example"),
-    pages={"returns": LegalPage("returns", "en", {"en": LegalText("en", "Returns", ("You can return it within 14 days.",))})},
+    pages={
+        "returns": LegalPage(
+            "returns", "en", {"en": LegalText("en", "Returns", ("You can return it within 14 days.",))}
+        )
+    },
 )
 
 TEE: dict[str, Any] = {
@@ -25,7 +29,9 @@ TEE: dict[str, Any] = {
     "family": "Aurora Tee",
     "description": "Heavy cotton, cut in one piece.",
     "price": {"amount": "48.00", "currency": "EUR"},
-    "images": [{"url": "/static/aurora-tee.svg", "alt": "White tee with a wave of green", "width": 800, "height": 1000}],
+    "images": [
+        {"url": "/static/aurora-tee.svg", "alt": "White tee with a wave of green", "width": 800, "height": 1000}
+    ],
 }
 
 PRODUCTS: dict[str, dict[str, Any]] = {

@@ -56,6 +56,19 @@ async def test_one_rendering_is_one_purchase_and_each_rendering_another(server: 
     assert len({order["userRef"] for order in orders}) == 1
 
 
+async def test_a_new_guest_who_sends_the_form_twice_buys_once(server: Server) -> None:
+    """A double click, or a form that is sent again because its answer was lost: neither request has a cookie."""
+    path = f"/drop/{await server.create_product(stock=5)}"
+    browsers = [Browser(server), Browser(server)]
+
+    answers = await asyncio.gather(*(browser.buy(path, {"key": KEY}) for browser in browsers))
+
+    [order] = await orders_of(server, path.removeprefix("/drop/"))
+    assert {headers["location"] for _, _, headers in answers} == {f"/orders/{order['id']}"}
+    for browser in browsers:
+        assert (await browser.get(f"/orders/{order['id']}"))[0] == 200
+
+
 async def test_a_hold_leads_to_its_order(server: Server) -> None:
     product_id = await server.create_product(stock=5, holdSeconds=300)
     _, _, headers = await Browser(server).buy(f"/drop/{product_id}", {"key": KEY})
