@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from api.database.pool import Pool
 from api.graphql.requests import MAX_BODY
 from api.identity.authenticator import FREE_GUESTS
 from api.settings import Settings, read_settings
 from api.storefront.purchase_form import MAX_FORM
+from tests.graphql.several import until_waiting
+from tests.locks import stock_held, until_blocked
 from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 from tests.storefront.shop import Browser, key_in, orders_of
 
@@ -211,6 +214,23 @@ async def test_a_database_that_does_not_answer_leaves_a_form_for_the_same_purcha
 
     assert (await browser.buy(f"/drop/{product_id}", {"key": key_in(page)}))[0] == 303
     assert len(await orders_of(server, product_id)) == 1
+
+
+async def test_a_browser_that_leaves_takes_its_purchase_out_of_the_line_and_logs_nothing(
+    settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(replace(settings, guest_keys=(GUEST_KEY,))) as server:
+        product_id = await server.create_product(stock=5)
+        async with stock_held(behind, product_id):
+            first = asyncio.create_task(server.purchase(product_id))
+            await until_blocked(behind)
+            leaves = asyncio.create_task(Browser(server).buy(f"/drop/{product_id}", {"key": KEY}))
+            await until_waiting(server, 2)
+            leaves.cancel()
+            await until_waiting(server, 1)
+        await first
+        assert len(await orders_of(server, product_id)) == 1
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_shop_without_guests_has_no_form(settings: Settings) -> None:
