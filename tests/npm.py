@@ -37,7 +37,8 @@ class Node:
         return script
 
     async def run(self, script: str, *arguments: str, actions: Actions = NO_ACTIONS) -> list[dict[str, Any]]:
-        """Run the script, which has to succeed. Returns what it prints, one object a line.
+        """Run the script, which has to succeed, and has PATIENCE for each line. Returns what it prints, one object a
+        line.
 
         A line `{"perform": NAME}` is not a result. The action of that name is performed, and an empty line is sent
         back when it is done.
@@ -57,8 +58,9 @@ class Node:
         complaints = asyncio.create_task(process.stderr.read())
         results = []
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as timeout:
                 async for line in process.stdout:
+                    timeout.reschedule(asyncio.get_running_loop().time() + PATIENCE)
                     printed = json.loads(line)
                     if "perform" in printed:
                         await actions[printed["perform"]]()

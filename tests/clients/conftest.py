@@ -19,7 +19,7 @@ from api.settings import Settings
 from tests.locks import stock_held, until_blocked
 from tests.npm import Actions, Node, install
 from tests.patience import PATIENT_TIMES, until
-from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
+from tests.server import ADMIN_TOKEN, GUEST_KEY, PURCHASE, Server, serving
 
 FOLDER = Path(__file__).parent
 
@@ -56,6 +56,8 @@ PRODUCTS: dict[str, dict[str, Any]] = {
 }
 """The products of the drop, by what becomes of a purchase. The list has the newest first."""
 
+REVISION = "query ($id: ID!) { product(id: $id) { revision } }"
+RENAME = "mutation ($input: UpdateProductInput!) { updateProduct(input: $input) { name } }"
 PAUSE = "mutation ($id: ID!) { pauseProduct(productId: $id) { pausedAt } }"
 
 
@@ -84,11 +86,26 @@ def settings(settings: Settings) -> Settings:
     return replace(settings, guest_keys=(GUEST_KEY,))
 
 
+async def sell(server: Server, product_id: str) -> None:
+    """Buy one unit for another buyer, as the operator: the server may execute trusted documents alone."""
+    wanted = {"productId": product_id, "userRef": "ada"}
+    sold = await server.data(PURCHASE, {"input": wanted}, token=ADMIN_TOKEN)
+    assert sold["purchase"]["status"] == "CONFIRMED"
+
+
+async def change_catalogue(server: Server, product_id: str) -> None:
+    """Rename a product, and create one."""
+    revision = (await server.data(REVISION, {"id": product_id}))["product"]["revision"]
+    renamed = {"productId": product_id, "revision": revision, "name": "renamed"}
+    await server.data(RENAME, {"input": renamed}, token=ADMIN_TOKEN)
+    await server.create_product(name="new", dropName="First Light")
+
+
 @asynccontextmanager
 async def one_unanswered(server: Server, product_id: str, behind: Pool) -> AsyncIterator[None]:
     """Let the server have a purchase that is answered when the block is left."""
     async with stock_held(behind, product_id):
-        purchase = asyncio.create_task(server.purchase(product_id))
+        purchase = asyncio.create_task(sell(server, product_id))
         await until_blocked(behind)
         yield
     await purchase
@@ -102,12 +119,9 @@ async def shop(server: Server, settings: Settings, endpoints: tuple[Endpoint, ..
     }
     await server.data(PAUSE, {"id": products["paused"]}, token=ADMIN_TOKEN)
 
-    async def sell(name: str) -> None:
-        assert (await server.purchase(products[name]))["status"] == "CONFIRMED"
-
-    async def until_watched(watchers: int) -> None:
+    async def until_counted(metric: str, count: int) -> None:
         async def counted() -> bool:
-            return (await server.metrics())["dropzero_watchers"] == watchers
+            return (await server.metrics())[metric] == count
 
         await until(counted)
 
@@ -126,9 +140,11 @@ async def shop(server: Server, settings: Settings, endpoints: tuple[Endpoint, ..
             "unknown": str(uuid4()),
         }
         actions = {
-            "sell open": partial(sell, "open"),
-            "sell last": partial(sell, "last"),
-            "a watcher is there": partial(until_watched, 1),
-            "no watcher is there": partial(until_watched, 0),
+            "sell open": partial(sell, server, products["open"]),
+            "sell last": partial(sell, server, products["last"]),
+            "change the catalogue": partial(change_catalogue, server, products["limited"]),
+            "a watcher is there": partial(until_counted, "dropzero_watchers", 1),
+            "no watcher is there": partial(until_counted, "dropzero_watchers", 0),
+            "a follower is there": partial(until_counted, "dropzero_product_followers", 1),
         }
         yield Shop(arguments, actions)

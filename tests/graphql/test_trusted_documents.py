@@ -130,7 +130,7 @@ async def test_the_documents_of_our_own_pages_are_served(server: Server) -> None
                 else:
                     assert (await client.next())["stockChanged"]["stock"] == 3
             continue
-        if "rder(id: $id)" in document or "orderId: $id" in document:
+        if "rder(id: $id)" in document or "rderId: $id" in document:
             sent["id"] = order_id
         elif "$input" in document:
             cancels = "CancelOrderInput" in document

@@ -214,6 +214,7 @@ async def test_search_engines_learn_the_addresses_of_a_page_in_all_languages(ser
     page = await read(server, "/?lang=fr")
     assert f'<link rel="canonical" href="{server.url}/?lang=fr" />' in page
     assert page.count('rel="alternate" hreflang=') == len(LANGUAGES) + 1
+    assert f'hreflang="x-default" href="{server.url}/?lang=en" />' in page  # an address that is canonical itself
     assert f'<meta property="og:image" content="{server.url}/icon-512.png" />' in page
     async with server.session.get(f"{server.url}/robots.txt") as response:
         assert f"Sitemap: {server.url}/sitemap.xml" in await response.text()

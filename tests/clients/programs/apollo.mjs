@@ -9,14 +9,16 @@ import { createClient } from 'graphql-ws';
 import * as operations from './operations.mjs';
 import { possibleTypes } from './possible_types.mjs';
 import { session } from './session.mjs';
-import { Shown, requests, saw, shop, socketUrl } from './shop.mjs';
+import { Shown, perform, requests, saw, shop, socketUrl } from './shop.mjs';
 
 /** A client of the server at this address, for the buyer whose token it is. */
 function open(url, token) {
   const authorization = `Bearer ${token}`;
   const cache = new InMemoryCache({
     possibleTypes,
-    typePolicies: { Query: { fields: { products: relayStylePagination(['dropName']) } } },
+    typePolicies: {
+      Query: { fields: { products: relayStylePagination(['dropName', 'archived', 'filter', 'sort']) } },
+    },
   });
   const link = ApolloLink.split(
     ({ operationType }) => operationType === 'subscription',
@@ -33,6 +35,30 @@ function open(url, token) {
   return new ApolloClient({ cache, link });
 }
 
+const FIRST_PAGE = { drop: shop.drop, first: shop.pageSize };
+
+/** The list of the drop. `shown` has its products from now on. */
+function watchList(client, shown) {
+  const query = client.watchQuery({ query: gql(operations.LIST), variables: FIRST_PAGE });
+  query.subscribe(({ data }) => shown.show(data?.products.edges.map(({ node }) => node) ?? []));
+  return query;
+}
+
+/** What an operator changes is stored like everything else. Only for a new product, the list is read again. */
+async function catalogue(client) {
+  const shown = new Shown();
+  const query = watchList(client, shown);
+  client.subscribe({ query: gql(operations.CHANGED) }).subscribe(({ data }) => {
+    const { id } = data.productsChanged;
+    if (!query.getCurrentResult().data.products.edges.some(({ node }) => node.id === id)) query.refetch();
+  });
+  await perform('a follower is there');
+  await perform('change the catalogue');
+  const named = (name) => (products) => products.some((product) => product.name === name);
+  await shown.until((products) => named('renamed')(products) && named('new')(products));
+  saw('the list after changes', shown.value.map(({ name }) => name));
+}
+
 /** What the session needs of a client. */
 function adapted(client, token) {
   const mutate = async (document, variables) => (await client.mutate({ mutation: gql(document), variables })).data;
@@ -41,15 +67,15 @@ function adapted(client, token) {
   return {
     list() {
       const shown = new Shown();
-      const variables = { drop: shop.drop, first: shop.pageSize };
-      const query = client.watchQuery({ query: gql(operations.LIST), variables });
-      query.subscribe(({ data }) => shown.show(data?.products.edges.map(({ node }) => node) ?? []));
+      const query = watchList(client, shown);
       const more = () => {
         const { endCursor } = query.getCurrentResult().data.products.pageInfo;
         return query.fetchMore({ variables: { after: endCursor } });
       };
       return { shown, more };
     },
+    listOf: async (more) =>
+      (await read(operations.LIST, { ...FIRST_PAGE, ...more })).products.edges.map(({ node }) => node.id),
     buy: async (input) => (await mutate(operations.BUY, { input })).purchase,
     boughtBy: async (productId, key) => (await read(operations.BOUGHT, { productId, key })).purchaseByKey,
     cancel: async (input) => (await mutate(operations.CANCEL, { input })).cancelOrder,
@@ -68,6 +94,8 @@ function adapted(client, token) {
 const { data } = await open(shop.url).mutate({ mutation: gql(operations.GUEST) });
 requests.length = 0;
 const { token } = data.guest;
-await session(adapted(open(shop.url, token), token));
+const client = open(shop.url, token);
+await session(adapted(client, token));
 saw('requests', requests.slice(0, 3));
+await catalogue(client);
 process.exit();

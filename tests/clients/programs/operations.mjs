@@ -5,8 +5,8 @@ export const GUEST = 'mutation Guest { guest { token } }';
 const CARD = 'fragment Card on Product { id name stock version soldOut }';
 
 export const LIST = `
-  query List($drop: String!, $first: Int!, $after: String) {
-    products(dropName: $drop, first: $first, after: $after) {
+  query List($drop: String!, $filter: ProductFilter, $sort: ProductSort, $first: Int!, $after: String) {
+    products(dropName: $drop, filter: $filter, sort: $sort, first: $first, after: $after) {
       edges { cursor node { ...Card } }
       pageInfo { endCursor hasNextPage }
     }
@@ -49,6 +49,8 @@ export const STOCK = `
     stockChanged(productIds: $ids) { product { id stock version soldOut } }
   }
 `;
+
+export const CHANGED = 'subscription Changed { productsChanged { id name stock version soldOut } }';
 
 export const NODE = `query Refetch($id: ID!) { node(id: $id) { id ...Card } } ${CARD}`;
 export const NODES = `query RefetchAll($ids: [ID!]!) { nodes(ids: $ids) { id ...Card } } ${CARD}`;

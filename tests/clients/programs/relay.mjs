@@ -23,17 +23,19 @@ function open(url, token) {
   const sockets = createClient({ url: socketUrl, connectionParams: { authorization } });
   const headers = { 'content-type': 'application/json', ...(token && { authorization }) };
   const network = runtime.Network.create(
-    ({ text: query }, variables) =>
-      fetch(url, { method: 'POST', headers, body: JSON.stringify({ query, variables }) }).then((sent) => sent.json()),
-    ({ text: query }, variables) =>
-      runtime.Observable.create((sink) => sockets.subscribe({ query, variables }, sink)),
+    ({ id: documentId }, variables) =>
+      fetch(url, { method: 'POST', headers, body: JSON.stringify({ documentId, variables }) }).then((sent) => sent.json()),
+    ({ id: documentId }, variables) =>
+      runtime.Observable.create((sink) => sockets.subscribe({ documentId, query: '', variables }, sink)),
   );
   return new runtime.Environment({ network, store: new runtime.Store(new runtime.RecordSource()) });
 }
 
+const FIRST_PAGE = { drop: shop.drop, first: shop.pageSize };
+
 /** The list of a drop, as a component. `page` has what the session reads of it, and how it goes on. */
 function List({ page }) {
-  const query = useLazyLoadQuery(QUERY, { drop: shop.drop, first: shop.pageSize });
+  const query = useLazyLoadQuery(QUERY, FIRST_PAGE);
   const { data, loadNext } = usePaginationFragment(LIST, query);
   page.more = () => loadNext(shop.pageSize);
   return data.products.edges.map(({ node }) => createElement(Card, { key: node.id, product: node, page }));
@@ -62,6 +64,10 @@ function adapted(environment, token) {
       const list = createElement(Suspense, {}, createElement(List, { page }));
       page.root = create(createElement(RelayEnvironmentProvider, { environment }, list));
       return { shown, more: () => page.more() };
+    },
+    async listOf(more) {
+      const list = runtime.getSingularSelector(LIST, await read(QUERY, { ...FIRST_PAGE, ...more }));
+      return environment.lookup(list).data.products.edges.map(({ node }) => node.id);
     },
     buy: async (input) => (await mutate(BUY, { input })).purchase,
     boughtBy: async (productId, key) => (await read(BOUGHT, { productId, key })).purchaseByKey,

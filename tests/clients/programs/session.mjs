@@ -16,7 +16,7 @@ function told({ status, product, order }) {
 
 /**
  * Run the session. A client has `list()`, which shows the first page of the drop and returns what is shown and `more`;
- * the operations `buy`, `boughtBy`, `cancel`, `node`, `nodes` and `create`, which return the value of their field or
+ * `listOf`, which returns the ids on the first page of another list; the operations `buy`, `boughtBy`, `cancel`, `node`, `nodes` and `create`, which return the value of their field or
  * throw; `errors`, which returns the GraphQL errors of what was thrown; `watch`, which subscribes to live stock; and
  * `busy`, a client like it of a server that cannot sell.
  */
@@ -27,6 +27,7 @@ export async function session(client) {
   await liveStock(client, list);
   await nodes(client, list);
   await errors(client);
+  saw('the list at last', list.value.map(({ name }) => name));
 }
 
 async function pages(client) {
@@ -36,6 +37,8 @@ async function pages(client) {
   more();
   const both = await shown.until((cards) => cards.length > first.length);
   saw('both pages', both.map(({ name }) => name));
+  const nameOf = (id) => Object.keys(shop.products).find((name) => shop.products[name] === id);
+  saw('another list', (await client.listOf({ filter: { availability: 'ON_SALE' }, sort: 'OLDEST' })).map(nameOf));
   return shown;
 }
 

@@ -44,6 +44,8 @@ function open(url, token) {
   });
 }
 
+const FIRST_PAGE = { drop: shop.drop, first: shop.pageSize };
+
 /** The data of a result. Throws its error. */
 function dataOf({ data, error }) {
   if (error) throw error;
@@ -62,7 +64,7 @@ function adapted(client, token) {
       let endCursor;
       const page = (after) => {
         unsubscribe();
-        const query = client.query(operations.LIST, { drop: shop.drop, first: shop.pageSize, after });
+        const query = client.query(operations.LIST, { ...FIRST_PAGE, after });
         ({ unsubscribe } = query.subscribe(({ data }) => {
           endCursor = data?.products?.pageInfo.endCursor;
           shown.show(data?.products?.edges.map(({ node }) => node) ?? []);
@@ -71,6 +73,8 @@ function adapted(client, token) {
       page();
       return { shown, more: () => page(endCursor) };
     },
+    listOf: async (more) =>
+      (await read(operations.LIST, { ...FIRST_PAGE, ...more })).products.edges.map(({ node }) => node.id),
     buy: async (input) => (await mutate(operations.BUY, { input })).purchase,
     boughtBy: async (productId, key) => (await read(operations.BOUGHT, { productId, key })).purchaseByKey,
     cancel: async (input) => (await mutate(operations.CANCEL, { input })).cancelOrder,

@@ -3,6 +3,10 @@ import lighthouse, { desktopConfig } from 'lighthouse';
 import { withBrowser } from './browser.mjs';
 
 const RUNS = 3;
+
+// The orders and the receipts of a buyer are for nobody else, and so for no search engine.
+const PRIVATE = /^\/orders/;
+const CRAWLED = 'is-crawlable';
 const METRICS = ['first-contentful-paint', 'largest-contentful-paint', 'total-blocking-time', 'speed-index'];
 
 const config = {
@@ -15,16 +19,18 @@ const config = {
     networkQuietThresholdMs: 300,
     cpuQuietThresholdMs: 300,
     disableFullPageScreenshot: true,
-    // They take seconds, and no score depends on them.
-    skipAudits: ['bf-cache', 'final-screenshot', 'screenshot-thumbnails', 'script-treemap-data'],
   },
 };
+
+// They take seconds, and no score depends on them.
+const SKIPPED = ['bf-cache', 'final-screenshot', 'screenshot-thumbnails', 'script-treemap-data'];
 
 await withBrowser(async function* (browser, { url, pages, fastEnough }) {
   for (const path of pages) {
     for (let run = 0, performance = 0; run < RUNS && performance < fastEnough; run += 1) {
       const page = await browser.newPage();
-      const { lhr } = await lighthouse(url + path, { logLevel: 'silent' }, config, page);
+      const skipAudits = PRIVATE.test(path) ? [...SKIPPED, CRAWLED] : SKIPPED;
+      const { lhr } = await lighthouse(url + path, { logLevel: 'silent', skipAudits }, config, page);
       await page.close();
       const result = resultOf(lhr);
       yield { path, ...result };

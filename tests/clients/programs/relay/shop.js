@@ -8,16 +8,23 @@ graphql`
 `;
 
 graphql`
-  query shopQuery($drop: String!, $first: Int!) {
-    ...shop_list @arguments(drop: $drop, first: $first)
+  query shopQuery($drop: String!, $filter: ProductFilter, $sort: ProductSort, $first: Int!) {
+    ...shop_list @arguments(drop: $drop, filter: $filter, sort: $sort, first: $first)
   }
 `;
 
 graphql`
   fragment shop_list on Query
-  @argumentDefinitions(drop: { type: "String!" }, first: { type: "Int!" }, after: { type: "String" })
+  @argumentDefinitions(
+    drop: { type: "String!" }
+    filter: { type: "ProductFilter" }
+    sort: { type: "ProductSort" }
+    first: { type: "Int!" }
+    after: { type: "String" }
+  )
   @refetchable(queryName: "shopListQuery") {
-    products(dropName: $drop, first: $first, after: $after) @connection(key: "shop_products", filters: ["dropName"]) {
+    products(dropName: $drop, filter: $filter, sort: $sort, first: $first, after: $after)
+      @connection(key: "shop_products", filters: ["dropName", "filter", "sort"]) {
       edges { node { id ...shop_card } }
     }
   }

@@ -17,10 +17,11 @@ const Card = graphql(`
 
 const List = graphql(
   `
-    query List($drop: String!, $first: Int!, $after: String) {
-      products(dropName: $drop, first: $first, after: $after) {
-        edges { node { ...Card } }
-        pageInfo { endCursor hasNextPage }
+    query List($drop: String!, $filter: ProductFilter, $last: Int!, $before: String) {
+      products(dropName: $drop, filter: $filter, last: $last, before: $before) {
+        nodes { ...Card }
+        pageInfo { startCursor hasPreviousPage }
+        totalCount
       }
     }
   `,
@@ -95,13 +96,15 @@ function told(outcome: NonNullable<ResultOf<typeof Buy>['purchase']>): unknown[]
 const { products, ...list } = shop;
 
 const names: string[] = [];
-let page = { endCursor: null as string | null, hasNextPage: true };
-while (page.hasNextPage) {
-  const { data } = await request(List, { drop: list.drop, first: list.pageSize, after: page.endCursor });
-  names.push(...data.products!.edges.map(({ node }) => readFragment(Card, node).name));
-  page = data.products!.pageInfo;
+let counted: number | null = null;
+let page = { startCursor: null as string | null, hasPreviousPage: true };
+while (page.hasPreviousPage) {
+  const variables = { drop: list.drop, last: list.pageSize, before: page.startCursor };
+  const { products: found } = (await request(List, variables)).data;
+  names.unshift(...found.nodes.map((product) => readFragment(Card, product).name));
+  ({ pageInfo: page, totalCount: counted } = found);
 }
-saw('the pages', names);
+saw('the pages', [counted, ...names]);
 
 const idempotencyKey = crypto.randomUUID();
 saw('a purchase', await buy({ productId: products.open, idempotencyKey }));
@@ -114,14 +117,16 @@ for (const product of ['held', 'later', 'paused', 'closed'] as const) {
 saw('limited', await buy({ productId: products.limited, quantity: 2 }));
 saw('last', await buy({ productId: products.last, quantity: 2 }));
 
-const { errors } = await request(Buy, { input: { productId: products.open, quantity: 0 } });
+const { errors } = await request(Buy, { input: { productId: products.open, userRef: 'ada', quantity: 0 } });
 saw('no quantity', errors?.map(({ path, extensions }) => [extensions.code, path, extensions.field]));
 
 // What the types refuse.
 // @ts-expect-error: a product has no such field
-readFragment(Card, null as never).colour;
+() => readFragment(Card, null as never).colour;
 // @ts-expect-error: a price can be missing
 (): string => readFragment(Card, null as never).price.amount;
+// @ts-expect-error: a filter has no such value
+(): VariablesOf<typeof List> => ({ drop: list.drop, filter: { availability: 'LATE' }, last: 1 });
 // @ts-expect-error: a quantity is a number
 (): VariablesOf<typeof Buy> => ({ input: { productId: products.open, quantity: '1' } });
 // @ts-expect-error: a purchase names its product
