@@ -63,6 +63,12 @@ async def at_payment(page: Page) -> None:
     await expect(page.locator("#pay[aria-disabled=false]")).to_be_visible()
 
 
+async def at_receipt(page: Page) -> None:
+    """The receipt of the newest order, which an earlier view has placed."""
+    await page.locator("a.receipt").first.click()
+    await expect(page.locator("#print")).to_be_visible()
+
+
 async def raced(page: Page) -> None:
     await page.locator("#race button[aria-disabled=false]").click()
     await expect(page.locator("#sum dd").last).not_to_have_text("–")
@@ -95,16 +101,25 @@ async def stock_up(server: Server) -> list[View]:
     holds = await server.create_product(
         name="Studio Tote", dropName="Second Light", stock=80, limitPerBuyer=2, holdSeconds=600
     )
-    open_ = await server.create_product(name="Aurora Tee", dropName="First Light", stock=128)
+    image = {"url": "/static/aurora-tee.svg", "alt": "White tee with the aurora", "width": 800, "height": 1000}
+    look = {"dropName": "First Light", "images": [image], "price": {"amount": "48", "currency": "EUR"}}
+    for option, stock in (("S", 5), ("L", 0)):
+        await server.create_product(
+            name=f"Aurora Tee {option}", family="Aurora Tee", option=option, stock=stock, **look
+        )
+    open_ = await server.create_product(name="Aurora Tee M", family="Aurora Tee", option="M", stock=128, **look)
     await asyncio.gather(*(server.purchase(open_, f"buyer {number}") for number in range(28)))
     await server.create_product(name="Halo Lamp, brushed aluminium", dropName="Interiors", stock=1250)
     return [
         View("drops", "/", live),
+        View("drops-of-one", "/?drop=after-hours", live),
         View("drop-bought", f"/drop/{open_}", bought),
         View("drop-soon", f"/drop/{later}", live),
         View("drop-sold-out", f"/drop/{gone}", live),
         View("drop-held", f"/drop/{holds}", held),
         View("payment", f"/drop/{holds}", at_payment),
+        View("orders", "/orders", nothing),
+        View("receipt", "/orders", at_receipt),
         View("architecture", "/architecture", raced),
         View("operator", "/operator", signed_in),
         View("operator-drop", f"/operator?product={open_}", run),

@@ -27,7 +27,7 @@ def settings(settings: Settings) -> Settings:
 def examples() -> str:
     """The code of the page that uses fetch."""
     blocks = re.findall(r"^```js\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    becoming, buying = [code for code in blocks if ADDRESS in code]
+    becoming, buying = [code for code in blocks if f'fetch("{ADDRESS}"' in code]
     assert "buyerToken()" in becoming
     assert "buyerToken()" in buying
     return f"{becoming}\n{buying}"

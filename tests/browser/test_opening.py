@@ -9,6 +9,7 @@ from playwright.async_api import Route, WebSocketRoute, expect
 
 from api.database.pool import Pool
 from tests.browser.drop_page import DropPage, english, open_drop, orders_of, stop_clock
+from tests.browser.test_appearance import LAYOUT_SHIFTS, TWO_FRAMES
 from tests.browser.visits import Visits
 from tests.server import Server
 
@@ -92,6 +93,21 @@ async def test_the_countdown_is_right_again_after_the_machine_slept(server: Serv
     await sockets[-1].close(code=1001)
 
     await expect(page.countdown).to_have_text(re.compile("^02:"))
+
+
+async def test_nothing_moves_while_the_page_becomes_live_nor_at_the_opening(server: Server, visits: Visits) -> None:
+    opening = datetime.now(UTC) + timedelta(seconds=4)
+    soon = await server.create_product(stock=5, opensAt=opening.isoformat(), limitPerBuyer=3)
+    over = await server.create_product(stock=5, closesAt=opening.isoformat())
+    visit = await visits.blank(alone=True, width=390)
+    await visit.page.add_init_script(f"({LAYOUT_SHIFTS.strip()})()")
+    page = DropPage(visit.page)
+    for product_id, key in ((soon, "buy"), (over, "closed")):
+        await visit.goto(f"/drop/{product_id}")
+        await page.expect_live("5")
+        await page.expect_button(key, enabled=key == "buy")
+        await visit.page.evaluate(TWO_FRAMES)
+        assert await visit.page.evaluate("window.shifts") == []
 
 
 async def test_a_far_opening_is_counted_in_days(server: Server, visits: Visits) -> None:

@@ -20,7 +20,7 @@ from api.storefront.pages import (
 )
 from tests.storefront.rendered import rendered
 
-MAX_CODE = 100_000
+MAX_CODE = 94_000
 """Bytes of all scripts and stylesheets together."""
 
 MAX_OPERATOR_CODE = 75_000

@@ -1,9 +1,9 @@
 """One execution of a compiled operation."""
 
-from asyncio import Future, gather
-from collections.abc import Coroutine, Sequence
+from asyncio import CancelledError, Future, current_task, gather
+from collections.abc import Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from types import CoroutineType
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphql import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from api.graphql.compiled.selection import Field
 
 K = TypeVar("K", str, int)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +103,7 @@ class Run:
     def metered(self, completing: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """A coroutine that gets a task of its own, charged to the client: the operation's own task works no more
         then."""
-        return self.context.gate.metered(self.context.client, completing)
+        return certain_to_begin(self.context.gate.metered(self.context.client, completing))
 
     async def fill(self, completed: Any, waiting: Sequence[K]) -> Any:
         """Replace the values that are coroutines by what they return. `waiting`: their keys or indexes."""
@@ -124,6 +125,29 @@ class Run:
         the same, so that none of them is left without having been awaited."""
         if left:
             self._background.append(gather(*map(self.metered, left), return_exceptions=True))
+
+
+def certain_to_begin(running: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
+    """A coroutine for a task, which begins `running` even if the task is cancelled before its first step. The task is
+    cancelled at the first future that `running` awaits then. Without its first step, `running` would never await the
+    coroutines that it has in it."""
+    begun = _begin(running)
+    begun.send(None)  # up to the pause, where a cancellation can be caught
+    return begun
+
+
+async def _begin(running: Coroutine[Any, Any, R]) -> R:
+    try:
+        await _pause()
+    except CancelledError:
+        if (task := current_task()) is not None:
+            task.cancel()
+    return await running
+
+
+@coroutine
+def _pause() -> Generator[None, None, None]:
+    yield
 
 
 def is_coroutine(value: Any) -> bool:

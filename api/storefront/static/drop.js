@@ -107,7 +107,7 @@ function renderWait(wait, isOpen) {
   const lately = state.live === true ? watch.fellLately(id) : 0;
   const going = isOpen ? [lately && text("gone_lately", { count: lately }), state.stock <= FEW ? text("only_left", { count: state.stock }) : ""] : [];
   if (wait > 0) setText(parts.opening, text(days ? "opens_in_days" : "opens_in", { count: days }));
-  else setText(parts.opening, going.filter(Boolean).join(" · "));
+  setText(parts.going, wait > 0 ? text("units", { count: state.stock }) : going.filter(Boolean).join(" · "));
   showClock(parts.countdown, wait > 0 ? clock : "");
   parts.countdown.hidden = wait <= 0;
   parts.drop.classList.toggle("last-minute", wait > 0 && wait <= LAST_MINUTE);
@@ -268,7 +268,7 @@ function showProduct(product) {
   }
   parts.price.hidden = !product.price;
   if (product.price) setText(parts.price, price(product.price));
-  if (product.opensAt) {
+  if (opensIn() > 0) {
     const time = parts.opens.querySelector("time");
     time.dateTime = product.opensAt;
     setText(time, text("opens_at", { moment: moment(product.opensAt) }));
@@ -304,7 +304,6 @@ const step = (by) => () => {
   render();
 };
 for (const [part, by] of [["fewer", -1], ["more", 1]]) {
-  parts[part].hidden = false;
   parts[part].addEventListener("click", step(by));
 }
 quantity.addEventListener("change", step(0));

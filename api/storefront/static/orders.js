@@ -174,6 +174,8 @@ function showOrders(orders) {
 
 // The element of an order that the server has rendered, or a new one.
 function elementOf(order) {
+  const bought = document.getElementById("bought"); // on the page of a receipt without an order
+  bought?.replaceWith(bought.content);
   if (receipt) return receipt;
   const rendered = [...list.children].find(({ dataset }) => dataset.id === order.id);
   const element = rendered ?? document.getElementById("entry").content.firstElementChild.cloneNode(true);
@@ -247,6 +249,7 @@ else document.getElementById("browser-forgets").hidden = !hasGuests || isKept();
 if (shown && token === rendered) showOrders(JSON.parse(shown.textContent));
 else if (token) {
   let key = null;
+  notice.hidden = notice.textContent !== text("unreachable"); // the server has not known this guest
   await readFirst(async () => (key = await read()));
   say(key);
 }

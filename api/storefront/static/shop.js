@@ -106,20 +106,24 @@ function showConnection(state) {
 
 let isChecked = false; // whether the page has read what changed between its rendering and its subscription
 
+// Shows the state of the connection, on the page and on all cards; see `live` of a card.
+function show(state, live) {
+  showConnection(state);
+  for (const card of cards.values()) {
+    card.live = live;
+    card.render();
+  }
+}
+
 const watch = new StockWatch({
   onChange(change) {
     if (!isChecked) checkOnce();
     cards.get(change.productId)?.showLive(change);
     showConnection(change.stale ? "reconnecting" : "live");
   },
-  onLost() {
-    showConnection("reconnecting");
-    for (const card of cards.values()) {
-      card.live = false;
-      card.render();
-    }
-  },
+  onLost: () => show("reconnecting", false),
   onMissed: () => read(),
+  onPolled: () => show("polled", null),
   also: NEWS,
   onOther: showNews,
 });

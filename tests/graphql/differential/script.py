@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from api.drops.drops import Drops
+from api.graphql.compiled.run import certain_to_begin
 from api.graphql.context import Context
 from api.identity.caller import OPERATOR
 from api.identity.gate import Gate
@@ -96,6 +97,14 @@ class CountingLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Handle:
         self.scheduled += 1
         return super().call_soon(callback, *args, context=context)
+
+
+class BeginningLoop(CountingLoop):
+    """The same, whose tasks begin even if they are cancelled before. graphql-core leaves the coroutines of a task that
+    has not begun, and Python warns of each."""
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        return super().create_task(certain_to_begin(coro), **options)
 
 
 class Waiters:

@@ -100,6 +100,21 @@ class TestAfterAnError:
 
         assert [str(warning.message) for warning in caught] == []
 
+    @pytest.mark.parametrize("failing", ["stringN", "item/stringN", "item/item/stringN"])
+    def test_a_field_that_is_cancelled_before_it_begins_leaves_no_coroutine(
+        self, synthetic: Ways, failing: str
+    ) -> None:
+        """Every value is late, so each level of the response begins its tasks while the field beside it fails."""
+        text = "{ stringN item { stringN item { stringN item { %s int } int } int } int }"
+        nested = "item { item { item { int string } int } int }"
+        plan = Plan({failing: Does("raises", How.COROUTINE)}, coroutines=1.0, length=2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            both(synthetic, text % nested, plan)
+            gc.collect()
+
+        assert [str(warning.message) for warning in caught] == []
+
     @pytest.mark.parametrize(("text", "failing"), FAILING[:2])
     def test_the_fields_beside_a_late_failure_are_cancelled(self, synthetic: Ways, text: str, failing: str) -> None:
         """They must have ended when the response is sent: after it, nobody waits for them."""

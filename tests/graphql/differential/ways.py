@@ -17,7 +17,7 @@ from api.graphql.documents import Document, Documents
 from api.graphql.execution import Executor, format_errors, response_of
 from api.graphql.reference import ReferenceExecution
 from api.graphql.validation import MAX_ERRORS
-from tests.graphql.differential.script import CountingLoop, Scripted, Step, drive
+from tests.graphql.differential.script import BeginningLoop, CountingLoop, Scripted, Step, drive
 from tests.graphql.documents import turns
 
 R = TypeVar("R")
@@ -83,9 +83,11 @@ class Ways:
         self.documents = Documents(self.schema, turns())
         self._executor = Executor(schema)
         self._loop = CountingLoop()
+        self._their_loop = BeginningLoop()
 
     def close(self) -> None:
         self._loop.close()
+        self._their_loop.close()
 
     def prepare(self, text: str) -> Document:
         """The document, which is executed both ways. Raises InvalidDocument."""
@@ -101,7 +103,8 @@ class Ways:
 
     def theirs(self, request: Request, context: Scripted) -> Answer:
         """Execute an operation by graphql-core, in the same way."""
-        return self.run(_answer(self.execute_by_graphql_core(request, context), context))
+        answer = _answer(self.execute_by_graphql_core(request, context), context)
+        return self._their_loop.run_until_complete(answer)
 
     async def execute(self, request: Request, context: Context) -> bytes:
         """The response as the server makes it."""
