@@ -76,7 +76,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return replace(settings, guest_keys=(GUEST_KEY,), shop=OWN)
+    return replace(settings, guest_keys=(GUEST_KEY,), demo=True, shop=OWN)
 
 
 @pytest.fixture
