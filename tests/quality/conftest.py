@@ -57,7 +57,7 @@ class Visited:
     guest: str
     ids: dict[str, str]
 
-    def task(self, pages: tuple[str, ...], **more: object) -> dict[str, object]:
+    def task(self, pages: tuple[str, ...], **more: object) -> dict[str, Any]:
         """What a tool has to do: the addresses of pages such as "/drop/{open}", with the name of a product."""
         return {"url": self.url, "guest": self.guest, "pages": [page.format_map(self.ids) for page in pages], **more}
 
@@ -76,7 +76,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return replace(settings, guest_keys=(GUEST_KEY,), shop=OWN)
+    return replace(settings, guest_keys=(GUEST_KEY,), demo=True, shop=OWN)
 
 
 @pytest.fixture
