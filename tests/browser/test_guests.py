@@ -337,3 +337,14 @@ async def test_a_page_that_was_open_when_guests_ended_asks_to_sign_in(server: Se
     released.set()
     await page.page.reload()  # the server has guests again
     await page.expect_button("buy", enabled=True)
+
+
+async def test_a_guest_that_a_form_made_for_an_expired_one_is_kept(server: Server, visits: Visits) -> None:
+    expired = GuestTokens([GUEST_KEY]).issue(0.0)
+    made = (await server.data(BECOME_GUEST))["guest"]
+    page = await open_drop(visits, await server.create_product())
+    await keep_guest(page.page, {"token": expired.token, "subject": expired.subject})
+    await page.page.context.add_cookies([{"name": "dropzero_guest", "value": made["token"], "url": server.url}])
+    await page.buy()
+    await page.expect_confirmed()
+    assert await guest_of(page.page) == made
