@@ -3,9 +3,9 @@
 schemathesis and hypothesis draw from the constants of every loaded module, and iterate over sets. So the same seed
 makes the same operations only in a process of its own that has PYTHONHASHSEED set.
 
-Reads one JSON object from stdin: `url`, `headers`, `seed`, `examples` (of each root field and mode), `timeout` in seconds, and
-`values`, the known values of arguments by the arguments' names. Prints one JSON list per operation: its root field, the
-HTTP status, the codes of its errors, and the document.
+Reads one JSON object from stdin: `url`, `headers`, `seed`, `examples` (of each root field and mode), `timeout` in
+seconds, and `values`, the known values of arguments by the arguments' names. Prints one JSON list per operation: its
+root field, the HTTP status, the codes of its errors, and the document.
 """
 
 import json
