@@ -3,9 +3,9 @@
 schemathesis and hypothesis draw from the constants of every loaded module, and iterate over sets. So the same seed
 makes the same operations only in a process of its own that has PYTHONHASHSEED set.
 
-Reads one JSON object from stdin: `url`, `headers`, `seed`, `examples` (of each root field and mode), `timeout` in s,
-and `values`, the known values of arguments by the arguments' names. Prints one JSON list per operation: its root field, the
-HTTP status, the codes of its errors, and the document.
+Reads one JSON object from stdin: `url`, `headers`, `seed`, `examples` (of each root field and mode), `timeout` in
+seconds, and `values`, the known values of arguments by the arguments' names. Prints one JSON list per operation: its
+root field, the HTTP status, the codes of its errors, and the document.
 """
 
 import json
@@ -18,6 +18,7 @@ import graphql
 import hypothesis
 import requests
 import schemathesis
+from schemathesis.core.result import Ok
 
 KNOWN = 0.95
 """Share of the arguments that get a known value. An operation with random ids and names is nearly always refused."""
@@ -27,7 +28,7 @@ def main() -> None:
     wanted = json.load(sys.stdin)
     schema = schemathesis.graphql.from_url(wanted["url"], config=configuration(wanted["values"]))
     with requests.Session() as session:
-        for operation in [each.ok() for each in schema.get_all_operations()]:
+        for operation in [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]:
             for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
                 strategy = operation.as_strategy(generation_mode=mode)
                 if mode is schemathesis.GenerationMode.POSITIVE:
@@ -63,8 +64,9 @@ class Correction(graphql.Visitor):
         self._left_out = ("last", "before")
 
     def __call__(self, case: schemathesis.Case[Any]) -> schemathesis.Case[Any]:
-        self._left_out = ("last", "before") if len(case.body) % 2 else ("first", "after")
-        case.body = graphql.print_ast(graphql.visit(graphql.parse(case.body), self))
+        document = str(case.body)
+        self._left_out = ("last", "before") if len(document) % 2 else ("first", "after")
+        case.body = graphql.print_ast(graphql.visit(graphql.parse(document), self))
         return case
 
     def enter_field(self, field: graphql.FieldNode, *_: Any) -> graphql.FieldNode:

@@ -102,12 +102,19 @@ async def stock_up(server: Server) -> list[View]:
         name="Studio Tote", dropName="Second Light", stock=80, limitPerBuyer=2, holdSeconds=600
     )
     image = {"url": "/static/aurora-tee.svg", "alt": "White tee with the aurora", "width": 800, "height": 1000}
-    look = {"dropName": "First Light", "images": [image], "price": {"amount": "48", "currency": "EUR"}}
-    for option, stock in (("S", 5), ("L", 0)):
-        await server.create_product(
-            name=f"Aurora Tee {option}", family="Aurora Tee", option=option, stock=stock, **look
-        )
-    open_ = await server.create_product(name="Aurora Tee M", family="Aurora Tee", option="M", stock=128, **look)
+    tee = {
+        "name": "Aurora Tee",
+        "dropName": "First Light",
+        "family": "Aurora Tee",
+        "description": "Heavy cotton, printed by hand.\nWash it inside out, at 30 °C.",
+        "images": [image],
+        "price": {"amount": "48", "currency": "EUR"},
+    }
+    sizes = [
+        await server.create_product(option=option, stock=stock, **tee)
+        for option, stock in (("S", 0), ("M", 128), ("L", 40), ("XL", 25))
+    ]
+    open_ = sizes[1]
     await asyncio.gather(*(server.purchase(open_, f"buyer {number}") for number in range(28)))
     await server.create_product(name="Halo Lamp, brushed aluminium", dropName="Interiors", stock=1250)
     return [

@@ -47,9 +47,11 @@ async def database(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def hold_one(server: Server, visits: Visits, stock: int = 3, **look: Unpack[Look]) -> tuple[Visit, DropPage, str]:
+async def hold_one(
+    server: Server, visits: Visits, stock: int = 3, price: dict[str, str] | None = None, **look: Unpack[Look]
+) -> tuple[Visit, DropPage, str]:
     """Open the page of a product with holds, and buy one unit. Returns the visit, its page and the product's id."""
-    product_id = await server.create_product(stock=stock, holdSeconds=300)
+    product_id = await server.create_product(stock=stock, holdSeconds=300, price=price)
     visit = await visits.open(f"/drop/{product_id}", **look)
     page = DropPage(visit.page)
     await page.buy()
@@ -95,11 +97,12 @@ async def test_a_hold_shows_its_clock_and_reference_and_counts_for_the_limit(ser
 
 
 async def test_a_hold_is_paid_in_the_demo_and_confirmed_without_a_reload(server: Server, visits: Visits) -> None:
-    visit, page, product_id = await hold_one(server, visits)
+    visit, page, product_id = await hold_one(server, visits, price={"amount": "48", "currency": "EUR"})
     order = await only_order(server, product_id)
     await expect(page.pay).to_have_attribute("href", f"/demo/pay/{order['id']}")
     payment = await pay_beside(visits, visit, order["id"])
     await expect(payment.locator("#reference")).to_have_text(order["reference"])
+    await expect(payment.locator("#total")).to_have_text("€48.00")
     await expect(payment.locator("#clock")).to_have_text(CLOCK)
     await expect(payment.get_by_text(english("payment_demo"))).to_be_visible()
 

@@ -2,12 +2,12 @@
 
 import { readFirst, request } from "./api.js";
 import { clockOf, isHeld, readAgain, timeLeft } from "./hold.js";
-import { announce, linkTo, number, setText, text } from "./locale.js";
+import { announce, linkTo, number, price, setText, text, times } from "./locale.js";
 import { knownGuest, lasting, randomKey } from "./purchase.js";
 
 const PAYMENT = `query Payment($id: ID!) {
   now
-  order(id: $id) { id reference quantity status heldUntil product { id name } }
+  order(id: $id) { id reference quantity status heldUntil price { amount currency } product { id name option } }
 }`;
 const DEADLINE = 20_000; // ms for one answer
 
@@ -60,9 +60,13 @@ async function read() {
   if (order === null) throw Object.assign(new Error(), { code: "NOT_FOUND" });
   const before = state.order?.status;
   state.order = order;
-  setText(document.getElementById("name"), order.product.name);
+  const { name, option } = order.product;
+  setText(document.getElementById("name"), [name, option].filter(Boolean).join(" · "));
   setText(document.getElementById("quantity"), number(order.quantity));
   setText(document.getElementById("reference"), order.reference);
+  const total = document.getElementById("total");
+  total.parentElement.hidden = !order.price;
+  if (order.price) setText(total, price(times(order.price, order.quantity)));
   back.href = linkTo(`/drop/${order.product.id}`);
   payment.setAttribute("aria-busy", "false");
   tick();
