@@ -76,7 +76,8 @@ ANSWERS = [
     ("GET", "/graphql?query={__typename}", 200),
     ("GET", "/graphql", 400),
     ("POST", "/graphql", 415),
-    ("PUT", "/graphql", 405),
+    ("PUT", "/graphql", 201),  # a stream that is reserved
+    ("PATCH", "/graphql", 405),
     ("OPTIONS", "/graphql", 200),
     ("GET", "/healthz", 200),
     ("POST", "/healthz", 405),

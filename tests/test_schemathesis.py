@@ -1,6 +1,6 @@
 """The operations that schemathesis makes from the server's schema break neither the server nor its books.
 
-SCHEMATHESIS_SEED=n makes other operations, and SCHEMATHESIS_EXAMPLES=5000 makes more. The seed is printed.
+SCHEMATHESIS_SEED=n makes other operations, and SCHEMATHESIS_EXAMPLES=100 makes more. The seed is printed.
 """
 
 import asyncio
@@ -28,21 +28,22 @@ from tests.server import ADMIN_TOKEN, Server
 pytestmark = pytest.mark.slow
 
 LOG = "{ operatorLog { edges { cursor } } }"
+DROPS = "{ drops { edges { cursor } } }"
 
 CLIENT = Path(__file__).with_name("schemathesis_client.py")
 
 SEED = int(os.environ.get("SCHEMATHESIS_SEED", "4"))
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "200"))
-"""Operations that should work, and as many that should not."""
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8"))
+"""Operations of each field that should work, and as many that should not. A field can have fewer different ones."""
 
-SECONDS = PATIENCE + EXAMPLES * 1.0 * FACTOR
-"""Seconds until the last operation must have been answered. On a quiet machine 400 operations take four; on two cores
-at load 18 they took more than 180."""
+SECONDS = PATIENCE + EXAMPLES * 28.0 * FACTOR
+"""Seconds until the last operation must have been answered. On a quiet machine 430 operations take four; on two cores
+at load 18, 400 took more than 180."""
 
 QUERIES = {
     *("Query.now", "Query.order", "Query.orders", "Query.product", "Query.products", "Query.regions", "Query.viewer"),
-    *("Query.drop", "Query.drops", "Query.node", "Query.purchaseByKey"),
+    *("Query.drop", "Query.drops", "Query.node", "Query.nodes", "Query.productsByIds", "Query.purchaseByKey"),
 }
 STRANGERS = {*QUERIES, "Mutation.purchase", "Mutation.cancelOrder", "Mutation.releaseOrder"}
 OPERATORS = {
@@ -52,8 +53,8 @@ OPERATORS = {
     "Mutation.confirmOrder",
 }
 
-REFUSED = {"Mutation.guest", "Query.orderEvents", "Query.nodes", "Query.productsByIds"}
-"""This server has no guests, and keeps no events. schemathesis gives no known values to lists of ids."""
+REFUSED = {"Mutation.guest", "Query.orderEvents"}
+"""This server has no guests, and keeps no events."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
     orders = [(await server.purchase(each, "ada", idempotencyKey=key))["order"]["id"] for each, key in bought]
     [product, *_] = (await server.data(PRODUCTS))["products"]["edges"]
     [entry, *_] = (await server.data(LOG, token=ADMIN_TOKEN))["operatorLog"]["edges"]
+    [drop, *_] = (await server.data(DROPS))["drops"]["edges"]
     [order, *_] = (await server.data(ORDERS, {"userRef": "ada"}))["orders"]["edges"]
     return {
         "id": [product_id, *orders],
         "productId": [product_id, held_id],
         "paymentRef": ["pi_1", "pi_2"],
         "holdSeconds": [60],
-        "revision": [0, 1, 2, 3],
+        "revision": [0, 1],
         "orderId": orders,
         "userRef": ["ada"],
         "name": ["Tee"],
@@ -94,7 +96,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
         "region": [endpoint.region for endpoint in server.settings.endpoints],
         **{
             f"{field}.{name}": [page["cursor"]]
-            for field, page in (("products", product), ("orders", order), ("operatorLog", entry))
+            for field, page in (("products", product), ("drops", drop), ("orders", order), ("operatorLog", entry))
             for name in ("after", "before")
         },
         "reference": [reference_of(UUID(order_id)) for order_id in orders],
@@ -102,7 +104,7 @@ async def known_values(server: Server) -> dict[str, list[Any]]:
         "until": ["2999-01-01T00:00:00Z"],
         "opensAt": ["2000-01-01T00:00:00Z"],
         "closesAt": ["2999-01-01T00:00:00Z"],
-        **{name: [1, 2, 100] for name in ("first", "quantity", "delta", "limitPerBuyer", "stock")},
+        **{name: [1, 2, 100] for name in ("first", "last", "quantity", "delta", "limitPerBuyer", "stock")},
     }
 
 
@@ -154,12 +156,9 @@ async def test_no_operation_that_is_made_from_the_schema_breaks_the_server(
 ) -> None:
     answered = await fuzz(server, headers, tmp_path)
 
-    assert len(answered) == 2 * EXAMPLES
     assert [each for each in answered if each.status >= 500 or {"INTERNAL", "not JSON"} & {*each.codes}] == []
     assert {each.status for each in answered} == {200}
-    executed = {each.field for each in answered if not each.codes}
-    assert executed <= accepted
-    assert len(executed) > len(accepted) / 2, "the test has seen hardly more than refusals"
+    assert {each.field for each in answered if not each.codes} == accepted
     assert {each.field for each in answered} == {*OPERATORS, *REFUSED}
     await assert_sells_exactly(server, pool)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

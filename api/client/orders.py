@@ -13,12 +13,13 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 
 FIELDS = (
     *("id", "reference", "productId", "productName", "userRef", "quantity", "status", "region"),
-    *("createdAt", "heldUntil", "confirmedAt", "paymentRef"),
+    *("createdAt", "heldUntil", "confirmedAt", "paymentRef", "price", "currency"),
 )
 """The fields of an order, as an export has them."""
 
 _FIELDS = """
 id reference product { id name } userRef quantity status region createdAt heldUntil confirmedAt paymentRef
+price { amount currency }
 """
 _LIST = f"""
 query Orders(
@@ -91,8 +92,14 @@ async def read_log(client: GraphQLClient, product_id: str | None, limit: int) ->
 
 
 def _order_of(node: Mapping[str, Any]) -> Node:
-    product = {"productId": node["product"]["id"], "productName": node["product"]["name"]}
-    return {name: product[name] if name in product else node[name] for name in FIELDS}
+    price = node["price"] or {"amount": None, "currency": None}
+    inner = {
+        "productId": node["product"]["id"],
+        "productName": node["product"]["name"],
+        "price": price["amount"],
+        "currency": price["currency"],
+    }
+    return {name: inner[name] if name in inner else node[name] for name in FIELDS}
 
 
 def _entry_of(node: Mapping[str, Any]) -> Node:

@@ -15,6 +15,9 @@ from api.drops.keyset import Cursor, Page, Paging, keyset_query, window_of
 MAX_SLUG = 60
 """Characters of a slug at most."""
 
+SLUG = re.compile(rf"[a-z0-9-]{{1,{MAX_SLUG}}}")
+"""What every slug matches. PostgreSQL refuses other text, such as NUL, with an error."""
+
 _SUFFIX = 12
 """Hexadecimal digits of a drop's id at the end of a slug. Two of 10,000 drops whose names have no Latin letter have the
 same with a probability of 1 to 5 million."""

@@ -11,7 +11,7 @@ import orjson
 
 from api.database.database import Database
 from api.database.retry import RetryBudget, run_again
-from api.drops.catalogue import Drop, drop_id, drops_by_id, drops_by_slug, write_drop
+from api.drops.catalogue import SLUG, Drop, drop_id, drops_by_id, drops_by_slug, write_drop
 from api.drops.gathering import Gathering
 from api.drops.keyset import Page, Paging, Place, Window, bounds, window_of
 from api.drops.product_reads import ProductReads
@@ -103,6 +103,8 @@ class DropReads:
 
     async def by_slug(self, slug: str) -> Drop | None:
         """The drop of a slug; None if there is none. Raises Conflict, Unavailable."""
+        if SLUG.fullmatch(slug) is None:  # it would fail the read that others share
+            return None
         drop = (await self._by_slug.get((slug,))).get(slug)
         if drop is not None:
             self._remember(drop)

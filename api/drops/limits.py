@@ -139,7 +139,7 @@ def checked_id(name: str, value: str) -> UUID:
 def checked_ids(name: str, values: Sequence[str]) -> list[UUID]:
     """The UUIDs that the texts spell, 1 to MAX_IDS. Raises InvalidInput."""
     if not 1 <= len(values) <= MAX_IDS:
-        raise InvalidInput(f"{name} must name 1 to {MAX_IDS} ids, not {len(values)}")
+        raise InvalidInput(f"{name} must name 1 to {MAX_IDS} ids, not {len(values)}", name)
     return [checked_id(name, value) for value in values]
 
 

@@ -36,7 +36,7 @@ KEPT_CHARACTERS = 100_000
 """Characters of all kept documents together. A parsed document takes about 100 bytes per character of its text."""
 
 PATIENCE = 10.0
-"""Seconds that a request waits for its document to be prepared, at most."""
+"""Seconds that a request waits for its document to be prepared, at most; longer where it may wait longer for a turn."""
 
 WAKING = 0.0001
 """Seconds between two requests that go on when the document that they wait for has been prepared. When a drop opens,
@@ -179,7 +179,7 @@ class Documents:
         preparation = self._preparations.get(text)
         if preparation is None:
             preparation = self._preparations[text] = _Preparation(_prepare(self._schema, text))
-        limit = asyncio.timeout(PATIENCE)
+        limit = asyncio.timeout(max(PATIENCE, self._turns.patience or PATIENCE))
         try:
             async with limit:
                 preparation.limits.add(limit)

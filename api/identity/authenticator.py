@@ -136,8 +136,9 @@ class Authenticator:
             return self._operator_of(token, client)
         return await self._bearer_of(token, digest, unverified, client)
 
-    def new_guest(self, client: str) -> GuestToken:
-        """A token for a new guest of this client. Raises RateLimited, and Forbidden when the server signs none."""
+    def new_guest(self, client: str, request: str | None = None) -> GuestToken:
+        """A token for a new guest of this client; for `request` see GuestTokens.issue. Raises RateLimited, and
+        Forbidden when the server signs none."""
         if self._guests is None:
             raise Forbidden("this server has no guests; set DROPZERO_GUEST_KEY on the server to let buyers be guests")
         wait = self._new_guests.wait(client)
@@ -146,7 +147,7 @@ class Authenticator:
             message = "too many guest tokens went to your address: keep the one you have, or try again in"
             raise RateLimited(f"{message} {math.ceil(wait)} s", wait)
         self._new_guests.use(client)
-        return self._guests.issue(self._now())
+        return self._guests.issue(self._now(), request)
 
     def _operator_of(self, token: str, client: str) -> Caller:
         if not len(self._operators):

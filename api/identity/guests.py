@@ -1,5 +1,7 @@
 """Guest tokens: they make a buyer known in a shop without accounts. This deployment signs and verifies them itself."""
 
+import base64
+import hmac
 import re
 import secrets
 from collections.abc import Sequence
@@ -29,6 +31,9 @@ MAX_KEYS = 5
 """Keys at once. A forged token is compared with each of them."""
 
 _ALGORITHMS = ("HS256",)
+
+_SUBJECT_BYTES = 16
+"""Random bytes of a subject."""
 
 _EXPECTED = (
     f"expected keys of at least {MIN_KEY} printable ASCII characters without spaces, separated by commas; "
@@ -65,11 +70,18 @@ class GuestTokens:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [OctKey.import_key(key.encode()) for key in keys]
+        self._first = keys[0].encode()
 
-    def issue(self, now: float) -> GuestToken:
-        """A token for a new guest. `now` in seconds since 1970."""
+    def issue(self, now: float, request: str | None = None) -> GuestToken:
+        """A token for a new guest. `now` in seconds since 1970. The same `request` gets the same guest each time: it is
+        a secret of the guest's, such as the random key of a form that can be sent twice."""
+        if request is None:
+            unique = secrets.token_bytes(_SUBJECT_BYTES)
+        else:  # what a JWS signs has no space, so that this is never the signature of a token
+            unique = hmac.digest(self._first, b"guest of " + request.encode(), "sha256")[:_SUBJECT_BYTES]
+        subject = f"{SUBJECT_PREFIX}{base64.urlsafe_b64encode(unique).decode().rstrip('=')}"
         issued_at = int(now)
-        subject, expires_at = f"{SUBJECT_PREFIX}{secrets.token_urlsafe(16)}", issued_at + LIFETIME
+        expires_at = issued_at + LIFETIME
         claims = {"iss": ISSUER, "sub": subject, "iat": issued_at, "exp": expires_at}
         token = jwt.encode({"alg": "HS256"}, claims, self._keys[0], algorithms=_ALGORITHMS)
         return GuestToken(token, subject, expires_at)

@@ -43,6 +43,7 @@ class Crawling:
         products = [product for product in listed[_PART].products if product.id != RACE.id]
         paths = (*self._paths, *(f"/drop/{product.id}" for product in products))
         origin = escape(origin_of(request.scope, self._clients))
-        urls = "".join(f"<url><loc>{origin}{path}</loc></url>\n" for path in paths)
+        # Canonical addresses. Each of the pages names those of its other languages.
+        urls = "".join(f"<url><loc>{origin}{path}?lang=en</loc></url>\n" for path in paths)
         xml = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
         return Response(f"{xml}{urls}</urlset>\n", media_type="application/xml")

@@ -1,5 +1,6 @@
 """The form of a product's page: a purchase without script, which ends with the order's page or with the reason."""
 
+import asyncio
 import math
 import re
 import secrets
@@ -100,8 +101,10 @@ class PurchaseForm:
             return Response(f"{refusal}\n", refusal.status, media_type="text/plain")
         guest: Guest | None = None
         try:
-            guest = await self._guest(request)
+            guest = await self._guest(request, form)
             outcome = await self._buy(request, product_id, guest.subject, form)
+        except ClientDisconnect:
+            return Response(status_code=400)
         except RateLimited as limit:
             answer = self._unanswered(request, reader, page, form, "answer_crowded", 429)
             answer.headers["retry-after"] = str(math.ceil(limit.retry_after))
@@ -119,23 +122,29 @@ class PurchaseForm:
             answer.headers["set-cookie"] = guest_cookie(guest.made, secure=secure)
         return answer
 
-    async def _guest(self, request: Request) -> Guest:
-        """The guest of the browser's cookie, or a new one. Raises RateLimited."""
+    async def _guest(self, request: Request, form: Form) -> Guest:
+        """The guest of the browser's cookie, or a new one. A form that is sent twice without a cookie, by a double
+        click or after an answer that was lost, is of one new guest: it is one purchase. Raises RateLimited."""
         with suppress(GuestRefused):
             subject = await guest_of(request.scope, self._authenticator, self._clients)
             if subject is not None:
                 return Guest(subject)
-        made = self._authenticator.new_guest(self._clients.of(request.scope))
+        made = self._authenticator.new_guest(self._clients.of(request.scope), form.key)
         return Guest(made.subject, made.token)
 
     async def _buy(self, request: Request, product_id: UUID, subject: str, form: Form) -> Outcome:
-        """Raises what Drops.purchase raises."""
+        """Raises what Drops.purchase raises, and ClientDisconnect: a second click cancels the first request."""
         purchase = Purchase.checked(
             product_id=product_id, user_ref=subject, quantity=form.quantity, idempotency_key=form.key
         )
         departure = request.scope.get("extensions", {}).get(EXTENSION) or Departure()
-        with departure.cancels():
-            return await self._drops.purchase(purchase, None, self._clients.of(request.scope))
+        try:
+            with departure.cancels():
+                return await self._drops.purchase(purchase, None, self._clients.of(request.scope))
+        except asyncio.CancelledError:
+            if departure.left:
+                raise ClientDisconnect from None
+            raise
 
     def _answer_to(self, outcome: Outcome, request: Request, reader: Reader, page: str, form: Form) -> Response:
         match outcome.decision:

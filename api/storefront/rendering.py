@@ -13,7 +13,7 @@ from api.storefront.cards import Card
 from api.storefront.content import KEY_MARK, Content, KeyedContent
 from api.storefront.formats import Formats
 from api.storefront.languages import LANGUAGES, RIGHT_TO_LEFT
-from api.storefront.pages import FOLDER, LOAD_AGAIN, PAGES, Page, read_messages, script_texts
+from api.storefront.pages import FOLDER, LOAD_AGAIN, Page, read_messages, script_texts
 from api.storefront.reader import Reader
 
 KEPT_CARDS = 2_000
@@ -67,8 +67,8 @@ class Rendering:
         self.content = lru_cache(KEPT)(self._content)
         self.keyed = lru_cache(KEPT)(self._keyed)
         self.card = lru_cache(KEPT_CARDS)(self._card)
-        for page in PAGES:
-            TEMPLATES.get_template(page.template)
+        for template in TEMPLATES.list_templates():  # those that others include, too
+            TEMPLATES.get_template(template)
         for language in LANGUAGES:
             formats_of(language)
 

@@ -298,9 +298,7 @@ async def test_a_hold_is_read_again_no_more_often_than_every_two_seconds(server:
 
     await until(has_read_thrice)
     readings = await page.page.evaluate("window.readings")
-    assert min(later - earlier for earlier, later in pairwise(readings)) >= SHORTEST - 5, (
-        "it begins some ms late"
-    )
+    assert min(later - earlier for earlier, later in pairwise(readings)) >= SHORTEST - 5, "it begins some ms late"
 
 
 @pytest.mark.parametrize("language", ["ar", "ja"])

@@ -234,6 +234,22 @@ async def test_a_guest_whom_only_the_modules_kept_gets_the_orders_and_the_cookie
     visit.problems.clear()  # the 404 of the receipt without a cookie
 
 
+async def test_a_form_that_made_a_guest_for_an_expired_one_keeps_its_order(server: Server, visits: Visits) -> None:
+    """The form was sent before the module ran, and the server refused the token that the module still keeps."""
+    expired = GuestTokens([GUEST_KEY]).issue(0.0)
+    visit = await visits.blank()
+    await Buyer(server, visit, {"token": expired.token, "subject": expired.subject}).keep(cookie=False)
+    buyer = await new_buyer(server, visit)
+    order_id = await buyer.buy(await server.create_product(name="Aurora Tee"))
+
+    await visit.goto(f"/orders/{order_id}")
+    await ready(visit.page)
+
+    assert buyer.guest["token"] in [cookie.get("value") for cookie in await visit.page.context.cookies()]
+    await expect(visit.page.locator("#main .name")).to_have_text("Aurora Tee")
+    await expect(visit.page.locator("#notice")).to_be_hidden()
+
+
 async def test_a_browser_that_keeps_nothing_says_so(server: Server, visits: Visits) -> None:
     visit = await visits.blank(alone=True)
     await visit.page.add_init_script(

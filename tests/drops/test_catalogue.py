@@ -83,6 +83,10 @@ async def test_the_first_product_of_a_drop_creates_it(pool: Pool, reads: DropRea
     assert await of_slug(reads, "first-light") == await reads.of_product(first)
     assert await reads.by_id(drop_id("FIRST LIGHT")) == await reads.of_product(other)
     assert await reads.by_slug("last-light") is None
+    # Readers share a statement, which fails for all of them if PostgreSQL refuses one value.
+    slugs = ("first-light", "first\0light", "first-light\n", "f" * 1_000)
+    found = await asyncio.gather(*map(reads.by_slug, slugs))
+    assert [drop is not None for drop in found] == [True, False, False, False]
     assert await reads.by_id(UUID(int=1)) is None
 
 

@@ -17,7 +17,11 @@ PACKAGES = ("html-validate@10.9.0", "lighthouse@12.8.2", "pa11y@9.1.1", "puppete
 
 OWN = Shop(
     seller=Seller("Aurora Goods", "Here 1\nBerlin", "hello@shop.example"),
-    pages={"returns": LegalPage("returns", "en", {"en": LegalText("en", "Returns", ("You can return it within 14 days.",))})},
+    pages={
+        "returns": LegalPage(
+            "returns", "en", {"en": LegalText("en", "Returns", ("You can return it within 14 days.",))}
+        )
+    },
 )
 
 TEE: dict[str, Any] = {
@@ -25,7 +29,9 @@ TEE: dict[str, Any] = {
     "family": "Aurora Tee",
     "description": "Heavy cotton, cut in one piece.",
     "price": {"amount": "48.00", "currency": "EUR"},
-    "images": [{"url": "/static/aurora-tee.svg", "alt": "White tee with a wave of green", "width": 800, "height": 1000}],
+    "images": [
+        {"url": "/static/aurora-tee.svg", "alt": "White tee with a wave of green", "width": 800, "height": 1000}
+    ],
 }
 
 PRODUCTS: dict[str, dict[str, Any]] = {
@@ -51,7 +57,7 @@ class Visited:
     guest: str
     ids: dict[str, str]
 
-    def task(self, pages: tuple[str, ...], **more: object) -> dict[str, object]:
+    def task(self, pages: tuple[str, ...], **more: object) -> dict[str, Any]:
         """What a tool has to do: the addresses of pages such as "/drop/{open}", with the name of a product."""
         return {"url": self.url, "guest": self.guest, "pages": [page.format_map(self.ids) for page in pages], **more}
 
@@ -70,7 +76,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return replace(settings, guest_keys=(GUEST_KEY,), shop=OWN)
+    return replace(settings, guest_keys=(GUEST_KEY,), demo=True, shop=OWN)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ PAGES = (
     "/orders",
     "/orders/{order of open}",
     "/orders/{order of held}",
+    "/demo/pay/{order of held}",
     "/about/returns",
     "/architecture",
     "/operator",

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from api.database.pool import Pool
 from api.graphql.requests import MAX_BODY
 from api.identity.authenticator import FREE_GUESTS
 from api.settings import Settings, read_settings
 from api.storefront.purchase_form import MAX_FORM
+from tests.graphql.several import until_waiting
+from tests.locks import stock_held, until_blocked
 from tests.server import ADMIN_TOKEN, GUEST_KEY, Server, serving
 from tests.storefront.shop import Browser, key_in, orders_of
 
@@ -54,6 +57,19 @@ async def test_one_rendering_is_one_purchase_and_each_rendering_another(server: 
     orders = await orders_of(server, product_id)
     assert len(orders) == 2
     assert len({order["userRef"] for order in orders}) == 1
+
+
+async def test_a_new_guest_who_sends_the_form_twice_buys_once(server: Server) -> None:
+    """A double click, or a form that is sent again because its answer was lost: neither request has a cookie."""
+    path = f"/drop/{await server.create_product(stock=5)}"
+    browsers = [Browser(server), Browser(server)]
+
+    answers = await asyncio.gather(*(browser.buy(path, {"key": KEY}) for browser in browsers))
+
+    [order] = await orders_of(server, path.removeprefix("/drop/"))
+    assert {headers["location"] for _, _, headers in answers} == {f"/orders/{order['id']}"}
+    for browser in browsers:
+        assert (await browser.get(f"/orders/{order['id']}"))[0] == 200
 
 
 async def test_a_hold_leads_to_its_order(server: Server) -> None:
@@ -198,6 +214,23 @@ async def test_a_database_that_does_not_answer_leaves_a_form_for_the_same_purcha
 
     assert (await browser.buy(f"/drop/{product_id}", {"key": key_in(page)}))[0] == 303
     assert len(await orders_of(server, product_id)) == 1
+
+
+async def test_a_browser_that_leaves_takes_its_purchase_out_of_the_line_and_logs_nothing(
+    settings: Settings, behind: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(replace(settings, guest_keys=(GUEST_KEY,))) as server:
+        product_id = await server.create_product(stock=5)
+        async with stock_held(behind, product_id):
+            first = asyncio.create_task(server.purchase(product_id))
+            await until_blocked(behind)
+            leaves = asyncio.create_task(Browser(server).buy(f"/drop/{product_id}", {"key": KEY}))
+            await until_waiting(server, 2)
+            leaves.cancel()
+            await until_waiting(server, 1)
+        await first
+        assert len(await orders_of(server, product_id)) == 1
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_shop_without_guests_has_no_form(settings: Settings) -> None:

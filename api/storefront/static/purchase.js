@@ -85,13 +85,16 @@ export function randomKey() {
 }
 
 // The guest of this browser, with the `token` and the `subject`, or null before the first purchase. It is read anew for
-// each purchase, because another tab can make one or replace it, and a form without script can have made the cookie's.
+// each purchase, because another tab can make one or replace it, and a form without script can have made the cookie's. The
+// server makes another guest for a form where the token of the one that is kept has expired: then the cookie's counts.
 export function knownGuest() {
-  const kept = JSON.parse(lasting.getItem(KEPT_GUEST));
   const token = readCookie(GUEST_COOKIE);
+  const stored = JSON.parse(lasting.getItem(KEPT_GUEST));
+  const isReplaced = stored && token && stored.token !== token && claimsOf(stored.token).exp * 1000 <= Date.now();
+  const kept = isReplaced ? null : stored;
   if (kept && kept.token !== token) writeCookie(GUEST_COOKIE, kept.token, GUEST_LIFETIME, "Strict");
   if (kept || !token) return kept;
-  const guest = { token, subject: subjectOf(token) };
+  const guest = { token, subject: claimsOf(token).sub };
   if (guest.subject) lasting.setItem(KEPT_GUEST, JSON.stringify(guest));
   return guest.subject ? guest : null;
 }
@@ -111,12 +114,12 @@ export async function requestAsGuest(query, variables) {
 // Whether this browser will know its guest when the page is opened again.
 export const isKept = () => lasting.isLasting || navigator.cookieEnabled;
 
-// The subject that a token names, or undefined. Whether the token is valid is for the server to say.
-function subjectOf(token) {
+// What a token says: its subject `sub` and its end `exp`, or nothing. Whether it is valid is for the server to say.
+function claimsOf(token) {
   try {
-    return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).sub;
+    return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))) ?? {};
   } catch {
-    return undefined;
+    return {};
   }
 }
 

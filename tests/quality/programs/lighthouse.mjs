@@ -1,5 +1,5 @@
 // Lighthouse over pages, and over a page again while it was too slow. Prints a result for each run.
-import lighthouse, { desktopConfig } from 'lighthouse';
+import lighthouse, { defaultConfig, desktopConfig } from 'lighthouse';
 import { withBrowser } from './browser.mjs';
 
 const RUNS = 3;
@@ -22,14 +22,16 @@ const config = {
   },
 };
 
-// They take seconds, and no score depends on them.
-const SKIPPED = ['bf-cache', 'final-screenshot', 'screenshot-thumbnails', 'script-treemap-data'];
+// No score depends on the others, and they take a third of each run. `layout-shifts` says what has shifted.
+const weighed = Object.values(defaultConfig.categories).flatMap(({ auditRefs }) => auditRefs.filter(({ weight }) => weight));
+const needed = new Set([...weighed.map(({ id }) => id), 'layout-shifts']);
+const unneeded = defaultConfig.audits.map((path) => path.split('/').at(-1)).filter((id) => !needed.has(id));
 
 await withBrowser(async function* (browser, { url, pages, fastEnough }) {
   for (const path of pages) {
     for (let run = 0, performance = 0; run < RUNS && performance < fastEnough; run += 1) {
       const page = await browser.newPage();
-      const skipAudits = PRIVATE.test(path) ? [...SKIPPED, CRAWLED] : SKIPPED;
+      const skipAudits = PRIVATE.test(path) ? [...unneeded, CRAWLED] : unneeded;
       const { lhr } = await lighthouse(url + path, { logLevel: 'silent', skipAudits }, config, page);
       await page.close();
       const result = resultOf(lhr);
