@@ -132,6 +132,8 @@ async def test_a_buyer_cancels_with_the_keyboard_after_a_second_thought(
     await ready(buyer.page)
     button = buyer.page.get_by_role("button", name=english("cancel_sure"))
     await expect(button).to_be_hidden()
+    share = buyer.page.locator("#share")
+    await expect(share).to_be_visible(visible=not on_list)
 
     await buyer.page.locator(".cancel summary").press("Enter")
     await expect(buyer.page.get_by_text(english("cancel_question"))).to_be_visible()
@@ -145,6 +147,7 @@ async def test_a_buyer_cancels_with_the_keyboard_after_a_second_thought(
     assert (await server.data(STOCK, {"id": product_id}))["product"]["stock"] == 5
     if not on_list:
         await expect(buyer.page.locator(".verdict")).to_have_text(english("answer_cancelled"))
+        await expect(share).to_be_hidden()
 
 
 async def test_a_cancellation_without_an_answer_can_be_sent_again(server: Server, buyer: Buyer) -> None:

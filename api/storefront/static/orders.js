@@ -133,6 +133,7 @@ class Entry {
       this.#sending = false;
       changedAt = performance.now();
       this.show({ ...this.order, ...order });
+      if (receipt) showReceipt(this.order);
     } catch ({ code }) {
       const isRefused = ["UNAUTHENTICATED", "NOT_FOUND"].includes(code);
       this.#put(".failed", text(isRefused ? "orders_refused" : "cancel_unanswered"));
