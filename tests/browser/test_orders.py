@@ -16,7 +16,7 @@ from api.settings import Settings
 from api.shop.shop import Seller, Shop
 from api.storefront.pages import read_messages
 from tests.browser.drop_page import english, open_drop
-from tests.browser.test_appearance import LAYOUT_SHIFTS, NARROW, TOO_WIDE, TWO_FRAMES, violations
+from tests.browser.test_appearance import INTERACTIVE_MARK, LAYOUT_SHIFTS, NARROW, TOO_WIDE, TWO_FRAMES, violations
 from tests.browser.visits import Visit, Visits, packaged
 from tests.server import ADMIN_TOKEN, GUEST_KEY, Server
 
@@ -100,7 +100,7 @@ async def new_buyer(server: Server, visit: Visit) -> Buyer:
 
 
 async def ready(page: Page) -> None:
-    await page.wait_for_function("performance.getEntriesByName('interactive').length > 0")
+    await page.evaluate(INTERACTIVE_MARK)
 
 
 async def test_the_module_requests_and_moves_nothing_that_the_server_has_rendered(server: Server, buyer: Buyer) -> None:
