@@ -63,7 +63,7 @@ PAUSE = "mutation ($id: ID!) { pauseProduct(productId: $id) { pausedAt } }"
 
 @dataclass(frozen=True)
 class Shop:
-    """What a client's program is told, and what it can have done."""
+    """The arguments of a client's program, and the actions that it can request."""
 
     arguments: dict[str, object]
     actions: Actions
